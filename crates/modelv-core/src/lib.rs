@@ -1,0 +1,10 @@
+//! Values of modelv and the laws between them: canonical bytes, ids, trees, commits, diff, merge
+//! and the commit graph.
+//!
+//! Pure: no I/O, no clock, no environment, no threads. Where stored objects are needed, the caller
+//! hands in a [`canon::Source`].
+
+pub mod canon;
+pub mod id;
+pub mod path;
+pub mod value;

@@ -1,0 +1,175 @@
+//! Paths inside a repository: bytes with `/`, validated once here and nowhere else.
+//!
+//! A [`RepoPath`] can be joined to a working tree without leaving it by name alone; following
+//! symbolic links is the concern of whoever opens files.
+
+use std::fmt;
+
+/// Longest name of one entry, in bytes.
+pub const NAME_BYTES_MAX: usize = 255;
+/// Longest path, in bytes.
+pub const PATH_BYTES_MAX: usize = 4096;
+/// Deepest path, in components.
+pub const DEPTH_MAX: usize = 128;
+
+/// Why a path is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("path `{path}` is refused: {reason}")]
+pub struct PathError {
+    /// The path, lossily as text.
+    pub path: String,
+    /// The rule that is broken.
+    pub reason: &'static str,
+}
+
+/// A validated path relative to the root of the working tree. Never empty.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RepoPath(Vec<u8>);
+
+impl RepoPath {
+    /// Validates `bytes`.
+    ///
+    /// # Errors
+    /// Empty, absolute, too long or deep, or with a component that [`check_name`] refuses.
+    pub fn new(bytes: impl Into<Vec<u8>>) -> Result<Self, PathError> {
+        let bytes = bytes.into();
+        let fail = |reason| {
+            Err(PathError { path: String::from_utf8_lossy(&bytes).into_owned(), reason })
+        };
+        if bytes.len() > PATH_BYTES_MAX {
+            return fail("longer than 4096 bytes");
+        }
+        let mut depth = 0;
+        for name in bytes.split(|b| *b == b'/') {
+            depth += 1;
+            if let Err(reason) = check_name(name) {
+                return fail(reason);
+            }
+        }
+        if depth > DEPTH_MAX {
+            return fail("more than 128 components");
+        }
+        Ok(Self(bytes))
+    }
+
+    /// The bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The components, first to last.
+    pub fn names(&self) -> impl Iterator<Item = &[u8]> {
+        self.0.split(|b| *b == b'/')
+    }
+
+    /// The last component.
+    #[must_use]
+    pub fn name(&self) -> &[u8] {
+        self.0.rsplit(|b| *b == b'/').next().unwrap_or(&self.0)
+    }
+
+    /// Whether `self` is `dir` or lies below it.
+    #[must_use]
+    pub fn is_within(&self, dir: &[u8]) -> bool {
+        dir.is_empty()
+            || self.0 == dir
+            || (self.0.starts_with(dir) && self.0.get(dir.len()) == Some(&b'/'))
+    }
+}
+
+impl fmt::Display for RepoPath {
+    /// Lossy, with control bytes escaped so that a name can't drive the terminal.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for c in String::from_utf8_lossy(&self.0).chars() {
+            if c.is_control() {
+                write!(f, "{}", c.escape_default())?;
+            } else {
+                write!(f, "{c}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for RepoPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\"{self}\"")
+    }
+}
+
+/// Checks one component of a path.
+///
+/// # Errors
+/// The rule that is broken, as text.
+pub fn check_name(name: &[u8]) -> Result<(), &'static str> {
+    if name.is_empty() {
+        return Err("empty component");
+    }
+    if name == b"." || name == b".." {
+        return Err("`.` or `..` as a component");
+    }
+    if name.len() > NAME_BYTES_MAX {
+        return Err("a component longer than 255 bytes");
+    }
+    if name.iter().any(|b| *b == 0 || *b == b'/') {
+        return Err("NUL or `/` in a component");
+    }
+    if is_metadata_name(name) {
+        return Err("a component that names the repository's own folder");
+    }
+    Ok(())
+}
+
+/// Whether a file system could take `name` for `.mv`: any case, with characters that HFS+ ignores
+/// (Git's list, CVE-2014-9390), or with trailing dots and spaces as Windows drops them.
+#[must_use]
+pub fn is_metadata_name(name: &[u8]) -> bool {
+    if name.eq_ignore_ascii_case(b"mv~1") {
+        return true;
+    }
+    let text = String::from_utf8_lossy(name);
+    let seen: String = text
+        .chars()
+        .filter(|c| {
+            !matches!(c, '\u{200c}'..='\u{200f}' | '\u{202a}'..='\u{202e}'
+                | '\u{206a}'..='\u{206f}' | '\u{feff}')
+        })
+        .collect();
+    let seen = seen.split(':').next().unwrap_or("").trim_end_matches(['.', ' ']);
+    seen.eq_ignore_ascii_case(".mv")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hostile_paths_are_refused() {
+        for bad in [
+            "", "/", "/a", "a/", "a//b", ".", "..", "a/../b", "./a", ".mv", ".MV/x", "a/.mV/b",
+            ".mv.", ".mv ", ".m\u{200c}v", "\u{feff}.mv", ".mv::$INDEX_ALLOCATION", "MV~1", "a\0b",
+        ] {
+            assert!(RepoPath::new(bad).is_err(), "{bad:?}");
+        }
+        assert!(RepoPath::new(vec![b'a'; 256]).is_err());
+        assert!(RepoPath::new("a/".repeat(128) + "a").is_err());
+        for good in ["a", "a b", ".mvignore", "mv", "a/.gitignore", "\u{e9}", "..a", "a..", "x:y"] {
+            assert!(RepoPath::new(good).is_ok(), "{good:?}");
+        }
+        assert!(RepoPath::new(vec![0xff, 0xfe]).is_ok());
+    }
+
+    #[test]
+    fn control_bytes_are_escaped_for_people() {
+        let path = RepoPath::new("a\x1b[31m\n").unwrap();
+        assert_eq!(path.to_string(), "a\\u{1b}[31m\\n");
+    }
+
+    #[test]
+    fn within_respects_component_borders() {
+        let path = RepoPath::new("data/en.csv").unwrap();
+        assert!(path.is_within(b"") && path.is_within(b"data") && path.is_within(b"data/en.csv"));
+        assert!(!path.is_within(b"dat") && !path.is_within(b"data/en"));
+    }
+}

@@ -1,0 +1,1 @@
+//! modelv-store
