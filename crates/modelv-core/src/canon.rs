@@ -130,13 +130,19 @@ pub fn decode<T: Object>(bytes: &[u8]) -> Result<T, DecodeError> {
         return Err(DecodeError::Header("wrong magic"));
     }
     if header[6] != T::KIND as u8 {
-        return Err(DecodeError::Kind { expected: T::KIND as u8, found: header[6] });
+        return Err(DecodeError::Kind {
+            expected: T::KIND as u8,
+            found: header[6],
+        });
     }
     if header[7] != T::VERSION {
-        return Err(DecodeError::Version { found: header[7], known: T::VERSION });
+        return Err(DecodeError::Version {
+            found: header[7],
+            known: T::VERSION,
+        });
     }
-    let (value, used): (T, usize) = bincode::decode_from_slice(body, CONFIG)
-        .map_err(|e| DecodeError::Body(e.to_string()))?;
+    let (value, used): (T, usize) =
+        bincode::decode_from_slice(body, CONFIG).map_err(|e| DecodeError::Body(e.to_string()))?;
     if used != body.len() {
         return Err(DecodeError::NotCanonical("bytes after the end"));
     }
@@ -144,7 +150,9 @@ pub fn decode<T: Object>(bytes: &[u8]) -> Result<T, DecodeError> {
     let mut again = Vec::with_capacity(body.len());
     encode_body(&value, &mut again);
     if again != body {
-        return Err(DecodeError::NotCanonical("another encoding of the same value"));
+        return Err(DecodeError::NotCanonical(
+            "another encoding of the same value",
+        ));
     }
     Ok(value)
 }
@@ -152,7 +160,10 @@ pub fn decode<T: Object>(bytes: &[u8]) -> Result<T, DecodeError> {
 /// Hashes canonical bytes in the domain of their kind.
 #[must_use]
 pub fn hash(kind: Kind, bytes: &[u8]) -> [u8; 32] {
-    *blake3::Hasher::new_derive_key(kind.context()).update(bytes).finalize().as_bytes()
+    *blake3::Hasher::new_derive_key(kind.context())
+        .update(bytes)
+        .finalize()
+        .as_bytes()
 }
 
 /// Where stored objects come from: a store, a session that is being written, a map in a test.
@@ -195,19 +206,34 @@ mod tests {
     #[test]
     fn every_other_form_is_refused() {
         let refuse = |bytes: &[u8]| decode::<Pair>(bytes).unwrap_err();
-        assert_eq!(refuse(b"MODELV"), DecodeError::Header("shorter than a header"));
-        assert_eq!(refuse(b"MODELX\x05\x01\x00\x00"), DecodeError::Header("wrong magic"));
+        assert_eq!(
+            refuse(b"MODELV"),
+            DecodeError::Header("shorter than a header")
+        );
+        assert_eq!(
+            refuse(b"MODELX\x05\x01\x00\x00"),
+            DecodeError::Header("wrong magic")
+        );
         assert_eq!(
             refuse(b"MODELV\x04\x01\x00\x00"),
-            DecodeError::Kind { expected: 5, found: 4 }
+            DecodeError::Kind {
+                expected: 5,
+                found: 4
+            }
         );
         assert_eq!(
             refuse(b"MODELV\x05\x02\x00\x00"),
             DecodeError::Version { found: 2, known: 1 }
         );
         // A long form of the number 7, and a byte after the end.
-        assert!(matches!(refuse(b"MODELV\x05\x01\xfb\x07\x00\x00"), DecodeError::NotCanonical(_)));
-        assert!(matches!(refuse(b"MODELV\x05\x01\x07\x00\x00"), DecodeError::NotCanonical(_)));
+        assert!(matches!(
+            refuse(b"MODELV\x05\x01\xfb\x07\x00\x00"),
+            DecodeError::NotCanonical(_)
+        ));
+        assert!(matches!(
+            refuse(b"MODELV\x05\x01\x07\x00\x00"),
+            DecodeError::NotCanonical(_)
+        ));
         // A length that lies must not allocate.
         assert!(matches!(
             refuse(b"MODELV\x05\x01\x07\xfd\xff\xff\xff\xff\xff\xff\xff\x7f"),

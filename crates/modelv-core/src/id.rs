@@ -30,7 +30,9 @@ pub fn to_hex(bytes: &[u8]) -> String {
 /// # Errors
 /// Anything else is a [`ParseIdError`].
 pub fn from_hex(text: &str) -> Result<[u8; 32], ParseIdError> {
-    let bad = || ParseIdError { text: text.to_owned() };
+    let bad = || ParseIdError {
+        text: text.to_owned(),
+    };
     let bytes = text.as_bytes();
     if bytes.len() != 64 {
         return Err(bad());
@@ -152,7 +154,13 @@ mod tests {
         let id = CommitId([0xa7; 32]);
         assert_eq!(CommitId::from_hex(&id.to_hex()).unwrap(), id);
         assert_eq!(id.short(), "a7a7a7a7a7a7");
-        for bad in ["", "a7", &"A7".repeat(32), &"g7".repeat(32), &"a7".repeat(33)] {
+        for bad in [
+            "",
+            "a7",
+            &"A7".repeat(32),
+            &"g7".repeat(32),
+            &"a7".repeat(33),
+        ] {
             assert!(CommitId::from_hex(bad).is_err(), "{bad}");
         }
     }

@@ -5,6 +5,11 @@
 //! hands in a [`canon::Source`].
 
 pub mod canon;
+pub mod commit;
+pub mod env;
+pub mod graph;
 pub mod id;
 pub mod path;
+pub mod run;
+pub mod tree;
 pub mod value;

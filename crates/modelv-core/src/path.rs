@@ -34,7 +34,10 @@ impl RepoPath {
     pub fn new(bytes: impl Into<Vec<u8>>) -> Result<Self, PathError> {
         let bytes = bytes.into();
         let fail = |reason| {
-            Err(PathError { path: String::from_utf8_lossy(&bytes).into_owned(), reason })
+            Err(PathError {
+                path: String::from_utf8_lossy(&bytes).into_owned(),
+                reason,
+            })
         };
         if bytes.len() > PATH_BYTES_MAX {
             return fail("longer than 4096 bytes");
@@ -136,7 +139,11 @@ pub fn is_metadata_name(name: &[u8]) -> bool {
                 | '\u{206a}'..='\u{206f}' | '\u{feff}')
         })
         .collect();
-    let seen = seen.split(':').next().unwrap_or("").trim_end_matches(['.', ' ']);
+    let seen = seen
+        .split(':')
+        .next()
+        .unwrap_or("")
+        .trim_end_matches(['.', ' ']);
     seen.eq_ignore_ascii_case(".mv")
 }
 
@@ -147,14 +154,41 @@ mod tests {
     #[test]
     fn hostile_paths_are_refused() {
         for bad in [
-            "", "/", "/a", "a/", "a//b", ".", "..", "a/../b", "./a", ".mv", ".MV/x", "a/.mV/b",
-            ".mv.", ".mv ", ".m\u{200c}v", "\u{feff}.mv", ".mv::$INDEX_ALLOCATION", "MV~1", "a\0b",
+            "",
+            "/",
+            "/a",
+            "a/",
+            "a//b",
+            ".",
+            "..",
+            "a/../b",
+            "./a",
+            ".mv",
+            ".MV/x",
+            "a/.mV/b",
+            ".mv.",
+            ".mv ",
+            ".m\u{200c}v",
+            "\u{feff}.mv",
+            ".mv::$INDEX_ALLOCATION",
+            "MV~1",
+            "a\0b",
         ] {
             assert!(RepoPath::new(bad).is_err(), "{bad:?}");
         }
         assert!(RepoPath::new(vec![b'a'; 256]).is_err());
         assert!(RepoPath::new("a/".repeat(128) + "a").is_err());
-        for good in ["a", "a b", ".mvignore", "mv", "a/.gitignore", "\u{e9}", "..a", "a..", "x:y"] {
+        for good in [
+            "a",
+            "a b",
+            ".mvignore",
+            "mv",
+            "a/.gitignore",
+            "\u{e9}",
+            "..a",
+            "a..",
+            "x:y",
+        ] {
             assert!(RepoPath::new(good).is_ok(), "{good:?}");
         }
         assert!(RepoPath::new(vec![0xff, 0xfe]).is_ok());

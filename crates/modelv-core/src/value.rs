@@ -34,8 +34,7 @@ impl Value {
                 a.len() == b.len() && a.iter().zip(b).all(|(x, y)| x.same(y))
             }
             (Self::Map(a), Self::Map(b)) => {
-                a.len() == b.len()
-                    && a.iter().zip(b).all(|((k, x), (l, y))| k == l && x.same(y))
+                a.len() == b.len() && a.iter().zip(b).all(|((k, x), (l, y))| k == l && x.same(y))
             }
             _ => self == other,
         }
@@ -43,7 +42,10 @@ impl Value {
 
     /// The number, if it is one.
     #[must_use]
-    #[expect(clippy::cast_precision_loss, reason = "for display and comparison only")]
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "for display and comparison only"
+    )]
     pub fn as_f64(&self) -> Option<f64> {
         match self {
             Self::Int(n) => Some(*n as f64),
@@ -62,8 +64,9 @@ impl Value {
             Self::Bool(b) => J::Bool(*b),
             Self::Int(n) => J::from(*n),
             Self::UInt(n) => J::from(*n),
-            Self::Float(n) => serde_json::Number::from_f64(*n)
-                .map_or_else(|| J::String(n.to_string()), J::Number),
+            Self::Float(n) => {
+                serde_json::Number::from_f64(*n).map_or_else(|| J::String(n.to_string()), J::Number)
+            }
             Self::Str(s) => J::String(s.clone()),
             Self::List(l) => J::Array(l.iter().map(Self::to_json).collect()),
             Self::Map(m) => J::Object(m.iter().map(|(k, v)| (k.clone(), v.to_json())).collect()),
@@ -79,18 +82,18 @@ impl Value {
             J::Bool(b) => Self::Bool(*b),
             J::Number(n) => n.as_i64().map_or_else(
                 || {
-                    n.as_u64().map_or_else(
-                        || Self::Float(n.as_f64().unwrap_or(f64::NAN)),
-                        Self::UInt,
-                    )
+                    n.as_u64()
+                        .map_or_else(|| Self::Float(n.as_f64().unwrap_or(f64::NAN)), Self::UInt)
                 },
                 Self::Int,
             ),
             J::String(s) => Self::Str(s.clone()),
             J::Array(a) => Self::List(a.iter().map(Self::from_json).collect()),
-            J::Object(o) => {
-                Self::Map(o.iter().map(|(k, v)| (k.clone(), Self::from_json(v))).collect())
-            }
+            J::Object(o) => Self::Map(
+                o.iter()
+                    .map(|(k, v)| (k.clone(), Self::from_json(v)))
+                    .collect(),
+            ),
         }
     }
 }
@@ -128,7 +131,15 @@ mod tests {
 
     #[test]
     fn json_numbers_keep_their_kind() {
-        for text in ["1", "1.5", "18446744073709551615", "-3", "1e-50", "null", "[1,\"a\"]"] {
+        for text in [
+            "1",
+            "1.5",
+            "18446744073709551615",
+            "-3",
+            "1e-50",
+            "null",
+            "[1,\"a\"]",
+        ] {
             let json: serde_json::Value = serde_json::from_str(text).unwrap();
             assert_eq!(Value::from_json(&json).to_json(), json, "{text}");
         }

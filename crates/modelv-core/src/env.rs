@@ -1,0 +1,177 @@
+//! The environment document: what a recipe needs around its files. See `spec/env.md`.
+//!
+//! Only identity: what changes results and can be installed again. Hardware, kernel and host are
+//! facts of a [`crate::run::Run`] and never part of an id.
+
+use bincode::{Decode, Encode};
+
+use crate::canon::{self, DecodeError, Kind, Object};
+use crate::id::{BlobId, EnvId};
+
+/// The language interpreter.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Encode, Decode)]
+pub struct Interpreter {
+    /// For example `cpython`.
+    pub implementation: String,
+    /// Full version, for example `3.11.7` or `3.13.0rc1`.
+    pub version: String,
+    /// ABI tag, for example `cp311`.
+    pub abi: String,
+}
+
+/// One installed distribution.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Encode, Decode)]
+pub struct Package {
+    /// Name in PEP 503 normal form.
+    pub name: String,
+    /// Exact version as the distribution gives it, with suffix and local part.
+    pub version: String,
+    /// SHA-256 of the archive it was installed from, where the installer kept it.
+    pub archive_sha256: Option<[u8; 32]>,
+    /// Where it came from, when not from an index: URL, VCS reference; without credentials.
+    pub source: Option<String>,
+    /// SHA-256 over the sorted (path, hash) rows of RECORD without installer files: equal for the
+    /// wheel and for the installed files.
+    pub record_sha256: Option<[u8; 32]>,
+    /// Installed in place from a folder.
+    pub editable: bool,
+}
+
+/// A lock file found in the working tree.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Encode, Decode)]
+pub struct Lock {
+    /// Its path.
+    pub path: Vec<u8>,
+    /// Its content.
+    pub blob: BlobId,
+}
+
+/// The environment document.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Env {
+    /// Operating system family, for example `linux`; empty when nothing was captured.
+    pub os: String,
+    /// Machine architecture, for example `x86_64`; empty when nothing was captured.
+    pub arch: String,
+    /// The interpreter, if there is one.
+    pub interpreter: Option<Interpreter>,
+    /// Installed distributions, sorted by name.
+    pub packages: Vec<Package>,
+    /// Lock files, sorted by path.
+    pub locks: Vec<Lock>,
+}
+
+impl Object for Env {
+    const KIND: Kind = Kind::Env;
+
+    fn check(&self) -> Result<(), DecodeError> {
+        if self.packages.windows(2).any(|w| w[0].name >= w[1].name) {
+            return Err(DecodeError::NotCanonical(
+                "packages not sorted or not unique",
+            ));
+        }
+        if self.locks.windows(2).any(|w| w[0].path >= w[1].path) {
+            return Err(DecodeError::NotCanonical("locks not sorted or not unique"));
+        }
+        Ok(())
+    }
+}
+
+impl Env {
+    /// The document of a project whose environment is not captured.
+    #[must_use]
+    pub fn none() -> Self {
+        Self {
+            os: String::new(),
+            arch: String::new(),
+            interpreter: None,
+            packages: Vec::new(),
+            locks: Vec::new(),
+        }
+    }
+
+    /// The environment's id.
+    #[must_use]
+    pub fn id(&self) -> EnvId {
+        EnvId(canon::hash(Kind::Env, &canon::encode(self)))
+    }
+
+    /// Finds a package by its normal name.
+    #[must_use]
+    pub fn find_package(&self, name: &str) -> Option<&Package> {
+        self.packages
+            .binary_search_by(|p| p.name.as_str().cmp(name))
+            .ok()
+            .map(|i| &self.packages[i])
+    }
+}
+
+/// A distribution name in PEP 503 normal form: lower case, runs of `-`, `_`, `.` as one `-`.
+#[must_use]
+pub fn normal_name(name: &str) -> String {
+    let mut out = String::with_capacity(name.len());
+    for c in name.trim().chars() {
+        if matches!(c, '-' | '_' | '.') {
+            if !out.ends_with('-') {
+                out.push('-');
+            }
+        } else {
+            out.extend(c.to_lowercase());
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn package(name: &str, version: &str) -> Package {
+        Package {
+            name: name.into(),
+            version: version.into(),
+            archive_sha256: None,
+            source: None,
+            record_sha256: None,
+            editable: false,
+        }
+    }
+
+    fn with(version: &str, packages: Vec<Package>) -> Env {
+        Env {
+            os: "linux".into(),
+            arch: "x86_64".into(),
+            interpreter: Some(Interpreter {
+                implementation: "cpython".into(),
+                version: version.into(),
+                abi: "cp311".into(),
+            }),
+            packages,
+            locks: vec![],
+        }
+    }
+
+    #[test]
+    fn every_part_of_a_version_counts() {
+        let ids: Vec<EnvId> = ["1.0.0", "1.0.0rc1", "1.0.0+cpu", "1.0", "1!1.0.0"]
+            .iter()
+            .map(|v| with("3.11.7", vec![package("torch", v)]).id())
+            .collect();
+        for (i, a) in ids.iter().enumerate() {
+            assert!(!ids[..i].contains(a));
+        }
+        assert_ne!(with("3.11.7", vec![]).id(), with("3.11.8", vec![]).id());
+    }
+
+    #[test]
+    fn packages_must_be_sorted() {
+        let env = with("3.11.7", vec![package("b", "1"), package("a", "1")]);
+        assert!(canon::decode::<Env>(&canon::encode(&env)).is_err());
+    }
+
+    #[test]
+    fn names_are_normalised() {
+        assert_eq!(normal_name("Zope._.Interface"), "zope-interface");
+        assert_eq!(normal_name("scikit_learn"), "scikit-learn");
+    }
+}
