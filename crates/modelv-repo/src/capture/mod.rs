@@ -1,0 +1,1 @@
+//! Capture of what is around the files.

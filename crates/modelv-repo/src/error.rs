@@ -1,0 +1,236 @@
+//! The one error type of the library: variants named by what the caller can do about them.
+//!
+//! Hints (the command to type next) belong to the command line; here is only what failed, on what.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use modelv_core::canon::DecodeError;
+use modelv_core::path::PathError;
+
+/// What can go wrong in a repository.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// No `.mv` here or above.
+    #[error("`{}` is not in a modelv repository", .path.display())]
+    NotARepository {
+        /// Where the search started.
+        path: PathBuf,
+    },
+    /// A revision, path, ref, run or key that does not exist.
+    #[error("{what} `{name}` not found")]
+    NotFound {
+        /// What kind of thing.
+        what: &'static str,
+        /// Its name as given.
+        name: String,
+    },
+    /// A name that is taken.
+    #[error("{what} `{name}` already exists")]
+    Exists {
+        /// What kind of thing.
+        what: &'static str,
+        /// Its name.
+        name: String,
+    },
+    /// An abbreviated id that several objects share.
+    #[error("revision `{name}` is ambiguous: {}", .candidates.join(", "))]
+    Ambiguous {
+        /// As given.
+        name: String,
+        /// What it could mean.
+        candidates: Vec<String>,
+    },
+    /// Text, a file or an argument that breaks a rule.
+    #[error("{what} `{name}` is not valid: {reason}")]
+    Invalid {
+        /// What kind of thing.
+        what: &'static str,
+        /// As given.
+        name: String,
+        /// The rule.
+        reason: String,
+    },
+    /// There is nothing to record.
+    #[error("nothing to commit: the working tree is what `{head}` holds")]
+    NothingToCommit {
+        /// The current commit or branch.
+        head: String,
+    },
+    /// Uncommitted changes would be lost.
+    #[error("{action} would overwrite uncommitted changes in {}", list(.paths))]
+    WouldOverwrite {
+        /// What was asked for.
+        action: &'static str,
+        /// Some of the paths.
+        paths: Vec<String>,
+    },
+    /// Conflicts are open.
+    #[error("{count} conflict{} not resolved: {}", if *.count == 1 { " is" } else { "s are" }, list(.items))]
+    ConflictsRemain {
+        /// How many.
+        count: usize,
+        /// Some of them.
+        items: Vec<String>,
+    },
+    /// The state of the repository does not allow it.
+    #[error("{0}")]
+    State(String),
+    /// A ref moved under our feet.
+    #[error("`{name}` was moved by another process meanwhile")]
+    RefMoved {
+        /// The ref.
+        name: String,
+    },
+    /// A file changed while it was read.
+    #[error("`{}` changed while it was read", .path.display())]
+    ChangedWhileRead {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Written by a newer program.
+    #[error("{what} has format version {found}, this program reads up to {known}")]
+    Newer {
+        /// What was read.
+        what: String,
+        /// Its version.
+        found: u64,
+        /// Newest version known.
+        known: u64,
+    },
+    /// Stored bytes are damaged.
+    #[error("{what} is damaged: {detail}")]
+    Corrupt {
+        /// Which file or object.
+        what: String,
+        /// What is wrong.
+        detail: String,
+    },
+    /// A program we started failed.
+    #[error("`{program}` failed: {detail}")]
+    Program {
+        /// Its name.
+        program: String,
+        /// Exit status or last words.
+        detail: String,
+    },
+    /// The operating system refused.
+    #[error("cannot {op} `{}`", .path.display())]
+    Io {
+        /// Verb, for example `read`.
+        op: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The store's own error.
+    #[error(transparent)]
+    Store(#[from] modelv_store::Error),
+    /// The derived data base.
+    #[error("cannot use the derived data base `modelv.db`")]
+    Db(#[from] rusqlite::Error),
+    /// The user pressed Ctrl-C.
+    #[error("interrupted")]
+    Cancelled,
+}
+
+fn list(items: &[String]) -> String {
+    const SHOWN: usize = 5;
+    let mut text =
+        items.iter().take(SHOWN).map(|i| format!("`{i}`")).collect::<Vec<_>>().join(", ");
+    if items.len() > SHOWN {
+        text.push_str(&format!(" and {} more", items.len() - SHOWN));
+    }
+    text
+}
+
+/// What a caller can do about an error: the one taxonomy behind exit codes, HTTP and Python.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ErrorKind {
+    /// Something named does not exist.
+    NotFound,
+    /// A name is taken.
+    Exists,
+    /// The input breaks a rule.
+    InvalidInput,
+    /// Two changes contradict each other.
+    Conflict,
+    /// Stored bytes are damaged.
+    Corrupt,
+    /// Not permitted.
+    Denied,
+    /// Needs another version.
+    Unsupported,
+    /// The operating system or another program failed.
+    Io,
+    /// Stopped by the user.
+    Cancelled,
+}
+
+impl Error {
+    /// The error's kind.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::NotARepository { .. } | Self::NotFound { .. } => ErrorKind::NotFound,
+            Self::Exists { .. } => ErrorKind::Exists,
+            Self::Ambiguous { .. }
+            | Self::Invalid { .. }
+            | Self::NothingToCommit { .. }
+            | Self::State(_) => ErrorKind::InvalidInput,
+            Self::WouldOverwrite { .. } | Self::ConflictsRemain { .. } | Self::RefMoved { .. } => {
+                ErrorKind::Conflict
+            }
+            Self::Newer { .. } => ErrorKind::Unsupported,
+            Self::Corrupt { .. } => ErrorKind::Corrupt,
+            Self::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+                ErrorKind::Denied
+            }
+            Self::Store(e) if e.is_corrupt() => ErrorKind::Corrupt,
+            Self::ChangedWhileRead { .. }
+            | Self::Program { .. }
+            | Self::Io { .. }
+            | Self::Store(_)
+            | Self::Db(_) => ErrorKind::Io,
+            Self::Cancelled => ErrorKind::Cancelled,
+        }
+    }
+
+    /// Wraps an I/O error with what was attempted on which file.
+    pub fn io(op: &'static str, path: impl AsRef<Path>) -> impl FnOnce(io::Error) -> Self {
+        let path = path.as_ref().to_owned();
+        move |source| Self::Io { op, path, source }
+    }
+
+    /// Something that does not exist.
+    pub fn not_found(what: &'static str, name: impl Into<String>) -> Self {
+        Self::NotFound { what, name: name.into() }
+    }
+
+    /// Something that breaks a rule.
+    pub fn invalid(
+        what: &'static str,
+        name: impl Into<String>,
+        reason: impl Into<String>,
+    ) -> Self {
+        Self::Invalid { what, name: name.into(), reason: reason.into() }
+    }
+}
+
+impl From<PathError> for Error {
+    fn from(e: PathError) -> Self {
+        Self::invalid("path", e.path, e.reason)
+    }
+}
+
+impl From<DecodeError> for Error {
+    fn from(e: DecodeError) -> Self {
+        Self::Corrupt { what: "object".into(), detail: e.to_string() }
+    }
+}
+
+/// Result with the library's error.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
