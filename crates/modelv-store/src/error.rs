@@ -1,0 +1,91 @@
+//! What can go wrong in the store.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use modelv_core::canon::DecodeError;
+
+/// Why the store can't do what was asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// No pack holds it.
+    #[error("{what} `{id}` is not in the store")]
+    NotFound {
+        /// Kind of thing.
+        what: &'static str,
+        /// Its id, in hexadecimal.
+        id: String,
+    },
+    /// Stored bytes are not what their hash says.
+    #[error("{what} is damaged: {detail}")]
+    Corrupt {
+        /// File or object.
+        what: String,
+        /// What is wrong.
+        detail: String,
+    },
+    /// Written by a newer program.
+    #[error("{what} has format version {found}, this program reads up to {known}")]
+    Newer {
+        /// File.
+        what: String,
+        /// Its version.
+        found: u8,
+        /// Newest version known.
+        known: u8,
+    },
+    /// Larger than the caller or the format allows.
+    #[error("{what} has {size} bytes, more than the limit of {limit}")]
+    TooLarge {
+        /// What.
+        what: String,
+        /// Its size in bytes.
+        size: u64,
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// The operating system refused.
+    #[error("cannot {op} `{}`", .path.display())]
+    Io {
+        /// Verb.
+        op: &'static str,
+        /// File.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The file that was being stored can't be read.
+    #[error("cannot read the content")]
+    Input(#[source] io::Error),
+}
+
+impl Error {
+    /// Whether stored bytes are damaged.
+    #[must_use]
+    pub fn is_corrupt(&self) -> bool {
+        matches!(self, Self::Corrupt { .. })
+    }
+
+    pub(crate) fn io(op: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self + use<> {
+        let path = path.to_owned();
+        move |source| Self::Io { op, path, source }
+    }
+
+    pub(crate) fn corrupt(what: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self::Corrupt {
+            what: what.into(),
+            detail: detail.into(),
+        }
+    }
+}
+
+impl From<DecodeError> for Error {
+    fn from(e: DecodeError) -> Self {
+        Self::corrupt("stored object", e.to_string())
+    }
+}
+
+/// Result with the store's error.
+pub type Result<T, E = Error> = std::result::Result<T, E>;

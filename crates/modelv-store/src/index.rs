@@ -1,0 +1,207 @@
+//! Pack indexes: a pack's rows, sorted, with a fan-out by the first byte of the id, read with
+//! `pread`. Derived: rebuilt from the pack when missing or damaged. See `spec/pack-index.md`.
+//!
+//! ```text
+//! magic 8 | pack name 32 | fan-out 256 x u32 | row*, sorted by (id, tag) | BLAKE3 of all before
+//! ```
+//! A hit needs no check: what it leads to is checked by its hash. A miss is believed only after the
+//! whole index has been checked once.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use crate::error::{Error, Result};
+use crate::pack::{self, ROW_BYTES, Row};
+use crate::{Key, fs};
+
+const MAGIC: &[u8; 8] = b"MVPIDX\x00\x01";
+const FAN_OFFSET: usize = 8 + 32;
+const ROWS_OFFSET: usize = FAN_OFFSET + 256 * 4;
+const HASH_BYTES: usize = 32;
+
+/// Rows of one pack, searchable.
+#[derive(Debug)]
+pub(crate) struct Index {
+    pub(crate) pack_path: PathBuf,
+    pub(crate) pack: File,
+    source: Mutex<Source>,
+}
+
+#[derive(Debug)]
+enum Source {
+    /// On disk, not checked as a whole yet.
+    File { file: File, fan: Vec<u32> },
+    /// Checked or rebuilt, in memory, sorted by (id, tag).
+    Rows(Vec<Row>),
+}
+
+fn by_id(row: &Row) -> ([u8; 32], u8) {
+    (row.key.1, row.key.0)
+}
+
+/// The bytes of an index file.
+pub(crate) fn to_bytes(pack_name: &[u8; 32], rows: &[Row]) -> Vec<u8> {
+    let mut sorted: Vec<&Row> = rows.iter().collect();
+    sorted.sort_by_key(|r| by_id(r));
+    let mut fan = [0u32; 256];
+    for row in &sorted {
+        for slot in &mut fan[usize::from(row.key.1[0])..] {
+            *slot += 1;
+        }
+    }
+    let mut out = Vec::with_capacity(ROWS_OFFSET + sorted.len() * ROW_BYTES + HASH_BYTES);
+    out.extend_from_slice(MAGIC);
+    out.extend_from_slice(pack_name);
+    for slot in fan {
+        out.extend_from_slice(&slot.to_le_bytes());
+    }
+    for row in sorted {
+        out.extend_from_slice(&row.to_bytes());
+    }
+    let hash = blake3::hash(&out);
+    out.extend_from_slice(hash.as_bytes());
+    out
+}
+
+/// Reads a whole index file, checking it; `None` when it is damaged in any way.
+fn from_bytes(bytes: &[u8], pack_name: &[u8; 32]) -> Option<Vec<Row>> {
+    let body = bytes.len().checked_sub(HASH_BYTES)?;
+    let (body, hash) = bytes.split_at(body);
+    if blake3::hash(body).as_bytes() != hash || body.get(..8)? != MAGIC {
+        return None;
+    }
+    if body.get(8..40)? != pack_name {
+        return None;
+    }
+    let (rows, rest) = body.get(ROWS_OFFSET..)?.as_chunks::<ROW_BYTES>();
+    let rows: Vec<Row> = rows.iter().map(Row::from_bytes).collect();
+    let sorted = rows.windows(2).all(|w| by_id(&w[0]) < by_id(&w[1]));
+    (rest.is_empty() && sorted).then_some(rows)
+}
+
+impl Index {
+    /// Opens the index beside a pack, or rebuilds it in memory (and on disk, if that can be written).
+    pub(crate) fn open(pack_path: PathBuf, name: [u8; 32]) -> Result<Self> {
+        let pack = File::open(&pack_path).map_err(Error::io("open", &pack_path))?;
+        let source = open_fan(&pack_path.with_extension("idx"));
+        let index = Self {
+            pack_path,
+            pack,
+            source: Mutex::new(match source {
+                Some(source) => source,
+                None => Source::Rows(Vec::new()),
+            }),
+        };
+        if matches!(*index.lock(), Source::Rows(_)) {
+            let rows = index.rebuild(&name)?;
+            *index.lock() = Source::Rows(rows);
+        }
+        Ok(index)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Source> {
+        self.source
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn rebuild(&self, name: &[u8; 32]) -> Result<Vec<Row>> {
+        let mut rows = pack::read_table(&self.pack, &self.pack_path)?;
+        let path = self.pack_path.with_extension("idx");
+        let bytes = to_bytes(name, &rows);
+        // Derived: when it can't be written, the next process rebuilds it again.
+        let temp = path.with_extension(format!("idx-{}", std::process::id()));
+        let _ = fs::create_new(&temp)
+            .and_then(|mut f| fs::write_all(&mut f, &bytes))
+            .and_then(|()| std::fs::rename(&temp, &path));
+        rows.sort_by_key(by_id);
+        Ok(rows)
+    }
+
+    /// Finds an entry with few reads; a miss proves nothing.
+    pub(crate) fn find_unchecked(&self, key: &Key) -> Option<Row> {
+        match &*self.lock() {
+            Source::File { file, fan } => find_in_file(file, fan, key),
+            Source::Rows(rows) => rows
+                .binary_search_by_key(&(key.1, key.0), by_id)
+                .ok()
+                .map(|i| rows[i]),
+        }
+    }
+
+    /// Finds an entry in the checked index.
+    pub(crate) fn find(&self, key: &Key, name: &[u8; 32]) -> Result<Option<Row>> {
+        let wanted = (key.1, key.0);
+        let find = |rows: &[Row]| {
+            rows.binary_search_by_key(&wanted, by_id)
+                .ok()
+                .map(|i| rows[i])
+        };
+        self.with_rows(name, find)
+    }
+
+    /// Runs `f` on all rows, sorted by (id, tag), after checking the index as a whole.
+    pub(crate) fn with_rows<T>(&self, name: &[u8; 32], f: impl Fn(&[Row]) -> T) -> Result<T> {
+        let mut source = self.lock();
+        if matches!(*source, Source::File { .. }) {
+            let path = self.pack_path.with_extension("idx");
+            let whole = std::fs::read(&path).ok().and_then(|b| from_bytes(&b, name));
+            *source = Source::Rows(match whole {
+                Some(rows) => rows,
+                None => self.rebuild(name)?,
+            });
+        }
+        match &*source {
+            Source::Rows(rows) => Ok(f(rows)),
+            Source::File { .. } => Ok(f(&[])),
+        }
+    }
+
+    /// All rows straight from the pack's own table.
+    pub(crate) fn table(&self) -> Result<Vec<Row>> {
+        pack::read_table(&self.pack, &self.pack_path)
+    }
+}
+
+/// Whether an index file is whole and belongs to the pack.
+pub(crate) fn is_sound(path: &Path, pack_name: &[u8; 32]) -> bool {
+    std::fs::read(path).is_ok_and(|bytes| from_bytes(&bytes, pack_name).is_some())
+}
+
+fn open_fan(path: &Path) -> Option<Source> {
+    let file = File::open(path).ok()?;
+    let mut head = [0; ROWS_OFFSET];
+    file.read_exact_at(&mut head, 0).ok()?;
+    if head[..8] != *MAGIC {
+        return None;
+    }
+    let (slots, _) = head[FAN_OFFSET..].as_chunks::<4>();
+    let fan = slots.iter().map(|s| u32::from_le_bytes(*s)).collect();
+    Some(Source::File { file, fan })
+}
+
+/// Looks a key up with few reads. Anything odd is a miss, which the caller does not believe.
+fn find_in_file(file: &File, fan: &[u32], key: &Key) -> Option<Row> {
+    let first = usize::from(key.1[0]);
+    let start = if first == 0 { 0 } else { fan[first - 1] };
+    let end = fan[first];
+    if start >= end {
+        return None;
+    }
+    let (mut low, mut high) = (start as usize, end as usize);
+    while low < high {
+        let middle = low + (high - low) / 2;
+        let mut bytes = [0u8; ROW_BYTES];
+        let at = (ROWS_OFFSET + middle * ROW_BYTES) as u64;
+        file.read_exact_at(&mut bytes, at).ok()?;
+        let row = Row::from_bytes(&bytes);
+        match by_id(&row).cmp(&(key.1, key.0)) {
+            std::cmp::Ordering::Equal => return Some(row),
+            std::cmp::Ordering::Less => low = middle + 1,
+            std::cmp::Ordering::Greater => high = middle,
+        }
+    }
+    None
+}

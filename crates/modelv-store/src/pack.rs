@@ -1,0 +1,240 @@
+//! Packs: append-only files of entries, with a table of contents at the end. See `spec/pack.md`.
+//!
+//! ```text
+//! header 8 | entry* | table: count u64, row* | table offset u64 | BLAKE3 of all before
+//! entry  = stored bytes, nothing else: every fact about it is in its row
+//! row    = tag u8, codec u8, id 32, offset u64, stored u32, plain u32   (50 bytes)
+//! ```
+//! The trailer is also the pack's name, so a pack that was renamed into place is whole.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use crate::codec::{self, Codec};
+use crate::cut::CHUNK_BYTES_MAX;
+use crate::error::{Error, Result};
+use crate::{Key, Tag, fs};
+
+use modelv_core::canon::OBJECT_BYTES_MAX;
+
+/// Magic and format version.
+pub(crate) const MAGIC: &[u8; 8] = b"MVPACK\x00\x01";
+pub(crate) const ROW_BYTES: usize = 50;
+pub(crate) const TRAILER_BYTES: u64 = 40;
+/// A pack is closed when it has grown to this many bytes.
+pub(crate) const PACK_BYTES: u64 = 64 << 20;
+/// Largest entry when decoded: a chunk or a canonical object.
+pub(crate) const PLAIN_BYTES_MAX: usize = if CHUNK_BYTES_MAX > OBJECT_BYTES_MAX {
+    CHUNK_BYTES_MAX
+} else {
+    OBJECT_BYTES_MAX
+};
+
+/// Where an entry is in a pack and how it is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Row {
+    pub(crate) key: Key,
+    pub(crate) codec: u8,
+    pub(crate) offset: u64,
+    pub(crate) stored: u32,
+    pub(crate) plain: u32,
+}
+
+impl Row {
+    pub(crate) fn to_bytes(self) -> [u8; ROW_BYTES] {
+        let mut out = [0; ROW_BYTES];
+        out[0] = self.key.0;
+        out[1] = self.codec;
+        out[2..34].copy_from_slice(&self.key.1);
+        out[34..42].copy_from_slice(&self.offset.to_le_bytes());
+        out[42..46].copy_from_slice(&self.stored.to_le_bytes());
+        out[46..50].copy_from_slice(&self.plain.to_le_bytes());
+        out
+    }
+
+    pub(crate) fn from_bytes(b: &[u8; ROW_BYTES]) -> Self {
+        let mut id = [0; 32];
+        id.copy_from_slice(&b[2..34]);
+        let u32_at = |i: usize| u32::from_le_bytes([b[i], b[i + 1], b[i + 2], b[i + 3]]);
+        Self {
+            key: (b[0], id),
+            codec: b[1],
+            offset: u64::from(u32_at(34)) | u64::from(u32_at(38)) << 32,
+            stored: u32_at(42),
+            plain: u32_at(46),
+        }
+    }
+}
+
+/// A pack that is being written, under a temporary name.
+pub(crate) struct Writer {
+    file: File,
+    path: PathBuf,
+    hasher: blake3::Hasher,
+    len: u64,
+    pub(crate) rows: Vec<Row>,
+    published: bool,
+}
+
+impl Writer {
+    pub(crate) fn create(path: PathBuf) -> Result<Self> {
+        let file = fs::create_new(&path).map_err(Error::io("create", &path))?;
+        let mut writer = Self {
+            file,
+            path,
+            hasher: blake3::Hasher::new(),
+            len: 0,
+            rows: Vec::new(),
+            published: false,
+        };
+        writer.write(MAGIC)?;
+        Ok(writer)
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        fs::write_all(&mut self.file, bytes).map_err(Error::io("write", &self.path))?;
+        self.hasher.update(bytes);
+        self.len += bytes.len() as u64;
+        Ok(())
+    }
+
+    pub(crate) fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Appends one entry.
+    pub(crate) fn append(
+        &mut self,
+        key: Key,
+        codec: Codec,
+        stored: &[u8],
+        plain: usize,
+    ) -> Result<Row> {
+        let row = Row {
+            key,
+            codec: codec as u8,
+            offset: self.len,
+            stored: u32::try_from(stored.len()).unwrap_or(u32::MAX),
+            plain: u32::try_from(plain).unwrap_or(u32::MAX),
+        };
+        self.write(stored)?;
+        self.rows.push(row);
+        Ok(row)
+    }
+
+    /// Reads an entry that was appended.
+    pub(crate) fn read(&self, row: &Row) -> Result<Vec<u8>> {
+        read_entry(&self.file, &self.path, row)
+    }
+
+    /// Writes table and trailer and syncs; returns the pack's name. After that it can be published.
+    pub(crate) fn close(&mut self) -> Result<[u8; 32]> {
+        let table = self.len;
+        self.rows.sort_by_key(|r| r.key);
+        let mut bytes = Vec::with_capacity(16 + self.rows.len() * ROW_BYTES);
+        bytes.extend_from_slice(&(self.rows.len() as u64).to_le_bytes());
+        for row in &self.rows {
+            bytes.extend_from_slice(&row.to_bytes());
+        }
+        bytes.extend_from_slice(&table.to_le_bytes());
+        self.write(&bytes)?;
+        let name = *self.hasher.finalize().as_bytes();
+        fs::write_all(&mut self.file, &name).map_err(Error::io("write", &self.path))?;
+        fs::sync(&self.file).map_err(Error::io("sync", &self.path))?;
+        Ok(name)
+    }
+
+    pub(crate) fn publish(mut self, to: &Path) -> Result<()> {
+        fs::publish(&self.path, to).map_err(Error::io("rename", &self.path))?;
+        self.published = true;
+        Ok(())
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        if !self.published {
+            // Left behind it would only take room, until gc sweeps `tmp/`.
+            let _ = fs::remove(&self.path);
+        }
+    }
+}
+
+/// Reads and decodes one entry; the caller checks its hash.
+pub(crate) fn read_entry(file: &File, path: &Path, row: &Row) -> Result<Vec<u8>> {
+    let name = || format!("pack `{}`", path.display());
+    if row.plain as usize > PLAIN_BYTES_MAX || row.stored > row.plain {
+        return Err(Error::corrupt(name(), "an entry has an impossible length"));
+    }
+    let codec = Codec::from_byte(row.codec)
+        .ok_or_else(|| Error::corrupt(name(), format!("unknown codec {}", row.codec)))?;
+    let mut stored = vec![0; row.stored as usize];
+    file.read_exact_at(&mut stored, row.offset)
+        .map_err(|e| match e.kind() {
+            std::io::ErrorKind::UnexpectedEof => Error::corrupt(name(), "it is cut off"),
+            _ => Error::io("read", path)(e),
+        })?;
+    codec::decode(codec, stored, row.plain as usize)
+        .map_err(|e| Error::corrupt(name(), e.to_string()))
+}
+
+/// Checks that decoded bytes are what their key says.
+pub(crate) fn check_hash(key: &Key, plain: &[u8]) -> bool {
+    match Tag::from_byte(key.0) {
+        Some(Tag::Chunk) => *blake3::hash(plain).as_bytes() == key.1,
+        // A cuts record is found by the id of the blob it describes; the reader checks the blob.
+        Some(Tag::Object(modelv_core::canon::Kind::Cuts)) => true,
+        Some(Tag::Object(kind)) => modelv_core::canon::hash(kind, plain) == key.1,
+        None => false,
+    }
+}
+
+/// Reads the table of contents from the end of a pack.
+pub(crate) fn read_table(file: &File, path: &Path) -> Result<Vec<Row>> {
+    let bad = |detail: &str| Error::corrupt(format!("pack `{}`", path.display()), detail);
+    let io = |e: std::io::Error| Error::io("read", path)(e);
+    let len = file.metadata().map_err(io)?.len();
+    let head_and_tail = MAGIC.len() as u64 + 8 + TRAILER_BYTES;
+    if len < head_and_tail {
+        return Err(bad("it is cut off"));
+    }
+    let mut magic = [0; 8];
+    file.read_exact_at(&mut magic, 0).map_err(io)?;
+    if magic != *MAGIC {
+        if magic[..7] == MAGIC[..7] {
+            let what = format!("pack `{}`", path.display());
+            return Err(Error::Newer {
+                what,
+                found: magic[7],
+                known: MAGIC[7],
+            });
+        }
+        return Err(bad("its header is wrong"));
+    }
+    let mut word = [0; 8];
+    file.read_exact_at(&mut word, len - TRAILER_BYTES)
+        .map_err(io)?;
+    let table = u64::from_le_bytes(word);
+    let end = len - TRAILER_BYTES;
+    if table < 8 || table > end - 8 {
+        return Err(bad("its table of contents is not where the trailer says"));
+    }
+    let mut bytes = vec![0; usize::try_from(end - table).unwrap_or(usize::MAX)];
+    file.read_exact_at(&mut bytes, table).map_err(io)?;
+    let (count, rows) = bytes.split_at(8);
+    word.copy_from_slice(count);
+    let (rows, rest) = rows.as_chunks::<ROW_BYTES>();
+    if rows.len() as u64 != u64::from_le_bytes(word) || !rest.is_empty() {
+        return Err(bad("its table of contents has another length than it says"));
+    }
+    let rows: Vec<Row> = rows.iter().map(Row::from_bytes).collect();
+    if rows.windows(2).any(|w| w[0].key >= w[1].key) {
+        return Err(bad("its table of contents is not sorted"));
+    }
+    let outside = |r: &Row| r.offset < 8 || r.offset.saturating_add(u64::from(r.stored)) > table;
+    if rows.iter().any(outside) {
+        return Err(bad("an entry lies outside"));
+    }
+    Ok(rows)
+}

@@ -1,0 +1,386 @@
+//! The store: finds, reads and checks what packs hold.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use modelv_core::canon::{self, Kind, OBJECT_BYTES_MAX, Source};
+use modelv_core::id::{BlobId, from_hex, to_hex};
+
+use crate::error::{Error, Result};
+use crate::index::Index;
+use crate::pack::{self, MAGIC, Row};
+use crate::reader::BlobReader;
+use crate::session::Session;
+use crate::{Cuts, Key, Tag, fs};
+
+/// An open store. Sees the packs that were there when it was opened or last refreshed.
+#[derive(Debug)]
+pub struct Store {
+    dir: PathBuf,
+    packs: RwLock<Vec<Arc<Pack>>>,
+    /// Position of the pack that answered last: neighbours are asked for together.
+    last_hit: AtomicUsize,
+}
+
+#[derive(Debug)]
+struct Pack {
+    name: [u8; 32],
+    path: PathBuf,
+    index: std::sync::OnceLock<Arc<Index>>,
+}
+
+impl Pack {
+    fn index(&self) -> Result<Arc<Index>> {
+        if let Some(index) = self.index.get() {
+            return Ok(index.clone());
+        }
+        let opened = Arc::new(Index::open(self.path.clone(), self.name)?);
+        Ok(self.index.get_or_init(|| opened).clone())
+    }
+}
+
+/// What `verify` found.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// Packs that were read.
+    pub packs: u64,
+    /// Entries whose hash was computed.
+    pub entries: u64,
+    /// Bytes of packs that were read.
+    pub bytes: u64,
+    /// What is broken, one line each.
+    pub problems: Vec<String>,
+}
+
+impl Store {
+    /// Makes the folders of a store in `dir` and opens it.
+    ///
+    /// # Errors
+    /// A folder can't be made.
+    pub fn init(dir: &Path) -> Result<Self> {
+        for name in ["packs", "tmp", "quarantine", "leases"] {
+            let path = dir.join(name);
+            fs::create_dirs(&path).map_err(Error::io("create", &path))?;
+        }
+        fs::sync_dir(dir).map_err(Error::io("sync", dir))?;
+        Self::open(dir)
+    }
+
+    /// Opens the store in `dir`.
+    ///
+    /// # Errors
+    /// Its folder of packs can't be read.
+    pub fn open(dir: &Path) -> Result<Self> {
+        let store = Self {
+            dir: dir.to_owned(),
+            packs: RwLock::new(Vec::new()),
+            last_hit: AtomicUsize::new(0),
+        };
+        store.refresh()?;
+        Ok(store)
+    }
+
+    pub(crate) fn packs_dir(&self) -> PathBuf {
+        self.dir.join("packs")
+    }
+
+    pub(crate) fn tmp_dir(&self) -> PathBuf {
+        self.dir.join("tmp")
+    }
+
+    /// Looks for packs that other processes have added.
+    ///
+    /// # Errors
+    /// The folder can't be read.
+    pub fn refresh(&self) -> Result<()> {
+        let dir = self.packs_dir();
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir(&dir).map_err(Error::io("read", &dir))? {
+            let path = entry.map_err(Error::io("read", &dir))?.path();
+            let name = path
+                .file_stem()
+                .and_then(|s| s.to_str())
+                .and_then(|s| from_hex(s).ok());
+            if let (Some(name), Some("pack")) = (name, path.extension().and_then(|e| e.to_str())) {
+                found.push((name, path));
+            }
+        }
+        let mut packs = self.packs.write().unwrap_or_else(PoisonError::into_inner);
+        for (name, path) in found {
+            if !packs.iter().any(|p| p.name == name) {
+                packs.push(Arc::new(Pack {
+                    name,
+                    path,
+                    index: std::sync::OnceLock::new(),
+                }));
+            }
+        }
+        Ok(())
+    }
+
+    fn packs(&self) -> Vec<Arc<Pack>> {
+        self.packs
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Starts writing.
+    ///
+    /// # Errors
+    /// None yet; files are made when the first entry comes.
+    pub fn begin(&self) -> Result<Session<'_>> {
+        Ok(Session::new(self))
+    }
+
+    fn find(&self, key: &Key) -> Result<Option<(Arc<Index>, Row)>> {
+        let packs = self.packs();
+        let first = self.last_hit.load(Ordering::Relaxed).min(packs.len());
+        // First quickly in all; a miss is believed only after the indexes were checked.
+        for i in (first..packs.len()).chain(0..first) {
+            let index = packs[i].index()?;
+            if let Some(row) = index.find_unchecked(key) {
+                self.last_hit.store(i, Ordering::Relaxed);
+                return Ok(Some((index, row)));
+            }
+        }
+        for pack in &packs {
+            let index = pack.index()?;
+            if let Some(row) = index.find(key, &pack.name)? {
+                return Ok(Some((index, row)));
+            }
+        }
+        Ok(None)
+    }
+
+    pub(crate) fn has(&self, key: &Key) -> Result<bool> {
+        Ok(self.find(key)?.is_some())
+    }
+
+    /// Decoded bytes of an entry, checked against its id.
+    pub(crate) fn read(&self, key: &Key) -> Result<Option<Vec<u8>>> {
+        let Some((index, row)) = self.find(key)? else {
+            return Ok(None);
+        };
+        let plain = pack::read_entry(&index.pack, &index.pack_path, &row);
+        if let Ok(plain) = plain
+            && pack::check_hash(key, &plain)
+        {
+            return Ok(Some(plain));
+        }
+        // The row may be what is damaged: the pack's own table decides.
+        let row = index.table()?.into_iter().find(|r| r.key == *key);
+        if let Some(row) = row {
+            let plain = pack::read_entry(&index.pack, &index.pack_path, &row)?;
+            if pack::check_hash(key, &plain) {
+                return Ok(Some(plain));
+            }
+        }
+        let word = Tag::from_byte(key.0).map_or("entry", Tag::word);
+        Err(Error::corrupt(
+            format!(
+                "{word} `{}` in pack `{}`",
+                to_hex(&key.1),
+                index.pack_path.display()
+            ),
+            "its bytes do not match its id",
+        ))
+    }
+
+    /// The canonical bytes of an object, checked against its id.
+    ///
+    /// # Errors
+    /// Missing or damaged.
+    pub fn object_bytes(&self, kind: Kind, id: &[u8; 32]) -> Result<Vec<u8>> {
+        let tag = Tag::Object(kind);
+        self.read(&(tag.byte(), *id))?
+            .ok_or_else(|| Error::NotFound {
+                what: tag.word(),
+                id: to_hex(id),
+            })
+    }
+
+    /// Whether an object is there.
+    ///
+    /// # Errors
+    /// An index can't be read.
+    pub fn has_object(&self, kind: Kind, id: &[u8; 32]) -> Result<bool> {
+        self.has(&(Tag::Object(kind).byte(), *id))
+    }
+
+    /// Whether a file's content is there.
+    ///
+    /// # Errors
+    /// An index can't be read.
+    pub fn has_blob(&self, id: &BlobId) -> Result<bool> {
+        Ok(self.has(&(Tag::Chunk.byte(), id.0))?
+            || self.has(&(Tag::Object(Kind::Cuts).byte(), id.0))?)
+    }
+
+    /// Ids of a kind that start with `prefix`, at most `limit`, sorted.
+    ///
+    /// # Errors
+    /// An index can't be read.
+    pub fn find_prefix(&self, kind: Kind, prefix: &str, limit: usize) -> Result<Vec<[u8; 32]>> {
+        let tag = Tag::Object(kind).byte();
+        let padded = format!("{prefix:0<64}");
+        let Ok(low) = from_hex(&padded) else {
+            return Ok(Vec::new());
+        };
+        let mut out = std::collections::BTreeSet::new();
+        for pack in self.packs() {
+            let found = pack.index()?.with_rows(&pack.name, |rows| {
+                let start = rows.partition_point(|r| r.key.1 < low);
+                rows[start..]
+                    .iter()
+                    .take_while(|r| to_hex(&r.key.1).starts_with(prefix))
+                    .filter(|r| r.key.0 == tag)
+                    .take(limit)
+                    .map(|r| r.key.1)
+                    .collect::<Vec<_>>()
+            })?;
+            out.extend(found);
+        }
+        Ok(out.into_iter().take(limit).collect())
+    }
+
+    /// How a blob is cut; `None` when it is one chunk.
+    fn cuts(&self, id: &BlobId) -> Result<Option<Cuts>> {
+        let Some(bytes) = self.read(&(Tag::Object(Kind::Cuts).byte(), id.0))? else {
+            return Ok(None);
+        };
+        Ok(Some(canon::decode(&bytes)?))
+    }
+
+    /// Opens a file's content for reading and seeking; every chunk is checked when it is read.
+    ///
+    /// # Errors
+    /// Missing or damaged.
+    pub fn open_blob(&self, id: &BlobId) -> Result<BlobReader<'_>> {
+        if let Some(bytes) = self.read(&(Tag::Chunk.byte(), id.0))? {
+            return Ok(BlobReader::whole(self, bytes));
+        }
+        match self.cuts(id)? {
+            Some(cuts) => Ok(BlobReader::cut(self, cuts)),
+            None => Err(Error::NotFound {
+                what: "file content",
+                id: id.to_hex(),
+            }),
+        }
+    }
+
+    /// A file's content, if it has at most `limit` bytes.
+    ///
+    /// # Errors
+    /// Missing, damaged or larger.
+    pub fn read_blob(&self, id: &BlobId, limit: u64) -> Result<Vec<u8>> {
+        let mut reader = self.open_blob(id)?;
+        let size = reader.size();
+        if size > limit {
+            let what = format!("file content `{}`", id.short());
+            return Err(Error::TooLarge { what, size, limit });
+        }
+        let mut out = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
+        std::io::Read::read_to_end(&mut reader, &mut out).map_err(unwrap_io)?;
+        Ok(out)
+    }
+
+    /// Reads every byte of every pack and checks every hash. Damage is reported, not raised.
+    ///
+    /// # Errors
+    /// The folder of packs can't be read.
+    pub fn verify(&self, progress: &mut dyn FnMut(u64, u64)) -> Result<Report> {
+        self.refresh()?;
+        let packs = self.packs();
+        let size = |p: &Arc<Pack>| std::fs::metadata(&p.path).map_or(0, |m| m.len());
+        let total = packs.iter().map(size).sum();
+        let mut report = Report::default();
+        for pack in &packs {
+            if let Err(e) = self.verify_pack(pack, &mut report) {
+                report.problems.push(describe(&e));
+            }
+            report.packs += 1;
+            report.bytes += size(pack);
+            progress(report.bytes, total);
+        }
+        Ok(report)
+    }
+
+    fn verify_pack(&self, pack: &Arc<Pack>, report: &mut Report) -> Result<()> {
+        let path = &pack.path;
+        let what = || format!("pack `{}`", path.display());
+        let mut file = std::fs::File::open(path).map_err(Error::io("open", path))?;
+        let len = file.metadata().map_err(Error::io("read", path))?.len();
+        let body = len.saturating_sub(32);
+        let mut hasher = blake3::Hasher::new();
+        std::io::copy(&mut std::io::Read::take(&mut file, body), &mut hasher)
+            .map_err(Error::io("read", path))?;
+        let mut trailer = Vec::new();
+        std::io::Read::read_to_end(&mut file, &mut trailer).map_err(Error::io("read", path))?;
+        let name = hasher.finalize();
+        if *name.as_bytes() != pack.name || trailer != pack.name {
+            report
+                .problems
+                .push(format!("{} does not match its hash", what()));
+        }
+        if len < MAGIC.len() as u64 {
+            return Err(Error::corrupt(what(), "it is cut off"));
+        }
+        for row in pack::read_table(&file, path)? {
+            report.entries += 1;
+            let plain = pack::read_entry(&file, path, &row);
+            let is_cuts = row.key.0 == Tag::Object(Kind::Cuts).byte();
+            let fine = plain.as_ref().is_ok_and(|p| pack::check_hash(&row.key, p));
+            let fine = fine && (!is_cuts || self.verify_blob(&BlobId(row.key.1)));
+            if !fine {
+                let word = Tag::from_byte(row.key.0).map_or("entry", Tag::word);
+                let id = to_hex(&row.key.1);
+                report
+                    .problems
+                    .push(format!("{word} `{id}` in {} is damaged", what()));
+            }
+        }
+        if !crate::index::is_sound(&path.with_extension("idx"), &pack.name) {
+            let idx = path.with_extension("idx");
+            report
+                .problems
+                .push(format!("index `{}` is damaged or missing", idx.display()));
+        }
+        Ok(())
+    }
+
+    /// Whether a cut blob reads as what its id says.
+    fn verify_blob(&self, id: &BlobId) -> bool {
+        let mut hasher = blake3::Hasher::new();
+        let Ok(Some(cuts)) = self.cuts(id) else {
+            return false;
+        };
+        let mut reader = BlobReader::cut(self, cuts);
+        std::io::copy(&mut reader, &mut hasher).is_ok() && *hasher.finalize().as_bytes() == id.0
+    }
+}
+
+impl Source for Store {
+    type Error = Error;
+
+    fn load_bytes(&self, kind: Kind, id: &[u8; 32]) -> Result<Vec<u8>> {
+        debug_assert!(kind != Kind::Cuts && OBJECT_BYTES_MAX > 0);
+        self.object_bytes(kind, id)
+    }
+}
+
+/// An I/O error of a [`BlobReader`] as the store error it was made from.
+pub(crate) fn unwrap_io(e: std::io::Error) -> Error {
+    match e.downcast::<Error>() {
+        Ok(inner) => inner,
+        Err(e) => Error::Input(e),
+    }
+}
+
+fn describe(e: &Error) -> String {
+    match std::error::Error::source(e) {
+        Some(cause) => format!("{e}: {cause}"),
+        None => e.to_string(),
+    }
+}

@@ -1,0 +1,358 @@
+use std::io::{Read, Seek, SeekFrom};
+
+use modelv_core::canon::{Kind, Object};
+use modelv_core::id::BlobId;
+use proptest::prelude::*;
+
+use crate::{Cuts, Error, Store, fs};
+
+#[derive(bincode::Encode, bincode::Decode, Debug, PartialEq)]
+struct Note(String);
+impl Object for Note {
+    const KIND: Kind = Kind::Run;
+}
+
+fn fresh() -> (tempfile::TempDir, Store) {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::init(dir.path()).unwrap();
+    (dir, store)
+}
+
+fn noise(seed: u64, len: usize) -> Vec<u8> {
+    let mut out = vec![0; len];
+    blake3::Hasher::new()
+        .update(&seed.to_le_bytes())
+        .finalize_xof()
+        .fill(&mut out);
+    out
+}
+
+fn put(store: &Store, bytes: &[u8]) -> BlobId {
+    let session = store.begin().unwrap();
+    let (id, size) = session
+        .put_blob(&mut &bytes[..], bytes.len() as u64)
+        .unwrap();
+    assert_eq!(size, bytes.len() as u64);
+    session.finish().unwrap();
+    id
+}
+
+fn pack_files(dir: &tempfile::TempDir, extension: &str) -> Vec<std::path::PathBuf> {
+    let mut found: Vec<_> = std::fs::read_dir(dir.path().join("packs"))
+        .unwrap()
+        .map(|e| e.unwrap().path())
+        .filter(|p| p.extension().is_some_and(|e| e == extension))
+        .collect();
+    found.sort();
+    found
+}
+
+#[test]
+fn blobs_of_every_size_come_back_in_a_new_process() {
+    let (dir, store) = fresh();
+    for len in [0, 1, 1000, 16 << 10, 300_000, 5 << 20, 70 << 20] {
+        let bytes = noise(len as u64, len);
+        let id = put(&store, &bytes);
+        assert_eq!(id, BlobId::of(&bytes));
+        let again = Store::open(dir.path()).unwrap();
+        assert_eq!(again.open_blob(&id).unwrap().size(), len as u64);
+        assert!(
+            again.read_blob(&id, u64::MAX).unwrap() == bytes,
+            "{len} bytes"
+        );
+    }
+    assert_eq!(
+        store.verify(&mut |_, _| {}).unwrap().problems,
+        Vec::<String>::new()
+    );
+    // 70 MiB of noise fill more than one pack.
+    assert!(pack_files(&dir, "pack").len() >= 8);
+}
+
+#[test]
+fn what_is_there_is_not_written_again() {
+    let (_dir, store) = fresh();
+    let bytes = noise(1, 2 << 20);
+    put(&store, &bytes);
+    let session = store.begin().unwrap();
+    session
+        .put_blob(&mut &bytes[..], bytes.len() as u64)
+        .unwrap();
+    assert_eq!(session.finish().unwrap().entries, 0);
+    let mut longer = bytes.clone();
+    longer.extend_from_slice(b"tail");
+    let session = store.begin().unwrap();
+    session
+        .put_blob(&mut &longer[..], longer.len() as u64)
+        .unwrap();
+    let stats = session.finish().unwrap();
+    assert!(
+        stats.plain_bytes < 600 << 10,
+        "{} bytes are new",
+        stats.plain_bytes
+    );
+}
+
+#[test]
+fn reading_can_start_anywhere() {
+    let (_dir, store) = fresh();
+    let bytes = noise(2, 3 << 20);
+    let id = put(&store, &bytes);
+    let mut reader = store.open_blob(&id).unwrap();
+    for at in [0usize, 1, 65_536, 1_000_000, (3 << 20) - 1, 3 << 20] {
+        reader.seek(SeekFrom::Start(at as u64)).unwrap();
+        let mut some = Vec::new();
+        reader.by_ref().take(1000).read_to_end(&mut some).unwrap();
+        assert_eq!(some, bytes[at..(at + 1000).min(bytes.len())]);
+    }
+    assert_eq!(reader.seek(SeekFrom::End(-5)).unwrap(), (3 << 20) - 5);
+    assert!(reader.seek(SeekFrom::Current(-(4 << 20))).is_err());
+}
+
+#[test]
+fn a_session_sees_its_own_objects_and_others_only_after_it() {
+    let (dir, store) = fresh();
+    let other = Store::open(dir.path()).unwrap();
+    let session = store.begin().unwrap();
+    let id = session.put_object(&Note("hello".into())).unwrap();
+    let seen: Note = modelv_core::canon::load(&session, &id).unwrap();
+    assert_eq!(seen, Note("hello".into()));
+    assert!(matches!(
+        store.object_bytes(Kind::Run, &id),
+        Err(Error::NotFound { .. })
+    ));
+    session.finish().unwrap();
+    assert!(store.has_object(Kind::Run, &id).unwrap());
+    assert!(!other.has_object(Kind::Run, &id).unwrap());
+    other.refresh().unwrap();
+    assert!(other.has_object(Kind::Run, &id).unwrap());
+    let hex = modelv_core::id::to_hex(&id);
+    assert_eq!(
+        other.find_prefix(Kind::Run, &hex[..6], 9).unwrap(),
+        vec![id]
+    );
+    assert!(
+        other
+            .find_prefix(Kind::Commit, &hex[..6], 9)
+            .unwrap()
+            .is_empty()
+    );
+}
+
+#[test]
+fn a_dropped_session_leaves_nothing() {
+    let (dir, store) = fresh();
+    let session = store.begin().unwrap();
+    session
+        .put_blob(&mut &noise(3, 100_000)[..], 100_000)
+        .unwrap();
+    drop(session);
+    assert_eq!(
+        std::fs::read_dir(dir.path().join("tmp")).unwrap().count(),
+        0
+    );
+    assert!(pack_files(&dir, "pack").is_empty());
+}
+
+#[test]
+fn many_threads_write_one_session() {
+    let (_dir, store) = fresh();
+    let session = store.begin().unwrap();
+    std::thread::scope(|scope| {
+        for thread in 0..4u64 {
+            let session = &session;
+            scope.spawn(move || {
+                for i in 0..50u64 {
+                    // Half of them are the same in every thread.
+                    let seed = if i % 2 == 0 { i } else { i + 1000 * thread };
+                    let bytes = noise(seed, 3000);
+                    session.put_blob(&mut &bytes[..], 3000).unwrap();
+                }
+            });
+        }
+    });
+    assert_eq!(session.finish().unwrap().entries, 25 + 4 * 25 - 0);
+    assert!(store.verify(&mut |_, _| {}).unwrap().problems.is_empty());
+}
+
+#[test]
+fn a_missing_or_damaged_index_is_rebuilt() {
+    let (dir, store) = fresh();
+    let bytes = noise(4, 500_000);
+    let id = put(&store, &bytes);
+    let idx = pack_files(&dir, "idx").remove(0);
+    let whole = std::fs::read(&idx).unwrap();
+    std::fs::remove_file(&idx).unwrap();
+    assert_eq!(
+        Store::open(dir.path())
+            .unwrap()
+            .read_blob(&id, u64::MAX)
+            .unwrap(),
+        bytes
+    );
+    assert_eq!(std::fs::read(&idx).unwrap(), whole);
+    std::fs::write(&idx, &whole[..whole.len() / 2]).unwrap();
+    assert_eq!(
+        Store::open(dir.path())
+            .unwrap()
+            .read_blob(&id, u64::MAX)
+            .unwrap(),
+        bytes
+    );
+}
+
+/// Every flipped bit is found by `verify`, and reading gives the right bytes or an error.
+#[test]
+fn no_flipped_bit_goes_unnoticed() {
+    let (dir, store) = fresh();
+    let bytes = b"a small file, stored twice as cut and whole".repeat(3);
+    let id = put(&store, &bytes);
+    let session = store.begin().unwrap();
+    session.put_object(&Note("note".into())).unwrap();
+    session.finish().unwrap();
+    for path in pack_files(&dir, "pack")
+        .into_iter()
+        .chain(pack_files(&dir, "idx"))
+    {
+        let whole = std::fs::read(&path).unwrap();
+        let is_index = path.extension().is_some_and(|e| e == "idx");
+        // Every bit of a pack; of an index (mostly fan-out) every seventh.
+        for bit in (0..whole.len() * 8).step_by(if is_index { 7 } else { 1 }) {
+            let mut flipped = whole.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            std::fs::write(&path, &flipped).unwrap();
+            let damaged = Store::open(dir.path()).unwrap();
+            let problems = damaged.verify(&mut |_, _| {}).unwrap().problems;
+            assert!(
+                !problems.is_empty(),
+                "bit {bit} of {} unnoticed",
+                path.display()
+            );
+            let read = Store::open(dir.path()).unwrap().read_blob(&id, u64::MAX);
+            match read {
+                Ok(read) => assert_eq!(read, bytes, "bit {bit} of {}", path.display()),
+                Err(e) => assert!(!is_index, "bit {bit} of the index: {e}"),
+            }
+        }
+        std::fs::write(&path, &whole).unwrap();
+    }
+}
+
+#[test]
+fn a_truncated_pack_is_an_error_that_names_it() {
+    let (dir, store) = fresh();
+    let id = put(&store, &noise(5, 100_000));
+    drop(store);
+    let pack = pack_files(&dir, "pack").remove(0);
+    let whole = std::fs::read(&pack).unwrap();
+    std::fs::write(&pack, &whole[..10_000]).unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let error = store.read_blob(&id, u64::MAX).unwrap_err();
+    assert!(error.is_corrupt(), "{error}");
+    assert!(
+        error.to_string().contains(pack.to_str().unwrap()),
+        "{error}"
+    );
+    std::fs::write(
+        &pack,
+        b"MVPACK\x00\x09 and so on, long enough for a trailer, newer than us",
+    )
+    .unwrap();
+    std::fs::remove_file(pack.with_extension("idx")).unwrap();
+    let error = Store::open(dir.path())
+        .unwrap()
+        .read_blob(&id, u64::MAX)
+        .unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .ends_with("has format version 9, this program reads up to 1")
+    );
+}
+
+/// Stops at every call that changes the file system: what was finished before stays readable, and
+/// nothing half-written is visible.
+#[test]
+fn a_crash_at_any_call_leaves_the_old_state_or_the_new_one() {
+    let mut calls = 0;
+    loop {
+        let (dir, store) = fresh();
+        let before = noise(6, 50_000);
+        let old = put(&store, &before);
+        fs::CALLS_LEFT.set(Some(calls));
+        let session = store.begin().unwrap();
+        let bytes = noise(7, 400_000);
+        let wrote = session
+            .put_blob(&mut &bytes[..], bytes.len() as u64)
+            .and_then(|(id, _)| session.finish().map(|_| id));
+        fs::CALLS_LEFT.set(None);
+        let again = Store::open(dir.path()).unwrap();
+        assert_eq!(again.read_blob(&old, u64::MAX).unwrap(), before);
+        let report = again.verify(&mut |_, _| {}).unwrap();
+        let harmless = |p: &String| p.starts_with("index ");
+        assert!(
+            report.problems.iter().all(harmless),
+            "{calls}: {:?}",
+            report.problems
+        );
+        let new = BlobId::of(&bytes);
+        let whole = Store::open(dir.path()).unwrap();
+        if wrote.is_ok() || whole.has_blob(&new).unwrap() {
+            assert_eq!(whole.read_blob(&new, u64::MAX).unwrap(), bytes);
+        }
+        if wrote.is_ok() && report.problems.is_empty() {
+            assert!(calls > 8, "the test must have stopped somewhere");
+            return;
+        }
+        calls += 1;
+    }
+}
+
+#[test]
+fn cuts_records_that_lie_are_refused() {
+    use modelv_core::canon::{decode, encode};
+    use modelv_core::id::ChunkId;
+    let id = ChunkId([1; 32]);
+    let lies = [
+        Cuts {
+            size: 5,
+            chunks: vec![(id, 5)],
+        },
+        Cuts {
+            size: 5,
+            chunks: vec![(id, 2), (id, 2)],
+        },
+        Cuts {
+            size: 2,
+            chunks: vec![(id, 2), (id, 0)],
+        },
+        Cuts {
+            size: 8 << 20,
+            chunks: vec![(id, 1), (id, (8 << 20) - 1)],
+        },
+    ];
+    for cuts in lies {
+        assert!(decode::<Cuts>(&encode(&cuts)).is_err(), "{cuts:?}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+    #[test]
+    fn any_files_round_trip(files in proptest::collection::vec((any::<u64>(), 0usize..200_000), 1..6)) {
+        let (dir, store) = fresh();
+        let session = store.begin().unwrap();
+        let mut ids = Vec::new();
+        for (seed, len) in &files {
+            // Half noise, half repetition.
+            let mut bytes = noise(*seed, len / 2);
+            bytes.resize(*len, b'x');
+            ids.push((session.put_blob(&mut &bytes[..], *len as u64).unwrap().0, bytes));
+        }
+        session.finish().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        for (id, bytes) in ids {
+            prop_assert_eq!(store.read_blob(&id, u64::MAX).unwrap(), bytes);
+        }
+    }
+}
