@@ -6,9 +6,11 @@
 
 pub mod canon;
 pub mod commit;
+pub mod driver;
 pub mod env;
 pub mod graph;
 pub mod id;
+pub mod merge;
 pub mod path;
 pub mod run;
 pub mod tree;

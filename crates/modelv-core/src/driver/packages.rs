@@ -1,0 +1,178 @@
+//! Requirement files: one demand a package, by its PEP 503 name and marker. Order, comments and
+//! continuation lines stay as they are.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Change, Conflict, Item, Labels, Merged, SettleError, text};
+use crate::env::normal_name;
+
+/// A demand with the lines it stands on, or lines that are none.
+struct Part {
+    /// `name` or `name ; marker`; `None` for comments, blank lines and options.
+    key: Option<String>,
+    /// All its lines.
+    lines: String,
+}
+
+/// The demand without comment, continuation and hashes laid out by hand.
+fn demand(lines: &str) -> String {
+    let joined = lines.replace("\\\n", " ").replace("\\\r\n", " ");
+    let code = joined.split(" #").next().unwrap_or("");
+    code.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// The key of a demand: everything up to extras, version, URL or marker, and the marker.
+fn key_of(lines: &str) -> Option<String> {
+    let text = demand(lines);
+    if text.is_empty() || text.starts_with(['#', '-']) {
+        return None;
+    }
+    let end = text.find(|c: char| !(c.is_alphanumeric() || "-_.".contains(c)));
+    let name = &text[..end.unwrap_or(text.len())];
+    if name.is_empty() {
+        return None;
+    }
+    let marker = text
+        .split_once(';')
+        .map(|(_, m)| m.split(" --hash").next().unwrap_or(m).trim());
+    match marker {
+        Some(marker) if !marker.is_empty() => Some(format!("{} ; {marker}", normal_name(name))),
+        _ => Some(normal_name(name)),
+    }
+}
+
+fn parts(text: &str) -> Vec<Part> {
+    let mut out = Vec::new();
+    let mut lines = String::new();
+    for line in text.split_inclusive('\n') {
+        lines.push_str(line);
+        if line.trim_end().ends_with('\\') {
+            continue;
+        }
+        let lines = std::mem::take(&mut lines);
+        out.push(Part {
+            key: key_of(&lines),
+            lines,
+        });
+    }
+    if !lines.is_empty() {
+        out.push(Part {
+            key: key_of(&lines),
+            lines,
+        });
+    }
+    out
+}
+
+/// Demands by key; `None` when a key stands there twice or the file is no text.
+fn demands(bytes: &[u8]) -> Option<BTreeMap<String, String>> {
+    let mut out = BTreeMap::new();
+    for part in parts(std::str::from_utf8(bytes).ok()?) {
+        if let Some(key) = part.key
+            && out.insert(key, part.lines).is_some()
+        {
+            return None;
+        }
+    }
+    Some(out)
+}
+
+pub(super) fn diff(old: &[u8], new: &[u8]) -> Vec<Change> {
+    let (Some(old), Some(new)) = (demands(old), demands(new)) else {
+        return Vec::new();
+    };
+    let keys: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+    keys.into_iter()
+        .map(|key| {
+            (
+                key,
+                old.get(key).map(|l| demand(l)),
+                new.get(key).map(|l| demand(l)),
+            )
+        })
+        .filter(|(_, a, b)| a != b)
+        .map(|(key, old, new)| Change::Package {
+            name: key.clone(),
+            old,
+            new,
+        })
+        .collect()
+}
+
+/// Merges demand by demand. Where the lines merge to the same demands, the lines are taken.
+pub(super) fn merge(base: &[u8], ours: &[u8], theirs: &[u8], labels: &Labels<'_>) -> Merged {
+    let by_lines = text::merge(base, ours, theirs, labels);
+    let (Some(b), Some(o), Some(t)) = (demands(base), demands(ours), demands(theirs)) else {
+        return by_lines;
+    };
+    let mut out = ours.to_vec();
+    let mut conflicts = Vec::new();
+    let keys: BTreeSet<&String> = b.keys().chain(o.keys()).chain(t.keys()).collect();
+    for key in keys {
+        let read = |side: &BTreeMap<String, String>| side.get(key).map(|l| demand(l));
+        let (vb, vo, vt) = (read(&b), read(&o), read(&t));
+        if vo == vt || vt == vb {
+            continue;
+        }
+        if vo == vb {
+            match set_lines(&out, key, t.get(key).map(String::as_str)) {
+                Some(next) => out = next,
+                None => return by_lines,
+            }
+            continue;
+        }
+        let item = Item::Package(key.clone());
+        conflicts.push(Conflict {
+            item,
+            base: vb,
+            ours: vo,
+            theirs: vt,
+        });
+    }
+    let same = |a: &[u8], b: &[u8]| diff(a, b).is_empty() && demands(a).is_some();
+    if conflicts.is_empty() && by_lines.conflicts.is_empty() && same(&by_lines.bytes, &out) {
+        return by_lines;
+    }
+    Merged {
+        bytes: out,
+        conflicts,
+    }
+}
+
+/// Sets or removes the lines of a demand; a new one comes behind the last.
+fn set_lines(current: &[u8], key: &str, lines: Option<&str>) -> Option<Vec<u8>> {
+    let mut found = false;
+    let mut out = String::new();
+    for part in parts(std::str::from_utf8(current).ok()?) {
+        if part.key.as_deref() == Some(key) {
+            found = true;
+            if let Some(lines) = lines {
+                push(&mut out, lines);
+            }
+        } else {
+            push(&mut out, &part.lines);
+        }
+    }
+    if let (false, Some(lines)) = (found, lines) {
+        push(&mut out, lines);
+    }
+    Some(out.into_bytes())
+}
+
+fn push(out: &mut String, lines: &str) {
+    if !out.is_empty() && !out.ends_with('\n') {
+        out.push('\n');
+    }
+    out.push_str(lines);
+}
+
+pub(super) fn set(current: &[u8], key: &str, value: Option<&str>) -> Result<Vec<u8>, SettleError> {
+    if let Some(value) = value
+        && key_of(value).as_deref() != Some(key)
+    {
+        return Err(SettleError(format!("`{value}` is no demand on `{key}`")));
+    }
+    let line = value.map(|v| format!("{}\n", v.trim_end()));
+    set_lines(current, key, line.as_deref())
+        .ok_or_else(|| SettleError("the file is no text".into()))
+}

@@ -1,0 +1,174 @@
+//! Lines: three-way merge in the manner of diff3 (Khanna, Kunal, Pierce, "A Formal Investigation of
+//! Diff3", FSTTCS 2007), unified differences, conflict markers.
+
+use std::fmt::Write;
+
+use similar::{Algorithm, DiffOp};
+
+use super::{Conflict, Item, Labels, Merged};
+
+/// UTF-8 without NUL. Anything else has no lines for us.
+pub(super) fn is_text(bytes: &[u8]) -> bool {
+    !bytes.contains(&0) && std::str::from_utf8(bytes).is_ok()
+}
+
+fn lines(bytes: &[u8]) -> Vec<&[u8]> {
+    bytes.split_inclusive(|b| *b == b'\n').collect()
+}
+
+/// For each line of `old`, the line of `new` it is matched with.
+fn matches(old: &[&[u8]], new: &[&[u8]]) -> Vec<Option<usize>> {
+    let mut out = vec![None; old.len()];
+    for op in similar::capture_diff_slices(Algorithm::Myers, old, new) {
+        if let DiffOp::Equal {
+            old_index,
+            new_index,
+            len,
+        } = op
+        {
+            for i in 0..len {
+                out[old_index + i] = Some(new_index + i);
+            }
+        }
+    }
+    out
+}
+
+/// Lines added and removed.
+pub(super) fn count(old: &[u8], new: &[u8]) -> (u64, u64) {
+    let (a, b) = (lines(old), lines(new));
+    let kept = matches(&a, &b).iter().filter(|m| m.is_some()).count();
+    ((b.len() - kept) as u64, (a.len() - kept) as u64)
+}
+
+/// Merges lines; what both sides changed in different ways stands between markers.
+pub(super) fn merge(base: &[u8], ours: &[u8], theirs: &[u8], labels: &Labels<'_>) -> Merged {
+    let (b, o, t) = (lines(base), lines(ours), lines(theirs));
+    let (to_ours, to_theirs) = (matches(&b, &o), matches(&b, &t));
+    let mut out = Vec::with_capacity(ours.len().max(theirs.len()));
+    let mut hunks = 0;
+    let (mut ib, mut io, mut it) = (0, 0, 0);
+    loop {
+        // The next base line that both sides still have, at or behind where we are.
+        let stable = (ib..b.len()).find_map(|j| match (to_ours[j], to_theirs[j]) {
+            (Some(x), Some(y)) if x >= io && y >= it => Some((j, x, y)),
+            _ => None,
+        });
+        let (jb, jo, jt) = stable.unwrap_or((b.len(), o.len(), t.len()));
+        let (rb, ro, rt) = (&b[ib..jb], &o[io..jo], &t[it..jt]);
+        if ro == rt || rt == rb {
+            out.extend(ro.concat());
+        } else if ro == rb {
+            out.extend(rt.concat());
+        } else {
+            hunks += 1;
+            write_conflict(&mut out, &rb.concat(), &ro.concat(), &rt.concat(), labels);
+        }
+        if stable.is_none() {
+            break;
+        }
+        out.extend_from_slice(b[jb]);
+        (ib, io, it) = (jb + 1, jo + 1, jt + 1);
+    }
+    let conflict = Conflict {
+        item: Item::Lines { hunks },
+        base: None,
+        ours: None,
+        theirs: None,
+    };
+    Merged {
+        bytes: out,
+        conflicts: if hunks == 0 { vec![] } else { vec![conflict] },
+    }
+}
+
+/// The three versions as one conflict.
+pub(super) fn whole_conflict(
+    base: &[u8],
+    ours: &[u8],
+    theirs: &[u8],
+    labels: &Labels<'_>,
+) -> Merged {
+    let mut bytes = Vec::new();
+    write_conflict(&mut bytes, base, ours, theirs, labels);
+    let item = Item::Lines { hunks: 1 };
+    Merged {
+        bytes,
+        conflicts: vec![Conflict {
+            item,
+            base: None,
+            ours: None,
+            theirs: None,
+        }],
+    }
+}
+
+fn write_conflict(out: &mut Vec<u8>, base: &[u8], ours: &[u8], theirs: &[u8], labels: &Labels<'_>) {
+    let mut part = |head: String, text: &[u8]| {
+        out.extend_from_slice(head.as_bytes());
+        out.extend_from_slice(text);
+        if !text.is_empty() && !text.ends_with(b"\n") {
+            out.push(b'\n');
+        }
+    };
+    part(format!("<<<<<<< {}\n", labels.ours), ours);
+    part(format!("||||||| {}\n", labels.base), base);
+    part("=======\n".into(), theirs);
+    part(format!(">>>>>>> {}\n", labels.theirs), b"");
+}
+
+/// Whether a file still carries conflict markers.
+#[must_use]
+pub fn has_markers(bytes: &[u8]) -> bool {
+    let starts = |line: &[u8], mark: u8| {
+        line.len() >= 7
+            && line[..7].iter().all(|b| *b == mark)
+            && line.get(7).is_none_or(|b| b" \r\n".contains(b))
+    };
+    let all = lines(bytes);
+    all.iter().any(|l| starts(l, b'<')) && all.iter().any(|l| starts(l, b'>'))
+}
+
+/// The hunks of a unified difference as Git prints them, without the header that names the files.
+#[must_use]
+pub fn unified(old: &[u8], new: &[u8], context: usize) -> String {
+    let (a, b) = (lines(old), lines(new));
+    let ops = similar::capture_diff_slices(Algorithm::Myers, &a, &b);
+    let mut out = String::new();
+    for group in similar::group_diff_ops(ops, context) {
+        let (Some(first), Some(last)) = (group.first(), group.last()) else {
+            continue;
+        };
+        let from = first.old_range().start..last.old_range().end;
+        let to = first.new_range().start..last.new_range().end;
+        let span = |r: &std::ops::Range<usize>| match r.len() {
+            0 => format!("{},0", r.start),
+            1 => format!("{}", r.start + 1),
+            n => format!("{},{n}", r.start + 1),
+        };
+        let _ = writeln!(out, "@@ -{} +{} @@", span(&from), span(&to));
+        for op in &group {
+            let (gone, come) = match op {
+                DiffOp::Equal { .. } => {
+                    put(&mut out, ' ', &a[op.old_range()]);
+                    continue;
+                }
+                _ => (op.old_range(), op.new_range()),
+            };
+            put(&mut out, '-', &a[gone]);
+            put(&mut out, '+', &b[come]);
+        }
+    }
+    out
+}
+
+fn put(out: &mut String, sign: char, lines: &[&[u8]]) {
+    for line in lines {
+        let text = String::from_utf8_lossy(line);
+        out.push(sign);
+        out.push_str(&text);
+        if !text.ends_with('\n') {
+            out.push_str("\n\\ No newline at end of file\n");
+        }
+    }
+}
