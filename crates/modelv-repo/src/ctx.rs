@@ -59,7 +59,11 @@ impl Cancel {
     /// # Errors
     /// [`Error::Cancelled`].
     pub fn check(&self) -> Result<()> {
-        if self.is_cancelled() { Err(Error::Cancelled) } else { Ok(()) }
+        if self.is_cancelled() {
+            Err(Error::Cancelled)
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -78,7 +82,10 @@ impl Ctx<'static> {
     /// Shows nothing and never stops.
     #[must_use]
     pub fn quiet() -> Self {
-        Self { progress: &Quiet, cancel: &NEVER }
+        Self {
+            progress: &Quiet,
+            cancel: &NEVER,
+        }
     }
 }
 

@@ -129,9 +129,6 @@ pub enum Error {
     /// The store's own error.
     #[error(transparent)]
     Store(#[from] modelv_store::Error),
-    /// The derived data base.
-    #[error("cannot use the derived data base `modelv.db`")]
-    Db(#[from] rusqlite::Error),
     /// The user pressed Ctrl-C.
     #[error("interrupted")]
     Cancelled,
@@ -139,8 +136,12 @@ pub enum Error {
 
 fn list(items: &[String]) -> String {
     const SHOWN: usize = 5;
-    let mut text =
-        items.iter().take(SHOWN).map(|i| format!("`{i}`")).collect::<Vec<_>>().join(", ");
+    let mut text = items
+        .iter()
+        .take(SHOWN)
+        .map(|i| format!("`{i}`"))
+        .collect::<Vec<_>>()
+        .join(", ");
     if items.len() > SHOWN {
         text.push_str(&format!(" and {} more", items.len() - SHOWN));
     }
@@ -193,8 +194,7 @@ impl Error {
             Self::ChangedWhileRead { .. }
             | Self::Program { .. }
             | Self::Io { .. }
-            | Self::Store(_)
-            | Self::Db(_) => ErrorKind::Io,
+            | Self::Store(_) => ErrorKind::Io,
             Self::Cancelled => ErrorKind::Cancelled,
         }
     }
@@ -207,16 +207,19 @@ impl Error {
 
     /// Something that does not exist.
     pub fn not_found(what: &'static str, name: impl Into<String>) -> Self {
-        Self::NotFound { what, name: name.into() }
+        Self::NotFound {
+            what,
+            name: name.into(),
+        }
     }
 
     /// Something that breaks a rule.
-    pub fn invalid(
-        what: &'static str,
-        name: impl Into<String>,
-        reason: impl Into<String>,
-    ) -> Self {
-        Self::Invalid { what, name: name.into(), reason: reason.into() }
+    pub fn invalid(what: &'static str, name: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self::Invalid {
+            what,
+            name: name.into(),
+            reason: reason.into(),
+        }
     }
 }
 
@@ -228,7 +231,10 @@ impl From<PathError> for Error {
 
 impl From<DecodeError> for Error {
     fn from(e: DecodeError) -> Self {
-        Self::Corrupt { what: "object".into(), detail: e.to_string() }
+        Self::Corrupt {
+            what: "object".into(),
+            detail: e.to_string(),
+        }
     }
 }
 

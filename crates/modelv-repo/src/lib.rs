@@ -1,11 +1,42 @@
 //! The library of modelv: one [`Repo`] with the verbs the command line has.
 //!
 //! Blocking, with threads where work is large. Never prints, never reads the terminal.
+//!
+//! ```no_run
+//! use modelv_repo::{Ctx, CommitOptions, Repo};
+//!
+//! let mut repo = Repo::discover(".".as_ref())?;
+//! let options = CommitOptions { message: "first".into(), ..Default::default() };
+//! let committed = repo.commit(&options, &Ctx::quiet())?;
+//! println!("{} with recipe {}", committed.id, committed.recipe);
+//! # Ok::<(), modelv_repo::Error>(())
+//! ```
 
 pub mod capture;
+mod commit;
 pub mod ctx;
+mod diff;
+mod envdiff;
 pub mod error;
+mod history;
+mod merge;
+pub mod names;
+pub mod oplog;
+mod refs;
+mod repo;
+mod rev;
+mod run;
 pub mod worktree;
 
-pub use ctx::Ctx;
+pub use commit::{CommitOptions, Committed, ModelState, Status, model_state, totals};
+pub use ctx::{Cancel, Ctx};
+pub use diff::{DiffReport, DiffSide, FileDiff, MetricChange};
+pub use envdiff::{EnvChange, diff_env};
 pub use error::{Error, ErrorKind, Result};
+pub use history::LogOptions;
+pub use merge::{ConflictState, Decision, MergeOptions, MergeOutcome, MergeState};
+pub use modelv_core as core;
+pub use refs::{SwitchTo, Undone};
+pub use repo::{DIR_NAME, Repo};
+pub use rev::Range;
+pub use run::{METRICS_FILE, RunOptions, RunOutcome};

@@ -1,1 +1,14 @@
-//! Capture of what is around the files.
+//! Capture: everything around the files that a commit or a run records.
+
+pub mod clock;
+pub mod env;
+pub mod exec;
+pub mod git;
+pub mod host;
+pub mod metrics;
+pub mod params;
+pub mod person;
+pub mod python;
+
+#[cfg(test)]
+mod tests;

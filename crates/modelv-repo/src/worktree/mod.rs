@@ -1,1 +1,189 @@
-//! The working tree.
+//! The working tree: which files there are, what they hold, and writing them.
+//!
+//! Everything here works on [`Files`], the flat view of a commit or of the working tree.
+
+pub mod checkout;
+mod ingredient;
+mod scan;
+mod snapshot;
+mod statcache;
+mod status;
+
+use std::collections::BTreeMap;
+
+use modelv_core::canon::{Kind, Source};
+use modelv_core::id::{BlobId, TreeId};
+use modelv_core::path::RepoPath;
+use modelv_core::tree::{self, FileEntry, Mode, Sink, WriteError};
+use modelv_store::Session;
+
+pub use ingredient::{Ingredient, Reason, Rules};
+pub use scan::Skipped;
+pub use snapshot::{Snapshot, place, snapshot};
+pub use statcache::{Stamp as StatStamp, StatCache};
+pub use status::{ChangeKind, FileChange, compare};
+
+use crate::error::{Error, Result};
+
+/// One file of a commit or of the working tree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SnapFile {
+    /// Where it belongs.
+    pub ingredient: Ingredient,
+    /// Never [`Mode::Tree`].
+    pub mode: Mode,
+    /// Bytes of the content.
+    pub size: u64,
+    /// The content.
+    pub blob: BlobId,
+}
+
+/// The flat view of a commit or of the working tree.
+pub type Files = BTreeMap<RepoPath, SnapFile>;
+
+/// Roots of the trees of [`Files`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Trees {
+    /// Code.
+    pub code: TreeId,
+    /// Data.
+    pub data: TreeId,
+    /// Configuration.
+    pub config: TreeId,
+    /// Model; `None` without a file.
+    pub model: Option<TreeId>,
+}
+
+/// Reads the trees of a commit.
+///
+/// # Errors
+/// A node is missing or damaged, or two ingredients hold one path.
+pub fn files_of<S: Source>(
+    source: &S,
+    code: TreeId,
+    data: TreeId,
+    config: TreeId,
+    model: Option<TreeId>,
+) -> Result<Files>
+where
+    Error: From<S::Error>,
+{
+    let roots = [
+        (Ingredient::Code, Some(code)),
+        (Ingredient::Data, Some(data)),
+        (Ingredient::Config, Some(config)),
+        (Ingredient::Model, model),
+    ];
+    let mut files = Files::new();
+    for (ingredient, root) in roots {
+        let Some(root) = root else { continue };
+        for FileEntry {
+            path,
+            mode,
+            size,
+            blob,
+        } in tree::list(source, root)?
+        {
+            let clash = files.insert(
+                path.clone(),
+                SnapFile {
+                    ingredient,
+                    mode,
+                    size,
+                    blob,
+                },
+            );
+            if clash.is_some() {
+                let detail = format!("`{path}` is in two ingredients");
+                return Err(Error::Corrupt {
+                    what: "commit".into(),
+                    detail,
+                });
+            }
+        }
+    }
+    Ok(files)
+}
+
+struct SessionSink<'a, 'b>(&'a Session<'b>);
+
+impl Sink for SessionSink<'_, '_> {
+    type Error = modelv_store::Error;
+
+    fn put_node(&mut self, _: TreeId, bytes: Vec<u8>) -> Result<(), Self::Error> {
+        self.0.put_object_bytes(Kind::Tree, &bytes).map(|_| ())
+    }
+}
+
+/// Stores the trees of `files`.
+///
+/// # Errors
+/// A path is both a file and a directory, or the store can't write.
+pub fn write_trees(files: &Files, session: &Session<'_>) -> Result<Trees> {
+    write_trees_to(files, &mut SessionSink(session))
+}
+
+/// Computes the ids of the trees of `files` without storing them.
+///
+/// # Errors
+/// A path is both a file and a directory.
+pub fn tree_ids(files: &Files) -> Result<Trees> {
+    write_trees_to(files, &mut tree::IdOnly)
+}
+
+fn write_trees_to<S: Sink>(files: &Files, sink: &mut S) -> Result<Trees>
+where
+    S::Error: IntoError,
+{
+    let mut write = |ingredient| {
+        let listed: Vec<FileEntry> = files
+            .iter()
+            .filter(|(_, f)| f.ingredient == ingredient)
+            .map(|(path, f)| FileEntry {
+                path: path.clone(),
+                mode: f.mode,
+                size: f.size,
+                blob: f.blob,
+            })
+            .collect();
+        tree::write_tree(&listed, sink).map_err(|e| match e {
+            WriteError::Clash(clash) => Error::invalid(
+                "path",
+                clash.path.to_string(),
+                "it is a file and a directory",
+            ),
+            WriteError::Sink(e) => e.into_error(),
+        })
+    };
+    let has_model = files.values().any(|f| f.ingredient == Ingredient::Model);
+    Ok(Trees {
+        code: write(Ingredient::Code)?,
+        data: write(Ingredient::Data)?,
+        config: write(Ingredient::Config)?,
+        model: if has_model {
+            Some(write(Ingredient::Model)?)
+        } else {
+            None
+        },
+    })
+}
+
+/// Turns a sink's error into the library's.
+trait IntoError {
+    fn into_error(self) -> Error;
+}
+
+impl IntoError for modelv_store::Error {
+    fn into_error(self) -> Error {
+        self.into()
+    }
+}
+
+impl IntoError for std::convert::Infallible {
+    fn into_error(self) -> Error {
+        match self {}
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,351 @@
+//! Commit and status: what the working tree holds against what HEAD holds.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use modelv_core::canon;
+use modelv_core::commit::{Commit, Model, Recipe};
+use modelv_core::env::{Env, Lock};
+use modelv_core::id::{CommitId, RecipeId, RunId};
+use modelv_core::path::RepoPath;
+use modelv_store::Session;
+
+use crate::capture::{clock, env, git, python};
+use crate::ctx::Ctx;
+use crate::envdiff::{EnvChange, diff_env};
+use crate::error::{Error, Result};
+use crate::merge::MergeState;
+use crate::names;
+use crate::repo::Repo;
+use crate::worktree::{
+    FileChange, Files, Ingredient, Rules, Skipped, Snapshot, compare, snapshot, write_trees,
+};
+
+/// What `commit` is asked for.
+#[derive(Debug, Clone, Default)]
+pub struct CommitOptions {
+    /// Never blank.
+    pub message: String,
+    /// `Name <mail>`, before all other sources.
+    pub author: Option<String>,
+    /// Take only what lies at or below these paths; empty: everything.
+    pub paths: Vec<RepoPath>,
+    /// The interpreter whose environment is captured.
+    pub python: Option<PathBuf>,
+    /// Commit even when nothing differs.
+    pub allow_empty: bool,
+}
+
+/// What a commit took.
+#[derive(Debug)]
+pub struct Committed {
+    /// The new commit.
+    pub id: CommitId,
+    /// Its recipe.
+    pub recipe: RecipeId,
+    /// Whether it has no parent.
+    pub is_first: bool,
+    /// Files against the first parent.
+    pub changes: Vec<FileChange>,
+    /// Environment against the first parent.
+    pub env: Vec<EnvChange>,
+    /// Paths that can't be versioned, with the reason.
+    pub skipped: Vec<Skipped>,
+}
+
+/// How the model of a commit stands to its recipe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ModelState {
+    /// There is none.
+    None,
+    /// Made by this recipe.
+    Current,
+    /// Made by another recipe.
+    Stale,
+}
+
+/// What `status` tells.
+#[derive(Debug)]
+pub struct Status {
+    /// Branch, or short id when HEAD is detached.
+    pub head_label: String,
+    /// Whether a branch is checked out.
+    pub on_branch: bool,
+    /// The checked-out commit.
+    pub head: Option<CommitId>,
+    /// Files that differ from HEAD.
+    pub changes: Vec<FileChange>,
+    /// How the environment differs from HEAD's.
+    pub env: Vec<EnvChange>,
+    /// The model of HEAD.
+    pub model: ModelState,
+    /// An unfinished merge.
+    pub merge: Option<MergeState>,
+    /// Paths that can't be versioned, with the reason.
+    pub skipped: Vec<Skipped>,
+}
+
+impl Repo {
+    /// Looks at the working tree without storing anything.
+    ///
+    /// # Errors
+    /// A file can't be read, or the repository is damaged.
+    pub fn status(&self, python: Option<PathBuf>, ctx: &Ctx<'_>) -> Result<Status> {
+        let rules = self.rules()?;
+        let snapshot = self.snapshot(&rules, None, ctx)?;
+        let head = self.head().map(|id| self.commit_object(id)).transpose()?;
+        let old = head
+            .as_ref()
+            .map(|c| self.files_of_commit(c))
+            .transpose()?
+            .unwrap_or_default();
+        let old_env = head
+            .as_ref()
+            .map(|c| self.env_object(c.recipe.env))
+            .transpose()?;
+        let env = self.capture_env(&snapshot.files, &rules, python)?;
+        Ok(Status {
+            head_label: self.head_label(),
+            on_branch: self.head_ref().is_some(),
+            head: self.head(),
+            changes: compare(&old, &snapshot.files),
+            env: old_env.map(|old| diff_env(&old, &env)).unwrap_or_default(),
+            model: head.as_ref().map_or(ModelState::None, model_state),
+            merge: self.merge_state()?,
+            skipped: snapshot.skipped,
+        })
+    }
+
+    pub(crate) fn snapshot(
+        &self,
+        rules: &Rules,
+        session: Option<&Session<'_>>,
+        ctx: &Ctx<'_>,
+    ) -> Result<Snapshot> {
+        let mut cache = self.stat_cache();
+        let snapshot = snapshot(self.root(), rules, &mut cache, session, &self.store, ctx)?;
+        // A cache that can't be written makes the next call slower, nothing else.
+        let _ = cache.save(&self.dir().join("statcache"));
+        Ok(snapshot)
+    }
+
+    /// The environment as it is now.
+    ///
+    /// # Errors
+    /// The named interpreter is missing or does not answer.
+    pub fn capture_env(
+        &self,
+        files: &Files,
+        rules: &Rules,
+        explicit: Option<PathBuf>,
+    ) -> Result<Env> {
+        if rules.env_capture() == "none" {
+            return Ok(Env::none());
+        }
+        let configured = self.config("env.python").or_else(|| rules.env_python());
+        let found = python::find(self.root(), explicit.as_deref(), configured.as_deref())?;
+        let locks = files
+            .iter()
+            .filter(|(path, _)| env::is_lock_file(path.name()))
+            .map(|(path, file)| Lock {
+                path: path.as_bytes().to_vec(),
+                blob: file.blob,
+            })
+            .collect();
+        env::capture_cached(&self.dir().join("envcache"), found.as_deref(), locks)
+    }
+
+    /// Commits the working tree, or the part of it that `options.paths` name.
+    ///
+    /// # Errors
+    /// Nothing differs, the message is blank, conflicts are open, nobody said who commits, or a
+    /// file can't be read. Nothing has changed then.
+    pub fn commit(&mut self, options: &CommitOptions, ctx: &Ctx<'_>) -> Result<Committed> {
+        check_message(&options.message)?;
+        if let Some(state) = self.merge_state()? {
+            if !options.paths.is_empty() {
+                let text = "a merge is not finished: it can't be committed in parts";
+                return Err(Error::State(text.into()));
+            }
+            return self.conclude_merge(state, options, ctx);
+        }
+        let author = self.author(options.author.as_deref())?;
+        let rules = self.rules()?;
+        let head = self.head();
+        let parent = head.map(|id| self.commit_object(id)).transpose()?;
+        let old = parent
+            .as_ref()
+            .map(|c| self.files_of_commit(c))
+            .transpose()?
+            .unwrap_or_default();
+        let (recipe, model, files, skipped) = {
+            let session = self.store.begin()?;
+            let snapshot = self.snapshot(&rules, Some(&session), ctx)?;
+            let files = take_part(&old, snapshot.files, &options.paths)?;
+            let env = match &parent {
+                Some(c) if !options.paths.is_empty() => self.env_object(c.recipe.env)?,
+                _ => self.capture_env(&files, &rules, options.python.clone())?,
+            };
+            let (recipe, model) = write_recipe(&files, &env, parent.as_ref(), &session)?;
+            let same = parent
+                .as_ref()
+                .is_some_and(|p| p.recipe == recipe && p.model == model);
+            let empty = parent.is_none() && files.is_empty();
+            if (same || empty) && !options.allow_empty {
+                return Err(Error::NothingToCommit {
+                    head: self.head_label(),
+                });
+            }
+            session.finish()?;
+            (recipe, model, files, snapshot.skipped)
+        };
+        let commit = Commit {
+            recipe,
+            model,
+            parents: head.into_iter().collect(),
+            author: author.clone(),
+            committer: author,
+            time: clock::now(),
+            message: options.message.trim().to_owned(),
+            runs: kept_runs(parent.as_ref(), model),
+            extra: git::facts(self.root()),
+        };
+        let id = self.publish(&commit, Vec::new(), false)?;
+        let env = match &parent {
+            Some(p) => diff_env(
+                &self.env_object(p.recipe.env)?,
+                &self.env_object(recipe.env)?,
+            ),
+            None => diff_env(&Env::none(), &self.env_object(recipe.env)?),
+        };
+        Ok(Committed {
+            id,
+            recipe: recipe.id(),
+            is_first: parent.is_none(),
+            changes: compare(&old, &files),
+            env,
+            skipped,
+        })
+    }
+
+    /// Stores a commit and moves HEAD to it, together with `more` refs.
+    pub(crate) fn publish(
+        &mut self,
+        commit: &Commit,
+        more: Vec<crate::oplog::RefChange>,
+        worktree: bool,
+    ) -> Result<CommitId> {
+        let session = self.store.begin()?;
+        let id = CommitId(session.put_object(commit)?);
+        session.finish()?;
+        let mut changes = vec![self.head_change(id)];
+        changes.extend(more);
+        self.append(changes, worktree, None)?;
+        Ok(id)
+    }
+}
+
+/// How a commit's model stands to its recipe.
+#[must_use]
+pub fn model_state(commit: &Commit) -> ModelState {
+    match commit.model {
+        None => ModelState::None,
+        Some(_) if commit.is_stale() => ModelState::Stale,
+        Some(_) => ModelState::Current,
+    }
+}
+
+/// Refuses a blank message.
+pub(crate) fn check_message(message: &str) -> Result<()> {
+    if message.trim().is_empty() {
+        return Err(Error::invalid(
+            "commit message",
+            message.trim(),
+            "it is empty",
+        ));
+    }
+    Ok(())
+}
+
+/// Stores trees and environment; the model's recipe is the one that made it, where that is known.
+pub(crate) fn write_recipe(
+    files: &Files,
+    env: &Env,
+    parent: Option<&Commit>,
+    session: &Session<'_>,
+) -> Result<(Recipe, Option<Model>)> {
+    let trees = write_trees(files, session)?;
+    session.put_object(env)?;
+    let recipe = Recipe {
+        code: trees.code,
+        data: trees.data,
+        config: trees.config,
+        env: env.id(),
+    };
+    let model = trees.model.map(|tree| {
+        let kept = parent.and_then(|p| p.model).filter(|m| m.tree == tree);
+        kept.unwrap_or(Model {
+            tree,
+            recipe: recipe.id(),
+        })
+    });
+    Ok((recipe, model))
+}
+
+/// The runs of the parent still describe the model when it is the same one.
+fn kept_runs(parent: Option<&Commit>, model: Option<Model>) -> Vec<RunId> {
+    parent
+        .filter(|p| model.is_some() && p.model == model)
+        .map(|p| p.runs.clone())
+        .unwrap_or_default()
+}
+
+/// HEAD's files with the working tree's at and below `paths`.
+fn take_part(old: &Files, new: Files, paths: &[RepoPath]) -> Result<Files> {
+    if paths.is_empty() {
+        return Ok(new);
+    }
+    let within = |path: &RepoPath| paths.iter().any(|p| path.is_within(p.as_bytes()));
+    for path in paths {
+        let known = |files: &Files| files.keys().any(|f| f.is_within(path.as_bytes()));
+        if !known(old) && !known(&new) {
+            return Err(Error::not_found("path", path.to_string()));
+        }
+    }
+    let mut out: Files = old
+        .iter()
+        .filter(|(p, _)| !within(p))
+        .map(|(p, f)| (p.clone(), f.clone()))
+        .collect();
+    out.extend(new.into_iter().filter(|(p, _)| within(p)));
+    Ok(out)
+}
+
+/// Number and bytes of the files of each ingredient.
+#[must_use]
+pub fn totals(files: &Files) -> BTreeMap<Ingredient, (u64, u64)> {
+    let mut out = BTreeMap::new();
+    for file in files.values() {
+        let slot: &mut (u64, u64) = out.entry(file.ingredient).or_default();
+        slot.0 += 1;
+        slot.1 += file.size;
+    }
+    out
+}
+
+impl Repo {
+    /// The recipe id of a commit without loading its trees.
+    ///
+    /// # Errors
+    /// The commit is missing or damaged.
+    pub fn recipe_of(&self, id: CommitId) -> Result<RecipeId> {
+        let commit: Commit = canon::load(&self.store, &id.0)?;
+        Ok(commit.recipe.id())
+    }
+
+    /// Whether a merge is under way.
+    #[must_use]
+    pub fn is_merging(&self) -> bool {
+        self.log.refs.contains_key(names::MERGE)
+    }
+}

@@ -1,0 +1,106 @@
+//! Names of refs: what is allowed, and where each kind lives.
+
+use crate::error::{Error, Result};
+
+/// Where branches live.
+pub const HEADS: &str = "refs/heads/";
+/// Where tags live.
+pub const TAGS: &str = "refs/tags/";
+/// Where runs live.
+pub const RUNS: &str = "refs/runs/";
+/// Where configuration values live.
+pub const CONFIG: &str = "config/";
+/// The current branch or commit.
+pub const HEAD: &str = "HEAD";
+/// The state of an unfinished merge.
+pub const MERGE: &str = "MERGE";
+
+/// Checks a branch or tag name by Git's rules (`git check-ref-format`), plus: no name that reads
+/// as a full id or a keyword.
+///
+/// # Errors
+/// The rule that is broken.
+pub fn check(what: &'static str, name: &str) -> Result<()> {
+    let bad = |reason: &str| {
+        Err(Error::invalid(
+            what,
+            name.escape_debug().to_string(),
+            reason,
+        ))
+    };
+    if name.is_empty() {
+        return bad("it is empty");
+    }
+    if name.len() > 200 {
+        return bad("it is longer than 200 bytes");
+    }
+    if name.starts_with('-') || name == "@" || name == HEAD || name == MERGE {
+        return bad("it is reserved or starts with `-`");
+    }
+    if name
+        .chars()
+        .any(|c| c.is_control() || " ~^:?*[\\".contains(c))
+    {
+        return bad("it holds a space, a control character or one of ~ ^ : ? * [ \\");
+    }
+    if name.contains("..") || name.contains("@{") || name.contains("//") {
+        return bad("it holds `..`, `@{` or `//`");
+    }
+    let parts_bad = name
+        .split('/')
+        .any(|p| p.is_empty() || p.starts_with('.') || p.ends_with('.') || p.ends_with(".lock"));
+    if parts_bad {
+        return bad("a part is empty, starts or ends with `.`, or ends with `.lock`");
+    }
+    if name.len() == 64 && name.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return bad("it reads as an id");
+    }
+    Ok(())
+}
+
+/// The part people type: `main` of `refs/heads/main`.
+#[must_use]
+pub fn short(full: &str) -> &str {
+    full.strip_prefix(HEADS)
+        .or_else(|| full.strip_prefix(TAGS))
+        .unwrap_or(full)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_as_git_has_them() {
+        for good in ["main", "feature/x", "v1.0", "a-b_c", "\u{fc}ml"] {
+            assert!(check("branch", good).is_ok(), "{good}");
+        }
+        for bad in [
+            "",
+            "-x",
+            "@",
+            "HEAD",
+            "a b",
+            "a..b",
+            "a@{1}",
+            "/a",
+            "a/",
+            "a//b",
+            ".a",
+            "a/.b",
+            "a.",
+            "a.lock",
+            "a~1",
+            "a^",
+            "a:b",
+            "a?",
+            "a*",
+            "a[",
+            "a\\b",
+            "a\x07",
+            &"a".repeat(64),
+        ] {
+            assert!(check("branch", bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,495 @@
+//! The operation log: the truth about refs, configuration and merge state. See `spec/oplog.md`.
+//!
+//! Append-only frames, each chained to the one before by its hash. Appending and syncing a frame
+//! under the lock is the commit point of every change. Must never delete or rewrite a whole frame.
+
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Seek, SeekFrom};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use bincode::{Decode, Encode};
+use modelv_core::canon::{self, Kind, Object};
+use modelv_core::commit::Time;
+use modelv_core::id::{BlobId, CommitId, RunId};
+
+use crate::error::{Error, Result};
+
+/// Magic and format version at the start of the file.
+const MAGIC: &[u8; 7] = b"MVOPLOG";
+/// Newest format version of the log and of the repository as a whole.
+pub const FORMAT_VERSION: u8 = 1;
+const HEADER_BYTES: u64 = 8;
+/// Length and its complement before the body, hash behind it.
+const FRAME_HEAD_BYTES: usize = 8;
+const HASH_BYTES: usize = 32;
+
+/// What a name points to.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum Target {
+    /// A commit.
+    Commit(CommitId),
+    /// Another ref, by full name.
+    Symbolic(String),
+    /// A stored document, such as the state of a merge.
+    Blob(BlobId),
+    /// A run.
+    Run(RunId),
+    /// A configuration value.
+    Text(String),
+}
+
+/// One ref that moves.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct RefChange {
+    /// Full name, for example `refs/heads/main`.
+    pub name: String,
+    /// What it must be before, `None`: absent.
+    pub old: Option<Target>,
+    /// What it is after, `None`: absent.
+    pub new: Option<Target>,
+}
+
+/// One record of the log.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Operation {
+    /// 0 for the first.
+    pub seq: u64,
+    /// When.
+    pub time: Time,
+    /// Who: `user@host`.
+    pub actor: String,
+    /// What the user typed, in short.
+    pub command: String,
+    /// Differs for every attempt.
+    pub nonce: [u8; 16],
+    /// Whether files of the working tree were written for it.
+    pub worktree: bool,
+    /// The operation this one takes back.
+    pub undoes: Option<u64>,
+    /// All refs that moved.
+    pub changes: Vec<RefChange>,
+}
+
+impl Object for Operation {
+    const KIND: Kind = Kind::Operation;
+}
+
+/// All names and what they point to.
+pub type Refs = BTreeMap<String, Target>;
+
+/// The log as it was read.
+#[derive(Debug)]
+pub struct OpLog {
+    path: PathBuf,
+    /// Refs after the last operation.
+    pub refs: Refs,
+    /// All operations, in order.
+    pub operations: Vec<Operation>,
+    chain: [u8; 32],
+    end: u64,
+}
+
+/// Writes an empty log. The caller syncs the directory.
+pub(crate) fn create(path: &Path) -> Result<()> {
+    let mut header = MAGIC.to_vec();
+    header.push(FORMAT_VERSION);
+    let file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .open(path)
+        .map_err(Error::io("create", path))?;
+    file.write_all_at(&header, 0)
+        .map_err(Error::io("write", path))?;
+    file.sync_all().map_err(Error::io("sync", path))
+}
+
+impl OpLog {
+    /// Reads the whole log. Bytes of an append that never finished are left out.
+    ///
+    /// # Errors
+    /// Missing, from a newer program, or damaged anywhere but in an unfinished tail.
+    pub fn read(path: &Path) -> Result<Self> {
+        let mut file = File::open(path).map_err(Error::io("open", path))?;
+        let mut log = Self {
+            path: path.to_owned(),
+            refs: Refs::new(),
+            operations: Vec::new(),
+            chain: [0; 32],
+            end: HEADER_BYTES,
+        };
+        let mut header = [0u8; 8];
+        file.read_exact(&mut header)
+            .map_err(|_| log.damaged("the header is cut off"))?;
+        if header[..7] != *MAGIC {
+            return Err(log.damaged("the header is wrong"));
+        }
+        if header[7] != FORMAT_VERSION {
+            return Err(Error::Newer {
+                what: "this repository".into(),
+                found: u64::from(header[7]),
+                known: u64::from(FORMAT_VERSION),
+            });
+        }
+        log.read_new_frames(&mut file)?;
+        Ok(log)
+    }
+
+    fn damaged(&self, detail: impl Into<String>) -> Error {
+        Error::Corrupt {
+            what: format!("`{}`", self.path.display()),
+            detail: detail.into(),
+        }
+    }
+
+    /// Reads what others have appended since.
+    fn read_new_frames(&mut self, file: &mut File) -> Result<()> {
+        let path = self.path.clone();
+        file.seek(SeekFrom::Start(self.end))
+            .map_err(Error::io("read", &path))?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)
+            .map_err(Error::io("read", &path))?;
+        let mut rest = bytes.as_slice();
+        while let Some((body, hash, after)) = self.split_frame(rest)? {
+            let operation: Operation =
+                canon::decode(body).map_err(|e| self.damaged(e.to_string()))?;
+            if operation.seq != self.operations.len() as u64 {
+                return Err(self.damaged(format!("operation {} is out of order", operation.seq)));
+            }
+            for change in &operation.changes {
+                apply(&mut self.refs, change);
+            }
+            self.operations.push(operation);
+            self.chain = hash;
+            self.end += (rest.len() - after.len()) as u64;
+            rest = after;
+        }
+        Ok(())
+    }
+
+    /// Takes the first whole frame off `rest`; `None` at the end or at an unfinished append.
+    #[expect(
+        clippy::type_complexity,
+        reason = "three slices of one frame, used once"
+    )]
+    fn split_frame<'a>(&self, rest: &'a [u8]) -> Result<Option<(&'a [u8], [u8; 32], &'a [u8])>> {
+        let Some((head, tail)) = rest.split_at_checked(FRAME_HEAD_BYTES) else {
+            return Ok(None);
+        };
+        let len = u32::from_le_bytes([head[0], head[1], head[2], head[3]]);
+        let complement = u32::from_le_bytes([head[4], head[5], head[6], head[7]]);
+        if len != !complement {
+            // A power cut may leave the file longer, but filled with zeros.
+            if rest.iter().all(|b| *b == 0) {
+                return Ok(None);
+            }
+            return Err(self.damaged(format!("frame at byte {} has no valid length", self.end)));
+        }
+        let Some((body, tail)) = tail.split_at_checked(len as usize) else {
+            return Ok(None);
+        };
+        let Some((hash, after)) = tail.split_at_checked(HASH_BYTES) else {
+            return Ok(None);
+        };
+        if after.is_empty() && hash.iter().all(|b| *b == 0) {
+            return Ok(None);
+        }
+        let want = chain_hash(&self.chain, body);
+        if hash != want {
+            return Err(self.damaged(format!(
+                "frame at byte {} does not match its hash",
+                self.end
+            )));
+        }
+        Ok(Some((body, want, after)))
+    }
+
+    /// Appends one operation if every ref still is what `changes` expect, and syncs it: after this
+    /// returns, the operation survives a power cut.
+    ///
+    /// # Errors
+    /// [`Error::RefMoved`] when another process was faster; otherwise I/O. Nothing has changed then.
+    pub fn append(&mut self, draft: Draft) -> Result<u64> {
+        let path = self.path.clone();
+        let lock_path = path.with_extension("lock");
+        let lock = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&lock_path)
+            .map_err(Error::io("open", &lock_path))?;
+        // A kernel lock: it dies with its holder, so there is never a stale one.
+        lock.lock().map_err(Error::io("lock", &lock_path))?;
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(&path)
+            .map_err(Error::io("open", &path))?;
+        self.read_new_frames(&mut file)?;
+        for change in &draft.changes {
+            if self.refs.get(&change.name) != change.old.as_ref() {
+                return Err(Error::RefMoved {
+                    name: change.name.clone(),
+                });
+            }
+        }
+        self.drop_unfinished_tail(&file)?;
+        let operation = Operation {
+            seq: self.operations.len() as u64,
+            time: draft.time,
+            actor: draft.actor,
+            command: draft.command,
+            nonce: nonce(),
+            worktree: draft.worktree,
+            undoes: draft.undoes,
+            changes: draft.changes,
+        };
+        let body = canon::encode(&operation);
+        let hash = chain_hash(&self.chain, &body);
+        let frame = frame(&body, &hash)?;
+        file.write_all_at(&frame, self.end)
+            .map_err(Error::io("write", &path))?;
+        file.sync_data().map_err(Error::io("sync", &path))?;
+        for change in &operation.changes {
+            apply(&mut self.refs, change);
+        }
+        let seq = operation.seq;
+        self.operations.push(operation);
+        self.chain = hash;
+        self.end += frame.len() as u64;
+        Ok(seq)
+    }
+
+    /// Keeps a copy of an append that never finished, then cuts it off.
+    fn drop_unfinished_tail(&self, file: &File) -> Result<()> {
+        let len = file
+            .metadata()
+            .map_err(Error::io("read", &self.path))?
+            .len();
+        if len <= self.end {
+            return Ok(());
+        }
+        let mut tail = vec![
+            0;
+            usize::try_from(len - self.end)
+                .unwrap_or(usize::MAX)
+                .min(1 << 20)
+        ];
+        file.read_exact_at(&mut tail, self.end)
+            .map_err(Error::io("read", &self.path))?;
+        let dir = self.path.with_file_name("quarantine");
+        std::fs::create_dir_all(&dir).map_err(Error::io("create", &dir))?;
+        let kept = dir.join(format!("oplog-tail-{}", self.end));
+        std::fs::write(&kept, &tail).map_err(Error::io("write", &kept))?;
+        file.set_len(self.end)
+            .map_err(Error::io("write", &self.path))
+    }
+}
+
+/// An operation that is to be appended.
+#[derive(Debug, Clone)]
+pub struct Draft {
+    /// When.
+    pub time: Time,
+    /// Who.
+    pub actor: String,
+    /// What the user typed, in short.
+    pub command: String,
+    /// Whether files of the working tree are written for it.
+    pub worktree: bool,
+    /// The operation this one takes back.
+    pub undoes: Option<u64>,
+    /// Refs to move.
+    pub changes: Vec<RefChange>,
+}
+
+fn apply(refs: &mut Refs, change: &RefChange) {
+    match &change.new {
+        Some(target) => refs.insert(change.name.clone(), target.clone()),
+        None => refs.remove(&change.name),
+    };
+}
+
+fn chain_hash(previous: &[u8; 32], body: &[u8]) -> [u8; 32] {
+    *blake3::Hasher::new_derive_key(Kind::Operation.context())
+        .update(previous)
+        .update(body)
+        .finalize()
+        .as_bytes()
+}
+
+fn frame(body: &[u8], hash: &[u8; 32]) -> Result<Vec<u8>> {
+    let len = u32::try_from(body.len())
+        .map_err(|_| Error::invalid("operation", "log record", "larger than 4 GiB"))?;
+    let mut out = Vec::with_capacity(FRAME_HEAD_BYTES + body.len() + HASH_BYTES);
+    out.extend_from_slice(&len.to_le_bytes());
+    out.extend_from_slice(&(!len).to_le_bytes());
+    out.extend_from_slice(body);
+    out.extend_from_slice(hash);
+    Ok(out)
+}
+
+/// Random bytes from the kernel.
+pub(crate) fn nonce() -> [u8; 16] {
+    let mut out = [0u8; 16];
+    let read = File::open("/dev/urandom").and_then(|mut f| f.read_exact(&mut out));
+    if read.is_err() {
+        // Without a random device: process, time and a counter differ for every attempt as well.
+        use std::sync::atomic::{AtomicU64, Ordering};
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let now = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .map_or(0, |d| d.as_nanos());
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&now.to_le_bytes());
+        hasher.update(&std::process::id().to_le_bytes());
+        hasher.update(&COUNT.fetch_add(1, Ordering::Relaxed).to_le_bytes());
+        out.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn draft(changes: Vec<RefChange>) -> Draft {
+        Draft {
+            time: Time {
+                seconds: 0,
+                offset_minutes: 0,
+            },
+            actor: "a@b".into(),
+            command: "test".into(),
+            worktree: false,
+            undoes: None,
+            changes,
+        }
+    }
+
+    fn set(name: &str, old: Option<&str>, new: Option<&str>) -> RefChange {
+        let text = |s: &str| Target::Text(s.into());
+        RefChange {
+            name: name.into(),
+            old: old.map(text),
+            new: new.map(text),
+        }
+    }
+
+    fn fresh() -> (tempfile::TempDir, PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("oplog");
+        create(&path).unwrap();
+        (dir, path)
+    }
+
+    #[test]
+    fn refs_move_by_compare_and_swap() {
+        let (_dir, path) = fresh();
+        let mut a = OpLog::read(&path).unwrap();
+        let mut b = OpLog::read(&path).unwrap();
+        a.append(draft(vec![set("x", None, Some("1"))])).unwrap();
+        let lost = b
+            .append(draft(vec![set("x", None, Some("2"))]))
+            .unwrap_err();
+        assert_eq!(
+            lost.to_string(),
+            "`x` was moved by another process meanwhile"
+        );
+        b.append(draft(vec![set("x", Some("1"), Some("2"))]))
+            .unwrap();
+        assert_eq!(
+            OpLog::read(&path).unwrap().refs["x"],
+            Target::Text("2".into())
+        );
+    }
+
+    #[test]
+    fn writers_in_many_threads_lose_nothing() {
+        let (_dir, path) = fresh();
+        std::thread::scope(|scope| {
+            for thread in 0..8 {
+                let path = &path;
+                scope.spawn(move || {
+                    let mut log = OpLog::read(path).unwrap();
+                    for i in 0..20 {
+                        let name = format!("{thread}/{i}");
+                        log.append(draft(vec![set(&name, None, Some("1"))]))
+                            .unwrap();
+                    }
+                });
+            }
+        });
+        let log = OpLog::read(&path).unwrap();
+        assert_eq!((log.refs.len(), log.operations.len()), (160, 160));
+    }
+
+    #[test]
+    fn a_cut_at_any_byte_leaves_whole_operations_only() {
+        let (_dir, path) = fresh();
+        let mut log = OpLog::read(&path).unwrap();
+        let mut ends = vec![HEADER_BYTES];
+        for i in 0..3 {
+            log.append(draft(vec![set(&i.to_string(), None, Some("v"))]))
+                .unwrap();
+            ends.push(log.end);
+        }
+        let whole = std::fs::read(&path).unwrap();
+        for cut in HEADER_BYTES..=whole.len() as u64 {
+            for filler in [0usize, 40] {
+                let mut bytes = whole[..usize::try_from(cut).unwrap()].to_vec();
+                bytes.resize(bytes.len() + filler, 0);
+                std::fs::write(&path, &bytes).unwrap();
+                let at_border = ends.contains(&cut);
+                let whole_frames = ends.iter().filter(|e| **e <= cut).count() - 1;
+                match OpLog::read(&path) {
+                    Ok(log) => assert_eq!(log.operations.len(), whole_frames, "cut at {cut}"),
+                    // Zeros in the middle of a frame can look like damage; never like data.
+                    Err(e) => assert!(!at_border && filler > 0, "cut at {cut}: {e}"),
+                }
+            }
+        }
+        // Appending after a cut keeps the tail aside and goes on.
+        std::fs::write(&path, &whole[..whole.len() - 5]).unwrap();
+        let mut log = OpLog::read(&path).unwrap();
+        log.append(draft(vec![set("new", None, Some("v"))]))
+            .unwrap();
+        assert_eq!(OpLog::read(&path).unwrap().operations.len(), 3);
+        assert_eq!(
+            std::fs::read_dir(path.with_file_name("quarantine"))
+                .unwrap()
+                .count(),
+            1
+        );
+    }
+
+    #[test]
+    fn every_flipped_bit_is_found() {
+        let (_dir, path) = fresh();
+        let mut log = OpLog::read(&path).unwrap();
+        for i in 0..3 {
+            log.append(draft(vec![set(&i.to_string(), None, Some("v"))]))
+                .unwrap();
+        }
+        let whole = std::fs::read(&path).unwrap();
+        for bit in 0..whole.len() * 8 {
+            let mut bytes = whole.clone();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            std::fs::write(&path, &bytes).unwrap();
+            assert!(OpLog::read(&path).is_err(), "bit {bit} was not noticed");
+        }
+    }
+
+    #[test]
+    fn a_newer_repository_is_refused() {
+        let (_dir, path) = fresh();
+        std::fs::write(&path, b"MVOPLOG\x02").unwrap();
+        let error = OpLog::read(&path).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "this repository has format version 2, this program reads up to 1"
+        );
+    }
+}

@@ -1,0 +1,320 @@
+//! Branches, tags, switching, restoring and taking back.
+
+use modelv_core::id::CommitId;
+use modelv_core::path::RepoPath;
+
+use crate::ctx::Ctx;
+use crate::error::{Error, Result};
+use crate::names;
+use crate::oplog::{RefChange, Target};
+use crate::repo::Repo;
+use crate::worktree::{Files, checkout};
+
+/// Where `switch` goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SwitchTo {
+    /// A branch that exists.
+    Branch(String),
+    /// A new branch at a revision.
+    New(String, Option<String>),
+    /// A commit, without a branch.
+    Detached(String),
+}
+
+/// What `undo` did.
+#[derive(Debug)]
+pub struct Undone {
+    /// The command that was taken back.
+    pub command: String,
+    /// The refs that moved back.
+    pub changes: Vec<RefChange>,
+    /// Whether files were brought back too.
+    pub worktree: bool,
+}
+
+impl Repo {
+    /// Makes a branch at a commit.
+    ///
+    /// # Errors
+    /// The name is taken or not allowed.
+    pub fn create_branch(&mut self, name: &str, at: CommitId) -> Result<()> {
+        self.create_ref("branch", names::HEADS, name, at)
+    }
+
+    /// Makes a tag at a commit. Tags don't move.
+    ///
+    /// # Errors
+    /// The name is taken or not allowed.
+    pub fn create_tag(&mut self, name: &str, at: CommitId) -> Result<()> {
+        self.create_ref("tag", names::TAGS, name, at)
+    }
+
+    fn create_ref(
+        &mut self,
+        what: &'static str,
+        below: &str,
+        name: &str,
+        at: CommitId,
+    ) -> Result<()> {
+        names::check(what, name)?;
+        let full = format!("{below}{name}");
+        if self.log.refs.contains_key(&full) {
+            return Err(Error::Exists {
+                what,
+                name: name.into(),
+            });
+        }
+        let clash = self
+            .log
+            .refs
+            .keys()
+            .find(|k| k.starts_with(&format!("{full}/")) || full.starts_with(&format!("{k}/")));
+        if let Some(other) = clash {
+            return Err(Error::Exists {
+                what,
+                name: names::short(other).into(),
+            });
+        }
+        let new = Some(Target::Commit(at));
+        self.update_refs(vec![RefChange {
+            name: full,
+            old: None,
+            new,
+        }])
+        .map(|_| ())
+    }
+
+    /// Removes a branch; `undo` brings it back.
+    ///
+    /// # Errors
+    /// Unknown, or checked out.
+    pub fn delete_branch(&mut self, name: &str) -> Result<CommitId> {
+        let full = format!("{}{name}", names::HEADS);
+        if self.head_ref() == Some(&full) {
+            return Err(Error::State(format!("branch `{name}` is checked out")));
+        }
+        self.delete_ref("branch", full, name)
+    }
+
+    /// Removes a tag; `undo` brings it back.
+    ///
+    /// # Errors
+    /// Unknown.
+    pub fn delete_tag(&mut self, name: &str) -> Result<CommitId> {
+        self.delete_ref("tag", format!("{}{name}", names::TAGS), name)
+    }
+
+    fn delete_ref(&mut self, what: &'static str, full: String, name: &str) -> Result<CommitId> {
+        let id = self
+            .ref_commit(&full)
+            .ok_or_else(|| Error::not_found(what, name))?;
+        let old = Some(Target::Commit(id));
+        self.update_refs(vec![RefChange {
+            name: full,
+            old,
+            new: None,
+        }])?;
+        Ok(id)
+    }
+
+    /// Checks another branch or commit out.
+    ///
+    /// # Errors
+    /// Unknown, an unfinished merge, or uncommitted changes would be lost: nothing has changed then.
+    pub fn switch(&mut self, to: &SwitchTo, ctx: &Ctx<'_>) -> Result<CommitId> {
+        self.refuse_while_merging("switch")?;
+        let (target, new_head, mut changes) = match to {
+            SwitchTo::Branch(name) => {
+                let full = format!("{}{name}", names::HEADS);
+                let id = self
+                    .ref_commit(&full)
+                    .ok_or_else(|| Error::not_found("branch", name))?;
+                (id, Target::Symbolic(full), vec![])
+            }
+            SwitchTo::New(name, start) => {
+                names::check("branch", name)?;
+                let full = format!("{}{name}", names::HEADS);
+                if self.log.refs.contains_key(&full) {
+                    return Err(Error::Exists {
+                        what: "branch",
+                        name: name.clone(),
+                    });
+                }
+                let id = self.resolve(start.as_deref().unwrap_or(names::HEAD))?;
+                let new = Some(Target::Commit(id));
+                let change = RefChange {
+                    name: full.clone(),
+                    old: None,
+                    new,
+                };
+                (id, Target::Symbolic(full), vec![change])
+            }
+            SwitchTo::Detached(revision) => {
+                let id = self.resolve(revision)?;
+                (id, Target::Commit(id), vec![])
+            }
+        };
+        let old = self.log.refs.get(names::HEAD).cloned();
+        if old.as_ref() == Some(&new_head) && changes.is_empty() {
+            return Ok(target);
+        }
+        let moved = self.head() != Some(target);
+        if moved {
+            self.check_out(self.head(), &self.files(target)?, "switch", ctx)?;
+        }
+        changes.push(RefChange {
+            name: names::HEAD.into(),
+            old,
+            new: Some(new_head),
+        });
+        self.append(changes, moved, None)?;
+        Ok(target)
+    }
+
+    /// Brings the working tree from one commit's files to others, refusing to lose anything.
+    pub(crate) fn check_out(
+        &self,
+        from: Option<CommitId>,
+        to: &Files,
+        action: &'static str,
+        ctx: &Ctx<'_>,
+    ) -> Result<()> {
+        let from = from
+            .map(|id| self.files(id))
+            .transpose()?
+            .unwrap_or_default();
+        self.check_out_files(&from, to, action, ctx)
+    }
+
+    pub(crate) fn check_out_files(
+        &self,
+        from: &Files,
+        to: &Files,
+        action: &'static str,
+        ctx: &Ctx<'_>,
+    ) -> Result<()> {
+        let current = self.snapshot(&self.rules()?, None, ctx)?.files;
+        let plan = checkout::plan(self.root(), &current, from, to, action)?;
+        let mut cache = self.stat_cache();
+        plan.apply(self.root(), &self.store, &mut cache, ctx)?;
+        let _ = cache.save(&self.dir().join("statcache"));
+        Ok(())
+    }
+
+    /// Writes paths of a commit into the working tree, over whatever is there.
+    ///
+    /// # Errors
+    /// A path is in neither; nothing has changed then.
+    pub fn restore(
+        &mut self,
+        source: CommitId,
+        paths: &[RepoPath],
+        ctx: &Ctx<'_>,
+    ) -> Result<usize> {
+        let wanted = self.files(source)?;
+        let current = self.snapshot(&self.rules()?, None, ctx)?.files;
+        for path in paths {
+            let within = |f: &Files| f.keys().any(|p| p.is_within(path.as_bytes()));
+            if !within(&wanted) && !within(&current) {
+                return Err(Error::not_found("path", path.to_string()));
+            }
+        }
+        let within = |p: &RepoPath| paths.iter().any(|d| p.is_within(d.as_bytes()));
+        let head = self
+            .head()
+            .map(|id| self.files(id))
+            .transpose()?
+            .unwrap_or_default();
+        let mut to = current.clone();
+        // Files nobody ever committed stay: restoring is not cleaning.
+        to.retain(|p, _| !within(p) || !head.contains_key(p));
+        to.extend(
+            wanted
+                .into_iter()
+                .filter(|(p, _)| within(p))
+                .map(|(p, file)| (p, file)),
+        );
+        let changed = crate::worktree::compare(&current, &to).len();
+        let plan = checkout::plan(self.root(), &current, &current, &to, "restore")?;
+        let mut cache = self.stat_cache();
+        plan.apply(self.root(), &self.store, &mut cache, ctx)?;
+        let _ = cache.save(&self.dir().join("statcache"));
+        Ok(changed)
+    }
+
+    /// Takes the last operation back that has not been taken back yet. Called again, the one before.
+    ///
+    /// # Errors
+    /// There is none, or uncommitted changes would be lost.
+    pub fn undo(&mut self, ctx: &Ctx<'_>) -> Result<Undone> {
+        let undone: Vec<u64> = self
+            .log
+            .operations
+            .iter()
+            .filter_map(|o| o.undoes)
+            .collect();
+        let last = self
+            .log
+            .operations
+            .iter()
+            .rev()
+            .find(|o| o.undoes.is_none() && !undone.contains(&o.seq) && o.seq > 0)
+            .cloned();
+        let Some(operation) = last else {
+            return Err(Error::State("there is nothing to undo".into()));
+        };
+        let changes: Vec<RefChange> = operation
+            .changes
+            .iter()
+            .map(|c| RefChange {
+                name: c.name.clone(),
+                old: c.new.clone(),
+                new: c.old.clone(),
+            })
+            .collect();
+        if operation.worktree {
+            let mut refs = self.log.refs.clone();
+            for change in &changes {
+                match &change.new {
+                    Some(t) => refs.insert(change.name.clone(), t.clone()),
+                    None => refs.remove(&change.name),
+                };
+            }
+            let before = match refs.get(names::HEAD) {
+                Some(Target::Symbolic(name)) => refs.get(name).cloned(),
+                other => other.cloned(),
+            };
+            let to = match before {
+                Some(Target::Commit(id)) => self.files(id)?,
+                _ => Files::new(),
+            };
+            self.check_out(self.head(), &to, "undo", ctx)?;
+        }
+        self.append(changes.clone(), operation.worktree, Some(operation.seq))?;
+        Ok(Undone {
+            command: operation.command,
+            changes,
+            worktree: operation.worktree,
+        })
+    }
+
+    pub(crate) fn refuse_while_merging(&self, action: &str) -> Result<()> {
+        if self.is_merging() {
+            return Err(Error::State(format!(
+                "can't {action}: a merge is not finished"
+            )));
+        }
+        Ok(())
+    }
+
+    /// Writes the files of a commit into a folder that is empty or missing, without a repository.
+    ///
+    /// # Errors
+    /// The folder has content.
+    pub fn export(&self, id: CommitId, dest: &std::path::Path, ctx: &Ctx<'_>) -> Result<usize> {
+        let files = self.files(id)?;
+        let count = files.len();
+        checkout::export(&files, &self.store, dest, ctx)?;
+        Ok(count)
+    }
+}

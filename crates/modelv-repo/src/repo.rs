@@ -1,0 +1,387 @@
+//! A repository on disk: where its parts are, opening and making one, and moving refs.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use modelv_core::canon;
+use modelv_core::commit::{Commit, Person};
+use modelv_core::env::Env;
+use modelv_core::id::{BlobId, CommitId, EnvId, RunId};
+use modelv_core::run::Run;
+use modelv_store::Store;
+
+use crate::capture::{clock, person};
+use crate::error::{Error, Result};
+use crate::names;
+use crate::oplog::{self, Draft, OpLog, RefChange, Target};
+use crate::worktree::{Files, Rules, StatCache, files_of};
+
+/// Name of the repository's folder.
+pub const DIR_NAME: &str = ".mv";
+/// Branch of a new repository.
+pub const FIRST_BRANCH: &str = "main";
+
+/// Largest document (merge state, configuration file, text to compare) read into memory, in bytes.
+pub const DOCUMENT_BYTES_MAX: u64 = 64 << 20;
+
+/// An open repository. Refs are as they were when it was opened or last changed through it.
+#[derive(Debug)]
+pub struct Repo {
+    root: PathBuf,
+    dir: PathBuf,
+    pub(crate) store: Store,
+    pub(crate) log: OpLog,
+    command: String,
+}
+
+impl Repo {
+    /// Makes a repository in `root`, which is created if it is missing.
+    ///
+    /// # Errors
+    /// There is one already, or the folder can't be written.
+    pub fn init(root: &Path) -> Result<Self> {
+        let dir = root.join(DIR_NAME);
+        if dir.join("oplog").exists() {
+            return Err(Error::Exists {
+                what: "repository",
+                name: root.display().to_string(),
+            });
+        }
+        std::fs::create_dir_all(&dir).map_err(Error::io("create", &dir))?;
+        let store = Store::init(&dir)?;
+        drop(store);
+        oplog::create(&dir.join("oplog"))?;
+        for synced in [&dir, &root.to_owned()] {
+            std::fs::File::open(synced)
+                .and_then(|f| f.sync_all())
+                .map_err(Error::io("sync", synced))?;
+        }
+        let mut repo = Self::open(root)?;
+        repo.set_command("init");
+        let head = Target::Symbolic(format!("{}{FIRST_BRANCH}", names::HEADS));
+        repo.update_refs(vec![RefChange {
+            name: names::HEAD.into(),
+            old: None,
+            new: Some(head),
+        }])?;
+        Ok(repo)
+    }
+
+    /// Opens the repository whose working tree is `root`.
+    ///
+    /// # Errors
+    /// None there, damaged, from a newer program, or owned by somebody else.
+    pub fn open(root: &Path) -> Result<Self> {
+        let root = std::path::absolute(root).map_err(Error::io("open", root))?;
+        let dir = root.join(DIR_NAME);
+        let log_path = dir.join("oplog");
+        if !log_path.exists() {
+            return Err(Error::NotARepository { path: root });
+        }
+        check_owner(&dir)?;
+        let log = OpLog::read(&log_path)?;
+        let store = Store::open(&dir)?;
+        Ok(Self {
+            root,
+            dir,
+            store,
+            log,
+            command: String::new(),
+        })
+    }
+
+    /// Opens the repository that `start` lies in.
+    ///
+    /// # Errors
+    /// As [`Repo::open`].
+    pub fn discover(start: &Path) -> Result<Self> {
+        let absolute = std::path::absolute(start).map_err(Error::io("open", start))?;
+        let mut at = Some(absolute.as_path());
+        while let Some(dir) = at {
+            if dir.join(DIR_NAME).join("oplog").exists() {
+                return Self::open(dir);
+            }
+            at = dir.parent();
+        }
+        Err(Error::NotARepository { path: absolute })
+    }
+
+    /// Root of the working tree.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The repository's folder.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The store behind it.
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// The operation log as it was read.
+    #[must_use]
+    pub fn oplog(&self) -> &OpLog {
+        &self.log
+    }
+
+    /// Says what is to stand in the operation log as the command.
+    pub fn set_command(&mut self, command: impl Into<String>) {
+        self.command = command.into();
+    }
+
+    /// Loads a commit.
+    ///
+    /// # Errors
+    /// Missing or damaged.
+    pub fn commit_object(&self, id: CommitId) -> Result<Commit> {
+        Ok(canon::load(&self.store, &id.0)?)
+    }
+
+    /// Loads an environment document.
+    ///
+    /// # Errors
+    /// Missing or damaged.
+    pub fn env_object(&self, id: EnvId) -> Result<Env> {
+        Ok(canon::load(&self.store, &id.0)?)
+    }
+
+    /// Loads a run.
+    ///
+    /// # Errors
+    /// Missing or damaged.
+    pub fn run_object(&self, id: RunId) -> Result<Run> {
+        Ok(canon::load(&self.store, &id.0)?)
+    }
+
+    /// All files of a commit by path.
+    ///
+    /// # Errors
+    /// A tree is missing or damaged.
+    pub fn files(&self, id: CommitId) -> Result<Files> {
+        let commit = self.commit_object(id)?;
+        self.files_of_commit(&commit)
+    }
+
+    pub(crate) fn files_of_commit(&self, commit: &Commit) -> Result<Files> {
+        let recipe = commit.recipe;
+        let model = commit.model.map(|m| m.tree);
+        files_of(&self.store, recipe.code, recipe.data, recipe.config, model)
+    }
+
+    /// The content of a blob, if it is at most [`DOCUMENT_BYTES_MAX`] bytes.
+    ///
+    /// # Errors
+    /// Missing, damaged or too large.
+    pub fn read_blob(&self, id: BlobId) -> Result<Vec<u8>> {
+        Ok(self.store.read_blob(&id, DOCUMENT_BYTES_MAX)?)
+    }
+
+    /// Full name of the branch that is checked out; `None` when HEAD is detached.
+    #[must_use]
+    pub fn head_ref(&self) -> Option<&str> {
+        match self.log.refs.get(names::HEAD) {
+            Some(Target::Symbolic(name)) => Some(name),
+            _ => None,
+        }
+    }
+
+    /// The checked-out commit; `None` before the first one.
+    #[must_use]
+    pub fn head(&self) -> Option<CommitId> {
+        match self.log.refs.get(names::HEAD) {
+            Some(Target::Commit(id)) => Some(*id),
+            Some(Target::Symbolic(name)) => self.ref_commit(name),
+            _ => None,
+        }
+    }
+
+    /// The checked-out commit.
+    ///
+    /// # Errors
+    /// There is none yet.
+    pub fn get_head(&self) -> Result<CommitId> {
+        self.head()
+            .ok_or_else(|| Error::State("there is no commit yet".into()))
+    }
+
+    /// What people call the current position: the branch, or a short id.
+    #[must_use]
+    pub fn head_label(&self) -> String {
+        match (self.head_ref(), self.head()) {
+            (Some(name), _) => names::short(name).to_owned(),
+            (None, Some(id)) => id.short(),
+            (None, None) => names::HEAD.into(),
+        }
+    }
+
+    /// The commit a ref names.
+    #[must_use]
+    pub fn ref_commit(&self, full: &str) -> Option<CommitId> {
+        match self.log.refs.get(full) {
+            Some(Target::Commit(id)) => Some(*id),
+            _ => None,
+        }
+    }
+
+    /// Refs with a prefix, as (rest of the name, commit).
+    #[must_use]
+    pub fn refs_below(&self, prefix: &str) -> Vec<(String, CommitId)> {
+        self.log
+            .refs
+            .range(prefix.to_owned()..)
+            .take_while(|(name, _)| name.starts_with(prefix))
+            .filter_map(|(name, target)| match target {
+                Target::Commit(id) => Some((name[prefix.len()..].to_owned(), *id)),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// Names of the branches and tags that point to each commit.
+    #[must_use]
+    pub fn decorations(&self) -> std::collections::HashMap<CommitId, Vec<String>> {
+        let mut out: std::collections::HashMap<CommitId, Vec<String>> = Default::default();
+        for (name, id) in self.refs_below(names::HEADS) {
+            out.entry(id).or_default().push(name);
+        }
+        for (name, id) in self.refs_below(names::TAGS) {
+            out.entry(id).or_default().push(format!("tag: {name}"));
+        }
+        out
+    }
+
+    /// The change that moves HEAD's branch, or a detached HEAD, to `new`.
+    pub(crate) fn head_change(&self, new: CommitId) -> RefChange {
+        let name = self.head_ref().unwrap_or(names::HEAD).to_owned();
+        let old = self.log.refs.get(&name).cloned();
+        RefChange {
+            name,
+            old,
+            new: Some(Target::Commit(new)),
+        }
+    }
+
+    pub(crate) fn update_refs(&mut self, changes: Vec<RefChange>) -> Result<u64> {
+        self.append(changes, false, None)
+    }
+
+    pub(crate) fn append(
+        &mut self,
+        changes: Vec<RefChange>,
+        worktree: bool,
+        undoes: Option<u64>,
+    ) -> Result<u64> {
+        self.log.append(Draft {
+            time: clock::now(),
+            actor: actor(),
+            command: self.command.clone(),
+            worktree,
+            undoes,
+            changes,
+        })
+    }
+
+    /// The rules that say which path is which ingredient.
+    ///
+    /// # Errors
+    /// `modelv.toml` is not valid.
+    pub fn rules(&self) -> Result<Rules> {
+        Rules::load(&self.root)
+    }
+
+    pub(crate) fn stat_cache(&self) -> StatCache {
+        StatCache::load(&self.dir.join("statcache"))
+    }
+
+    /// Who commits: the given text, environment, configuration of the repository, Git's.
+    ///
+    /// # Errors
+    /// Nobody has said.
+    pub fn author(&self, explicit: Option<&str>) -> Result<Person> {
+        let (name, email) = (self.config("user.name"), self.config("user.email"));
+        person::find(&self.root, explicit, name.as_deref(), email.as_deref())
+    }
+
+    /// A configuration value of this repository.
+    #[must_use]
+    pub fn config(&self, key: &str) -> Option<String> {
+        match self.log.refs.get(&format!("{}{key}", names::CONFIG)) {
+            Some(Target::Text(value)) => Some(value.clone()),
+            _ => None,
+        }
+    }
+
+    /// All configuration values.
+    #[must_use]
+    pub fn config_all(&self) -> Vec<(String, String)> {
+        self.log
+            .refs
+            .iter()
+            .filter_map(
+                |(name, target)| match (name.strip_prefix(names::CONFIG), target) {
+                    (Some(key), Target::Text(value)) => Some((key.to_owned(), value.clone())),
+                    _ => None,
+                },
+            )
+            .collect()
+    }
+
+    /// Sets a configuration value, or removes it.
+    ///
+    /// # Errors
+    /// The key is not `section.name`.
+    pub fn set_config(&mut self, key: &str, value: Option<&str>) -> Result<()> {
+        let known = ["user.name", "user.email", "env.python"];
+        if !known.contains(&key) {
+            let reason = format!("known keys are {}", known.join(", "));
+            return Err(Error::invalid("configuration key", key, reason));
+        }
+        let name = format!("{}{key}", names::CONFIG);
+        let old = self.log.refs.get(&name).cloned();
+        let new = value.map(|v| Target::Text(v.to_owned()));
+        if old == new {
+            return Ok(());
+        }
+        self.update_refs(vec![RefChange { name, old, new }])
+            .map(|_| ())
+    }
+}
+
+/// `user@host` of this process.
+fn actor() -> String {
+    let user = std::env::var("USER").or_else(|_| std::env::var("LOGNAME"));
+    let host = rustix::system::uname();
+    format!(
+        "{}@{}",
+        user.unwrap_or_else(|_| rustix::process::getuid().as_raw().to_string()),
+        host.nodename().to_string_lossy()
+    )
+}
+
+/// Refuses a repository another user planted above the current folder (as Git does since
+/// CVE-2022-24765). Root may open any.
+fn check_owner(dir: &Path) -> Result<()> {
+    let owner = std::fs::metadata(dir)
+        .map_err(Error::io("open", dir))?
+        .uid();
+    let me = rustix::process::geteuid().as_raw();
+    if owner == me || me == 0 {
+        return Ok(());
+    }
+    let allowed = std::env::var_os("MODELV_SAFE_DIRECTORY").is_some_and(|list| {
+        std::env::split_paths(&list).any(|p| Some(p.as_path()) == dir.parent())
+    });
+    if allowed {
+        return Ok(());
+    }
+    Err(Error::State(format!(
+        "`{}` belongs to another user; name its working tree in MODELV_SAFE_DIRECTORY to trust it",
+        dir.display()
+    )))
+}

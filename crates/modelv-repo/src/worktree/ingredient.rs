@@ -1,0 +1,267 @@
+//! Which path is which ingredient, and why: globs of `modelv.toml`, else sensible defaults.
+
+use std::path::Path;
+
+use globset::{Glob, GlobMatcher};
+use modelv_core::path::RepoPath;
+use toml_edit::{DocumentMut, Item};
+
+use crate::error::{Error, Result};
+
+/// What a file of the working tree belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Ingredient {
+    /// Source files, and everything that is none of the others.
+    Code,
+    /// Data sets.
+    Data,
+    /// Parameters.
+    Config,
+    /// Outputs of training.
+    Model,
+}
+
+impl Ingredient {
+    /// The word for people, JSON and `modelv.toml`.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Code => "code",
+            Self::Data => "data",
+            Self::Config => "config",
+            Self::Model => "model",
+        }
+    }
+
+    fn from_word(word: &str) -> Option<Self> {
+        [Self::Code, Self::Data, Self::Config, Self::Model]
+            .into_iter()
+            .find(|i| i.word() == word)
+    }
+}
+
+/// Why a path is what it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reason {
+    /// Where the path belongs.
+    pub ingredient: Ingredient,
+    /// The pattern that matched.
+    pub pattern: Option<String>,
+    /// `modelv.toml`, `default`, or `rest`.
+    pub from: &'static str,
+}
+
+/// Patterns in force when `modelv.toml` has no `[ingredients]`.
+const DEFAULTS: &[(Ingredient, &[&str])] = &[
+    (Ingredient::Code, &["modelv.toml", "requirements*.txt"]),
+    (
+        Ingredient::Model,
+        &[
+            "metrics.json",
+            "models/**",
+            "checkpoints/**",
+            "*.safetensors",
+            "*.gguf",
+            "*.onnx",
+            "*.pt",
+            "*.pth",
+            "*.ckpt",
+            "*.joblib",
+            "*.pkl",
+            "*.h5",
+            "*.keras",
+        ],
+    ),
+    (
+        Ingredient::Data,
+        &[
+            "data/**",
+            "*.csv",
+            "*.tsv",
+            "*.parquet",
+            "*.arrow",
+            "*.jsonl",
+            "*.npy",
+            "*.npz",
+        ],
+    ),
+    (
+        Ingredient::Config,
+        &["params.*", "config.*", "conf/**", "configs/**"],
+    ),
+];
+
+/// Patterns that hold beside an `[ingredients]` section that does not name them.
+const ALWAYS: &[(Ingredient, &str)] = &[
+    (Ingredient::Code, "modelv.toml"),
+    (Ingredient::Model, "metrics.json"),
+];
+
+struct Rule {
+    ingredient: Ingredient,
+    pattern: String,
+    matcher: GlobMatcher,
+    from: &'static str,
+}
+
+/// The rules of one working tree, from its `modelv.toml`.
+pub struct Rules {
+    rules: Vec<Rule>,
+    capture: Option<String>,
+    python: Option<String>,
+    train: Option<String>,
+    serve: Option<String>,
+}
+
+impl std::fmt::Debug for Rules {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Rules")
+            .field("rules", &self.rules.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Rules {
+    /// Reads `modelv.toml` in `root`, if there is one.
+    ///
+    /// # Errors
+    /// It can't be read, is no TOML, or names an unknown ingredient or a malformed pattern.
+    pub fn load(root: &Path) -> Result<Self> {
+        let path = root.join("modelv.toml");
+        match std::fs::read_to_string(&path) {
+            Ok(text) => Self::parse(&text),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Self::parse(""),
+            Err(e) => Err(Error::io("read", &path)(e)),
+        }
+    }
+
+    /// Reads the text of a `modelv.toml`.
+    ///
+    /// # Errors
+    /// As [`Rules::load`].
+    pub fn parse(text: &str) -> Result<Self> {
+        let doc: DocumentMut = text
+            .parse()
+            .map_err(|e: toml_edit::TomlError| invalid(e.to_string().trim()))?;
+        let text_at = |table: &str, key: &str| -> Result<Option<String>> {
+            match doc.get(table).and_then(|t| t.get(key)) {
+                None => Ok(None),
+                Some(item) => item
+                    .as_str()
+                    .map(|s| Some(s.to_owned()))
+                    .ok_or_else(|| invalid(&format!("`{table}.{key}` is not a string"))),
+            }
+        };
+        let capture = text_at("env", "capture")?;
+        if let Some(word) = &capture
+            && !["auto", "none"].contains(&word.as_str())
+        {
+            return Err(invalid("`env.capture` is neither \"auto\" nor \"none\""));
+        }
+        Ok(Self {
+            rules: compile(doc.get("ingredients"))?,
+            capture,
+            python: text_at("env", "python")?,
+            train: text_at("train", "command")?,
+            serve: text_at("serve", "entry")?,
+        })
+    }
+
+    /// Where a path belongs, and by which rule. The first match wins.
+    #[must_use]
+    pub fn classify(&self, path: &RepoPath) -> Reason {
+        use std::os::unix::ffi::OsStrExt;
+        let path = Path::new(std::ffi::OsStr::from_bytes(path.as_bytes()));
+        let found = self.rules.iter().find(|r| r.matcher.is_match(path));
+        found.map_or(
+            Reason {
+                ingredient: Ingredient::Code,
+                pattern: None,
+                from: "rest",
+            },
+            |r| Reason {
+                ingredient: r.ingredient,
+                pattern: Some(r.pattern.clone()),
+                from: r.from,
+            },
+        )
+    }
+
+    /// `auto` or `none`.
+    #[must_use]
+    pub fn env_capture(&self) -> &str {
+        self.capture.as_deref().unwrap_or("auto")
+    }
+
+    /// `[env] python`.
+    #[must_use]
+    pub fn env_python(&self) -> Option<String> {
+        self.python.clone()
+    }
+
+    /// `[train] command`.
+    #[must_use]
+    pub fn train_command(&self) -> Option<&str> {
+        self.train.as_deref()
+    }
+
+    /// `[serve] entry`.
+    #[must_use]
+    pub fn serve_entry(&self) -> Option<&str> {
+        self.serve.as_deref()
+    }
+}
+
+fn invalid(reason: &str) -> Error {
+    Error::invalid("file", "modelv.toml", reason)
+}
+
+fn compile(section: Option<&Item>) -> Result<Vec<Rule>> {
+    let mut rules = Vec::new();
+    let mut add = |ingredient, pattern: &str, from| -> Result<()> {
+        // A pattern without `/` matches at any depth, as in .gitignore.
+        let full = if pattern.contains('/') {
+            pattern.into()
+        } else {
+            format!("**/{pattern}")
+        };
+        let matcher = Glob::new(&full)
+            .map_err(|e| invalid(&format!("pattern `{pattern}`: {}", e.kind())))?
+            .compile_matcher();
+        rules.push(Rule {
+            ingredient,
+            pattern: pattern.into(),
+            matcher,
+            from,
+        });
+        Ok(())
+    };
+    let Some(section) = section else {
+        for (ingredient, patterns) in DEFAULTS {
+            for pattern in *patterns {
+                add(*ingredient, pattern, "default")?;
+            }
+        }
+        return Ok(rules);
+    };
+    let table = section
+        .as_table_like()
+        .ok_or_else(|| invalid("`ingredients` is not a table"))?;
+    for (key, item) in table.iter() {
+        let ingredient = Ingredient::from_word(key)
+            .ok_or_else(|| invalid(&format!("`ingredients.{key}` names no ingredient")))?;
+        let patterns = item
+            .as_array()
+            .ok_or_else(|| invalid(&format!("`ingredients.{key}` is not a list of patterns")))?;
+        for pattern in patterns {
+            let pattern = pattern
+                .as_str()
+                .ok_or_else(|| invalid(&format!("`ingredients.{key}` holds more than strings")))?;
+            add(ingredient, pattern, "modelv.toml")?;
+        }
+    }
+    for (ingredient, pattern) in ALWAYS {
+        add(*ingredient, pattern, "default")?;
+    }
+    Ok(rules)
+}

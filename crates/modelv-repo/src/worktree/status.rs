@@ -1,0 +1,147 @@
+//! Comparing two flat views.
+
+use std::collections::HashMap;
+
+use modelv_core::id::BlobId;
+use modelv_core::path::RepoPath;
+use modelv_core::tree::Mode;
+
+use super::{Files, Ingredient, SnapFile};
+
+/// How a path differs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ChangeKind {
+    /// Only in the new view.
+    Added,
+    /// Other content.
+    Modified,
+    /// Only in the old view.
+    Deleted,
+    /// A file became a link or the reverse.
+    TypeChanged,
+    /// Only the executable bit.
+    ModeChanged,
+    /// Same content as a file that was deleted.
+    Renamed {
+        /// Its old path.
+        from: RepoPath,
+    },
+    /// Same content, another ingredient.
+    Moved {
+        /// Its old ingredient.
+        from: Ingredient,
+    },
+}
+
+impl ChangeKind {
+    /// The word for JSON.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Added => "added",
+            Self::Modified => "modified",
+            Self::Deleted => "deleted",
+            Self::TypeChanged => "type-changed",
+            Self::ModeChanged => "mode-changed",
+            Self::Renamed { .. } => "renamed",
+            Self::Moved { .. } => "reclassified",
+        }
+    }
+}
+
+/// One path that differs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileChange {
+    /// The path; after a rename, the new one.
+    pub path: RepoPath,
+    /// How it differs.
+    pub kind: ChangeKind,
+    /// What it was.
+    pub old: Option<SnapFile>,
+    /// What it is.
+    pub new: Option<SnapFile>,
+}
+
+impl FileChange {
+    /// The ingredient it belongs to now, or belonged to.
+    #[must_use]
+    pub fn ingredient(&self) -> Ingredient {
+        let file = self.new.as_ref().or(self.old.as_ref());
+        file.map_or(Ingredient::Code, |f| f.ingredient)
+    }
+}
+
+/// Lists what differs, by path. A deleted and an added file of equal content are one rename.
+#[must_use]
+pub fn compare(old: &Files, new: &Files) -> Vec<FileChange> {
+    let mut out = Vec::new();
+    for (path, a) in old {
+        match new.get(path) {
+            None => out.push(change(path, ChangeKind::Deleted, Some(a), None)),
+            Some(b) if a != b => out.push(change(path, kind_of(a, b), Some(a), Some(b))),
+            Some(_) => {}
+        }
+    }
+    for (path, b) in new.iter().filter(|(p, _)| !old.contains_key(*p)) {
+        out.push(change(path, ChangeKind::Added, None, Some(b)));
+    }
+    pair_renames(&mut out);
+    out.sort_by(|a, b| a.path.cmp(&b.path));
+    out
+}
+
+fn change(
+    path: &RepoPath,
+    kind: ChangeKind,
+    old: Option<&SnapFile>,
+    new: Option<&SnapFile>,
+) -> FileChange {
+    FileChange {
+        path: path.clone(),
+        kind,
+        old: old.cloned(),
+        new: new.cloned(),
+    }
+}
+
+fn kind_of(a: &SnapFile, b: &SnapFile) -> ChangeKind {
+    if (a.mode == Mode::Symlink) != (b.mode == Mode::Symlink) {
+        ChangeKind::TypeChanged
+    } else if a.blob != b.blob {
+        ChangeKind::Modified
+    } else if a.mode != b.mode {
+        ChangeKind::ModeChanged
+    } else {
+        ChangeKind::Moved { from: a.ingredient }
+    }
+}
+
+fn pair_renames(changes: &mut Vec<FileChange>) {
+    let mut gone: HashMap<BlobId, Vec<usize>> = HashMap::new();
+    for (i, c) in changes.iter().enumerate() {
+        if let (ChangeKind::Deleted, Some(old)) = (&c.kind, &c.old)
+            && old.size > 0
+        {
+            gone.entry(old.blob).or_default().push(i);
+        }
+    }
+    let mut paired = Vec::new();
+    for i in 0..changes.len() {
+        let (ChangeKind::Added, Some(new)) = (&changes[i].kind, &changes[i].new) else {
+            continue;
+        };
+        let Some(from) = gone.get_mut(&new.blob).and_then(Vec::pop) else {
+            continue;
+        };
+        changes[i].old = changes[from].old.clone();
+        changes[i].kind = ChangeKind::Renamed {
+            from: changes[from].path.clone(),
+        };
+        paired.push(from);
+    }
+    let mut i = 0;
+    changes.retain(|_| {
+        i += 1;
+        !paired.contains(&(i - 1))
+    });
+}
