@@ -349,3 +349,61 @@ impl Repo {
         self.log.refs.contains_key(names::MERGE)
     }
 }
+
+impl Repo {
+    /// The files of the working tree as they are now.
+    ///
+    /// # Errors
+    /// A file can't be read.
+    pub fn worktree_files(&self, ctx: &Ctx<'_>) -> Result<Files> {
+        Ok(self.snapshot(&self.rules()?, None, ctx)?.files)
+    }
+
+    /// Whether everything that refs lead to is in the store: what is missing, one line each.
+    ///
+    /// # Errors
+    /// An index can't be read.
+    pub fn check_reachable(&self) -> Result<Vec<String>> {
+        use crate::oplog::Target;
+        let mut problems = Vec::new();
+        let mut seen = std::collections::HashSet::new();
+        let mut stack: Vec<CommitId> = Vec::new();
+        for target in self.log.refs.values() {
+            match target {
+                Target::Commit(id) => stack.push(*id),
+                Target::Run(id) => {
+                    if let Err(e) = self.run_object(*id) {
+                        problems.push(e.to_string());
+                    }
+                }
+                Target::Blob(id) if !self.store.has_blob(id)? => {
+                    problems.push(format!("file content `{id}` is missing"));
+                }
+                _ => {}
+            }
+        }
+        while let Some(id) = stack.pop() {
+            if !seen.insert(id) {
+                continue;
+            }
+            match self
+                .commit_object(id)
+                .and_then(|c| Ok((self.files_of_commit(&c)?, c)))
+            {
+                Ok((files, commit)) => {
+                    stack.extend(&commit.parents);
+                    if let Err(e) = self.env_object(commit.recipe.env) {
+                        problems.push(e.to_string());
+                    }
+                    for (path, file) in files {
+                        if !self.store.has_blob(&file.blob)? {
+                            problems.push(format!("`{path}` of {} is missing", id.short()));
+                        }
+                    }
+                }
+                Err(e) => problems.push(format!("commit `{}`: {e}", id.short())),
+            }
+        }
+        Ok(problems)
+    }
+}

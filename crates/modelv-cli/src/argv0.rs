@@ -1,0 +1,77 @@
+//! Called as `mv`: decides whether a command line is ours or the system's file mover's.
+//!
+//! Law: every command line that the system's `mv` would finish with status 0 goes to it, unchanged.
+//! Rule: leaving out leading `-i -f -n -v`, the first word is ours only if it is exactly one of our
+//! verbs, and is the only argument or names no file, and no argument abbreviates `--help` or
+//! `--version`. The first operand of `mv` is always a source; if it does not exist, no `mv` can
+//! finish with 0.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+use clap::CommandFactory;
+
+/// Hands the command line to the system's `mv` where it is not ours; `None`: it is ours.
+pub(crate) fn route(args: &[OsString]) -> Option<ExitCode> {
+    let called = Path::new(args.first()?).file_name()?;
+    if called != "mv" || is_ours(&args[1..]) {
+        return None;
+    }
+    let Some(system) = find_system_mv() else {
+        use std::io::Write;
+        let _ = writeln!(
+            std::io::stderr(),
+            "mv: no other `mv` found in /usr/bin, /bin or PATH"
+        );
+        return Some(ExitCode::from(127));
+    };
+    let error = Command::new(&system).arg0("mv").args(&args[1..]).exec();
+    use std::io::Write;
+    let _ = writeln!(
+        std::io::stderr(),
+        "mv: cannot execute {}: {error}",
+        system.display()
+    );
+    Some(ExitCode::from(126))
+}
+
+fn is_ours(args: &[OsString]) -> bool {
+    let plain = |a: &&OsString| ["-i", "-f", "-n", "-v"].iter().any(|f| *a == f);
+    let skipped = args.iter().take_while(plain).count();
+    let Some(word) = args.get(skipped) else {
+        return false;
+    };
+    let is_verb = word.to_str().is_some_and(|w| {
+        w == "help" || crate::commands::Cli::command().find_subcommand(w).is_some()
+    });
+    if !is_verb || args.iter().any(|a| is_long_help(a)) {
+        return false;
+    }
+    args.len() == 1 || std::fs::symlink_metadata(word).is_err()
+}
+
+/// Whether getopt would take it for `--help` or `--version`.
+fn is_long_help(arg: &OsStr) -> bool {
+    let bytes = arg.as_bytes();
+    let name = bytes.split(|b| *b == b'=').next().unwrap_or(bytes);
+    name.len() > 2 && (b"--help".starts_with(name) || b"--version".starts_with(name))
+}
+
+/// The first other `mv`: the usual places, then absolute entries of `PATH`.
+fn find_system_mv() -> Option<PathBuf> {
+    let me = std::fs::metadata("/proc/self/exe").ok()?;
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    ["/usr/bin".into(), "/bin".into()]
+        .into_iter()
+        .chain(std::env::split_paths(&path).filter(|p| p.is_absolute()))
+        .map(|dir| dir.join("mv"))
+        .find(|mv| {
+            std::fs::metadata(mv).is_ok_and(|m| {
+                m.is_file() && (m.dev(), m.ino()) != (me.dev(), me.ino()) && m.mode() & 0o111 != 0
+            })
+        })
+}

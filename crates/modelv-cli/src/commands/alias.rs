@@ -1,0 +1,54 @@
+//! `modelv alias`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use super::{Done, Session};
+use crate::error::CommandError;
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Shell {
+    Bash,
+    Zsh,
+    Fish,
+}
+
+/// Make `mv VERB` work: as a function of an interactive shell, or as a link.
+///
+/// Every command line that the system's `mv` would carry out still goes to it.
+#[derive(clap::Args)]
+#[group(required = true)]
+pub(crate) struct Args {
+    /// Print a function for this shell; put it into its start-up file.
+    #[arg(long, value_enum)]
+    shell: Option<Shell>,
+    /// Make a link named `mv` in this folder.
+    #[arg(long, value_name = "DIR")]
+    link: Option<PathBuf>,
+}
+
+pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
+    let exe = std::env::current_exe().map_err(|e| CommandError::failed(&e, None))?;
+    let quoted = format!("'{}'", exe.display().to_string().replace('\'', r"'\''"));
+    match args.shell {
+        Some(Shell::Bash) => {
+            s.ui.line(format!("mv() {{ (exec -a mv {quoted} \"$@\"); }}"))
+        }
+        Some(Shell::Zsh) => {
+            s.ui.line(format!("mv() {{ (ARGV0=mv exec {quoted} \"$@\"); }}"))
+        }
+        Some(Shell::Fish) => s.ui.line(format!(
+            "function mv; bash -c 'exec -a mv \"$@\"' mv {quoted} $argv; end"
+        )),
+        None => {}
+    }
+    if let Some(dir) = &args.link {
+        let link = s.dir.join(dir).join("mv");
+        std::os::unix::fs::symlink(&exe, &link).map_err(|e| {
+            let text = format!("cannot make the link `{}`", link.display());
+            CommandError::failed(&modelv_repo::Error::State(text), Some(e.to_string()))
+        })?;
+        s.ui.line(format!("{} -> {}", link.display(), exe.display()));
+    }
+    Ok(ExitCode::SUCCESS)
+}

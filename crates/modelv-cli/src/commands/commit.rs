@@ -1,0 +1,77 @@
+//! `modelv commit`.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use modelv_repo::{CommitOptions, Committed};
+
+use super::{Done, Session};
+use crate::ui::{Style, Ui};
+
+/// Record the working tree. There is no staging area: what `status` shows is taken.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// What changed.
+    #[arg(short, long, value_name = "TEXT")]
+    message: Option<String>,
+    /// Who, as `Name <mail>`.
+    #[arg(long, value_name = "WHO")]
+    author: Option<String>,
+    /// The interpreter whose packages are recorded.
+    #[arg(long, value_name = "PATH")]
+    python: Option<PathBuf>,
+    /// Commit even when nothing differs.
+    #[arg(long)]
+    allow_empty: bool,
+    /// Take only these paths.
+    paths: Vec<OsString>,
+}
+
+pub(super) fn run(args: Args, s: Session<'_>) -> Done {
+    let mut repo = s.repo()?;
+    let message = match args.message {
+        Some(message) => message,
+        None => repo.merge_state()?.map(|m| m.message).unwrap_or_default(),
+    };
+    let options = CommitOptions {
+        message,
+        author: args.author,
+        paths: s.paths(&repo, &args.paths)?,
+        python: args.python,
+        allow_empty: args.allow_empty,
+    };
+    let done = repo.commit(&options, &s.ctx())?;
+    show(s.ui, &repo.head_label(), &options.message, &done);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The line of a new commit and what it took.
+pub(super) fn show(ui: &mut Ui, label: &str, message: &str, done: &Committed) {
+    let subject = message.trim().lines().next().unwrap_or("");
+    let first = if done.is_first { ", first commit" } else { "" };
+    ui.line(format!(
+        "[{label} {}{first}] {subject}",
+        ui.paint(Style::Id, &done.id.short())
+    ));
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for change in &done.changes {
+        *counts.entry(change.ingredient().word()).or_default() += 1;
+    }
+    let mut parts: Vec<String> = counts
+        .iter()
+        .map(|(word, n)| format!("{word}: {n} file{}", if *n == 1 { "" } else { "s" }))
+        .collect();
+    if !done.env.is_empty() {
+        let n = done.env.len();
+        parts.push(format!("env: {n} item{}", if n == 1 { "" } else { "s" }));
+    }
+    if !parts.is_empty() {
+        ui.line(format!("  {}", parts.join(", ")));
+    }
+    ui.line(format!("  recipe {}", done.recipe.short()));
+    for skipped in &done.skipped {
+        ui.warn(format!("left out: {} ({})", skipped.path, skipped.reason));
+    }
+}

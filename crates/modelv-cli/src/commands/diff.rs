@@ -1,0 +1,239 @@
+//! `modelv diff`.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use modelv_repo::core::driver::{Change, Driver, unified};
+use modelv_repo::core::value::Value;
+use modelv_repo::{DiffReport, DiffSide, FileDiff, Range, Repo};
+use serde_json::json;
+
+use super::{Done, Session};
+use crate::error::CommandError;
+use crate::ui::{Style, Ui, size};
+
+/// Show what differs: lines, configuration keys, packages, rows, metrics.
+///
+/// Without a revision: the current commit against the working tree. `A`: A against the working
+/// tree. `A B` or `A..B`: A against B. `A...B`: their merge base against B.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Revisions.
+    #[arg(num_args = 0..=2)]
+    revisions: Vec<String>,
+    /// Only counts.
+    #[arg(long)]
+    stat: bool,
+    /// As JSON.
+    #[arg(long)]
+    json: bool,
+    /// Exit with 1 when something differs.
+    #[arg(long)]
+    exit_code: bool,
+    /// The interpreter whose packages are compared.
+    #[arg(long, value_name = "PATH")]
+    python: Option<PathBuf>,
+    /// Only these paths.
+    #[arg(last = true)]
+    paths: Vec<OsString>,
+}
+
+pub(super) fn run(args: Args, s: Session<'_>) -> Done {
+    let repo = s.repo()?;
+    let (old, new) = sides(&repo, &args, &s)?;
+    let paths = s.paths(&repo, &args.paths)?;
+    let report = repo.diff(&old, &new, &paths)?;
+    if args.json {
+        s.ui.json(&to_json(&report, &old, &new));
+    } else {
+        for file in &report.files {
+            show_file(s.ui, file, args.stat);
+        }
+        super::status::show_env(s.ui, &report.env);
+        show_metrics(s.ui, &report);
+    }
+    Ok(ExitCode::from(u8::from(
+        args.exit_code && !report.is_empty(),
+    )))
+}
+
+fn sides(repo: &Repo, args: &Args, s: &Session<'_>) -> Result<(DiffSide, DiffSide), CommandError> {
+    let worktree = || repo.diff_worktree(args.python.clone(), &s.ctx());
+    let commit = |id, label: &str| repo.diff_commit(id, label);
+    Ok(match args.revisions.as_slice() {
+        [] => match repo.head() {
+            Some(head) => (commit(head, "HEAD")?, worktree()?),
+            None => (repo.diff_nothing(), worktree()?),
+        },
+        [a, b] => (commit(repo.resolve(a)?, a)?, commit(repo.resolve(b)?, b)?),
+        [one, ..] => match repo.resolve_range(one)? {
+            Range::One(id) => (commit(id, one)?, worktree()?),
+            Range::Two(a, b) => (commit(a, &a.short())?, commit(b, &b.short())?),
+            Range::FromBase(a, b) => {
+                let bases = repo.merge_bases(a, b)?;
+                let old = match bases.first() {
+                    Some(base) => commit(*base, &base.short())?,
+                    None => repo.diff_nothing(),
+                };
+                (old, commit(b, &b.short())?)
+            }
+        },
+    })
+}
+
+fn show_file(ui: &mut Ui, file: &FileDiff, stat: bool) {
+    let change = &file.change;
+    let line = super::status::change_line(ui, change);
+    let word = ui.paint(Style::Faint, change.ingredient().word());
+    ui.line(format!("{word} {line}{}", counts(ui, file)));
+    if stat {
+        return;
+    }
+    let keyed: Vec<&Change> = file
+        .inside
+        .iter()
+        .filter(|c| {
+            matches!(
+                c,
+                Change::Key { .. } | Change::Package { .. } | Change::Column { .. }
+            )
+        })
+        .collect();
+    for change in &keyed {
+        let text = part_line(ui, change);
+        ui.line(format!("    {text}"));
+    }
+    let is_text =
+        matches!(file.driver, Driver::Text) || (keyed.is_empty() && file.driver != Driver::Binary);
+    let is_data = matches!(
+        file.driver,
+        Driver::Table(_) | Driver::JsonLines | Driver::Notebook
+    );
+    // What came or went as a whole is a line of the summary, not a screen of pluses.
+    if is_text
+        && !is_data
+        && let (Some(old), Some(new)) = (&file.old, &file.new)
+    {
+        for line in unified(old, new, 3).lines() {
+            let style = match line.as_bytes().first() {
+                Some(b'+') => Style::Added,
+                Some(b'-') => Style::Removed,
+                _ => Style::Faint,
+            };
+            let clean: String = line
+                .chars()
+                .map(|c| {
+                    if c.is_control() && c != '\t' {
+                        '\u{fffd}'
+                    } else {
+                        c
+                    }
+                })
+                .collect();
+            ui.line(format!("    {}", ui.paint(style, &clean)));
+        }
+    }
+}
+
+/// Lines, rows and bytes of a file in brackets.
+fn counts(ui: &Ui, file: &FileDiff) -> String {
+    let mut parts = Vec::new();
+    for change in &file.inside {
+        match change {
+            Change::Lines { added, removed } => {
+                parts.push(format!("+{added} -{removed} lines"));
+            }
+            Change::Rows { old, new } => parts.push(format!("{old} -> {new} rows")),
+            Change::Bytes { old, new } => {
+                parts.push(format!("{} -> {}", size(*old), size(*new)));
+            }
+            _ => {}
+        }
+    }
+    if parts.is_empty() {
+        return String::new();
+    }
+    ui.paint(Style::Faint, &format!("  ({})", parts.join(", ")))
+}
+
+fn part_line(ui: &Ui, change: &Change) -> String {
+    let line = |name: &str, old: Option<String>, new: Option<String>| match (old, new) {
+        (None, Some(new)) => ui.paint(Style::Added, &format!("+ {name} = {new}")),
+        (Some(old), None) => ui.paint(Style::Removed, &format!("- {name} = {old}")),
+        (old, new) => ui.paint(
+            Style::Changed,
+            &format!(
+                "~ {name}: {} -> {}",
+                old.unwrap_or_default(),
+                new.unwrap_or_default()
+            ),
+        ),
+    };
+    match change {
+        Change::Key { key, old, new } => line(
+            key,
+            old.as_ref().map(Value::to_string),
+            new.as_ref().map(Value::to_string),
+        ),
+        Change::Package { name, old, new } => line(name, old.clone(), new.clone()),
+        Change::Column { name, added: true } => ui.paint(Style::Added, &format!("+ column {name}")),
+        Change::Column { name, added: false } => {
+            ui.paint(Style::Removed, &format!("- column {name}"))
+        }
+        _ => String::new(),
+    }
+}
+
+fn show_metrics(ui: &mut Ui, report: &DiffReport) {
+    if !report.metrics.is_empty() {
+        ui.line("metrics:");
+    }
+    for m in &report.metrics {
+        let text = |v: &Option<Value>| v.as_ref().map_or("-".into(), Value::to_string);
+        let delta = match (
+            m.old.as_ref().and_then(Value::as_f64),
+            m.new.as_ref().and_then(Value::as_f64),
+        ) {
+            (Some(a), Some(b)) => format!("  ({:+.4})", b - a),
+            _ => String::new(),
+        };
+        ui.line(format!(
+            "  {}: {} -> {}{delta}",
+            m.key,
+            text(&m.old),
+            text(&m.new)
+        ));
+    }
+}
+
+fn to_json(report: &DiffReport, old: &DiffSide, new: &DiffSide) -> serde_json::Value {
+    let value = |v: &Option<Value>| v.as_ref().map(Value::to_json);
+    let part = |c: &Change| match c {
+        Change::Lines { added, removed } => json!({"lines": {"added": added, "removed": removed}}),
+        Change::Key { key, old, new } => json!({"key": key, "old": value(old), "new": value(new)}),
+        Change::Package { name, old, new } => json!({"package": name, "old": old, "new": new}),
+        Change::Rows { old, new } => json!({"rows": {"old": old, "new": new}}),
+        Change::Column { name, added } => json!({"column": name, "added": added}),
+        Change::Bytes { old, new } => json!({"bytes": {"old": old, "new": new}}),
+    };
+    let files: Vec<serde_json::Value> = report
+        .files
+        .iter()
+        .map(|f| {
+            let mut json = super::status::change_json(&f.change);
+            json["driver"] = f.driver.to_string().into();
+            json["inside"] = f.inside.iter().map(part).collect();
+            json
+        })
+        .collect();
+    json!({
+        "old": {"label": old.label, "commit": old.commit.map(|c| c.to_hex())},
+        "new": {"label": new.label, "commit": new.commit.map(|c| c.to_hex())},
+        "files": files,
+        "env": super::status::env_json(&report.env),
+        "metrics": report.metrics.iter().map(|m| {
+            json!({"key": m.key, "old": value(&m.old), "new": value(&m.new)})
+        }).collect::<Vec<_>>(),
+    })
+}

@@ -1,0 +1,74 @@
+//! `modelv env`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use modelv_repo::core::env::Env;
+use modelv_repo::core::id::to_hex;
+use serde_json::json;
+
+use super::{Done, Session};
+
+/// Show the environment of a commit, or of this machine.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// The commit; the active interpreter otherwise.
+    revision: Option<String>,
+    /// The interpreter to look at.
+    #[arg(long, value_name = "PATH")]
+    python: Option<PathBuf>,
+    /// As JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
+    let repo = s.repo()?;
+    let env = match &args.revision {
+        Some(text) => repo.env_object(repo.commit_object(repo.resolve(text)?)?.recipe.env)?,
+        None => {
+            let files = repo.worktree_files(&s.ctx())?;
+            repo.capture_env(&files, &repo.rules()?, args.python.clone())?
+        }
+    };
+    if args.json {
+        s.ui.json(&to_json(&env));
+        return Ok(ExitCode::SUCCESS);
+    }
+    s.ui.line(format!("env {}", env.id()));
+    s.ui.line(format!("platform {} {}", env.os, env.arch));
+    if let Some(i) = &env.interpreter {
+        s.ui.line(format!(
+            "python {} {} ({})",
+            i.implementation, i.version, i.abi
+        ));
+    }
+    for p in &env.packages {
+        let source = p
+            .source
+            .as_ref()
+            .map(|s| format!(" @ {s}"))
+            .unwrap_or_default();
+        s.ui.line(format!("{}=={}{source}", p.name, p.version));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn to_json(env: &Env) -> serde_json::Value {
+    json!({
+        "id": env.id().to_hex(),
+        "os": env.os,
+        "arch": env.arch,
+        "interpreter": env.interpreter.as_ref().map(|i| json!({
+            "implementation": i.implementation, "version": i.version, "abi": i.abi,
+        })),
+        "packages": env.packages.iter().map(|p| json!({
+            "name": p.name, "version": p.version, "source": p.source, "editable": p.editable,
+            "archive_sha256": p.archive_sha256.map(|h| to_hex(&h)),
+            "record_sha256": p.record_sha256.map(|h| to_hex(&h)),
+        })).collect::<Vec<_>>(),
+        "locks": env.locks.iter().map(|l| json!({
+            "path": String::from_utf8_lossy(&l.path), "blob": l.blob.to_hex(),
+        })).collect::<Vec<_>>(),
+    })
+}

@@ -1,0 +1,156 @@
+//! `modelv merge`.
+
+use std::process::ExitCode;
+
+use modelv_repo::{CommitOptions, ConflictState, MergeOptions, MergeOutcome};
+use serde_json::json;
+
+use super::{Done, Session};
+use crate::error::CommandError;
+
+/// Exit status while conflicts are open.
+const CONFLICTS: u8 = 3;
+
+/// Combine another line of history with the current one.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// What to merge into the current branch.
+    #[arg(required_unless_present_any = ["resume", "abort"])]
+    revisions: Vec<String>,
+    /// Message of the merge commit.
+    #[arg(short, long, value_name = "TEXT")]
+    message: Option<String>,
+    /// Stop before the commit.
+    #[arg(long)]
+    no_commit: bool,
+    /// Touch nothing, only tell.
+    #[arg(long)]
+    dry_run: bool,
+    /// Commit the merge after its conflicts are decided.
+    #[arg(long = "continue", conflicts_with_all = ["revisions", "abort"])]
+    resume: bool,
+    /// Give the merge up.
+    #[arg(long, conflicts_with = "revisions")]
+    abort: bool,
+    /// Who, as `Name <mail>`.
+    #[arg(long, value_name = "WHO")]
+    author: Option<String>,
+    /// As JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(args: Args, s: Session<'_>) -> Done {
+    let mut repo = s.repo()?;
+    if args.abort {
+        repo.merge_abort(&s.ctx())?;
+        s.ui.line("merge given up; the working tree is as before");
+        return Ok(ExitCode::SUCCESS);
+    }
+    if args.resume {
+        let message = args.message.unwrap_or_default();
+        let mut options = CommitOptions {
+            message,
+            author: args.author,
+            ..Default::default()
+        };
+        if let Some(state) = repo.merge_state()?
+            && options.message.is_empty()
+        {
+            options.message = state.message;
+        }
+        let done = repo.merge_continue(&options, &s.ctx())?;
+        super::commit::show(s.ui, &repo.head_label(), &options.message, &done);
+        return Ok(ExitCode::SUCCESS);
+    }
+    let [revision] = args.revisions.as_slice() else {
+        return Err(CommandError::usage(
+            "more than one revision to merge",
+            "merge one after the other: a merge has two parents here",
+        ));
+    };
+    let options = MergeOptions {
+        message: args.message,
+        no_commit: args.no_commit,
+        dry_run: args.dry_run,
+        author: args.author,
+    };
+    let outcome = repo.merge(revision, &options, &s.ctx())?;
+    if args.json {
+        s.ui.json(&to_json(&outcome));
+    }
+    let say = |text: String, s: Session<'_>| {
+        if !args.json {
+            s.ui.line(text);
+        }
+    };
+    match outcome {
+        MergeOutcome::UpToDate => say("already up to date".into(), s),
+        MergeOutcome::FastForward(id) => say(format!("fast-forward to {}", id.short()), s),
+        MergeOutcome::Merged(id) => say(format!("merged {revision} as {}", id.short()), s),
+        MergeOutcome::Staged if args.dry_run => say(format!("{revision} merges cleanly"), s),
+        MergeOutcome::Staged => {
+            say(
+                "merged, not committed (`modelv merge --continue` commits)".into(),
+                s,
+            );
+        }
+        MergeOutcome::Conflicts(list) => {
+            if !args.json {
+                for conflict in &list {
+                    show(s.ui, conflict);
+                }
+            }
+            let n = list.len();
+            s.ui.talk(format!(
+                "{n} conflict{} to decide",
+                if n == 1 { "" } else { "s" }
+            ));
+            if !args.dry_run {
+                s.ui.talk("\nhint: `modelv resolve ITEM --ours|--theirs|--value V`, then `modelv merge --continue`");
+            }
+            return Ok(ExitCode::from(CONFLICTS));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A conflict with its three versions.
+pub(super) fn show(ui: &mut crate::ui::Ui, c: &ConflictState) {
+    use crate::ui::Style;
+    let word = if c.resolved { "decided" } else { "conflict" };
+    ui.line(format!(
+        "{} {} ({})",
+        ui.paint(Style::Removed, word),
+        ui.paint(Style::Strong, &c.item),
+        c.kind
+    ));
+    if c.part.is_some() {
+        for (name, value) in [("base", &c.base), ("ours", &c.ours), ("theirs", &c.theirs)] {
+            ui.line(format!(
+                "    {name:6} {}",
+                value.as_deref().unwrap_or("(absent)")
+            ));
+        }
+    }
+}
+
+pub(super) fn conflict_json(c: &ConflictState) -> serde_json::Value {
+    json!({
+        "item": c.item, "kind": c.kind, "path": c.path, "part": c.part,
+        "base": c.base, "ours": c.ours, "theirs": c.theirs, "resolved": c.resolved,
+    })
+}
+
+fn to_json(outcome: &MergeOutcome) -> serde_json::Value {
+    match outcome {
+        MergeOutcome::UpToDate => json!({"outcome": "up-to-date"}),
+        MergeOutcome::FastForward(id) => json!({"outcome": "fast-forward", "commit": id.to_hex()}),
+        MergeOutcome::Merged(id) => json!({"outcome": "merged", "commit": id.to_hex()}),
+        MergeOutcome::Staged => json!({"outcome": "clean"}),
+        MergeOutcome::Conflicts(list) => json!({
+            "outcome": "conflicts",
+            "conflicts": list.iter().map(conflict_json).collect::<Vec<_>>(),
+        }),
+    }
+}

@@ -1,0 +1,217 @@
+//! One file a command: parses, calls one function of the library, shows what it gave.
+
+mod alias;
+mod branch;
+mod cat;
+mod commit;
+mod config;
+mod conflicts;
+mod diff;
+mod env;
+mod export;
+mod fsck;
+mod init;
+mod log;
+mod merge;
+mod release;
+mod resolve;
+mod restore;
+mod rev_parse;
+mod run;
+mod runs;
+mod serve;
+mod show;
+mod status;
+mod switch;
+mod tag;
+mod track;
+mod undo;
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use modelv_repo::core::path::RepoPath;
+use modelv_repo::{Cancel, Ctx, Repo};
+
+use crate::error::CommandError;
+use crate::ui::{Bar, Color, Ui};
+
+/// Version control for models: code, data, configuration, environment and weights under one id.
+#[derive(Parser)]
+#[command(name = "modelv", version, disable_help_subcommand = false)]
+pub(crate) struct Cli {
+    /// Work in this folder.
+    #[arg(short = 'C', value_name = "DIR", global = true)]
+    dir: Option<PathBuf>,
+    /// When to colour.
+    #[arg(long, value_enum, default_value = "auto", global = true)]
+    pub(crate) color: Color,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Init(init::Args),
+    Status(status::Args),
+    Track(track::Args),
+    Commit(commit::Args),
+    Log(log::Args),
+    Show(show::Args),
+    Diff(diff::Args),
+    Branch(branch::Args),
+    Switch(switch::Args),
+    Restore(restore::Args),
+    Tag(tag::Args),
+    Merge(merge::Args),
+    Conflicts(conflicts::Args),
+    Resolve(resolve::Args),
+    Undo(undo::Args),
+    RevParse(rev_parse::Args),
+    Cat(cat::Args),
+    Export(export::Args),
+    Run(run::Args),
+    Runs(runs::Args),
+    Env(env::Args),
+    Release(release::Args),
+    Serve(serve::Args),
+    Fsck(fsck::Args),
+    Config(config::Args),
+    Alias(alias::Args),
+}
+
+/// What every command gets.
+pub(crate) struct Session<'a> {
+    dir: PathBuf,
+    ui: &'a mut Ui,
+    cancel: &'a Cancel,
+    bar: Bar,
+}
+
+/// How a command ends.
+type Done = Result<ExitCode, CommandError>;
+
+impl Session<'_> {
+    /// The repository around the current folder.
+    fn repo(&self) -> Result<Repo, CommandError> {
+        let mut repo = Repo::discover(&self.dir)?;
+        let words: Vec<String> = std::env::args_os()
+            .skip(1)
+            .map(|a| a.to_string_lossy().into_owned())
+            .collect();
+        // The log is for people: a long message or script does not belong there as a whole.
+        repo.set_command(words.join(" ").chars().take(200).collect::<String>());
+        Ok(repo)
+    }
+
+    fn ctx(&self) -> Ctx<'_> {
+        Ctx {
+            progress: &self.bar,
+            cancel: self.cancel,
+        }
+    }
+
+    /// Paths as typed, relative to the current folder, as paths of the repository. `.` at the root
+    /// stands for everything.
+    fn paths(&self, repo: &Repo, typed: &[OsString]) -> Result<Vec<RepoPath>, CommandError> {
+        let mut out = Vec::new();
+        for text in typed {
+            match self.path(repo, text)? {
+                Some(path) => out.push(path),
+                None => return Ok(Vec::new()),
+            }
+        }
+        Ok(out)
+    }
+
+    fn path(&self, repo: &Repo, typed: &OsString) -> Result<Option<RepoPath>, CommandError> {
+        let outside = || {
+            let text = format!(
+                "path `{}` is outside of the working tree",
+                typed.to_string_lossy()
+            );
+            CommandError::usage(text, "name a path below the folder that holds `.mv`")
+        };
+        let absolute = std::path::absolute(self.dir.join(typed)).map_err(|_| outside())?;
+        let mut clean = PathBuf::new();
+        for part in absolute.components() {
+            match part {
+                Component::ParentDir => {
+                    clean.pop();
+                }
+                other => clean.push(other),
+            }
+        }
+        let real_root = repo
+            .root()
+            .canonicalize()
+            .unwrap_or_else(|_| repo.root().to_owned());
+        let relative = clean
+            .strip_prefix(repo.root())
+            .or_else(|_| clean.strip_prefix(&real_root))
+            .map_err(|_| outside())?;
+        if relative == Path::new("") {
+            return Ok(None);
+        }
+        let path =
+            RepoPath::new(relative.as_os_str().as_bytes()).map_err(modelv_repo::Error::from)?;
+        Ok(Some(path))
+    }
+}
+
+pub(crate) fn run(cli: Cli, ui: &mut Ui, cancel: &Cancel) -> Done {
+    let here = PathBuf::from(".");
+    let dir = cli.dir.unwrap_or(here);
+    if !dir.is_dir() {
+        let text = format!("`{}` is not a folder", dir.display());
+        return Err(CommandError::usage(text, "`-C` takes an existing folder"));
+    }
+    let dir = dir.canonicalize().unwrap_or(dir);
+    let s = Session {
+        dir,
+        ui,
+        cancel,
+        bar: Bar::new(),
+    };
+    match cli.command {
+        Command::Init(args) => init::run(&args, s),
+        Command::Status(args) => status::run(args, s),
+        Command::Track(args) => track::run(&args, s),
+        Command::Commit(args) => commit::run(args, s),
+        Command::Log(args) => log::run(&args, s),
+        Command::Show(args) => show::run(&args, s),
+        Command::Diff(args) => diff::run(args, s),
+        Command::Branch(args) => branch::run(&args, s),
+        Command::Switch(args) => switch::run(args, s),
+        Command::Restore(args) => restore::run(&args, s),
+        Command::Tag(args) => tag::run(&args, s),
+        Command::Merge(args) => merge::run(args, s),
+        Command::Conflicts(args) => conflicts::run(&args, s),
+        Command::Resolve(args) => resolve::run(&args, s),
+        Command::Undo(args) => undo::run(&args, s),
+        Command::RevParse(args) => rev_parse::run(&args, s),
+        Command::Cat(args) => cat::run(&args, s),
+        Command::Export(args) => export::run(&args, s),
+        Command::Run(args) => run::run(args, s),
+        Command::Runs(args) => runs::run(&args, s),
+        Command::Env(args) => env::run(&args, s),
+        Command::Release(args) => release::run(args, s),
+        Command::Serve(args) => serve::run(args, s),
+        Command::Fsck(args) => fsck::run(&args, s),
+        Command::Config(args) => config::run(&args, s),
+        Command::Alias(args) => alias::run(&args, s),
+    }
+}
+
+/// Names of verbs that lie about as files at the top: `mv` would take them for files.
+fn verb_named_entries(root: &Path) -> Vec<String> {
+    use clap::CommandFactory;
+    Cli::command()
+        .get_subcommands()
+        .map(|c| c.get_name().to_owned())
+        .filter(|name| std::fs::symlink_metadata(root.join(name)).is_ok())
+        .collect()
+}

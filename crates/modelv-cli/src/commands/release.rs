@@ -1,0 +1,128 @@
+//! `modelv release`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Subcommand;
+use modelv_release::{Base, Image, ReleaseOptions};
+use serde_json::json;
+
+use super::{Done, Session};
+use crate::error::CommandError;
+use crate::ui::{Style, size};
+
+/// Build the container image of a commit: the same bytes each time, with no daemon.
+#[derive(clap::Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    other: Option<Other>,
+    /// The commit.
+    #[arg(required = true)]
+    revision: Option<String>,
+    /// Folder of the OCI image layout.
+    #[arg(long, short, value_name = "DIR", required = true)]
+    output: Option<PathBuf>,
+    /// `python` (this machine's interpreter and its libraries), an OCI layout, or a root file system
+    /// as folder or tar.
+    #[arg(long, value_name = "BASE", default_value = "python")]
+    base: String,
+    /// Also write a tar for `docker load` and `podman load`.
+    #[arg(long, value_name = "FILE")]
+    tar: Option<PathBuf>,
+    /// Name of the image in that tar.
+    #[arg(long, value_name = "NAME:TAG")]
+    tag: Option<String>,
+    /// The interpreter that fetches wheels.
+    #[arg(long, value_name = "PATH")]
+    python: Option<PathBuf>,
+    /// As JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Subcommand)]
+enum Other {
+    /// Unpack an image layout into a folder; prints how to start it, as JSON.
+    Unpack {
+        /// The layout.
+        layout: PathBuf,
+        /// An empty or missing folder.
+        dir: PathBuf,
+    },
+}
+
+fn error(e: modelv_release::Error) -> CommandError {
+    use modelv_release::Error as E;
+    let hint = match &e {
+        E::Repo(_) => None,
+        E::Base { .. } => Some(
+            "`--base python` packs this machine's interpreter; `--base PATH` takes a layout, folder or tar",
+        ),
+        E::Package { .. } => Some("`modelv env REV` lists the packages of the commit"),
+        E::NoEntry { .. } => {
+            Some("add `[serve]` with `entry = \"serve:predict\"` to modelv.toml and commit")
+        }
+        E::Taken { .. } => Some("name another folder"),
+        E::Libraries { .. } => Some("use a base that has them, or `--base python`"),
+        _ => None,
+    };
+    match e {
+        E::Repo(inner) => inner.into(),
+        other => CommandError::failed(&other, hint.map(str::to_owned)),
+    }
+}
+
+pub(super) fn run(args: Args, s: Session<'_>) -> Done {
+    if let Some(Other::Unpack { layout, dir }) = &args.other {
+        let config =
+            modelv_release::unpack(&s.dir.join(layout), &s.dir.join(dir)).map_err(error)?;
+        s.ui.json(&serde_json::to_value(config).unwrap_or_default());
+        return Ok(ExitCode::SUCCESS);
+    }
+    let repo = s.repo()?;
+    let revision = args.revision.unwrap_or_default();
+    let id = repo.resolve(&revision)?;
+    let output = s.dir.join(args.output.unwrap_or_default());
+    let server = std::env::current_exe().map_err(|e| CommandError::failed(&e, None))?;
+    let options = ReleaseOptions {
+        base: Base::parse(&args.base, &s.dir).map_err(error)?,
+        output: output.clone(),
+        python: args.python,
+        server,
+        name: None,
+    };
+    let mut talk = |text: &str| s.ui.talk(format!("  {text}"));
+    let image = modelv_release::release(&repo, id, &options, &mut talk).map_err(error)?;
+    if let Some(tar) = &args.tar {
+        let tag = args.tag.unwrap_or_else(|| format!("modelv:{}", id.short()));
+        modelv_release::write_docker_tar(&output, &s.dir.join(tar), &tag).map_err(error)?;
+    }
+    if args.json {
+        s.ui.json(&to_json(&image, &id.to_hex()));
+        return Ok(ExitCode::SUCCESS);
+    }
+    for layer in &image.layers {
+        let cached = if layer.cached { "  (cached)" } else { "" };
+        s.ui.line(format!(
+            "  {:24} {:>9}  {}{cached}",
+            layer.name,
+            size(layer.size),
+            &layer.digest[..19]
+        ));
+    }
+    s.ui.line(format!("image {}", s.ui.paint(Style::Id, &image.digest)));
+    s.ui.line(format!("commit {id}"));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn to_json(image: &Image, commit: &str) -> serde_json::Value {
+    json!({
+        "commit": commit,
+        "digest": image.digest,
+        "config": image.config_digest,
+        "layers": image.layers.iter().map(|l| json!({
+            "name": l.name, "digest": l.digest, "diff_id": l.diff_id, "size": l.size, "cached": l.cached,
+        })).collect::<Vec<_>>(),
+    })
+}

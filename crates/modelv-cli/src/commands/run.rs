@@ -1,0 +1,91 @@
+//! `modelv run`.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use modelv_repo::RunOptions;
+use modelv_repo::capture::clock;
+use modelv_repo::core::run::Status;
+
+use super::{Done, Session};
+use crate::ui::Style;
+
+/// Execute a command, record the run, and commit what it made as the model.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Message of the commit.
+    #[arg(short, long, value_name = "TEXT")]
+    message: Option<String>,
+    /// Execute even when the result is known.
+    #[arg(long)]
+    force: bool,
+    /// The interpreter whose packages are recorded.
+    #[arg(long, value_name = "PATH")]
+    python: Option<PathBuf>,
+    /// Who, as `Name <mail>`.
+    #[arg(long, value_name = "WHO")]
+    author: Option<String>,
+    /// The command; `[train] command` of modelv.toml otherwise.
+    #[arg(last = true)]
+    command: Vec<OsString>,
+}
+
+pub(super) fn run(args: Args, s: Session<'_>) -> Done {
+    let mut repo = s.repo()?;
+    let options = RunOptions {
+        command: args.command,
+        message: args.message,
+        force: args.force,
+        python: args.python,
+        author: args.author,
+    };
+    // What the command prints is talk; the record is the result.
+    let outcome = repo.run(&options, &mut std::io::stderr(), &s.ctx())?;
+    let (id, run) = (outcome.id.short(), &outcome.run);
+    if outcome.reused {
+        s.ui.line(format!(
+            "run {id}: same recipe and command, taken from the store (--force repeats it)"
+        ));
+    } else {
+        s.ui.line(format!(
+            "run {id}: {} in {}",
+            run.status,
+            clock::format_duration(run.duration_ms)
+        ));
+    }
+    for (key, value) in &run.metrics {
+        s.ui.line(format!("  {key} = {value}"));
+    }
+    if let Some(commit) = outcome.commit {
+        let label = repo.head_label();
+        s.ui.line(format!(
+            "[{label} {}] model of recipe {}",
+            s.ui.paint(Style::Id, &commit.short()),
+            run.recipe.short()
+        ));
+    }
+    if !outcome.strays.is_empty() {
+        let list = outcome.strays.join(", ");
+        s.ui.warn(format!(
+            "the command changed files that are no model, they stay uncommitted: {list}"
+        ));
+        s.ui.talk("hint: name outputs under `[ingredients] model` in modelv.toml");
+    }
+    Ok(match run.status {
+        Status::Finished => {
+            if outcome.commit.is_none() {
+                s.ui.warn("it wrote no model and no metrics.json, so there is nothing to commit");
+            }
+            ExitCode::SUCCESS
+        }
+        Status::Failed => {
+            s.ui.talk(format!(
+                "error: the command ended with status {}",
+                run.exit_code.unwrap_or(1)
+            ));
+            ExitCode::from(u8::try_from(run.exit_code.unwrap_or(1)).unwrap_or(1))
+        }
+        Status::Interrupted => ExitCode::from(130),
+    })
+}

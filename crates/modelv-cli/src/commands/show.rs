@@ -1,0 +1,126 @@
+//! `modelv show`.
+
+use std::process::ExitCode;
+
+use modelv_repo::capture::clock;
+use modelv_repo::core::commit::Commit;
+use modelv_repo::worktree::Ingredient;
+use modelv_repo::{ModelState, Repo, model_state, totals};
+
+use super::{Done, Session};
+use crate::error::CommandError;
+use crate::ui::{Style, Ui, size};
+
+/// Show one commit on one screen: ingredients, model, run, metrics.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// The commit; the current one otherwise.
+    #[arg(default_value = "HEAD")]
+    revision: String,
+    /// As JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
+    let repo = s.repo()?;
+    let id = repo.resolve(&args.revision)?;
+    let commit = repo.commit_object(id)?;
+    if args.json {
+        let json = super::log::commit_json(&repo, id, &commit)?;
+        s.ui.json(&json);
+        return Ok(ExitCode::SUCCESS);
+    }
+    s.ui.line(format!("commit {}", s.ui.paint(Style::Id, &id.to_hex())));
+    s.ui.line(format!("recipe {}", commit.recipe.id()));
+    let parents: Vec<String> = commit.parents.iter().map(|p| p.short()).collect();
+    if !parents.is_empty() {
+        s.ui.line(format!("parents {}", parents.join(" ")));
+    }
+    s.ui.line(format!(
+        "author {}, {}",
+        commit.author,
+        clock::format_time(commit.time)
+    ));
+    s.ui.line("");
+    for line in commit.message.lines() {
+        s.ui.line(format!("    {line}"));
+    }
+    s.ui.line("");
+    ingredients(&repo, &commit, s.ui)?;
+    run_and_metrics(&repo, &commit, s.ui)?;
+    for (key, value) in &commit.extra {
+        s.ui.line(format!("{key:12} {value}"));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn ingredients(repo: &Repo, commit: &Commit, ui: &mut Ui) -> Result<(), CommandError> {
+    let counts = totals(&repo.files(commit.id())?);
+    let roots = [
+        (Ingredient::Code, commit.recipe.code.short()),
+        (Ingredient::Data, commit.recipe.data.short()),
+        (Ingredient::Config, commit.recipe.config.short()),
+    ];
+    let row = |word: &str, root: &str, (files, bytes): (u64, u64)| {
+        let plural = if files == 1 { "file" } else { "files" };
+        format!("{word:12} {root}  {files} {plural}, {}", size(bytes))
+    };
+    for (ingredient, root) in roots {
+        let count = counts.get(&ingredient).copied().unwrap_or_default();
+        ui.line(row(ingredient.word(), &root, count));
+    }
+    let env = repo.env_object(commit.recipe.env)?;
+    let python = env
+        .interpreter
+        .as_ref()
+        .map_or("no interpreter".into(), |i| {
+            format!("{} {}", i.implementation, i.version)
+        });
+    let (root, packages) = (commit.recipe.env.short(), env.packages.len());
+    ui.line(format!(
+        "{:12} {root}  {python}, {packages} packages, {} {}",
+        "env", env.os, env.arch
+    ));
+    match commit.model {
+        None => ui.line(format!("{:12} none", "model")),
+        Some(model) => {
+            let count = counts.get(&Ingredient::Model).copied().unwrap_or_default();
+            let note = match model_state(commit) {
+                ModelState::Stale => format!(", stale: made by recipe {}", model.recipe.short()),
+                _ => String::new(),
+            };
+            ui.line(format!(
+                "{}{note}",
+                row("model", &model.tree.short(), count)
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn run_and_metrics(repo: &Repo, commit: &Commit, ui: &mut Ui) -> Result<(), CommandError> {
+    for id in &commit.runs {
+        let run = repo.run_object(*id)?;
+        let duration = clock::format_duration(run.duration_ms);
+        let host = run
+            .host
+            .get("host")
+            .map(|h| format!(" on {h}"))
+            .unwrap_or_default();
+        ui.line(format!(
+            "{:12} {}  {}, {duration}{host}",
+            "run",
+            id.short(),
+            run.status
+        ));
+        ui.line(format!("{:12} {}", "command", run.command.join(" ")));
+        for (title, values) in [("params", &run.params), ("metrics", &run.metrics)] {
+            for (i, (key, value)) in values.iter().enumerate() {
+                let title = if i == 0 { title } else { "" };
+                ui.line(format!("{title:12} {key} = {value}"));
+            }
+        }
+    }
+    Ok(())
+}

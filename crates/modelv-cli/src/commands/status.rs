@@ -1,0 +1,175 @@
+//! `modelv status`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use modelv_repo::worktree::{ChangeKind, FileChange, Ingredient};
+use modelv_repo::{EnvChange, ModelState, Status};
+use serde_json::json;
+
+use super::{Done, Session};
+use crate::ui::{Style, Ui};
+
+/// Show what differs from the last commit.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// The interpreter whose packages are compared.
+    #[arg(long, value_name = "PATH")]
+    python: Option<PathBuf>,
+    /// As JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(args: Args, s: Session<'_>) -> Done {
+    let repo = s.repo()?;
+    let status = repo.status(args.python, &s.ctx())?;
+    if args.json {
+        s.ui.json(&to_json(&status));
+        return Ok(ExitCode::SUCCESS);
+    }
+    let place = if status.on_branch {
+        "on branch"
+    } else {
+        "detached at"
+    };
+    let head = status.head.map_or("no commit yet".into(), |id| id.short());
+    s.ui.line(format!(
+        "{place} {} ({head})",
+        s.ui.paint(Style::Strong, &status.head_label)
+    ));
+    if let Some(merge) = &status.merge {
+        let open = merge.open().count();
+        s.ui.line(format!(
+            "merging {}: {open} of {} conflicts open",
+            merge.label,
+            merge.conflicts.len()
+        ));
+        for c in merge.open() {
+            s.ui.line(format!(
+                "  {} ({})",
+                s.ui.paint(Style::Removed, &c.item),
+                c.kind
+            ));
+        }
+        s.ui.line("  (`modelv resolve ITEM --ours|--theirs`, then `modelv merge --continue`)");
+    }
+    for ingredient in [
+        Ingredient::Code,
+        Ingredient::Data,
+        Ingredient::Config,
+        Ingredient::Model,
+    ] {
+        let of: Vec<_> = status
+            .changes
+            .iter()
+            .filter(|c| c.ingredient() == ingredient)
+            .collect();
+        if !of.is_empty() {
+            s.ui.line(format!("{}:", ingredient.word()));
+        }
+        for change in of {
+            let text = change_line(s.ui, change);
+            s.ui.line(format!("  {text}"));
+        }
+    }
+    show_env(s.ui, &status.env);
+    match status.model {
+        ModelState::Stale => {
+            s.ui.line("model: stale, made by another recipe (`modelv run` trains it)")
+        }
+        ModelState::None if status.head.is_some() => {
+            s.ui.line("model: none yet (`modelv run` trains one)");
+        }
+        _ => {}
+    }
+    for skipped in &status.skipped {
+        s.ui.line(format!("left out: {} ({})", skipped.path, skipped.reason));
+    }
+    if status.changes.is_empty() && status.env.is_empty() && status.merge.is_none() {
+        s.ui.line("nothing to commit");
+    }
+    for name in super::verb_named_entries(repo.root()) {
+        s.ui.warn(format!(
+            "`{name}` is also a verb: `mv {name} X` renames it, `modelv {name}` is ours"
+        ));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// One changed file as a line.
+pub(super) fn change_line(ui: &Ui, change: &FileChange) -> String {
+    let path = change.path.to_string();
+    match &change.kind {
+        ChangeKind::Added => ui.paint(Style::Added, &format!("+ {path}")),
+        ChangeKind::Deleted => ui.paint(Style::Removed, &format!("- {path}")),
+        ChangeKind::Modified => ui.paint(Style::Changed, &format!("~ {path}")),
+        ChangeKind::TypeChanged => ui.paint(Style::Changed, &format!("~ {path} (type)")),
+        ChangeKind::ModeChanged => ui.paint(Style::Changed, &format!("~ {path} (mode)")),
+        ChangeKind::Renamed { from } => ui.paint(Style::Changed, &format!("> {path} (was {from})")),
+        ChangeKind::Moved { from } => {
+            ui.paint(Style::Changed, &format!("> {path} (was {})", from.word()))
+        }
+    }
+}
+
+/// The environment's difference as lines.
+pub(super) fn show_env(ui: &mut Ui, changes: &[EnvChange]) {
+    const SHOWN: usize = 20;
+    if !changes.is_empty() {
+        ui.line("env:");
+    }
+    for change in changes.iter().take(SHOWN) {
+        let text = match (&change.old, &change.new) {
+            (None, Some(new)) => ui.paint(Style::Added, &format!("+ {} {new}", change.item)),
+            (Some(old), None) => ui.paint(Style::Removed, &format!("- {} {old}", change.item)),
+            (Some(old), Some(new)) => {
+                ui.paint(Style::Changed, &format!("~ {} {old} -> {new}", change.item))
+            }
+            (None, None) => continue,
+        };
+        ui.line(format!("  {text}"));
+    }
+    if changes.len() > SHOWN {
+        ui.line(format!("  and {} more", changes.len() - SHOWN));
+    }
+}
+
+pub(super) fn env_json(changes: &[EnvChange]) -> serde_json::Value {
+    changes
+        .iter()
+        .map(|c| json!({"item": c.item, "old": c.old, "new": c.new}))
+        .collect()
+}
+
+pub(super) fn change_json(c: &FileChange) -> serde_json::Value {
+    json!({
+        "path": c.path.to_string(),
+        "ingredient": c.ingredient().word(),
+        "change": c.kind.word(),
+        "from": match &c.kind {
+            ChangeKind::Renamed { from } => Some(from.to_string()),
+            _ => None,
+        },
+    })
+}
+
+fn to_json(status: &Status) -> serde_json::Value {
+    json!({
+        "head": status.head.map(|id| id.to_hex()),
+        "branch": status.on_branch.then_some(&status.head_label),
+        "changes": status.changes.iter().map(change_json).collect::<Vec<_>>(),
+        "env": env_json(&status.env),
+        "model": model_word(status.model),
+        "merge": status.merge,
+        "skipped": status.skipped.iter().map(|s| json!({"path": s.path, "reason": s.reason})).collect::<Vec<_>>(),
+    })
+}
+
+pub(super) fn model_word(state: ModelState) -> &'static str {
+    match state {
+        ModelState::None => "none",
+        ModelState::Current => "current",
+        ModelState::Stale => "stale",
+    }
+}

@@ -1,0 +1,148 @@
+//! Errors for people: what failed, what caused it, and the command to type next. The only place
+//! where hints are written and kinds become exit codes.
+
+use std::process::ExitCode;
+
+use modelv_repo::{Error, ErrorKind};
+
+use crate::ui::{Style, Ui};
+
+/// An error with what to do about it.
+#[derive(Debug)]
+pub(crate) struct CommandError {
+    message: String,
+    causes: Vec<String>,
+    hint: Option<String>,
+    code: u8,
+}
+
+impl CommandError {
+    /// A command line that makes no sense.
+    pub(crate) fn usage(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        let (message, hint) = (message.into(), Some(hint.into()));
+        Self {
+            message,
+            causes: Vec::new(),
+            hint,
+            code: 2,
+        }
+    }
+
+    /// A failure outside of the library.
+    pub(crate) fn failed(error: &dyn std::error::Error, hint: Option<String>) -> Self {
+        Self {
+            message: error.to_string(),
+            causes: causes(error),
+            hint,
+            code: 1,
+        }
+    }
+
+    pub(crate) fn report(&self, ui: &mut Ui) -> ExitCode {
+        let head = ui.paint(Style::Removed, "error:");
+        ui.talk(format!("{head} {}", self.message));
+        for cause in &self.causes {
+            ui.talk(format!("  caused by: {cause}"));
+        }
+        if let Some(hint) = &self.hint {
+            let head = ui.paint(Style::Strong, "hint:");
+            ui.talk(format!("\n{head} {hint}"));
+        }
+        ExitCode::from(self.code)
+    }
+}
+
+fn causes(error: &dyn std::error::Error) -> Vec<String> {
+    let mut out = Vec::new();
+    let mut at = error.source();
+    while let Some(cause) = at {
+        out.push(cause.to_string());
+        at = cause.source();
+    }
+    out
+}
+
+impl From<Error> for CommandError {
+    fn from(e: Error) -> Self {
+        let code = match (&e, e.kind()) {
+            (Error::ConflictsRemain { .. }, _) => 3,
+            (_, ErrorKind::Corrupt) => 4,
+            (_, ErrorKind::Cancelled) => 130,
+            _ => 1,
+        };
+        Self {
+            message: e.to_string(),
+            causes: causes(&e),
+            hint: hint(&e),
+            code,
+        }
+    }
+}
+
+fn hint(e: &Error) -> Option<String> {
+    let text = match e {
+        Error::NotARepository { .. } => "`modelv init` makes one here",
+        Error::NotFound {
+            what: "revision", ..
+        } => "`modelv log` and `modelv branch` list what there is",
+        Error::NotFound { what: "branch", .. } => {
+            "`modelv branch` lists branches; `modelv switch -c NAME` makes one"
+        }
+        Error::NotFound {
+            what: "conflict", ..
+        } => "`modelv conflicts` lists them",
+        Error::NotFound {
+            what: "interpreter",
+            ..
+        } => "name one with `--python PATH`, or set `[env] capture = \"none\"` in modelv.toml",
+        Error::NotFound { what: "path", .. } => "`modelv status` and `modelv track` list paths",
+        Error::Exists { what: "branch", .. } => "`modelv switch NAME` checks it out",
+        Error::Exists {
+            what: "repository", ..
+        } => "`modelv status` shows its state",
+        Error::Exists { what: "tag", .. } => "tags don't move; `modelv tag -d NAME` removes one",
+        Error::Ambiguous { .. } => "write more digits, or the full name such as `refs/heads/NAME`",
+        Error::Invalid {
+            what: "commit message",
+            ..
+        } => "say what changed: `modelv commit -m \"...\"`",
+        Error::Invalid {
+            what: "revision", ..
+        } => "for example `HEAD~2`, `main`, `1a2b3c4d`, `main@{1}`",
+        Error::Invalid { what: "file", .. } => "mend the file and try again",
+        Error::NothingToCommit { .. } => {
+            "`modelv status` shows what differs; `--allow-empty` commits all the same"
+        }
+        Error::WouldOverwrite {
+            action: "merge", ..
+        } => "`modelv commit -m \"...\"` them first",
+        Error::WouldOverwrite { .. } => {
+            "`modelv commit -m \"...\"` keeps them; `modelv restore PATH` drops them"
+        }
+        Error::ConflictsRemain { .. } => {
+            "`modelv conflicts` shows them; `modelv resolve ITEM --ours|--theirs` decides one"
+        }
+        Error::RefMoved { .. } => "try again",
+        Error::ChangedWhileRead { .. } => "wait until nobody writes to it, and try again",
+        Error::Newer { .. } => "install a newer modelv",
+        Error::Corrupt { .. } => "`modelv fsck` lists all damage",
+        Error::Store(e) if e.is_corrupt() => "`modelv fsck` lists all damage",
+        Error::State(text) if text.contains("who commits") => {
+            "`modelv config user.name \"Your Name\"` and `modelv config user.email you@example.org`"
+        }
+        Error::State(text) if text.contains("merge is not finished") => {
+            "`modelv merge --continue` finishes it, `modelv merge --abort` gives it up"
+        }
+        Error::State(text) if text.contains("no commit yet") => {
+            "`modelv commit -m \"...\"` makes the first"
+        }
+        Error::State(text) if text.contains("conflict markers") => {
+            "edit the file, then `modelv resolve PATH`"
+        }
+        Error::State(text) if text.contains("no command given") => {
+            "`modelv run -- python train.py`"
+        }
+        _ => return None,
+    };
+    Some(text.to_owned())
+}

@@ -1,0 +1,75 @@
+//! What can keep an image from being built.
+
+use std::path::{Path, PathBuf};
+
+/// Why there is no image.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The base can't be used.
+    #[error("base `{base}` can't be used: {detail}")]
+    Base {
+        /// As given.
+        base: String,
+        /// What is wrong.
+        detail: String,
+    },
+    /// A package can't be installed.
+    #[error("package `{package}` can't be installed: {detail}")]
+    Package {
+        /// Name and version.
+        package: String,
+        /// What is wrong.
+        detail: String,
+    },
+    /// Shared libraries that no layer provides.
+    #[error("shared libraries are missing in the image: {}", .missing.join(", "))]
+    Libraries {
+        /// `library (needed by FILE)`.
+        missing: Vec<String>,
+    },
+    /// The commit says nothing of how it is served.
+    #[error("commit `{commit}` names no function to serve")]
+    NoEntry {
+        /// Short id.
+        commit: String,
+    },
+    /// The place for the image is taken.
+    #[error("`{}` exists and is no image layout", .path.display())]
+    Taken {
+        /// The path.
+        path: PathBuf,
+    },
+    /// An image is damaged or hostile.
+    #[error("image `{image}` is damaged: {detail}")]
+    Image {
+        /// The layout.
+        image: String,
+        /// What is wrong.
+        detail: String,
+    },
+    /// The operating system refused.
+    #[error("cannot {op} `{}`", .path.display())]
+    Io {
+        /// Verb.
+        op: &'static str,
+        /// File.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The repository's own error.
+    #[error(transparent)]
+    Repo(#[from] modelv_repo::Error),
+}
+
+impl Error {
+    pub(crate) fn io(op: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self + use<> {
+        let path = path.to_owned();
+        move |source| Self::Io { op, path, source }
+    }
+}
+
+/// Result with the crate's error.
+pub type Result<T, E = Error> = std::result::Result<T, E>;

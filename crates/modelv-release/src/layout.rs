@@ -1,0 +1,201 @@
+//! OCI image layouts: manifest, configuration and index as canonical JSON, and the tar `docker load`
+//! takes.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::Path;
+
+use modelv_repo::core::id::to_hex;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use crate::error::{Error, Result};
+use crate::layer::{Layer, digits};
+
+/// One layer of an image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LayerInfo {
+    /// What it holds.
+    pub name: String,
+    /// SHA-256 of the blob.
+    pub digest: String,
+    /// SHA-256 of the tar inside.
+    pub diff_id: String,
+    /// Bytes of the blob.
+    pub size: u64,
+    /// Whether it was there already.
+    pub cached: bool,
+}
+
+const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+const LAYER: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
+
+/// Facts of an image beside its layers.
+pub(crate) struct About {
+    pub(crate) created: String,
+    pub(crate) architecture: &'static str,
+    pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) env: Vec<String>,
+    pub(crate) reference: String,
+}
+
+/// Writes a blob named by its digest. `serde_json` sorts keys, so equal values are equal bytes.
+fn put_json(blobs: &Path, value: &Value) -> Result<(String, usize)> {
+    let bytes = value.to_string().into_bytes();
+    let digest = format!("sha256:{}", to_hex(&Sha256::digest(&bytes)));
+    let path = blobs.join(digits(&digest));
+    std::fs::write(&path, &bytes).map_err(Error::io("write", &path))?;
+    Ok((digest, bytes.len()))
+}
+
+/// Writes configuration, manifest and index; returns the digests of manifest and configuration.
+pub(crate) fn write(
+    dir: &Path,
+    layers: &[(String, Layer)],
+    about: &About,
+) -> Result<(String, String)> {
+    let blobs = dir.join("blobs/sha256");
+    let history: Vec<Value> = layers
+        .iter()
+        .map(|(name, _)| json!({"created": about.created, "created_by": format!("modelv: {name}")}))
+        .collect();
+    let config = json!({
+        "architecture": about.architecture,
+        "os": "linux",
+        "created": about.created,
+        "config": {
+            "User": "65532:65532",
+            "ExposedPorts": {"8080/tcp": {}},
+            "Env": about.env,
+            "Entrypoint": ["/opt/modelv/bin/modelv", "serve", "--image", "/opt/modelv/image.json"],
+            "WorkingDir": "/opt/modelv/app",
+            "Labels": about.labels,
+            "StopSignal": "SIGTERM",
+        },
+        "rootfs": {
+            "type": "layers",
+            "diff_ids": layers.iter().map(|(_, l)| l.diff_id.clone()).collect::<Vec<_>>(),
+        },
+        "history": history,
+    });
+    let (config_digest, config_size) = put_json(&blobs, &config)?;
+    let manifest = json!({
+        "schemaVersion": 2,
+        "mediaType": MANIFEST,
+        "config": {"mediaType": CONFIG, "digest": config_digest, "size": config_size},
+        "layers": layers.iter().map(|(name, l)| json!({
+            "mediaType": LAYER, "digest": l.digest, "size": l.size,
+            "annotations": {"dev.modelv.layer": name},
+        })).collect::<Vec<_>>(),
+        "annotations": about.labels,
+    });
+    let (digest, size) = put_json(&blobs, &manifest)?;
+    let index = json!({
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.oci.image.index.v1+json",
+        "manifests": [{
+            "mediaType": MANIFEST, "digest": digest, "size": size,
+            "platform": {"architecture": about.architecture, "os": "linux"},
+            "annotations": {"org.opencontainers.image.ref.name": about.reference},
+        }],
+    });
+    for (name, value) in [
+        ("index.json", index),
+        ("oci-layout", json!({"imageLayoutVersion": "1.0.0"})),
+    ] {
+        let path = dir.join(name);
+        std::fs::write(&path, value.to_string()).map_err(Error::io("write", &path))?;
+    }
+    Ok((digest, config_digest))
+}
+
+pub(crate) fn check_digest(image: &Path, digest: &str, bytes: &[u8]) -> Result<()> {
+    if digits(digest) == to_hex(&Sha256::digest(bytes)) {
+        return Ok(());
+    }
+    let detail = format!("blob `{digest}` has other bytes");
+    Err(Error::Image {
+        image: image.display().to_string(),
+        detail,
+    })
+}
+
+fn is_digest(text: &str) -> bool {
+    digits(text).len() == 64 && digits(text).bytes().all(|b| b.is_ascii_hexdigit())
+}
+
+/// Reads and checks a JSON blob.
+pub(crate) fn read_json(dir: &Path, digest: &str) -> Result<Value> {
+    let bad = |detail: String| Error::Image {
+        image: dir.display().to_string(),
+        detail,
+    };
+    if !is_digest(digest) {
+        return Err(bad(format!("`{}` is no digest", digest.escape_debug())));
+    }
+    let path = dir.join("blobs/sha256").join(digits(digest));
+    let bytes = std::fs::read(&path).map_err(Error::io("read", &path))?;
+    check_digest(dir, digest, &bytes)?;
+    serde_json::from_slice(&bytes).map_err(|e| bad(e.to_string()))
+}
+
+/// Digest of the first manifest of a layout.
+pub(crate) fn manifest_digest(dir: &Path) -> Result<String> {
+    let path = dir.join("index.json");
+    let bad = |detail: String| Error::Image {
+        image: dir.display().to_string(),
+        detail,
+    };
+    let bytes = std::fs::read(&path).map_err(|_| bad("it has no index.json".into()))?;
+    let index: Value = serde_json::from_slice(&bytes).map_err(|e| bad(e.to_string()))?;
+    let digest = index["manifests"][0]["digest"].as_str().unwrap_or_default();
+    if !is_digest(digest) {
+        return Err(bad("its index names no manifest".into()));
+    }
+    Ok(digest.to_owned())
+}
+
+/// Writes the tar that `docker load` and `podman load` take: the layout, and beside it the older
+/// `manifest.json`.
+///
+/// # Errors
+/// The layout is damaged, or the tar can't be written.
+pub fn write_docker_tar(layout: &Path, tar_path: &Path, reference: &str) -> Result<()> {
+    let manifest = read_json(layout, &manifest_digest(layout)?)?;
+    let blob = |d: &Value| format!("blobs/sha256/{}", digits(d.as_str().unwrap_or_default()));
+    let empty = Vec::new();
+    let layers = manifest["layers"].as_array().unwrap_or(&empty);
+    let old = json!([{
+        "Config": blob(&manifest["config"]["digest"]),
+        "RepoTags": [reference],
+        "Layers": layers.iter().map(|l| blob(&l["digest"])).collect::<Vec<_>>(),
+    }]);
+    let file = File::create(tar_path).map_err(Error::io("create", tar_path))?;
+    let mut tar = tar::Builder::new(std::io::BufWriter::new(file));
+    tar.mode(tar::HeaderMode::Deterministic);
+    let io = |e| Error::io("write", tar_path)(e);
+    let mut names = vec!["index.json".to_owned(), "oci-layout".to_owned()];
+    let mut blobs: Vec<String> = std::fs::read_dir(layout.join("blobs/sha256"))
+        .and_then(Iterator::collect::<std::io::Result<Vec<_>>>)
+        .map_err(Error::io("read", layout))?
+        .iter()
+        .map(|e| format!("blobs/sha256/{}", e.file_name().to_string_lossy()))
+        .collect();
+    blobs.sort();
+    names.extend(blobs);
+    for name in names {
+        let path = layout.join(&name);
+        let mut file = File::open(&path).map_err(Error::io("read", &path))?;
+        tar.append_file(&name, &mut file).map_err(io)?;
+    }
+    let bytes = old.to_string().into_bytes();
+    let mut header = tar::Header::new_gnu();
+    header.set_size(bytes.len() as u64);
+    header.set_mode(0o644);
+    tar.append_data(&mut header, "manifest.json", bytes.as_slice())
+        .map_err(io)?;
+    tar.into_inner()
+        .and_then(|mut w| std::io::Write::flush(&mut w))
+        .map_err(io)
+}

@@ -1,0 +1,151 @@
+//! Unpacking an image into a folder, to be started in a namespace of its own. Every digest is
+//! checked, and nothing is written outside of the folder.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Component, Path, PathBuf};
+
+use flate2::read::GzDecoder;
+use modelv_repo::core::id::to_hex;
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+use crate::error::{Error, Result};
+use crate::layer::digits;
+use crate::layout::{manifest_digest, read_json};
+
+/// How an image wants to be started.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RunConfig {
+    /// Program and arguments.
+    pub entrypoint: Vec<String>,
+    /// Environment, as `NAME=value`.
+    pub env: Vec<String>,
+    /// Current folder.
+    pub workdir: String,
+    /// `user:group`.
+    pub user: String,
+}
+
+/// Unpacks the layers of a layout into `dest`, which is empty or missing.
+///
+/// # Errors
+/// A digest does not match, a path leads out, or something can't be written.
+pub fn unpack(layout: &Path, dest: &Path) -> Result<RunConfig> {
+    let bad = |detail: String| Error::Image {
+        image: layout.display().to_string(),
+        detail,
+    };
+    let manifest = read_json(layout, &manifest_digest(layout)?)?;
+    let config = read_json(
+        layout,
+        manifest["config"]["digest"].as_str().unwrap_or_default(),
+    )?;
+    std::fs::create_dir_all(dest).map_err(Error::io("create", dest))?;
+    let mut inside = std::fs::read_dir(dest).map_err(Error::io("read", dest))?;
+    if inside.next().is_some() {
+        return Err(Error::Taken {
+            path: dest.to_owned(),
+        });
+    }
+    let empty = Vec::new();
+    for layer in manifest["layers"].as_array().unwrap_or(&empty) {
+        let digest = layer["digest"].as_str().unwrap_or_default();
+        let path = layout.join("blobs/sha256").join(digits(digest));
+        check_blob(&path, digest).map_err(&bad)?;
+        let file = File::open(&path).map_err(Error::io("read", &path))?;
+        apply(GzDecoder::new(file), dest).map_err(|e| bad(format!("layer `{digest}`: {e}")))?;
+    }
+    let c = &config["config"];
+    let list = |v: &serde_json::Value| {
+        v.as_array()
+            .unwrap_or(&empty)
+            .iter()
+            .filter_map(|s| s.as_str().map(str::to_owned))
+            .collect()
+    };
+    let text = |v: &serde_json::Value, or: &str| v.as_str().unwrap_or(or).to_owned();
+    Ok(RunConfig {
+        entrypoint: list(&c["Entrypoint"]),
+        env: list(&c["Env"]),
+        workdir: text(&c["WorkingDir"], "/"),
+        user: text(&c["User"], "0:0"),
+    })
+}
+
+fn check_blob(path: &Path, digest: &str) -> Result<(), String> {
+    let mut file = File::open(path).map_err(|e| format!("{}: {e}", path.display()))?;
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0; 1 << 18];
+    loop {
+        let n = file.read(&mut buffer).map_err(|e| e.to_string())?;
+        if n == 0 {
+            break;
+        }
+        hasher.update(&buffer[..n]);
+    }
+    if to_hex(&hasher.finalize()) == digits(digest) {
+        return Ok(());
+    }
+    Err(format!("blob `{digest}` has other bytes"))
+}
+
+fn apply(input: impl Read, dest: &Path) -> std::io::Result<()> {
+    let refuse = |text: String| Err(std::io::Error::other(text));
+    let mut archive = tar::Archive::new(input);
+    archive.set_preserve_permissions(true);
+    archive.set_overwrite(true);
+    for entry in archive.entries()? {
+        let mut entry = entry?;
+        let path = entry.path()?.into_owned();
+        let relative: PathBuf = path
+            .components()
+            .filter(|c| !matches!(c, Component::CurDir | Component::RootDir))
+            .collect();
+        if relative
+            .components()
+            .any(|c| !matches!(c, Component::Normal(_)))
+        {
+            return refuse(format!("path `{}` leads out", path.display()));
+        }
+        let name = relative
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        let parent = relative.parent().unwrap_or(Path::new(""));
+        if let Some(gone) = name.strip_prefix(".wh.") {
+            white_out(dest, parent, gone)?;
+            continue;
+        }
+        // `unpack_in` refuses to follow links out of `dest`.
+        if !entry.unpack_in(dest)? {
+            return refuse(format!("path `{}` leads out", path.display()));
+        }
+    }
+    Ok(())
+}
+
+/// A whiteout removes what a layer below has put there.
+fn white_out(dest: &Path, parent: &Path, name: &str) -> std::io::Result<()> {
+    let dir = dest.join(parent);
+    // Never through a link.
+    if !dir.canonicalize()?.starts_with(dest.canonicalize()?) {
+        return Err(std::io::Error::other("a whiteout leads out"));
+    }
+    let targets: Vec<PathBuf> = if name == ".wh..opq" {
+        std::fs::read_dir(&dir)?
+            .map(|e| e.map(|e| e.path()))
+            .collect::<Result<_, _>>()?
+    } else {
+        vec![dir.join(name)]
+    };
+    for target in targets {
+        match std::fs::symlink_metadata(&target) {
+            Ok(meta) if meta.is_dir() => std::fs::remove_dir_all(&target)?,
+            Ok(_) => std::fs::remove_file(&target)?,
+            Err(_) => {}
+        }
+    }
+    Ok(())
+}
