@@ -7,6 +7,7 @@ use toml_edit::{
     DocumentMut, InlineTable, Item as Node, Key, Table, TableLike, Value as TomlValue,
 };
 
+use super::json::Json;
 use super::{Change, Conflict, Item, Labels, Merged, SettleError, text};
 use crate::value::Value;
 
@@ -40,16 +41,11 @@ pub fn config_values(format: Format, bytes: &[u8]) -> Result<BTreeMap<String, Va
             }
         }
         Format::Json => {
-            let json: serde_json::Value =
-                serde_json::from_str(text).map_err(|e| SettleError(e.to_string()))?;
-            let serde_json::Value::Object(object) = json else {
+            let Json(json) = serde_json::from_str(text).map_err(|e| SettleError(e.to_string()))?;
+            if !json.is_object() {
                 return Err(SettleError("the top level is no object".into()));
-            };
-            flatten_json(
-                &mut Vec::new(),
-                &serde_json::Value::Object(object),
-                &mut out,
-            );
+            }
+            flatten_json(&mut Vec::new(), &json, &mut out);
         }
     }
     Ok(out)
@@ -97,8 +93,8 @@ fn collect<'a>(table: &'a dyn TableLike, path: &mut Path, out: &mut Vec<(Path, &
     for (key, node) in table.iter() {
         path.push(key.to_owned());
         match node.as_table_like() {
-            // An empty inline table is a value, or it would vanish.
-            Some(inner) if !(inner.is_empty() && node.is_inline_table()) => {
+            // An empty table is a value, or it would vanish.
+            Some(inner) if !inner.is_empty() => {
                 collect(inner, path, out);
             }
             _ if node.is_none() => {}
@@ -172,81 +168,166 @@ fn same(a: Option<&Value>, b: Option<&Value>) -> bool {
     }
 }
 
-/// Merges TOML by key. Where the lines merge to the same values, the lines are taken: they keep the
-/// comments of both sides.
-pub(super) fn merge_toml(base: &[u8], ours: &[u8], theirs: &[u8], labels: &Labels<'_>) -> Merged {
-    let by_lines = text::merge(base, ours, theirs, labels);
-    let Some((merged, conflicts)) = merge_keys(base, ours, theirs) else {
-        return by_lines;
+/// The values of a merge, and the keys both sides changed in different ways, which stay as ours.
+fn decide<K: Ord + Clone>(
+    base: &BTreeMap<K, Value>,
+    ours: &BTreeMap<K, Value>,
+    theirs: &BTreeMap<K, Value>,
+) -> (BTreeMap<K, Value>, Vec<K>) {
+    let (mut want, mut open) = (ours.clone(), Vec::new());
+    let keys: BTreeSet<&K> = base
+        .keys()
+        .chain(ours.keys())
+        .chain(theirs.keys())
+        .collect();
+    for key in keys {
+        let (b, o, t) = (base.get(key), ours.get(key), theirs.get(key));
+        if same(o, t) || same(t, b) {
+            continue;
+        }
+        if !same(o, b) {
+            open.push(key.clone());
+            continue;
+        }
+        match t {
+            Some(value) => drop(want.insert(key.clone(), value.clone())),
+            None => drop(want.remove(key)),
+        }
+    }
+    (want, open)
+}
+
+/// Whether merged lines mean what the three versions mean together. Lines can meet to a file that
+/// does not parse, or that has a key twice and so loses one side's value.
+pub(super) fn agrees(
+    format: Format,
+    [base, ours, theirs]: [&[u8]; 3],
+    merged: &[u8],
+    added: bool,
+) -> bool {
+    let read = |bytes: &[u8]| config_values(format, bytes).ok();
+    let old = if added {
+        Some(BTreeMap::new())
+    } else {
+        read(base)
     };
-    let values = |bytes: &[u8]| config_values(Format::Toml, bytes).ok();
-    if conflicts.is_empty()
-        && by_lines.conflicts.is_empty()
-        && let (Some(a), Some(b)) = (values(&by_lines.bytes), values(&merged))
-        && diff(&a, &b).is_empty()
-    {
+    let (Some(b), Some(o), Some(t), Some(m)) = (old, read(ours), read(theirs), read(merged)) else {
+        return false;
+    };
+    let (want, open) = decide(&b, &o, &t);
+    open.is_empty() && diff(&want, &m).is_empty()
+}
+
+/// Merges TOML by key. The start is the lines as far as they merge, for they carry the comments of
+/// both sides; keys that do not yet have their value are then set.
+pub(super) fn merge_toml(base: &[u8], ours: &[u8], theirs: &[u8], labels: &Labels<'_>) -> Merged {
+    if let Some(merged) = merge_keys(base, ours, theirs) {
+        return merged;
+    }
+    let by_lines = text::merge(base, ours, theirs, labels);
+    let sides = [base, ours, theirs];
+    if !by_lines.conflicts.is_empty() || agrees(Format::Toml, sides, &by_lines.bytes, false) {
         return by_lines;
     }
-    Merged {
-        bytes: merged,
-        conflicts,
+    text::whole_conflict(base, ours, theirs, labels)
+}
+
+fn read_toml(bytes: &[u8]) -> Option<DocumentMut> {
+    parse(std::str::from_utf8(bytes).ok()?).ok()
+}
+
+fn values_by_path(doc: &DocumentMut) -> BTreeMap<Path, Value> {
+    let values = leaves(doc).into_iter().map(|(p, n)| (p, value_of(n)));
+    values.collect()
+}
+
+fn merge_keys(base: &[u8], ours: &[u8], theirs: &[u8]) -> Option<Merged> {
+    let docs = [read_toml(base)?, read_toml(ours)?, read_toml(theirs)?];
+    let [b, o, t] = docs.each_ref().map(values_by_path);
+    let (want, open) = decide(&b, &o, &t);
+    // A name that is a value here and a table there: no file can have both.
+    let paths: BTreeSet<&Path> = want.keys().chain(&open).collect();
+    let below = |path: &&Path| (1..path.len()).any(|n| paths.contains(&path[..n].to_vec()));
+    if paths.iter().any(below) {
+        return None;
+    }
+    let mixed = text::merge_as_ours(base, ours, theirs);
+    let bytes = [mixed.as_slice(), ours]
+        .into_iter()
+        .find_map(|start| edit(start, &want, &docs))?;
+    let [b, o, t] = docs.each_ref().map(|doc| -> BTreeMap<Path, String> {
+        let texts = leaves(doc).into_iter().map(|(p, n)| (p, shown(n)));
+        texts.collect()
+    });
+    let mut conflicts: Vec<Conflict> = open
+        .iter()
+        .map(|path| Conflict {
+            item: Item::Key(dotted(path)),
+            base: b.get(path).cloned(),
+            ours: o.get(path).cloned(),
+            theirs: t.get(path).cloned(),
+        })
+        .collect();
+    conflicts.sort_by(|a, b| a.item.cmp(&b.item));
+    Some(Merged { bytes, conflicts })
+}
+
+/// A value as it can be typed; comments around it are left out.
+fn shown(node: &Node) -> String {
+    match node.clone().into_value() {
+        Ok(value) => value.decorated("", "").to_string(),
+        Err(node) => value_of(&node).to_string(),
     }
 }
 
-fn merge_keys(base: &[u8], ours: &[u8], theirs: &[u8]) -> Option<(Vec<u8>, Vec<Conflict>)> {
-    let read = |bytes: &[u8]| parse(std::str::from_utf8(bytes).ok()?).ok();
-    let (base, ours, theirs) = (read(base)?, read(ours)?, read(theirs)?);
-    let by_path = |doc: &DocumentMut| -> BTreeMap<Path, (Value, Node)> {
-        leaves(doc)
-            .into_iter()
-            .map(|(p, n)| (p, (value_of(n), n.clone())))
-            .collect()
-    };
-    let (b, o, t) = (by_path(&base), by_path(&ours), by_path(&theirs));
-    let mut out = ours.clone();
-    let mut conflicts = Vec::new();
-    // In the order of their file, so that new keys keep it.
-    let mut paths: Vec<Path> = leaves(&theirs).into_iter().map(|(p, _)| p).collect();
-    paths.extend(
-        b.keys()
-            .chain(o.keys())
-            .filter(|p| !t.contains_key(*p))
-            .cloned(),
-    );
-    let mut seen = BTreeSet::new();
-    for path in paths.into_iter().filter(|p| seen.insert(p.clone())) {
-        let value = |side: &BTreeMap<Path, (Value, Node)>| side.get(&path).map(|(v, _)| v.clone());
-        let (vb, vo, vt) = (value(&b), value(&o), value(&t));
-        if same(vo.as_ref(), vt.as_ref()) || same(vt.as_ref(), vb.as_ref()) {
-            continue;
-        }
-        if same(vo.as_ref(), vb.as_ref()) {
-            match t.get(&path) {
-                Some((_, node)) => {
-                    // A key that is now a table, or the reverse, does not fit into our file.
-                    if !put(out.as_table_mut(), &path, node) {
-                        return None;
-                    }
-                }
-                None => remove(out.as_table_mut(), &path),
-            }
-            continue;
-        }
-        let text = |side: &BTreeMap<Path, (Value, Node)>| {
-            side.get(&path)
-                .map(|(_, n)| n.to_string().trim().to_owned())
-        };
-        conflicts.push(Conflict {
-            item: Item::Key(dotted(&path)),
-            base: text(&b),
-            ours: text(&o),
-            theirs: text(&t),
-        });
+/// Gives `start` the wanted values, taking nodes from their file or ours; `None` if they do not fit.
+fn edit(start: &[u8], want: &BTreeMap<Path, Value>, docs: &[DocumentMut; 3]) -> Option<Vec<u8>> {
+    let doc = read_toml(start)?;
+    if equal(&values_by_path(&doc), want) {
+        return Some(start.to_vec());
     }
-    conflicts.sort_by(|a, b| a.item.cmp(&b.item));
-    let bytes = out.to_string().into_bytes();
-    parse(std::str::from_utf8(&bytes).ok()?).ok()?;
-    Some((bytes, conflicts))
+    // A comment behind a value has no place in an inline table: the second try is without it.
+    let text = [false, true]
+        .into_iter()
+        .find_map(|bare| place(doc.clone(), want, docs, bare))?;
+    let ends = start.iter().filter(|b| **b == b'\n').count();
+    if ends > 0 && ends == start.windows(2).filter(|w| w == b"\r\n").count() {
+        let text = text.replace("\r\n", "\n").replace('\n', "\r\n");
+        return equal(&values_by_path(&parse(&text).ok()?), want).then(|| text.into_bytes());
+    }
+    Some(text.into_bytes())
+}
+
+fn equal(a: &BTreeMap<Path, Value>, b: &BTreeMap<Path, Value>) -> bool {
+    a.len() == b.len() && a.iter().all(|(path, value)| same(Some(value), b.get(path)))
+}
+
+fn place(
+    mut doc: DocumentMut,
+    want: &BTreeMap<Path, Value>,
+    [_, ours, theirs]: &[DocumentMut; 3],
+    bare: bool,
+) -> Option<String> {
+    let have = values_by_path(&doc);
+    for path in have.keys().filter(|p| !want.contains_key(*p)) {
+        remove(doc.as_table_mut(), path);
+    }
+    // In the order of their file, so that new keys keep it.
+    for (path, node) in leaves(theirs).into_iter().chain(leaves(ours)) {
+        let value = value_of(node);
+        if !same(want.get(&path), Some(&value)) || same(have.get(&path), Some(&value)) {
+            continue;
+        }
+        let node = match node {
+            Node::Value(v) if bare => Node::Value(v.clone().decorated(" ", "")),
+            other => other.clone(),
+        };
+        if !put(doc.as_table_mut(), &path, &node) {
+            return None;
+        }
+    }
+    let text = doc.to_string();
+    equal(&values_by_path(&parse(&text).ok()?), want).then_some(text)
 }
 
 /// Sets a leaf, making tables on the way; `false` when a value is where a table is needed.
@@ -261,7 +342,7 @@ fn put(table: &mut dyn TableLike, path: &[String], node: &Node) -> bool {
                 *old = new.clone();
                 *old.decor_mut() = decor;
             }
-            (Some(old), _) if old.is_table_like() => return false,
+            (Some(old), _) if old.as_table_like().is_some_and(|t| !t.is_empty()) => return false,
             (Some(old), _) => *old = node.clone(),
             (None, _) => {
                 table.insert(key, node.clone());

@@ -5,6 +5,7 @@
 //! alone would conflict or mean something else.
 
 mod config;
+mod json;
 mod packages;
 mod table;
 mod text;
@@ -229,11 +230,13 @@ pub fn merge(
         Driver::Packages => packages::merge(old, ours, theirs, labels),
         Driver::Config(Format::Json) => {
             let merged = text::merge(old, ours, theirs, labels);
-            let parses = config_values(Format::Json, &merged.bytes).is_ok();
-            if parses || !merged.conflicts.is_empty() {
+            let sides = [old, ours, theirs];
+            if !merged.conflicts.is_empty()
+                || config::agrees(Format::Json, sides, &merged.bytes, base.is_none())
+            {
                 return merged;
             }
-            // Lines that combine to something that is no JSON: nobody wrote that.
+            // Lines that meet to something else than the two sides mean: nobody wrote that.
             text::whole_conflict(old, ours, theirs, labels)
         }
         Driver::Text | Driver::Table(_) | Driver::JsonLines => {
@@ -300,5 +303,7 @@ fn read(format: Format, bytes: Option<&[u8]>) -> Option<BTreeMap<String, Value>>
     }
 }
 
+#[cfg(test)]
+mod loss_tests;
 #[cfg(test)]
 mod tests;

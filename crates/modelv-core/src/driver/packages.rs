@@ -8,7 +8,7 @@ use crate::env::normal_name;
 
 /// A demand with the lines it stands on, or lines that are none.
 struct Part {
-    /// `name` or `name ; marker`; `None` for comments, blank lines and options.
+    /// `name` or `name ; marker`, an option by its text; `None` for comments and blank lines.
     key: Option<String>,
     /// All its lines.
     lines: String,
@@ -21,16 +21,20 @@ fn demand(lines: &str) -> String {
     code.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// The key of a demand: everything up to extras, version, URL or marker, and the marker.
+/// The key of a demand: its name and marker. Options, and demands without a name (URLs, paths), are
+/// their own key. Comments and blank lines have none.
 fn key_of(lines: &str) -> Option<String> {
     let text = demand(lines);
-    if text.is_empty() || text.starts_with(['#', '-']) {
+    if text.is_empty() || text.starts_with('#') {
         return None;
     }
     let end = text.find(|c: char| !(c.is_alphanumeric() || "-_.".contains(c)));
-    let name = &text[..end.unwrap_or(text.len())];
-    if name.is_empty() {
-        return None;
+    let (name, rest) = text.split_at(end.unwrap_or(text.len()));
+    let rest = rest.trim_start();
+    let goes_on =
+        rest.is_empty() || rest.starts_with(['=', '<', '>', '!', '~', ';', '@', '[', '(', '-']);
+    if !(goes_on && name.starts_with(char::is_alphanumeric)) {
+        return Some(text);
     }
     let marker = text
         .split_once(';')
@@ -46,7 +50,8 @@ fn parts(text: &str) -> Vec<Part> {
     let mut lines = String::new();
     for line in text.split_inclusive('\n') {
         lines.push_str(line);
-        if line.trim_end().ends_with('\\') {
+        // pip does not continue a comment.
+        if line.trim_end().ends_with('\\') && !line.trim_start().starts_with('#') {
             continue;
         }
         let lines = std::mem::take(&mut lines);
@@ -99,13 +104,14 @@ pub(super) fn diff(old: &[u8], new: &[u8]) -> Vec<Change> {
         .collect()
 }
 
-/// Merges demand by demand. Where the lines merge to the same demands, the lines are taken.
+/// Merges demand by demand. The start is the lines as far as they merge, for they carry the
+/// comments of both sides; demands that are not yet as wanted are then set.
 pub(super) fn merge(base: &[u8], ours: &[u8], theirs: &[u8], labels: &Labels<'_>) -> Merged {
-    let by_lines = text::merge(base, ours, theirs, labels);
+    let by_lines = || text::merge(base, ours, theirs, labels);
     let (Some(b), Some(o), Some(t)) = (demands(base), demands(ours), demands(theirs)) else {
-        return by_lines;
+        return by_lines();
     };
-    let mut out = ours.to_vec();
+    let mut want = o.clone();
     let mut conflicts = Vec::new();
     let keys: BTreeSet<&String> = b.keys().chain(o.keys()).chain(t.keys()).collect();
     for key in keys {
@@ -115,9 +121,9 @@ pub(super) fn merge(base: &[u8], ours: &[u8], theirs: &[u8], labels: &Labels<'_>
             continue;
         }
         if vo == vb {
-            match set_lines(&out, key, t.get(key).map(String::as_str)) {
-                Some(next) => out = next,
-                None => return by_lines,
+            match t.get(key) {
+                Some(lines) => drop(want.insert(key.clone(), lines.clone())),
+                None => drop(want.remove(key)),
             }
             continue;
         }
@@ -129,14 +135,29 @@ pub(super) fn merge(base: &[u8], ours: &[u8], theirs: &[u8], labels: &Labels<'_>
             theirs: vt,
         });
     }
-    let same = |a: &[u8], b: &[u8]| diff(a, b).is_empty() && demands(a).is_some();
-    if conflicts.is_empty() && by_lines.conflicts.is_empty() && same(&by_lines.bytes, &out) {
-        return by_lines;
+    let mixed = text::merge_as_ours(base, ours, theirs);
+    let bytes = [mixed.as_slice(), ours]
+        .into_iter()
+        .find_map(|start| edit(start, &want));
+    match bytes {
+        Some(bytes) => Merged { bytes, conflicts },
+        None => text::whole_conflict(base, ours, theirs, labels),
     }
-    Merged {
-        bytes: out,
-        conflicts,
+}
+
+/// Gives `start` the wanted demands; `None` if a demand stands there twice.
+fn edit(start: &[u8], want: &BTreeMap<String, String>) -> Option<Vec<u8>> {
+    let have = demands(start)?;
+    let mut out = start.to_vec();
+    let keys: BTreeSet<&String> = have.keys().chain(want.keys()).collect();
+    for key in keys {
+        let read = |side: &BTreeMap<String, String>| side.get(key).map(|l| demand(l));
+        if read(&have) != read(want) {
+            out = set_lines(&out, key, want.get(key).map(String::as_str))?;
+        }
     }
+    demands(&out)?;
+    Some(out)
 }
 
 /// Sets or removes the lines of a demand; a new one comes behind the last.

@@ -167,6 +167,7 @@ fn names_markers_and_hashes_are_kept_apart() {
     assert_eq!(
         names,
         [
+            "-r other.txt",
             "torch ; python_version < '3.9'",
             "torch ; python_version >= '3.9'",
             "torch-vision"

@@ -43,6 +43,15 @@ pub(super) fn count(old: &[u8], new: &[u8]) -> (u64, u64) {
 
 /// Merges lines; what both sides changed in different ways stands between markers.
 pub(super) fn merge(base: &[u8], ours: &[u8], theirs: &[u8], labels: &Labels<'_>) -> Merged {
+    walk(base, ours, theirs, Some(labels))
+}
+
+/// Merges lines; what both sides changed in different ways stays as it is in ours.
+pub(super) fn merge_as_ours(base: &[u8], ours: &[u8], theirs: &[u8]) -> Vec<u8> {
+    walk(base, ours, theirs, None).bytes
+}
+
+fn walk(base: &[u8], ours: &[u8], theirs: &[u8], labels: Option<&Labels<'_>>) -> Merged {
     let (b, o, t) = (lines(base), lines(ours), lines(theirs));
     let (to_ours, to_theirs) = (matches(&b, &o), matches(&b, &t));
     let mut out = Vec::with_capacity(ours.len().max(theirs.len()));
@@ -62,7 +71,12 @@ pub(super) fn merge(base: &[u8], ours: &[u8], theirs: &[u8], labels: &Labels<'_>
             out.extend(rt.concat());
         } else {
             hunks += 1;
-            write_conflict(&mut out, &rb.concat(), &ro.concat(), &rt.concat(), labels);
+            match labels {
+                Some(l) => {
+                    write_conflict(&mut out, &rb.concat(), &ro.concat(), &rt.concat(), l);
+                }
+                None => out.extend(ro.concat()),
+            }
         }
         if stable.is_none() {
             break;
