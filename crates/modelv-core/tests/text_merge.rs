@@ -20,7 +20,7 @@ const CASES: u32 = 400;
 /// What Git makes of it, and the number of its conflicts.
 fn git(dir: &Path, [base, ours, theirs]: [&str; 3]) -> (Vec<u8>, i32) {
     for (name, text) in [("b", base), ("o", ours), ("t", theirs)] {
-        std::fs::write(dir.join(name), text).unwrap();
+        std::fs::write(dir.join(name), text).expect("the folder is ours");
     }
     let out = Command::new("git")
         .current_dir(dir)
@@ -28,8 +28,8 @@ fn git(dir: &Path, [base, ours, theirs]: [&str; 3]) -> (Vec<u8>, i32) {
         .args(["-L", LABELS.ours, "-L", LABELS.base, "-L", LABELS.theirs])
         .args(["o", "b", "t"])
         .output()
-        .unwrap();
-    let code = out.status.code().unwrap();
+        .expect("Git is installed");
+    let code = out.status.code().expect("Git ends by itself");
     assert!(code < 128, "{}", String::from_utf8_lossy(&out.stderr));
     (out.stdout, code)
 }

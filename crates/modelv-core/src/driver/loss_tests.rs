@@ -128,6 +128,13 @@ fn options_of_requirement_files_are_not_lost() {
 }
 
 #[test]
+fn thousands_of_new_demands_on_both_sides_are_all_there() {
+    let many = |c: char| -> String { (0..3000).map(|i| format!("{c}{i}==1\n")).collect() };
+    let (text, items) = merged(Driver::Packages, "", &many('p'), &many('q'));
+    assert_eq!((text.lines().count(), items), (6000, vec![]));
+}
+
+#[test]
 fn two_urls_are_two_demands() {
     let base = "https://x/a.whl\nhttps://x/b.whl\nlib\n";
     let (ours, theirs) = (base.replace("lib", "lib==1"), base.replace("lib", "lib>=2"));

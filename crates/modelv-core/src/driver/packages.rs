@@ -148,33 +148,38 @@ pub(super) fn merge(base: &[u8], ours: &[u8], theirs: &[u8], labels: &Labels<'_>
 /// Gives `start` the wanted demands; `None` if a demand stands there twice.
 fn edit(start: &[u8], want: &BTreeMap<String, String>) -> Option<Vec<u8>> {
     let have = demands(start)?;
-    let mut out = start.to_vec();
-    let keys: BTreeSet<&String> = have.keys().chain(want.keys()).collect();
-    for key in keys {
+    let mut changes: BTreeMap<&str, Option<&str>> = BTreeMap::new();
+    for key in have.keys().chain(want.keys()) {
         let read = |side: &BTreeMap<String, String>| side.get(key).map(|l| demand(l));
         if read(&have) != read(want) {
-            out = set_lines(&out, key, want.get(key).map(String::as_str))?;
+            changes.insert(key, want.get(key).map(String::as_str));
         }
     }
+    if changes.is_empty() {
+        return Some(start.to_vec());
+    }
+    let out = set_lines(start, &changes)?;
     demands(&out)?;
     Some(out)
 }
 
-/// Sets or removes the lines of a demand; a new one comes behind the last.
-fn set_lines(current: &[u8], key: &str, lines: Option<&str>) -> Option<Vec<u8>> {
-    let mut found = false;
+/// Sets or removes the lines of demands; new ones come behind the last.
+fn set_lines(current: &[u8], changes: &BTreeMap<&str, Option<&str>>) -> Option<Vec<u8>> {
+    let mut added = changes.clone();
     let mut out = String::new();
     for part in parts(std::str::from_utf8(current).ok()?) {
-        if part.key.as_deref() == Some(key) {
-            found = true;
-            if let Some(lines) = lines {
-                push(&mut out, lines);
+        let key = part.key.as_deref();
+        match key.and_then(|key| changes.get_key_value(key)) {
+            None => push(&mut out, &part.lines),
+            Some((key, lines)) => {
+                added.remove(key);
+                if let Some(lines) = lines {
+                    push(&mut out, lines);
+                }
             }
-        } else {
-            push(&mut out, &part.lines);
         }
     }
-    if let (false, Some(lines)) = (found, lines) {
+    for lines in added.into_values().flatten() {
         push(&mut out, lines);
     }
     Some(out.into_bytes())
@@ -194,6 +199,6 @@ pub(super) fn set(current: &[u8], key: &str, value: Option<&str>) -> Result<Vec<
         return Err(SettleError(format!("`{value}` is no demand on `{key}`")));
     }
     let line = value.map(|v| format!("{}\n", v.trim_end()));
-    set_lines(current, key, line.as_deref())
+    set_lines(current, &BTreeMap::from([(key, line.as_deref())]))
         .ok_or_else(|| SettleError("the file is no text".into()))
 }
