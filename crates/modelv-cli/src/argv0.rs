@@ -15,34 +15,42 @@ use std::process::{Command, ExitCode};
 
 use clap::CommandFactory;
 
-/// Hands the command line to the system's `mv` where it is not ours; `None`: it is ours.
-pub(crate) fn route(args: &[OsString]) -> Option<ExitCode> {
-    let called = Path::new(args.first()?).file_name()?;
-    if called != "mv" || is_ours(&args[1..]) {
-        return None;
+/// Hands the command line to the system's `mv` where it is not ours. Where it is, gives it back
+/// without the flags people alias `mv` with.
+pub(crate) fn route(mut args: Vec<OsString>) -> Result<Vec<OsString>, ExitCode> {
+    use std::io::Write;
+    let called = args.first().and_then(|a| Path::new(a).file_name());
+    if called.is_none_or(|name| name != "mv") {
+        return Ok(args);
+    }
+    let flags = args[1..].iter().take_while(|a| is_plain_flag(a)).count();
+    if is_ours(&args[1..], flags) {
+        args.drain(1..=flags);
+        return Ok(args);
     }
     let Some(system) = find_system_mv() else {
-        use std::io::Write;
         let _ = writeln!(
             std::io::stderr(),
             "mv: no other `mv` found in /usr/bin, /bin or PATH"
         );
-        return Some(ExitCode::from(127));
+        return Err(ExitCode::from(127));
     };
     let error = Command::new(&system).arg0("mv").args(&args[1..]).exec();
-    use std::io::Write;
     let _ = writeln!(
         std::io::stderr(),
         "mv: cannot execute {}: {error}",
         system.display()
     );
-    Some(ExitCode::from(126))
+    Err(ExitCode::from(126))
 }
 
-fn is_ours(args: &[OsString]) -> bool {
-    let plain = |a: &&OsString| ["-i", "-f", "-n", "-v"].iter().any(|f| *a == f);
-    let skipped = args.iter().take_while(plain).count();
-    let Some(word) = args.get(skipped) else {
+fn is_plain_flag(arg: &OsStr) -> bool {
+    ["-i", "-f", "-n", "-v"].iter().any(|f| arg == *f)
+}
+
+/// Whether the words after the program's name, of which the first `flags` are flags, are ours.
+fn is_ours(args: &[OsString], flags: usize) -> bool {
+    let Some(word) = args.get(flags) else {
         return false;
     };
     let is_verb = word.to_str().is_some_and(|w| {
@@ -51,7 +59,7 @@ fn is_ours(args: &[OsString]) -> bool {
     if !is_verb || args.iter().any(|a| is_long_help(a)) {
         return false;
     }
-    args.len() == 1 || std::fs::symlink_metadata(word).is_err()
+    args.len() == flags + 1 || std::fs::symlink_metadata(word).is_err()
 }
 
 /// Whether getopt would take it for `--help` or `--version`.

@@ -17,11 +17,11 @@ use modelv_repo::Cancel;
 static CANCEL: Cancel = Cancel::new();
 
 fn main() -> ExitCode {
-    let args: Vec<std::ffi::OsString> = std::env::args_os().collect();
     // Before everything else: called as `mv`, most command lines are not ours.
-    if let Some(code) = argv0::route(&args) {
-        return code;
-    }
+    let args = match argv0::route(std::env::args_os().collect()) {
+        Ok(args) => args,
+        Err(code) => return code,
+    };
     let matches = commands::Cli::command().get_matches_from(args);
     let cli = match commands::Cli::from_arg_matches(&matches) {
         Ok(cli) => cli,

@@ -188,6 +188,10 @@ fn moves(base: &Listing, side: &Listing) -> Vec<(RepoPath, RepoPath)> {
     out
 }
 
+#[expect(
+    clippy::too_many_lines,
+    reason = "the cases of one path, in order of how sure they are"
+)]
 fn merge_path<E>(
     out: &mut Merged,
     path: &RepoPath,

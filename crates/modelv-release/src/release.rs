@@ -50,6 +50,10 @@ pub struct Image {
 ///
 /// # Errors
 /// The base, a package, a library or the function to serve is missing. No image is left behind.
+#[expect(
+    clippy::too_many_lines,
+    reason = "the layers of an image, bottom to top"
+)]
 pub fn release(
     repo: &Repo,
     id: CommitId,

@@ -42,7 +42,7 @@ pub fn diff_env(old: &Env, new: &Env) -> Vec<EnvChange> {
 
 /// A package both sides changed in different ways, or the interpreter.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct EnvConflict {
+pub(crate) struct EnvConflict {
     /// Package name or `python`, `platform`.
     pub item: String,
     /// Value of the merge base.
@@ -56,7 +56,7 @@ pub struct EnvConflict {
 /// Merges two environments; where both changed one item in different ways, ours is kept and a
 /// conflict is listed.
 #[must_use]
-pub fn merge_env(base: &Env, ours: &Env, theirs: &Env) -> (Env, Vec<EnvConflict>) {
+pub(crate) fn merge_env(base: &Env, ours: &Env, theirs: &Env) -> (Env, Vec<EnvConflict>) {
     let mut merged = Env::none();
     let mut conflicts = Vec::new();
     for item in items(&[base, ours, theirs]) {
@@ -81,7 +81,7 @@ pub fn merge_env(base: &Env, ours: &Env, theirs: &Env) -> (Env, Vec<EnvConflict>
 
 /// Takes one item of an environment over from another.
 #[must_use]
-pub fn take_item(into: &Env, from: &Env, name: &str) -> Env {
+pub(crate) fn take_item(into: &Env, from: &Env, name: &str) -> Env {
     let mut out = Env::none();
     for item in items(&[into, from]) {
         let source = if item.name() == name { from } else { into };

@@ -228,12 +228,7 @@ impl Repo {
         let mut to = current.clone();
         // Files nobody ever committed stay: restoring is not cleaning.
         to.retain(|p, _| !within(p) || !head.contains_key(p));
-        to.extend(
-            wanted
-                .into_iter()
-                .filter(|(p, _)| within(p))
-                .map(|(p, file)| (p, file)),
-        );
+        to.extend(wanted.into_iter().filter(|(p, _)| within(p)));
         let changed = crate::worktree::compare(&current, &to).len();
         let plan = checkout::plan(self.root(), &current, &current, &to, "restore")?;
         let mut cache = self.stat_cache();

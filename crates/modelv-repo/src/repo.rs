@@ -19,10 +19,10 @@ use crate::worktree::{Files, Rules, StatCache, files_of};
 /// Name of the repository's folder.
 pub const DIR_NAME: &str = ".mv";
 /// Branch of a new repository.
-pub const FIRST_BRANCH: &str = "main";
+pub(crate) const FIRST_BRANCH: &str = "main";
 
 /// Largest document (merge state, configuration file, text to compare) read into memory, in bytes.
-pub const DOCUMENT_BYTES_MAX: u64 = 64 << 20;
+pub(crate) const DOCUMENT_BYTES_MAX: u64 = 64 << 20;
 
 /// An open repository. Refs are as they were when it was opened or last changed through it.
 #[derive(Debug)]

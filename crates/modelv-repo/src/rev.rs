@@ -46,6 +46,9 @@ impl Repo {
                 "" => 1,
                 text => text.parse().map_err(|_| malformed(revision))?,
             };
+            if !after.is_empty() && !after.starts_with(['~', '^']) {
+                return Err(malformed(revision));
+            }
             id = match sign {
                 "~" => self.nth_ancestor(revision, id, n)?,
                 "^" => self.nth_parent(revision, id, n)?,

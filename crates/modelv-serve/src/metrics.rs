@@ -60,6 +60,7 @@ impl Metrics {
         self.with(|c| c.restarts += 1);
     }
 
+    #[expect(clippy::too_many_lines, reason = "one block a metric")]
     pub(crate) fn render(&self, commit: &str, recipe: &str, name: &str) -> String {
         let escape = |s: &str| {
             s.replace('\\', r"\\")

@@ -58,12 +58,15 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// The process of a worker, while there is one.
+type SharedChild = Arc<Mutex<Option<Arc<Mutex<Child>>>>>;
+
 /// All workers of a server.
 pub(crate) struct Pool {
     jobs: Sender<Job>,
     ready: Arc<AtomicUsize>,
     stop: Arc<AtomicBool>,
-    children: Vec<Arc<Mutex<Option<Arc<Mutex<Child>>>>>>,
+    children: Vec<SharedChild>,
 }
 
 impl Pool {
@@ -139,7 +142,7 @@ struct Keeper {
     queue: Receiver<Job>,
     ready: Arc<AtomicUsize>,
     stop: Arc<AtomicBool>,
-    shared: Arc<Mutex<Option<Arc<Mutex<Child>>>>>,
+    shared: SharedChild,
     metrics: Arc<Metrics>,
     log: Arc<Log>,
 }

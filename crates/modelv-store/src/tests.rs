@@ -171,7 +171,7 @@ fn many_threads_write_one_session() {
             });
         }
     });
-    assert_eq!(session.finish().unwrap().entries, 25 + 4 * 25 - 0);
+    assert_eq!(session.finish().unwrap().entries, (25 + 4 * 25));
     assert!(store.verify(&mut |_, _| {}).unwrap().problems.is_empty());
 }
 

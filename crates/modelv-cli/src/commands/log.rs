@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use modelv_repo::capture::clock;
 use modelv_repo::core::commit::Commit;
-use modelv_repo::core::id::CommitId;
+use modelv_repo::core::id::{CommitId, RunId};
 use modelv_repo::{LogOptions, ModelState, Range, model_state};
 use serde_json::json;
 
@@ -36,6 +36,7 @@ pub(crate) struct Args {
     paths: Vec<OsString>,
 }
 
+#[expect(clippy::too_many_lines, reason = "two forms of one listing")]
 pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
     let repo = s.repo()?;
     let (start, exclude) = match &args.revision {
@@ -138,12 +139,12 @@ pub(super) fn commit_json(
             "recipe": m.recipe.to_hex(),
             "stale": m.recipe != commit.recipe.id(),
         })),
-        "parents": commit.parents.iter().map(|p| p.to_hex()).collect::<Vec<_>>(),
+        "parents": commit.parents.iter().map(CommitId::to_hex).collect::<Vec<_>>(),
         "author": {"name": commit.author.name, "email": commit.author.email},
         "committer": {"name": commit.committer.name, "email": commit.committer.email},
         "time": clock::format_rfc3339(commit.time.seconds),
         "message": commit.message,
-        "runs": commit.runs.iter().map(|r| r.to_hex()).collect::<Vec<_>>(),
+        "runs": commit.runs.iter().map(RunId::to_hex).collect::<Vec<_>>(),
         "metrics": metrics,
         "extra": commit.extra,
     }))

@@ -45,7 +45,7 @@ use crate::ui::{Bar, Color, Ui};
 pub(crate) struct Cli {
     /// Work in this folder.
     #[arg(short = 'C', value_name = "DIR", global = true)]
-    dir: Option<PathBuf>,
+    work_dir: Option<PathBuf>,
     /// When to colour.
     #[arg(long, value_enum, default_value = "auto", global = true)]
     pub(crate) color: Color,
@@ -164,7 +164,7 @@ impl Session<'_> {
 
 pub(crate) fn run(cli: Cli, ui: &mut Ui, cancel: &Cancel) -> Done {
     let here = PathBuf::from(".");
-    let dir = cli.dir.unwrap_or(here);
+    let dir = cli.work_dir.unwrap_or(here);
     if !dir.is_dir() {
         let text = format!("`{}` is not a folder", dir.display());
         return Err(CommandError::usage(text, "`-C` takes an existing folder"));

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use modelv_repo::capture::clock;
 use modelv_repo::core::commit::Commit;
+use modelv_repo::core::id::CommitId;
 use modelv_repo::worktree::Ingredient;
 use modelv_repo::{ModelState, Repo, model_state, totals};
 
@@ -33,7 +34,7 @@ pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
     }
     s.ui.line(format!("commit {}", s.ui.paint(Style::Id, &id.to_hex())));
     s.ui.line(format!("recipe {}", commit.recipe.id()));
-    let parents: Vec<String> = commit.parents.iter().map(|p| p.short()).collect();
+    let parents: Vec<String> = commit.parents.iter().map(CommitId::short).collect();
     if !parents.is_empty() {
         s.ui.line(format!("parents {}", parents.join(" ")));
     }

@@ -15,14 +15,14 @@ pub fn find(
     configured: Option<&str>,
 ) -> Result<Option<PathBuf>> {
     if let Some(path) = explicit {
-        return existing(path.to_owned()).map(Some);
+        return existing(path).map(Some);
     }
     if let Some(text) = configured {
-        return existing(root.join(text)).map(Some);
+        return existing(&root.join(text)).map(Some);
     }
     let around = ["VIRTUAL_ENV", "CONDA_PREFIX"]
         .iter()
-        .filter_map(|name| std::env::var_os(name))
+        .filter_map(std::env::var_os)
         .filter(|v| !v.is_empty())
         .map(PathBuf::from)
         .chain([root.join(".venv"), root.join("venv")])
@@ -34,10 +34,10 @@ pub fn find(
     Ok(["python3", "python"].iter().find_map(|name| on_path(name)))
 }
 
-fn existing(path: PathBuf) -> Result<PathBuf> {
+fn existing(path: &Path) -> Result<PathBuf> {
     let found = match path.components().count() {
         1 => path.to_str().and_then(on_path),
-        _ => path.exists().then(|| path.clone()),
+        _ => path.exists().then(|| path.to_owned()),
     };
     found.ok_or_else(|| Error::not_found("interpreter", path.display().to_string()))
 }

@@ -207,7 +207,7 @@ fn an_unreadable_file_is_named() {
     let tree = Tree::new();
     tree.put("secret", "x");
     let path = tree.root().join("secret");
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0)).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o000)).unwrap();
     let rules = Rules::parse("").unwrap();
     let error = snapshot(
         tree.root(),
@@ -299,7 +299,7 @@ fn the_trees_of_equal_files_are_equal_wherever_they_lie() {
     assert_ne!(ids(&a), ids(&b));
 }
 
-fn tree_strategy() -> impl Strategy<Value = std::collections::BTreeMap<String, String>> {
+fn tree_strategy() -> impl Strategy<Value = BTreeMap<String, String>> {
     proptest::collection::btree_map("[abd](/[xy](/z)?)?", "[0-9]{0,3}", 0..6).prop_map(|files| {
         let all: Vec<String> = files.keys().cloned().collect();
         files
