@@ -1,6 +1,12 @@
 //! End-to-end tests through the real binary: every one in a folder of its own, with an environment
 //! that is the same on every machine.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::too_many_lines,
+    reason = "a test that can't go on panics"
+)]
+
 mod alias;
 mod errors;
 mod release;
