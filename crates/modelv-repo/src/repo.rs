@@ -174,7 +174,7 @@ impl Repo {
         files_of(&self.store, recipe.code, recipe.data, recipe.config, model)
     }
 
-    /// The content of a blob, if it is at most [`DOCUMENT_BYTES_MAX`] bytes.
+    /// The content of a blob, if it is at most 64 MiB.
     ///
     /// # Errors
     /// Missing, damaged or too large.

@@ -30,17 +30,15 @@ pub(crate) struct Args {
 pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
     let exe = std::env::current_exe().map_err(|e| CommandError::failed(&e, None))?;
     let quoted = format!("'{}'", exe.display().to_string().replace('\'', r"'\''"));
-    match args.shell {
-        Some(Shell::Bash) => {
-            s.ui.line(format!("mv() {{ (exec -a mv {quoted} \"$@\"); }}"))
+    let function = args.shell.map(|shell| match shell {
+        Shell::Bash => format!("mv() {{ (exec -a mv {quoted} \"$@\"); }}"),
+        Shell::Zsh => format!("mv() {{ (ARGV0=mv exec {quoted} \"$@\"); }}"),
+        Shell::Fish => {
+            format!("function mv; bash -c 'exec -a mv \"$@\"' mv {quoted} $argv; end")
         }
-        Some(Shell::Zsh) => {
-            s.ui.line(format!("mv() {{ (ARGV0=mv exec {quoted} \"$@\"); }}"))
-        }
-        Some(Shell::Fish) => s.ui.line(format!(
-            "function mv; bash -c 'exec -a mv \"$@\"' mv {quoted} $argv; end"
-        )),
-        None => {}
+    });
+    if let Some(function) = function {
+        s.ui.line(function);
     }
     if let Some(dir) = &args.link {
         let link = s.dir.join(dir).join("mv");

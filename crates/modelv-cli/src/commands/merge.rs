@@ -40,6 +40,7 @@ pub(crate) struct Args {
     json: bool,
 }
 
+#[expect(clippy::too_many_lines, reason = "one screen, top to bottom")]
 pub(super) fn run(args: Args, s: Session<'_>) -> Done {
     let mut repo = s.repo()?;
     if args.abort {

@@ -21,6 +21,7 @@ pub(crate) struct Args {
     json: bool,
 }
 
+#[expect(clippy::too_many_lines, reason = "one screen, top to bottom")]
 pub(super) fn run(args: Args, s: Session<'_>) -> Done {
     let repo = s.repo()?;
     let status = repo.status(args.python, &s.ctx())?;
@@ -76,7 +77,7 @@ pub(super) fn run(args: Args, s: Session<'_>) -> Done {
     show_env(s.ui, &status.env);
     match status.model {
         ModelState::Stale => {
-            s.ui.line("model: stale, made by another recipe (`modelv run` trains it)")
+            s.ui.line("model: stale, made by another recipe (`modelv run` trains it)");
         }
         ModelState::None if status.head.is_some() => {
             s.ui.line("model: none yet (`modelv run` trains one)");
