@@ -131,6 +131,15 @@ pub fn is_metadata_name(name: &[u8]) -> bool {
     if name.eq_ignore_ascii_case(b"mv~1") {
         return true;
     }
+    if name.is_ascii() {
+        // Nearly every name: nothing to see through, nothing to allocate.
+        let seen = name.split(|b| *b == b':').next().unwrap_or(name);
+        let end = seen
+            .iter()
+            .rposition(|b| !b". ".contains(b))
+            .map_or(0, |i| i + 1);
+        return seen[..end].eq_ignore_ascii_case(b".mv");
+    }
     let text = String::from_utf8_lossy(name);
     let seen: String = text
         .chars()

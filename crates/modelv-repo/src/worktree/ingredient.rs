@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use globset::{Glob, GlobMatcher};
+use globset::{Glob, GlobSet, GlobSetBuilder};
 use modelv_core::path::RepoPath;
 use toml_edit::{DocumentMut, Item};
 
@@ -100,13 +100,14 @@ const ALWAYS: &[(Ingredient, &str)] = &[
 struct Rule {
     ingredient: Ingredient,
     pattern: String,
-    matcher: GlobMatcher,
     from: &'static str,
 }
 
 /// The rules of one working tree, from its `modelv.toml`.
 pub struct Rules {
     rules: Vec<Rule>,
+    /// The patterns of `rules`, in the same order: one look for all of them.
+    set: GlobSet,
     capture: Option<String>,
     python: Option<String>,
     train: Option<String>,
@@ -158,8 +159,10 @@ impl Rules {
         {
             return Err(invalid("`env.capture` is neither \"auto\" nor \"none\""));
         }
+        let (rules, set) = compile(doc.get("ingredients"))?;
         Ok(Self {
-            rules: compile(doc.get("ingredients"))?,
+            rules,
+            set,
             capture,
             python: text_at("env", "python")?,
             train: text_at("train", "command")?,
@@ -172,7 +175,12 @@ impl Rules {
     pub fn classify(&self, path: &RepoPath) -> Reason {
         use std::os::unix::ffi::OsStrExt;
         let path = Path::new(std::ffi::OsStr::from_bytes(path.as_bytes()));
-        let found = self.rules.iter().find(|r| r.matcher.is_match(path));
+        // In the order they were added, so the first is the one that counts.
+        let found = self
+            .set
+            .matches(path)
+            .first()
+            .and_then(|i| self.rules.get(*i));
         found.map_or(
             Reason {
                 ingredient: Ingredient::Code,
@@ -216,8 +224,9 @@ fn invalid(reason: &str) -> Error {
     Error::invalid("file", "modelv.toml", reason)
 }
 
-fn compile(section: Option<&Item>) -> Result<Vec<Rule>> {
+fn compile(section: Option<&Item>) -> Result<(Vec<Rule>, GlobSet)> {
     let mut rules = Vec::new();
+    let mut set = GlobSetBuilder::new();
     let mut add = |ingredient, pattern: &str, from| -> Result<()> {
         // A pattern without `/` matches at any depth, as in .gitignore.
         let full = if pattern.contains('/') {
@@ -225,13 +234,12 @@ fn compile(section: Option<&Item>) -> Result<Vec<Rule>> {
         } else {
             format!("**/{pattern}")
         };
-        let matcher = Glob::new(&full)
-            .map_err(|e| invalid(&format!("pattern `{pattern}`: {}", e.kind())))?
-            .compile_matcher();
+        let glob =
+            Glob::new(&full).map_err(|e| invalid(&format!("pattern `{pattern}`: {}", e.kind())))?;
+        set.add(glob);
         rules.push(Rule {
             ingredient,
             pattern: pattern.into(),
-            matcher,
             from,
         });
         Ok(())
@@ -242,7 +250,7 @@ fn compile(section: Option<&Item>) -> Result<Vec<Rule>> {
                 add(*ingredient, pattern, "default")?;
             }
         }
-        return Ok(rules);
+        return finish(rules, &set);
     };
     let table = section
         .as_table_like()
@@ -263,5 +271,10 @@ fn compile(section: Option<&Item>) -> Result<Vec<Rule>> {
     for (ingredient, pattern) in ALWAYS {
         add(*ingredient, pattern, "default")?;
     }
-    Ok(rules)
+    finish(rules, &set)
+}
+
+fn finish(rules: Vec<Rule>, set: &GlobSetBuilder) -> Result<(Vec<Rule>, GlobSet)> {
+    let set = set.build().map_err(|e| invalid(&e.to_string()))?;
+    Ok((rules, set))
 }
