@@ -13,10 +13,7 @@ use flate2::read::GzDecoder;
 
 use crate::elf;
 use crate::error::{Error, Result};
-use crate::layer::{
-    Content, Files, HashingRead, Layer, Node, copy_checked, digits, pack, pack_files,
-};
-use crate::layout::{blob_path, oci_arch, read_json, read_manifest};
+use crate::layer::{Content, Files, Layer, Node, copy_checked, digits, pack, pack_files};
 
 /// What an image stands on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,20 +58,8 @@ pub(crate) struct Ground {
     pub(crate) layers: Vec<Layer>,
     /// Paths of all files, without a leading slash.
     pub(crate) paths: BTreeSet<Vec<u8>>,
-    /// Its identity, for the record in the image. Never the name of a file or folder: the same base
-    /// at another place must give the same image.
+    /// What it was made from, for its record in the image.
     pub(crate) name: String,
-    /// Variables its configuration sets.
-    pub(crate) env: Vec<String>,
-}
-
-impl std::fmt::Display for Base {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Layout(p) | Self::Folder(p) | Self::Tar(p) => p.display().fmt(f),
-            Self::Interpreter => f.write_str("python"),
-        }
-    }
 }
 
 /// Brings the layers of a base into `blobs`. `programs` and `libraries` tell the interpreter base
@@ -98,53 +83,37 @@ fn from_layout(dir: &Path, blobs: &Path) -> Result<Ground> {
         base: dir.display().to_string(),
         detail,
     };
-    let (name, manifest) = read_manifest(dir)?;
-    let config = read_json(
-        dir,
-        manifest["config"]["digest"].as_str().unwrap_or_default(),
-    )?;
-    let made_for = config["architecture"].as_str().unwrap_or_default();
-    if made_for != oci_arch() {
-        let detail = format!("it was made for `{made_for}`, this is {}", oci_arch());
-        return Err(bad(detail));
-    }
-    let empty = Vec::new();
-    let env = config["config"]["Env"].as_array().unwrap_or(&empty);
+    let json = |digest: &str| -> Result<serde_json::Value> {
+        let path = dir.join("blobs/sha256").join(digits(digest));
+        let bytes = std::fs::read(&path).map_err(Error::io("read", &path))?;
+        crate::layout::check_digest(dir, digest, &bytes)?;
+        serde_json::from_slice(&bytes).map_err(|e| bad(e.to_string()))
+    };
+    let manifest = json(&crate::layout::manifest_digest(dir)?)?;
+    let config = json(manifest["config"]["digest"].as_str().unwrap_or_default())?;
     let mut ground = Ground {
         layers: vec![],
         paths: BTreeSet::new(),
-        name,
-        env: env
-            .iter()
-            .filter_map(|v| v.as_str().map(str::to_owned))
-            .collect(),
+        name: dir_name(dir),
     };
-    let layers = manifest["layers"].as_array().unwrap_or(&empty);
+    let empty = Vec::new();
     let diff_ids = config["rootfs"]["diff_ids"].as_array().unwrap_or(&empty);
-    if layers.len() != diff_ids.len() {
-        let detail = format!(
-            "it has {} layers, its configuration names {}",
-            layers.len(),
-            diff_ids.len()
-        );
-        return Err(bad(detail));
-    }
-    for (layer, diff_id) in layers.iter().zip(diff_ids) {
+    for (layer, diff_id) in manifest["layers"]
+        .as_array()
+        .unwrap_or(&empty)
+        .iter()
+        .zip(diff_ids)
+    {
         let media = layer["mediaType"].as_str().unwrap_or_default();
         if !media.ends_with("tar+gzip") && !media.ends_with("tar.gzip") {
             return Err(bad(format!("its layers are `{media}`; gzip is needed")));
         }
         let digest = layer["digest"].as_str().unwrap_or_default().to_owned();
-        let from = blob_path(dir, &digest)?;
+        let from = dir.join("blobs/sha256").join(digits(&digest));
         let size = copy_checked(&from, &blobs.join(digits(&digest)), &digest)?;
         let file = File::open(&from).map_err(Error::io("read", &from))?;
-        let found = list_tar(GzDecoder::new(file), &mut ground.paths)
-            .map_err(|e| bad(format!("layer `{digest}`: {e}")))?;
+        list_tar(GzDecoder::new(file), &mut ground.paths).map_err(|e| bad(e.to_string()))?;
         let diff_id = diff_id.as_str().unwrap_or_default().to_owned();
-        if found != diff_id {
-            let detail = format!("layer `{digest}` holds `{found}`, not `{diff_id}`");
-            return Err(bad(detail));
-        }
         ground.layers.push(Layer {
             digest,
             diff_id,
@@ -154,30 +123,19 @@ fn from_layout(dir: &Path, blobs: &Path) -> Result<Ground> {
     Ok(ground)
 }
 
-/// Adds the paths of a layer, takes away what it whites out, and returns the digest of the tar.
-fn list_tar(input: impl Read, paths: &mut BTreeSet<Vec<u8>>) -> std::io::Result<String> {
-    let mut input = HashingRead::new(input);
-    for entry in tar::Archive::new(&mut input).entries()? {
-        let path = clean(&entry?.path_bytes());
-        let (parent, name) = match path.iter().rposition(|b| *b == b'/') {
-            Some(at) => path.split_at(at + 1),
-            None => (&[][..], path.as_slice()),
-        };
-        match name.strip_prefix(b".wh.") {
-            Some(b".wh..opq") => paths.retain(|p| !p.starts_with(parent)),
-            Some(gone) => {
-                let gone = [parent, gone].concat();
-                let below = [gone.as_slice(), b"/"].concat();
-                paths.retain(|p| *p != gone && !p.starts_with(&below));
-            }
-            None => {
-                paths.insert(path);
-            }
-        }
+fn dir_name(path: &Path) -> String {
+    path.file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned()
+}
+
+fn list_tar(input: impl Read, paths: &mut BTreeSet<Vec<u8>>) -> std::io::Result<()> {
+    for entry in tar::Archive::new(input).entries()? {
+        let entry = entry?;
+        paths.insert(clean(&entry.path_bytes()));
     }
-    // What follows the last entry counts too.
-    std::io::copy(&mut input, &mut std::io::sink())?;
-    Ok(input.digest())
+    Ok(())
 }
 
 fn clean(path: &[u8]) -> Vec<u8> {
@@ -189,12 +147,11 @@ fn clean(path: &[u8]) -> Vec<u8> {
 fn from_folder(dir: &Path, blobs: &Path) -> Result<Ground> {
     let mut files = Files::default();
     add_folder(dir, b"", &mut files)?;
-    let layer = pack_files(blobs, &files, None)?;
+    let layers = vec![pack_files(blobs, &files, None)?];
     Ok(Ground {
-        name: layer.diff_id.clone(),
-        layers: vec![layer],
+        layers,
         paths: files.nodes.into_keys().collect(),
-        env: vec![],
+        name: dir_name(dir),
     })
 }
 
@@ -250,10 +207,9 @@ fn from_tar(path: &Path, blobs: &Path) -> Result<Ground> {
             .map_err(Error::io("read", path))
     })?;
     Ok(Ground {
-        name: layer.diff_id.clone(),
         layers: vec![layer],
         paths,
-        env: vec![],
+        name: dir_name(path),
     })
 }
 
@@ -338,10 +294,7 @@ impl Demands {
 }
 
 const PROBE: &str = "import json,os,sys,sysconfig\n\
-v=sys.version_info\n\
-s={'alpha':'a','beta':'b','candidate':'rc'}.get(v.releaselevel,'')\n\
-print(json.dumps({'exe':os.path.realpath(sys.executable),'minor':'%d.%d'%v[:2],\
-'version':'%d.%d.%d'%v[:3]+('%s%d'%(s,v.serial) if s else ''),\
+print(json.dumps({'exe':os.path.realpath(sys.executable),'version':'%d.%d'%sys.version_info[:2],\
 'stdlib':sysconfig.get_path('stdlib'),'libdir':sysconfig.get_config_var('LIBDIR') or ''}))";
 
 /// Folders of the standard library that programs don't import.
@@ -376,10 +329,10 @@ fn from_interpreter(
     let answer: serde_json::Value =
         serde_json::from_slice(&output.stdout).map_err(|e| bad(e.to_string()))?;
     let word = |key: &str| answer[key].as_str().unwrap_or_default().to_owned();
-    let (minor, here) = (word("minor"), word("version"));
-    if version != here {
+    let minor = word("version");
+    if !version.starts_with(&format!("{minor}.")) {
         let text = format!(
-            "the commit was made with Python {version}, `{}` is {here}",
+            "the commit was made with Python {version}, `{}` is {minor}",
             python.display()
         );
         return Err(bad(text));
@@ -411,7 +364,6 @@ fn from_interpreter(
         layers,
         paths: files.nodes.into_keys().collect(),
         name,
-        env: vec![],
     })
 }
 
@@ -510,7 +462,7 @@ fn add_libraries(files: &mut Files, above: &Demands, libdir: &str) -> Result<()>
     Ok(())
 }
 
-/// Folders with shared libraries: the usual ones, and the interpreter's.
+/// Folders with shared libraries: those of `/etc/ld.so.conf`, the usual ones, the interpreter's.
 fn library_places(libdir: &str) -> Vec<PathBuf> {
     let arch = std::env::consts::ARCH;
     let mut out: Vec<PathBuf> = [
@@ -530,7 +482,3 @@ fn library_places(libdir: &str) -> Vec<PathBuf> {
     }
     out
 }
-
-#[cfg(test)]
-#[path = "base_tests.rs"]
-mod tests;

@@ -116,33 +116,6 @@ impl<W: Write> Write for Hashing<W> {
     }
 }
 
-/// Hashes what is read.
-pub(crate) struct HashingRead<R> {
-    inner: R,
-    hasher: Sha256,
-}
-
-impl<R> HashingRead<R> {
-    pub(crate) fn new(inner: R) -> Self {
-        Self {
-            inner,
-            hasher: Sha256::new(),
-        }
-    }
-
-    pub(crate) fn digest(self) -> String {
-        format!("sha256:{}", to_hex(&self.hasher.finalize()))
-    }
-}
-
-impl<R: Read> Read for HashingRead<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let n = self.inner.read(buffer)?;
-        self.hasher.update(&buffer[..n]);
-        Ok(n)
-    }
-}
-
 /// Name of a blob's file: the digits of its digest.
 pub(crate) fn digits(digest: &str) -> &str {
     digest.strip_prefix("sha256:").unwrap_or(digest)
@@ -219,33 +192,12 @@ fn write_tar(out: &mut dyn Write, files: &Files, repo: Option<&Repo>) -> Result<
                 header.set_mode(if *executable { 0o755 } else { 0o644 });
                 let (mut reader, size) = open(content, repo)?;
                 header.set_size(size);
-                let mut counted = Counted {
-                    inner: reader.by_ref().take(size),
-                    left: size,
-                };
-                tar.append_data(&mut header, name, &mut counted)
+                tar.append_data(&mut header, name, reader.by_ref().take(size))
                     .map_err(io)?;
             }
         }
     }
     tar.finish().map_err(Error::io("pack", Path::new("layer")))
-}
-
-/// A file that is shorter than its header says would shift all that follows it in the tar.
-struct Counted<R> {
-    inner: R,
-    left: u64,
-}
-
-impl<R: Read> Read for Counted<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let n = self.inner.read(buffer)?;
-        if n == 0 && self.left > 0 && !buffer.is_empty() {
-            return Err(std::io::Error::other("it changed while it was read"));
-        }
-        self.left -= n as u64;
-        Ok(n)
-    }
 }
 
 fn open<'a>(content: &'a Content, repo: Option<&'a Repo>) -> Result<(Box<dyn Read + 'a>, u64)> {
@@ -327,7 +279,3 @@ pub(crate) fn copy_checked(from: &Path, to: &Path, digest: &str) -> Result<u64> 
     }
     Ok(size)
 }
-
-#[cfg(test)]
-#[path = "layer_tests.rs"]
-mod tests;
