@@ -2,7 +2,9 @@
 //! format. The only module that knows `bincode`. See `spec/object.md`.
 //!
 //! Exactly one byte string is valid for a value: after decoding, the value is encoded again and
-//! must give the same bytes. Decoding never allocates more than [`OBJECT_BYTES_MAX`].
+//! must give the same bytes. What [`encode`] gives, [`decode`] takes: both check the same rules and
+//! the same size. Decoding needs memory in proportion to the bytes given, whatever lengths they
+//! claim.
 
 use bincode::config::{Configuration, Limit, LittleEndian, Varint};
 
@@ -11,8 +13,21 @@ pub const OBJECT_BYTES_MAX: usize = 16 << 20;
 
 const MAGIC: &[u8; 6] = b"MODELV";
 const HEADER_BYTES: usize = 8;
-const CONFIG: Configuration<LittleEndian, Varint, Limit<OBJECT_BYTES_MAX>> =
-    bincode::config::standard().with_limit::<OBJECT_BYTES_MAX>();
+
+/// No type needs more memory than this for one byte on the wire; the worst need about forty (a
+/// list of nulls, a ref that changes from nothing to nothing).
+const MEMORY_PER_BYTE_MAX: usize = 64;
+
+/// Decoding limits are part of the type, so there is one for each step of the body's size.
+type Bounded<const BYTES: usize> = Configuration<LittleEndian, Varint, Limit<BYTES>>;
+const SMALL_BYTES: usize = 4 << 10;
+const MEDIUM_BYTES: usize = 256 << 10;
+const SMALL: Bounded<{ SMALL_BYTES * MEMORY_PER_BYTE_MAX }> =
+    bincode::config::standard().with_limit();
+const MEDIUM: Bounded<{ MEDIUM_BYTES * MEMORY_PER_BYTE_MAX }> =
+    bincode::config::standard().with_limit();
+const LARGE: Bounded<{ OBJECT_BYTES_MAX * MEMORY_PER_BYTE_MAX }> =
+    bincode::config::standard().with_limit();
 
 /// Kinds of canonical objects; the number is the kind byte on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -97,12 +112,43 @@ pub trait Object: bincode::Encode + bincode::Decode<()> {
     }
 }
 
-/// The canonical bytes of a value.
+/// Why a value has no canonical bytes.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum EncodeError {
+    /// More than [`OBJECT_BYTES_MAX`].
+    #[error("{bytes} bytes, one object holds at most {OBJECT_BYTES_MAX}")]
+    TooLarge {
+        /// What it would have.
+        bytes: usize,
+    },
+    /// A rule is broken that a reader would refuse.
+    #[error(transparent)]
+    Rule(#[from] DecodeError),
+}
+
+/// The canonical bytes of a value that is to be stored: whatever this gives, [`decode`] takes.
 ///
-/// # Panics
-/// When the value is larger than [`OBJECT_BYTES_MAX`]; builders keep below it.
+/// # Errors
+/// The value breaks a rule of its kind or is too large.
+pub fn encode<T: Object>(value: &T) -> Result<Vec<u8>, EncodeError> {
+    value.check()?;
+    let bytes = encode_unchecked(value);
+    if bytes.len() > OBJECT_BYTES_MAX {
+        return Err(EncodeError::TooLarge { bytes: bytes.len() });
+    }
+    Ok(bytes)
+}
+
+/// The id of a value, without a look at its rules.
 #[must_use]
-pub fn encode<T: Object>(value: &T) -> Vec<u8> {
+pub fn id_of<T: Object>(value: &T) -> [u8; 32] {
+    hash(T::KIND, &encode_unchecked(value))
+}
+
+/// The bytes of a value that may break the rules of its kind, as tests of those rules need them.
+#[must_use]
+pub fn encode_unchecked<T: Object>(value: &T) -> Vec<u8> {
     let mut out = Vec::with_capacity(256);
     out.extend_from_slice(MAGIC);
     out.push(T::KIND as u8);
@@ -112,7 +158,21 @@ pub fn encode<T: Object>(value: &T) -> Vec<u8> {
 }
 
 fn encode_body<T: bincode::Encode>(value: &T, out: &mut Vec<u8>) {
-    bincode::encode_into_std_write(value, out, CONFIG).expect("a Vec takes every byte");
+    bincode::encode_into_std_write(value, out, bincode::config::standard())
+        .expect("a Vec takes every byte");
+}
+
+/// Decodes with a memory limit in proportion to the bytes that are there.
+fn decode_body<T: bincode::Decode<()>>(
+    body: &[u8],
+) -> Result<(T, usize), bincode::error::DecodeError> {
+    if body.len() <= SMALL_BYTES {
+        bincode::decode_from_slice(body, SMALL)
+    } else if body.len() <= MEDIUM_BYTES {
+        bincode::decode_from_slice(body, MEDIUM)
+    } else {
+        bincode::decode_from_slice(body, LARGE)
+    }
 }
 
 /// Reads canonical bytes, refusing every other form of the same value.
@@ -142,7 +202,7 @@ pub fn decode<T: Object>(bytes: &[u8]) -> Result<T, DecodeError> {
         });
     }
     let (value, used): (T, usize) =
-        bincode::decode_from_slice(body, CONFIG).map_err(|e| DecodeError::Body(e.to_string()))?;
+        decode_body(body).map_err(|e| DecodeError::Body(e.to_string()))?;
     if used != body.len() {
         return Err(DecodeError::NotCanonical("bytes after the end"));
     }
@@ -198,9 +258,23 @@ mod tests {
 
     #[test]
     fn round_trip_and_layout() {
-        let bytes = encode(&Pair(300, "ab".into()));
+        let bytes = encode(&Pair(300, "ab".into())).unwrap();
         assert_eq!(bytes, b"MODELV\x05\x01\xfb\x2c\x01\x02ab");
         assert_eq!(decode::<Pair>(&bytes).unwrap(), Pair(300, "ab".into()));
+    }
+
+    #[test]
+    fn what_is_too_large_to_read_is_not_written() {
+        let fits = OBJECT_BYTES_MAX - HEADER_BYTES - 6;
+        let bytes = encode(&Pair(0, "x".repeat(fits))).unwrap();
+        assert_eq!(bytes.len(), OBJECT_BYTES_MAX);
+        assert!(decode::<Pair>(&bytes).is_ok());
+        assert_eq!(
+            encode(&Pair(0, "x".repeat(fits + 1))),
+            Err(EncodeError::TooLarge {
+                bytes: OBJECT_BYTES_MAX + 1
+            })
+        );
     }
 
     #[test]

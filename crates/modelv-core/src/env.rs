@@ -70,6 +70,15 @@ impl Object for Env {
                 "packages not sorted or not unique",
             ));
         }
+        if self
+            .packages
+            .iter()
+            .any(|p| p.name.is_empty() || normal_name(&p.name) != p.name)
+        {
+            return Err(DecodeError::NotCanonical(
+                "package name not in PEP 503 normal form",
+            ));
+        }
         if self.locks.windows(2).any(|w| w[0].path >= w[1].path) {
             return Err(DecodeError::NotCanonical("locks not sorted or not unique"));
         }
@@ -93,7 +102,7 @@ impl Env {
     /// The environment's id.
     #[must_use]
     pub fn id(&self) -> EnvId {
-        EnvId(canon::hash(Kind::Env, &canon::encode(self)))
+        EnvId(canon::id_of(self))
     }
 
     /// Finds a package by its normal name.
@@ -164,9 +173,12 @@ mod tests {
     }
 
     #[test]
-    fn packages_must_be_sorted() {
-        let env = with("3.11.7", vec![package("b", "1"), package("a", "1")]);
-        assert!(canon::decode::<Env>(&canon::encode(&env)).is_err());
+    fn packages_are_sorted_and_in_normal_form() {
+        for names in [["b", "a"], ["a", "a"], ["A", "b"], ["a_b", "c"], ["", "a"]] {
+            let env = with("3.11.7", names.map(|n| package(n, "1")).to_vec());
+            assert!(canon::encode(&env).is_err(), "{names:?}");
+            assert!(canon::decode::<Env>(&canon::encode_unchecked(&env)).is_err());
+        }
     }
 
     #[test]

@@ -124,36 +124,34 @@ pub fn check_name(name: &[u8]) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// Whether a file system could take `name` for `.mv`: any case, with characters that HFS+ ignores
-/// (Git's list, CVE-2014-9390), or with trailing dots and spaces as Windows drops them.
+/// Whether a file system could take `name` for `.mv`: any case, its DOS short name `mv~1`, with
+/// characters that HFS+ ignores (Git's list, CVE-2014-9390), before a `:` (an NTFS stream), or with
+/// trailing dots and spaces as Windows drops them.
 #[must_use]
 pub fn is_metadata_name(name: &[u8]) -> bool {
-    if name.eq_ignore_ascii_case(b"mv~1") {
-        return true;
-    }
     if name.is_ascii() {
         // Nearly every name: nothing to see through, nothing to allocate.
-        let seen = name.split(|b| *b == b':').next().unwrap_or(name);
-        let end = seen
-            .iter()
-            .rposition(|b| !b". ".contains(b))
-            .map_or(0, |i| i + 1);
-        return seen[..end].eq_ignore_ascii_case(b".mv");
+        return is_metadata_ascii(name);
     }
-    let text = String::from_utf8_lossy(name);
-    let seen: String = text
+    let seen: String = String::from_utf8_lossy(name)
         .chars()
         .filter(|c| {
             !matches!(c, '\u{200c}'..='\u{200f}' | '\u{202a}'..='\u{202e}'
                 | '\u{206a}'..='\u{206f}' | '\u{feff}')
         })
         .collect();
-    let seen = seen
-        .split(':')
-        .next()
-        .unwrap_or("")
-        .trim_end_matches(['.', ' ']);
-    seen.eq_ignore_ascii_case(".mv")
+    is_metadata_ascii(seen.as_bytes())
+}
+
+fn is_metadata_ascii(name: &[u8]) -> bool {
+    let seen = name.split(|b| *b == b':').next().unwrap_or(name);
+    let end = seen
+        .iter()
+        .rposition(|b| !b". ".contains(b))
+        .map_or(0, |i| i + 1);
+    [b".mv".as_slice(), b"mv~1"]
+        .iter()
+        .any(|own| seen[..end].eq_ignore_ascii_case(own))
 }
 
 #[cfg(test)]
@@ -181,6 +179,11 @@ mod tests {
             "\u{feff}.mv",
             ".mv::$INDEX_ALLOCATION",
             "MV~1",
+            "mv~1.",
+            "mv~1 ",
+            "mv~1::$INDEX_ALLOCATION",
+            "\u{200c}mv~1",
+            "Mv~1\u{feff}. .",
             "a\0b",
         ] {
             assert!(RepoPath::new(bad).is_err(), "{bad:?}");
@@ -192,6 +195,8 @@ mod tests {
             "a b",
             ".mvignore",
             "mv",
+            "mv~10",
+            "mv~2",
             "a/.gitignore",
             "\u{e9}",
             "..a",

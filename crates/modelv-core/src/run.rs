@@ -7,7 +7,7 @@ use bincode::{Decode, Encode};
 use crate::canon::{self, DecodeError, Kind, Object};
 use crate::commit::Time;
 use crate::id::{BlobId, CommitId, RecipeId, RunId, TreeId};
-use crate::value::Value;
+use crate::value::{ELEMENTS_MAX, Value};
 
 /// How an execution ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Encode, Decode)]
@@ -85,7 +85,15 @@ impl Object for Run {
         if self.command.is_empty() {
             return Err(DecodeError::NotCanonical("run without a command"));
         }
-        Ok(())
+        if self.params.len().max(self.metrics.len()) > ELEMENTS_MAX {
+            return Err(DecodeError::NotCanonical(
+                "run with more than 65536 parameters or metrics",
+            ));
+        }
+        let mut values = self.params.values().chain(self.metrics.values());
+        values
+            .try_for_each(Value::check)
+            .map_err(DecodeError::NotCanonical)
     }
 }
 
@@ -93,6 +101,67 @@ impl Run {
     /// The run's id.
     #[must_use]
     pub fn id(&self) -> RunId {
-        RunId(canon::hash(Kind::Run, &canon::encode(self)))
+        RunId(canon::id_of(self))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run() -> Run {
+        Run {
+            command: vec!["python".into(), "train.py".into()],
+            recipe: RecipeId([1; 32]),
+            commit: None,
+            params: BTreeMap::from([("lr".into(), Value::Float(0.1))]),
+            metrics: BTreeMap::new(),
+            series: None,
+            outputs: None,
+            status: Status::Finished,
+            exit_code: Some(0),
+            started: Time {
+                seconds: 0,
+                offset_minutes: 0,
+            },
+            duration_ms: 1,
+            host: BTreeMap::new(),
+            determinism: Determinism::Unknown,
+            log: None,
+            nonce: [0; 16],
+        }
+    }
+
+    #[test]
+    fn what_no_reader_takes_is_not_written() {
+        let good = run();
+        assert_eq!(
+            canon::decode::<Run>(&canon::encode(&good).unwrap()).unwrap(),
+            good
+        );
+        let deep = (0..3_000).fold(Value::Null, |v, _| Value::List(vec![v]));
+        for bad in [
+            Run {
+                command: vec![],
+                ..run()
+            },
+            Run {
+                params: BTreeMap::from([("n".into(), Value::UInt(5))]),
+                ..run()
+            },
+            Run {
+                metrics: BTreeMap::from([("deep".into(), deep)]),
+                ..run()
+            },
+            Run {
+                params: (0..=ELEMENTS_MAX)
+                    .map(|i| (i.to_string(), Value::Null))
+                    .collect(),
+                ..run()
+            },
+        ] {
+            assert!(canon::encode(&bad).is_err());
+            assert!(canon::decode::<Run>(&canon::encode_unchecked(&bad)).is_err());
+        }
     }
 }

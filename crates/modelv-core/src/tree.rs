@@ -15,6 +15,9 @@ use crate::path::{RepoPath, check_name};
 /// Most entries of one leaf and children of one inner node; a run without a border is cut here.
 pub const NODE_ENTRIES_MAX: usize = 4096;
 
+/// Highest level of a node; enough for more entries than there are atoms in a file system.
+const LEVEL_MAX: u8 = 30;
+
 /// What an entry names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 pub enum Mode {
@@ -95,8 +98,8 @@ impl Object for Node {
                 entries.len(),
             ),
             Self::Inner { level, children } => {
-                if *level == 0 || *level > 30 || children.is_empty() {
-                    return bad("inner node with a wrong level or no children");
+                if *level == 0 || *level > LEVEL_MAX || children.len() < 2 {
+                    return bad("inner node with a wrong level or fewer than two children");
                 }
                 (
                     children.iter().map(|c| c.last.as_slice()).collect(),
@@ -143,7 +146,7 @@ impl Sink for IdOnly {
 /// Id and canonical bytes of a node.
 #[must_use]
 pub fn node_id(node: &Node) -> (TreeId, Vec<u8>) {
-    let bytes = canon::encode(node);
+    let bytes = canon::encode_unchecked(node);
     (TreeId(canon::hash(Kind::Tree, &bytes)), bytes)
 }
 
@@ -197,7 +200,7 @@ pub fn write_directory<S: Sink + ?Sized>(
     let mut children = Vec::new();
     for leaf in split(entries, 0, |e| &e.name) {
         let last = leaf.last().map(|e| e.name.clone()).unwrap_or_default();
-        let bytes = leaf.iter().fold(0u64, |sum, e| sum.saturating_add(e.size));
+        let bytes = sum(leaf.iter().map(|e| e.size));
         let count = leaf.len() as u64;
         children.push(Child {
             last,
@@ -215,12 +218,10 @@ pub fn write_directory<S: Sink + ?Sized>(
                 continue;
             }
             let last = group.last().map(|c| c.last.clone()).unwrap_or_default();
-            let entries = group.iter().map(|c| c.entries).sum();
-            let bytes = group
-                .iter()
-                .fold(0u64, |sum, c| sum.saturating_add(c.bytes));
+            let entries = sum(group.iter().map(|c| c.entries));
+            let bytes = sum(group.iter().map(|c| c.bytes));
             let node = Node::Inner {
-                level: u8::try_from(level).unwrap_or(30),
+                level: u8::try_from(level).unwrap_or(LEVEL_MAX),
                 children: group,
             };
             above.push(Child {
@@ -324,36 +325,136 @@ fn write_level<S: Sink + ?Sized>(
 /// All entries of one directory, in order of names.
 ///
 /// # Errors
-/// A node is missing or damaged.
+/// A node is missing or damaged, or is not what its parent says of it.
 pub fn read_directory<S: Source + ?Sized>(source: &S, id: TreeId) -> Result<Vec<Entry>, S::Error> {
     let mut out = Vec::new();
-    let mut stack = vec![(id, None)];
-    while let Some((id, above)) = stack.pop() {
-        match load_below(source, id, above)? {
+    let mut stack: Vec<Expected> = vec![Expected::root(id)];
+    while let Some(expected) = stack.pop() {
+        match expected.load(source)? {
             Node::Leaf(entries) => out.extend(entries),
-            Node::Inner { level, children } => {
-                stack.extend(children.iter().rev().map(|c| (c.id, Some(level))));
-            }
+            Node::Inner { level, children } => stack.extend(expected.below(level, children).rev()),
         }
     }
     Ok(out)
 }
 
-/// Loads a node and refuses one whose level is not below `above`: depth stays bounded.
-fn load_below<S: Source + ?Sized>(
+/// What is known of a node before it is loaded: nothing of a root, all that its parent says else.
+struct Expected {
+    id: TreeId,
+    parent: Option<Parent>,
+}
+
+struct Parent {
+    level: u8,
+    child: Child,
+    /// The last name of the child before; none for the first below the root.
+    after: Option<Vec<u8>>,
+}
+
+impl Expected {
+    fn root(id: TreeId) -> Self {
+        Self { id, parent: None }
+    }
+
+    /// The children of this node in order, each with what this node says of it.
+    fn below(
+        &self,
+        level: u8,
+        children: Vec<Child>,
+    ) -> impl DoubleEndedIterator<Item = Self> + use<> {
+        let mut after = self.parent.as_ref().and_then(|p| p.after.clone());
+        let expected: Vec<Self> = children
+            .into_iter()
+            .map(|child| {
+                let before = after.replace(child.last.clone());
+                Self {
+                    id: child.id,
+                    parent: Some(Parent {
+                        level,
+                        child,
+                        after: before,
+                    }),
+                }
+            })
+            .collect();
+        expected.into_iter()
+    }
+
+    /// The one child that can hold `name`.
+    fn below_at(&self, level: u8, children: Vec<Child>, name: &[u8]) -> Option<Self> {
+        let at = children.partition_point(|c| c.last.as_slice() < name);
+        self.below(level, children).nth(at)
+    }
+
+    /// Loads the node and refuses one that is not what its parent says, so that depth is bounded
+    /// and a directory reads the same from every side.
+    fn load<S: Source + ?Sized>(&self, source: &S) -> Result<Node, S::Error> {
+        let node: Node = canon::load(source, &self.id.0)?;
+        match self.check(&node) {
+            Some(reason) => Err(DecodeError::NotCanonical(reason).into()),
+            None => Ok(node),
+        }
+    }
+
+    fn check(&self, node: &Node) -> Option<&'static str> {
+        let parent = self.parent.as_ref()?;
+        let Some((first, last, entries, bytes)) = summary(node) else {
+            return Some("empty tree node below another");
+        };
+        if level_of(node) >= parent.level {
+            return Some("tree node not below its parent");
+        }
+        if last != parent.child.last || entries != parent.child.entries {
+            return Some("tree node with other names than its parent says");
+        }
+        if bytes != parent.child.bytes {
+            return Some("tree node with another size than its parent says");
+        }
+        let before = parent.after.as_deref();
+        before
+            .is_some_and(|before| first <= before)
+            .then_some("tree nodes out of order")
+    }
+}
+
+/// First and last name, number of entries and sum of sizes of a node. The first of an inner node
+/// is only a bound: its first child's last name. `None` for an empty leaf, which is never a child.
+fn summary(node: &Node) -> Option<(&[u8], &[u8], u64, u64)> {
+    Some(match node {
+        Node::Leaf(entries) => (
+            &entries.first()?.name,
+            &entries.last()?.name,
+            entries.len() as u64,
+            sum(entries.iter().map(|e| e.size)),
+        ),
+        Node::Inner { children, .. } => (
+            &children.first()?.last,
+            &children.last()?.last,
+            sum(children.iter().map(|c| c.entries)),
+            sum(children.iter().map(|c| c.bytes)),
+        ),
+    })
+}
+
+fn sum(numbers: impl Iterator<Item = u64>) -> u64 {
+    numbers.fold(0, u64::saturating_add)
+}
+
+/// Checks one directory as a whole: it reads, and its nodes are cut where [`write_directory`]
+/// would cut them, so that the same entries have no second id. Returns the entries.
+///
+/// # Errors
+/// A node is missing or damaged, or the directory is cut another way.
+pub fn verify_directory<S: Source + ?Sized>(
     source: &S,
     id: TreeId,
-    above: Option<u8>,
-) -> Result<Node, S::Error> {
-    let node: Node = canon::load(source, &id.0)?;
-    let level = match &node {
-        Node::Leaf(_) => 0,
-        Node::Inner { level, .. } => *level,
-    };
-    if above.is_some_and(|above| level >= above) {
-        return Err(DecodeError::NotCanonical("tree node not below its parent").into());
+) -> Result<Vec<Entry>, S::Error> {
+    let entries = read_directory(source, id)?;
+    let Ok((again, _)) = write_directory(entries.clone(), &mut IdOnly);
+    if again != id {
+        return Err(DecodeError::NotCanonical("directory cut into nodes another way").into());
     }
-    Ok(node)
+    Ok(entries)
 }
 
 /// Finds what a path names.
@@ -383,19 +484,18 @@ fn find_name<S: Source + ?Sized>(
     id: TreeId,
     name: &[u8],
 ) -> Result<Option<Entry>, S::Error> {
-    let (mut id, mut above) = (id, None);
+    let mut expected = Expected::root(id);
     loop {
-        match load_below(source, id, above)? {
+        match expected.load(source)? {
             Node::Leaf(entries) => {
                 let at = entries.binary_search_by(|e| e.name.as_slice().cmp(name));
                 return Ok(at.ok().map(|i| entries[i].clone()));
             }
             Node::Inner { level, children } => {
-                let at = children.partition_point(|c| c.last.as_slice() < name);
-                let Some(child) = children.get(at) else {
+                let Some(child) = expected.below_at(level, children, name) else {
                     return Ok(None);
                 };
-                (id, above) = (child.id, Some(level));
+                expected = child;
             }
         }
     }
@@ -534,16 +634,16 @@ fn differing_entries<S: Source + ?Sized>(
     let mut sides = [Frontier::new(source, old)?, Frontier::new(source, new)?];
     loop {
         let shared: HashSet<TreeId> = {
-            let ids: HashSet<TreeId> = sides[0].nodes.iter().map(|n| n.0).collect();
+            let ids: HashSet<TreeId> = sides[0].nodes.iter().map(|n| n.0.id).collect();
             sides[1]
                 .nodes
                 .iter()
-                .map(|n| n.0)
+                .map(|n| n.0.id)
                 .filter(|id| ids.contains(id))
                 .collect()
         };
         for side in &mut sides {
-            side.nodes.retain(|n| !shared.contains(&n.0));
+            side.nodes.retain(|n| !shared.contains(&n.0.id));
         }
         let level = sides.iter().filter_map(Frontier::level).max().unwrap_or(0);
         if level == 0 {
@@ -557,13 +657,17 @@ fn differing_entries<S: Source + ?Sized>(
 }
 
 struct Frontier {
-    nodes: Vec<(TreeId, Node)>,
+    nodes: Vec<(Expected, Node)>,
 }
 
 impl Frontier {
     fn new<S: Source + ?Sized>(source: &S, root: Option<TreeId>) -> Result<Self, S::Error> {
         let nodes = match root {
-            Some(id) => vec![(id, canon::load(source, &id.0)?)],
+            Some(id) => {
+                let expected = Expected::root(id);
+                let node = expected.load(source)?;
+                vec![(expected, node)]
+            }
             None => Vec::new(),
         };
         Ok(Self { nodes })
@@ -575,17 +679,18 @@ impl Frontier {
 
     fn open<S: Source + ?Sized>(&mut self, source: &S, level: u8) -> Result<(), S::Error> {
         let mut opened = Vec::new();
-        for (id, node) in std::mem::take(&mut self.nodes) {
+        for (expected, node) in std::mem::take(&mut self.nodes) {
             match node {
                 Node::Inner {
                     level: at,
                     children,
                 } if at == level => {
-                    for child in children {
-                        opened.push((child.id, load_below(source, child.id, Some(at))?));
+                    for child in expected.below(at, children) {
+                        let node = child.load(source)?;
+                        opened.push((child, node));
                     }
                 }
-                other => opened.push((id, other)),
+                other => opened.push((expected, other)),
             }
         }
         self.nodes = opened;

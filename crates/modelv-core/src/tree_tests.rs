@@ -113,31 +113,101 @@ fn one_change_among_many_names_writes_few_nodes() {
     );
 }
 
+fn row(name: &str, size: u64) -> Entry {
+    Entry {
+        name: name.into(),
+        mode: Mode::File,
+        size,
+        id: [0; 32],
+    }
+}
+
+fn child(last: &str, id: TreeId, entries: u64, bytes: u64) -> Child {
+    Child {
+        last: last.into(),
+        id,
+        entries,
+        bytes,
+    }
+}
+
+impl Map {
+    fn put(&mut self, node: &Node) -> TreeId {
+        let (id, bytes) = node_id(node);
+        self.0.insert(id.0, bytes);
+        id
+    }
+}
+
 #[test]
 fn a_node_that_names_itself_is_refused_not_followed() {
     let mut map = Map::default();
+    let own = TreeId([9; 32]);
     let inner = Node::Inner {
         level: 1,
-        children: vec![Child {
-            last: b"a".to_vec(),
-            id: TreeId([9; 32]),
-            entries: 1,
-            bytes: 0,
-        }],
+        children: vec![child("a", own, 1, 0), child("b", own, 1, 0)],
     };
-    map.0.insert([9; 32], canon::encode(&inner));
-    assert!(read_directory(&map, TreeId([9; 32])).is_err());
-    assert!(find(&map, TreeId([9; 32]), &RepoPath::new("a").unwrap()).is_err());
+    map.0.insert(own.0, canon::encode(&inner).unwrap());
+    assert!(read_directory(&map, own).is_err());
+    assert!(find(&map, own, &RepoPath::new("a").unwrap()).is_err());
+    assert!(list(&map, own).is_err());
+}
+
+#[test]
+fn a_node_must_be_what_its_parent_says() {
+    let mut map = Map::default();
+    let a = map.put(&Node::Leaf(vec![row("a", 1), row("b", 2)]));
+    let c = map.put(&Node::Leaf(vec![row("c", 4)]));
+    let empty = map.put(&Node::Leaf(vec![]));
+    let second = child("c", c, 1, 4);
+    for (what, first) in [
+        ("another last name", child("bb", a, 2, 3)),
+        ("another count", child("b", a, 1, 3)),
+        ("another size", child("b", a, 2, 4)),
+        ("no entries", child("b", empty, 0, 0)),
+    ] {
+        let root = map.put(&Node::Inner {
+            level: 1,
+            children: vec![first, second.clone()],
+        });
+        assert!(read_directory(&map, root).is_err(), "{what}");
+        assert!(
+            find(&map, root, &RepoPath::new("b").unwrap()).is_err(),
+            "{what}"
+        );
+        assert!(diff(&map, empty, root).is_err(), "{what}");
+    }
+}
+
+#[test]
+fn nodes_out_of_order_are_refused() {
+    let mut map = Map::default();
+    let ac = map.put(&Node::Leaf(vec![row("a", 0), row("c", 0)]));
+    let bd = map.put(&Node::Leaf(vec![row("b", 0), row("d", 0)]));
+    let root = map.put(&Node::Inner {
+        level: 1,
+        children: vec![child("c", ac, 2, 0), child("d", bd, 2, 0)],
+    });
+    assert!(read_directory(&map, root).is_err());
+}
+
+#[test]
+fn a_directory_cut_another_way_is_found() {
+    let mut map = Map::default();
+    let a = map.put(&Node::Leaf(vec![row("a", 0)]));
+    let b = map.put(&Node::Leaf(vec![row("b", 0)]));
+    let cut = map.put(&Node::Inner {
+        level: 1,
+        children: vec![child("a", a, 1, 0), child("b", b, 1, 0)],
+    });
+    assert_eq!(read_directory(&map, cut).unwrap().len(), 2);
+    assert!(verify_directory(&map, cut).is_err());
+    let whole = map.put(&Node::Leaf(vec![row("a", 0), row("b", 0)]));
+    assert_eq!(verify_directory(&map, whole).unwrap().len(), 2);
 }
 
 #[test]
 fn hostile_nodes_are_refused() {
-    let entry = |name: &[u8]| Entry {
-        name: name.to_vec(),
-        mode: Mode::File,
-        size: 0,
-        id: [0; 32],
-    };
     for names in [
         vec!["b", "a"],
         vec!["a", "a"],
@@ -146,9 +216,9 @@ fn hostile_nodes_are_refused() {
         vec![".mv"],
         vec![""],
     ] {
-        let node = Node::Leaf(names.iter().map(|n| entry(n.as_bytes())).collect());
+        let node = Node::Leaf(names.iter().map(|n| row(n, 0)).collect());
         assert!(
-            canon::decode::<Node>(&canon::encode(&node)).is_err(),
+            canon::decode::<Node>(&canon::encode_unchecked(&node)).is_err(),
             "{names:?}"
         );
     }

@@ -3,8 +3,17 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use bincode::Decode;
+use bincode::de::Decoder;
+use bincode::error::DecodeError;
+
+/// Deepest nesting: a value inside 63 lists or maps is the last that is read or written.
+pub const DEPTH_MAX: usize = 64;
+/// Most elements of one list or map.
+pub const ELEMENTS_MAX: usize = 65_536;
+
 /// One configuration value, parameter or metric.
-#[derive(Debug, Clone, PartialEq, bincode::Encode, bincode::Decode)]
+#[derive(Debug, Clone, PartialEq, bincode::Encode)]
 pub enum Value {
     /// JSON's `null`.
     Null,
@@ -25,6 +34,75 @@ pub enum Value {
 }
 
 impl Value {
+    /// Whether the value can be stored: not nested too deep, no list or map too long, no number in
+    /// a second form. Walks no deeper than [`DEPTH_MAX`].
+    ///
+    /// # Errors
+    /// The rule that is broken, as text.
+    pub fn check(&self) -> Result<(), &'static str> {
+        self.check_below(DEPTH_MAX)
+    }
+
+    fn check_below(&self, levels: usize) -> Result<(), &'static str> {
+        let Some(below) = levels.checked_sub(1) else {
+            return Err(TOO_DEEP);
+        };
+        match self {
+            Self::UInt(n) if i64::try_from(*n).is_ok() => Err(SECOND_FORM),
+            Self::List(l) if l.len() > ELEMENTS_MAX => Err(TOO_LONG),
+            Self::Map(m) if m.len() > ELEMENTS_MAX => Err(TOO_LONG),
+            Self::List(l) => l.iter().try_for_each(|v| v.check_below(below)),
+            Self::Map(m) => m.values().try_for_each(|v| v.check_below(below)),
+            _ => Ok(()),
+        }
+    }
+
+    /// The value, or a text that says what it is when it can't be stored whole.
+    #[must_use]
+    pub fn or_summary(self) -> Self {
+        match self.check() {
+            Ok(()) => self,
+            Err(reason) => Self::Str(match &self {
+                Self::List(l) => format!("(list of {} elements: {reason})", l.len()),
+                Self::Map(m) => format!("(map of {} keys: {reason})", m.len()),
+                _ => format!("(value: {reason})"),
+            }),
+        }
+    }
+
+    /// Decodes one value that may nest `levels` deep.
+    fn decode_below<D: Decoder>(decoder: &mut D, levels: usize) -> Result<Self, DecodeError> {
+        let Some(below) = levels.checked_sub(1) else {
+            return Err(DecodeError::Other(TOO_DEEP));
+        };
+        Ok(match u32::decode(decoder)? {
+            0 => Self::Null,
+            1 => Self::Bool(bool::decode(decoder)?),
+            2 => Self::Int(i64::decode(decoder)?),
+            3 => Self::UInt(u64::decode(decoder)?),
+            4 => Self::Float(f64::decode(decoder)?),
+            5 => Self::Str(String::decode(decoder)?),
+            6 => {
+                let len = decode_len::<Self, D>(decoder)?;
+                let mut list = Vec::with_capacity(len.min(256));
+                for _ in 0..len {
+                    list.push(Self::decode_below(decoder, below)?);
+                }
+                Self::List(list)
+            }
+            7 => {
+                let len = decode_len::<(String, Self), D>(decoder)?;
+                let mut map = BTreeMap::new();
+                for _ in 0..len {
+                    let key = String::decode(decoder)?;
+                    map.insert(key, Self::decode_below(decoder, below)?);
+                }
+                Self::Map(map)
+            }
+            _ => return Err(DecodeError::Other("unknown type of value")),
+        })
+    }
+
     /// Equality by type and bits: NaN equals itself, `0.0` and `-0.0` differ.
     #[must_use]
     pub fn same(&self, other: &Self) -> bool {
@@ -98,6 +176,31 @@ impl Value {
     }
 }
 
+const TOO_DEEP: &str = "nested more than 64 deep";
+const TOO_LONG: &str = "more than 65536 elements";
+const SECOND_FORM: &str = "a number in a second form";
+
+/// Length of a list or map, checked against the limits before anything is allocated for it.
+fn decode_len<T, D: Decoder>(decoder: &mut D) -> Result<usize, DecodeError> {
+    let len = usize::try_from(u64::decode(decoder)?).unwrap_or(usize::MAX);
+    if len > ELEMENTS_MAX {
+        return Err(DecodeError::Other(TOO_LONG));
+    }
+    decoder.claim_container_read::<T>(len)?;
+    // Each element claims its own bytes while it is read.
+    decoder.unclaim_bytes_read(len * size_of::<T>());
+    Ok(len)
+}
+
+impl<C> Decode<C> for Value {
+    /// By hand, not derived: a derived one nests as deep as the bytes say and overflows the stack.
+    fn decode<D: Decoder<Context = C>>(decoder: &mut D) -> Result<Self, DecodeError> {
+        Self::decode_below(decoder, DEPTH_MAX)
+    }
+}
+
+bincode::impl_borrow_decode!(Value);
+
 impl fmt::Display for Value {
     /// JSON, but floats keep a decimal point so that `1.0` does not read as `1`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -127,6 +230,69 @@ mod tests {
         }
         let shown: Vec<String> = four.iter().map(ToString::to_string).collect();
         assert_eq!(shown, ["1", "1.0", "\"1\"", "true"]);
+    }
+
+    fn nested(depth: usize) -> Value {
+        (1..depth).fold(Value::Null, |v, _| Value::List(vec![v]))
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Value, DecodeError> {
+        bincode::decode_from_slice(bytes, bincode::config::standard()).map(|(v, _)| v)
+    }
+
+    fn encode(value: &Value) -> Vec<u8> {
+        bincode::encode_to_vec(value, bincode::config::standard()).unwrap()
+    }
+
+    #[test]
+    fn depth_is_bounded_on_both_sides() {
+        let deepest = nested(DEPTH_MAX);
+        assert_eq!(deepest.check(), Ok(()));
+        assert_eq!(decode(&encode(&deepest)).unwrap(), deepest);
+        assert_eq!(nested(DEPTH_MAX + 1).check(), Err(TOO_DEEP));
+        // Six thousand bytes that would nest as deep: refused, and no stack overflows.
+        for deep in [[6u8, 1].repeat(3_000), [7u8, 1, 0].repeat(100_000)] {
+            assert!(decode(&deep).unwrap_err().to_string().contains("64 deep"));
+        }
+    }
+
+    #[test]
+    fn every_kind_survives_a_round_trip() {
+        let map = BTreeMap::from([
+            ("a".to_owned(), Value::Null),
+            ("b".to_owned(), Value::Bool(true)),
+        ]);
+        for value in [
+            Value::Int(-3),
+            Value::UInt(u64::MAX),
+            Value::Float(-0.0),
+            Value::Str("x".into()),
+            Value::List(vec![Value::Map(map.clone()), Value::Null]),
+            Value::Map(map),
+        ] {
+            assert!(decode(&encode(&value)).unwrap().same(&value));
+        }
+        assert!(decode(&[8]).is_err());
+    }
+
+    #[test]
+    fn lengths_are_bounded_on_both_sides() {
+        let longest = Value::List(vec![Value::Null; ELEMENTS_MAX]);
+        assert_eq!(longest.check(), Ok(()));
+        assert_eq!(decode(&encode(&longest)).unwrap(), longest);
+        let longer = Value::List(vec![Value::Null; ELEMENTS_MAX + 1]);
+        assert_eq!(longer.check(), Err(TOO_LONG));
+        assert!(decode(&encode(&longer)).is_err());
+        assert_eq!(
+            longer.or_summary().to_string(),
+            "\"(list of 65537 elements: more than 65536 elements)\""
+        );
+    }
+
+    #[test]
+    fn a_small_number_is_never_unsigned() {
+        assert_eq!(Value::UInt(5).check(), Err(SECOND_FORM));
+        assert_eq!(Value::UInt(1 << 63).check(), Ok(()));
     }
 
     #[test]

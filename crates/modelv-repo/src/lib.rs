@@ -18,6 +18,7 @@ pub mod ctx;
 mod diff;
 mod envdiff;
 pub mod error;
+mod fsck;
 mod history;
 mod merge;
 pub mod names;

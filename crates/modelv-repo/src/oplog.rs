@@ -3,14 +3,14 @@
 //! Append-only frames, each chained to the one before by its hash. Appending and syncing a frame
 //! under the lock is the commit point of every change. Must never delete or rewrite a whole frame.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use bincode::{Decode, Encode};
-use modelv_core::canon::{self, Kind, Object};
+use modelv_core::canon::{self, DecodeError, Kind, Object};
 use modelv_core::commit::Time;
 use modelv_core::id::{BlobId, CommitId, RunId};
 
@@ -24,6 +24,8 @@ const HEADER_BYTES: u64 = 8;
 /// Length and its complement before the body, hash behind it.
 const FRAME_HEAD_BYTES: usize = 8;
 const HASH_BYTES: usize = 32;
+/// What a disk writes as a whole or not at all.
+const SECTOR_BYTES: usize = 512;
 
 /// What a name points to.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -74,6 +76,14 @@ pub struct Operation {
 
 impl Object for Operation {
     const KIND: Kind = Kind::Operation;
+
+    fn check(&self) -> Result<(), DecodeError> {
+        let mut names = HashSet::new();
+        if self.changes.iter().all(|c| names.insert(c.name.as_str())) {
+            return Ok(());
+        }
+        Err(DecodeError::NotCanonical("a name that changes twice"))
+    }
 }
 
 /// All names and what they point to.
@@ -87,6 +97,9 @@ pub struct OpLog {
     pub refs: Refs,
     /// All operations, in order.
     pub operations: Vec<Operation>,
+    /// Bytes behind the last operation: an append that never finished, so nobody was told that it
+    /// did. The next append keeps a copy in `quarantine/` and cuts them off.
+    pub unfinished_bytes: u64,
     chain: [u8; 32],
     end: u64,
 }
@@ -116,6 +129,7 @@ impl OpLog {
             path: path.to_owned(),
             refs: Refs::new(),
             operations: Vec::new(),
+            unfinished_bytes: 0,
             chain: [0; 32],
             end: HEADER_BYTES,
         };
@@ -159,6 +173,12 @@ impl OpLog {
                 return Err(self.damaged(format!("operation {} is out of order", operation.seq)));
             }
             for change in &operation.changes {
+                if self.refs.get(&change.name) != change.old.as_ref() {
+                    return Err(self.damaged(format!(
+                        "operation {} moves `{}` from where it was not",
+                        operation.seq, change.name
+                    )));
+                }
                 apply(&mut self.refs, change);
             }
             self.operations.push(operation);
@@ -166,6 +186,7 @@ impl OpLog {
             self.end += (rest.len() - after.len()) as u64;
             rest = after;
         }
+        self.unfinished_bytes = rest.len() as u64;
         Ok(())
     }
 
@@ -175,35 +196,18 @@ impl OpLog {
         reason = "three slices of one frame, used once"
     )]
     fn split_frame<'a>(&self, rest: &'a [u8]) -> Result<Option<(&'a [u8], [u8; 32], &'a [u8])>> {
-        let Some((head, tail)) = rest.split_at_checked(FRAME_HEAD_BYTES) else {
-            return Ok(None);
-        };
-        let len = u32::from_le_bytes([head[0], head[1], head[2], head[3]]);
-        let complement = u32::from_le_bytes([head[4], head[5], head[6], head[7]]);
-        if len != !complement {
-            // A power cut may leave the file longer, but filled with zeros.
-            if rest.iter().all(|b| *b == 0) {
-                return Ok(None);
+        let reason = match cut_frame(rest) {
+            Cut::Frame { body, hash, after } if hash == chain_hash(&self.chain, body) => {
+                return Ok(Some((body, hash, after)));
             }
-            return Err(self.damaged(format!("frame at byte {} has no valid length", self.end)));
-        }
-        let Some((body, tail)) = tail.split_at_checked(len as usize) else {
-            return Ok(None);
+            Cut::Frame { .. } => "does not match its hash",
+            Cut::Short => return Ok(None),
+            Cut::NoLength => "has no valid length",
         };
-        let Some((hash, after)) = tail.split_at_checked(HASH_BYTES) else {
-            return Ok(None);
-        };
-        if after.is_empty() && hash.iter().all(|b| *b == 0) {
+        if is_torn(rest, self.end) && !holds_operation(rest, self.operations.len() as u64) {
             return Ok(None);
         }
-        let want = chain_hash(&self.chain, body);
-        if hash != want {
-            return Err(self.damaged(format!(
-                "frame at byte {} does not match its hash",
-                self.end
-            )));
-        }
-        Ok(Some((body, want, after)))
+        Err(self.damaged(format!("frame at byte {} {reason}", self.end)))
     }
 
     /// Appends one operation if every ref still is what `changes` expect, and syncs it: after this
@@ -246,7 +250,7 @@ impl OpLog {
             undoes: draft.undoes,
             changes: draft.changes,
         };
-        let body = canon::encode(&operation);
+        let body = canon::encode(&operation).map_err(modelv_store::Error::from)?;
         let hash = chain_hash(&self.chain, &body);
         let frame = frame(&body, &hash)?;
         file.write_all_at(&frame, self.end)
@@ -259,6 +263,7 @@ impl OpLog {
         self.operations.push(operation);
         self.chain = hash;
         self.end += frame.len() as u64;
+        self.unfinished_bytes = 0;
         Ok(seq)
     }
 
@@ -271,18 +276,17 @@ impl OpLog {
         if len <= self.end {
             return Ok(());
         }
-        let mut tail = vec![
-            0;
-            usize::try_from(len - self.end)
-                .unwrap_or(usize::MAX)
-                .min(1 << 20)
-        ];
-        file.read_exact_at(&mut tail, self.end)
-            .map_err(Error::io("read", &self.path))?;
         let dir = self.path.with_file_name("quarantine");
         std::fs::create_dir_all(&dir).map_err(Error::io("create", &dir))?;
         let kept = dir.join(format!("oplog-tail-{}", self.end));
-        std::fs::write(&kept, &tail).map_err(Error::io("write", &kept))?;
+        let copy = || -> std::io::Result<()> {
+            let mut from = file;
+            from.seek(SeekFrom::Start(self.end))?;
+            let mut to = File::create(&kept)?;
+            std::io::copy(&mut from, &mut to)?;
+            to.sync_all()
+        };
+        copy().map_err(Error::io("write", &kept))?;
         file.set_len(self.end)
             .map_err(Error::io("write", &self.path))
     }
@@ -303,6 +307,63 @@ pub struct Draft {
     pub undoes: Option<u64>,
     /// Refs to move.
     pub changes: Vec<RefChange>,
+}
+
+/// What stands at the beginning of some bytes.
+enum Cut<'a> {
+    /// A whole frame; the hash is as stored.
+    Frame {
+        body: &'a [u8],
+        hash: [u8; HASH_BYTES],
+        after: &'a [u8],
+    },
+    /// Nothing, or a frame that the end of the file cuts off.
+    Short,
+    /// The length does not match its complement.
+    NoLength,
+}
+
+fn cut_frame(rest: &[u8]) -> Cut<'_> {
+    let Some((head, tail)) = rest.split_at_checked(FRAME_HEAD_BYTES) else {
+        return Cut::Short;
+    };
+    let len = u32::from_le_bytes([head[0], head[1], head[2], head[3]]);
+    if len != !u32::from_le_bytes([head[4], head[5], head[6], head[7]]) {
+        return Cut::NoLength;
+    }
+    let whole = tail
+        .split_at_checked(len as usize)
+        .and_then(|(body, tail)| {
+            let (hash, after) = tail.split_first_chunk::<HASH_BYTES>()?;
+            Some(Cut::Frame {
+                body,
+                hash: *hash,
+                after,
+            })
+        });
+    whole.unwrap_or(Cut::Short)
+}
+
+/// Whether bytes that begin at `offset` of the file look like an append that a power cut tore: a
+/// disk writes whole sectors in any order, and a sector it never wrote reads as zeros.
+fn is_torn(bytes: &[u8], offset: u64) -> bool {
+    let into = usize::try_from(offset % SECTOR_BYTES as u64).unwrap_or(0);
+    let first = (SECTOR_BYTES - into).min(bytes.len());
+    let (first, rest) = bytes.split_at(first);
+    std::iter::once(first)
+        .chain(rest.chunks(SECTOR_BYTES))
+        .any(|sector| !sector.is_empty() && sector.iter().all(|b| *b == 0))
+}
+
+/// Whether a whole operation with number `seq` or above stands anywhere behind the first byte. An
+/// append writes one frame; what follows a damaged frame was acknowledged and is never given up.
+fn holds_operation(bytes: &[u8], seq: u64) -> bool {
+    (1..bytes.len()).any(|at| match cut_frame(&bytes[at..]) {
+        Cut::Frame { body, .. } => {
+            canon::decode::<Operation>(body).is_ok_and(|later| later.seq > seq)
+        }
+        Cut::Short | Cut::NoLength => false,
+    })
 }
 
 fn apply(refs: &mut Refs, change: &RefChange) {
@@ -426,43 +487,126 @@ mod tests {
         assert_eq!((log.refs.len(), log.operations.len()), (160, 160));
     }
 
-    #[test]
-    fn a_cut_at_any_byte_leaves_whole_operations_only() {
-        let (_dir, path) = fresh();
+    /// A log of `count` operations, long enough to cross sectors, and where each one ends.
+    fn log_of(count: usize) -> (tempfile::TempDir, PathBuf, Vec<u8>, Vec<usize>) {
+        let (dir, path) = fresh();
         let mut log = OpLog::read(&path).unwrap();
-        let mut ends = vec![HEADER_BYTES];
-        for i in 0..3 {
-            log.append(draft(vec![set(&i.to_string(), None, Some("v"))]))
+        let mut ends = vec![usize::try_from(HEADER_BYTES).unwrap()];
+        for i in 0..count {
+            let name = format!("{i}{}", "x".repeat(i * 400));
+            log.append(draft(vec![set(&name, None, Some("v"))]))
                 .unwrap();
-            ends.push(log.end);
+            ends.push(usize::try_from(log.end).unwrap());
         }
         let whole = std::fs::read(&path).unwrap();
-        for cut in HEADER_BYTES..=whole.len() as u64 {
-            for filler in [0usize, 40] {
-                let mut bytes = whole[..usize::try_from(cut).unwrap()].to_vec();
-                bytes.resize(bytes.len() + filler, 0);
-                std::fs::write(&path, &bytes).unwrap();
-                let at_border = ends.contains(&cut);
-                let whole_frames = ends.iter().filter(|e| **e <= cut).count() - 1;
-                match OpLog::read(&path) {
-                    Ok(log) => assert_eq!(log.operations.len(), whole_frames, "cut at {cut}"),
-                    // Zeros in the middle of a frame can look like damage; never like data.
-                    Err(e) => assert!(!at_border && filler > 0, "cut at {cut}: {e}"),
-                }
-            }
+        (dir, path, whole, ends)
+    }
+
+    #[test]
+    fn a_cut_at_any_byte_leaves_whole_operations_only() {
+        let (_dir, path, whole, ends) = log_of(3);
+        for cut in ends[0]..=whole.len() {
+            std::fs::write(&path, &whole[..cut]).unwrap();
+            let log = OpLog::read(&path).unwrap();
+            let want = ends.iter().filter(|e| **e <= cut).count() - 1;
+            assert_eq!(log.operations.len(), want, "cut at {cut}");
+            assert_eq!(log.unfinished_bytes, (cut - ends[want]) as u64);
         }
-        // Appending after a cut keeps the tail aside and goes on.
+        // Appending after a cut keeps all of the tail aside and goes on.
         std::fs::write(&path, &whole[..whole.len() - 5]).unwrap();
         let mut log = OpLog::read(&path).unwrap();
         log.append(draft(vec![set("new", None, Some("v"))]))
             .unwrap();
+        assert_eq!(log.unfinished_bytes, 0);
         assert_eq!(OpLog::read(&path).unwrap().operations.len(), 3);
+        let kept = path.with_file_name(format!("quarantine/oplog-tail-{}", ends[2]));
         assert_eq!(
-            std::fs::read_dir(path.with_file_name("quarantine"))
-                .unwrap()
-                .count(),
+            std::fs::read(kept).unwrap(),
+            whole[ends[2]..whole.len() - 5]
+        );
+    }
+
+    /// A power cut in the middle of an append: each of its sectors was written or reads as zeros.
+    #[test]
+    fn every_torn_append_is_left_out_and_nothing_else() {
+        for count in 1..5 {
+            let (_dir, path, whole, ends) = log_of(count);
+            let start = ends[count - 1];
+            let sectors: Vec<usize> =
+                (start / SECTOR_BYTES..=(whole.len() - 1) / SECTOR_BYTES).collect();
+            for lost in 1..1usize << sectors.len() {
+                let mut bytes = whole.clone();
+                for (bit, sector) in sectors.iter().enumerate() {
+                    if lost & 1 << bit != 0 {
+                        let end = ((sector + 1) * SECTOR_BYTES).min(bytes.len());
+                        bytes[(sector * SECTOR_BYTES).max(start)..end].fill(0);
+                    }
+                }
+                std::fs::write(&path, &bytes).unwrap();
+                let mut log = OpLog::read(&path).unwrap();
+                assert_eq!(log.operations.len(), count - 1, "sectors {lost:b}");
+                log.append(draft(vec![set("next", None, Some("v"))]))
+                    .unwrap();
+                assert_eq!(OpLog::read(&path).unwrap().operations.len(), count);
+            }
+        }
+    }
+
+    #[test]
+    fn a_lost_sector_before_the_last_operation_is_damage() {
+        let (_dir, path, whole, ends) = log_of(4);
+        for sector in 0..ends[3] / SECTOR_BYTES {
+            let mut bytes = whole.clone();
+            let start = (sector * SECTOR_BYTES).max(ends[0]);
+            bytes[start..(sector + 1) * SECTOR_BYTES].fill(0);
+            std::fs::write(&path, &bytes).unwrap();
+            let error = OpLog::read(&path).unwrap_err();
+            assert!(error.to_string().contains("is damaged"), "{error}");
+        }
+    }
+
+    /// Writes a log whose only frame is right in form but not in what it says.
+    fn forged(changes: Vec<RefChange>) -> Result<OpLog> {
+        let (_dir, path) = fresh();
+        let operation = Operation {
+            seq: 0,
+            time: Time {
+                seconds: 0,
+                offset_minutes: 0,
+            },
+            actor: String::new(),
+            command: String::new(),
+            nonce: [0; 16],
+            worktree: false,
+            undoes: None,
+            changes,
+        };
+        let body = canon::encode_unchecked(&operation);
+        let frame = frame(&body, &chain_hash(&[0; 32], &body)).unwrap();
+        std::fs::write(&path, [b"MVOPLOG\x01".as_slice(), &frame].concat()).unwrap();
+        OpLog::read(&path)
+    }
+
+    #[test]
+    fn a_frame_that_contradicts_the_refs_is_refused() {
+        assert_eq!(
+            forged(vec![set("x", None, Some("1"))]).unwrap().refs.len(),
             1
         );
+        let moved = forged(vec![set("x", Some("0"), Some("1"))]).unwrap_err();
+        assert!(moved.to_string().contains("from where it was not"));
+        let twice = vec![set("x", None, Some("1")), set("x", Some("1"), None)];
+        let twice = forged(twice).unwrap_err();
+        assert!(twice.to_string().contains("changes twice"), "{twice}");
+    }
+
+    #[test]
+    fn a_name_is_not_written_twice_in_one_operation() {
+        let (_dir, path) = fresh();
+        let mut log = OpLog::read(&path).unwrap();
+        let twice = vec![set("x", None, Some("1")), set("x", None, Some("2"))];
+        assert!(log.append(draft(twice)).is_err());
+        assert_eq!(OpLog::read(&path).unwrap().operations.len(), 0);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use modelv_core::canon::DecodeError;
+use modelv_core::canon::{DecodeError, EncodeError};
 
 /// Why the store can't do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +45,9 @@ pub enum Error {
         /// The limit in bytes.
         limit: u64,
     },
+    /// A value that no object can hold.
+    #[error("this can't be stored: {0}")]
+    Unstorable(#[from] EncodeError),
     /// The operating system refused.
     #[error("cannot {op} `{}`", .path.display())]
     Io {

@@ -138,7 +138,7 @@ impl<'a> Session<'a> {
     /// # Errors
     /// It can't be written.
     pub fn put_object<T: Object>(&self, object: &T) -> Result<[u8; 32]> {
-        self.put_object_bytes(T::KIND, &canon::encode(object))
+        self.put_object_bytes(T::KIND, &canon::encode(object)?)
     }
 
     /// Stores a file's content; returns its id and its size. `size_hint` chooses how it is cut and
@@ -155,14 +155,7 @@ impl<'a> Session<'a> {
         };
         let size = cuts.size;
         if cuts.chunks.len() > 1 {
-            let bytes = canon::encode(&cuts);
-            if bytes.len() > canon::OBJECT_BYTES_MAX {
-                return Err(Error::TooLarge {
-                    what: "file".into(),
-                    size,
-                    limit: size / bytes.len() as u64 * canon::OBJECT_BYTES_MAX as u64,
-                });
-            }
+            let bytes = canon::encode(&cuts)?;
             self.put((Tag::Object(Kind::Cuts).byte(), id.0), &bytes)?;
         }
         Ok((id, size))

@@ -218,6 +218,17 @@ impl Store {
             || self.has(&(Tag::Object(Kind::Cuts).byte(), id.0))?)
     }
 
+    /// Bytes of a file's content without reading it; `None` when it is not there.
+    ///
+    /// # Errors
+    /// An index can't be read, or the content's cuts are damaged.
+    pub fn blob_size(&self, id: &BlobId) -> Result<Option<u64>> {
+        if let Some((_, row)) = self.find(&(Tag::Chunk.byte(), id.0))? {
+            return Ok(Some(u64::from(row.plain)));
+        }
+        Ok(self.cuts(id)?.map(|cuts| cuts.size))
+    }
+
     /// Ids of a kind that start with `prefix`, at most `limit`, sorted.
     ///
     /// # Errors

@@ -24,6 +24,13 @@ pub(super) fn run(_: &Args, s: Session<'_>) -> Done {
     });
     s.bar.finish();
     let report = report.map_err(modelv_repo::Error::from)?;
+    let unfinished = repo.oplog().unfinished_bytes;
+    if unfinished > 0 {
+        s.ui.talk(format!(
+            "note: the last {unfinished} bytes of the operation log are an operation that never finished; \
+             the next command that writes keeps a copy in `.mv/quarantine`"
+        ));
+    }
     let missing = repo.check_reachable()?;
     let count = report.problems.len() + missing.len();
     for problem in report.problems.iter().chain(&missing) {

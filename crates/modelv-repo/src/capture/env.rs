@@ -78,9 +78,10 @@ pub fn capture_cached(cache: &Path, python: Option<&Path>, locks: Vec<Lock>) -> 
     }
     let answer = probe(python)?;
     let env = describe(&answer)?;
+    let bytes = canon::encode(&env).map_err(modelv_store::Error::from)?;
     let cached = Cached {
         key: key(python, &answer.sites),
-        env: modelv_core::id::to_hex(&canon::encode(&env)),
+        env: modelv_core::id::to_hex(&bytes),
         answer,
     };
     // A cache that can't be written makes the next call slower, nothing else.

@@ -44,7 +44,7 @@ pub fn read(path: &Path) -> Result<BTreeMap<String, Value>> {
     };
     let mut out = BTreeMap::new();
     flatten("", &serde_json::Value::Object(object), &mut out);
-    Ok(out)
+    Ok(super::params::bounded(out))
 }
 
 fn flatten(prefix: &str, json: &serde_json::Value, out: &mut BTreeMap<String, Value>) {
@@ -60,7 +60,7 @@ fn flatten(prefix: &str, json: &serde_json::Value, out: &mut BTreeMap<String, Va
             }
         }
         leaf => {
-            out.insert(prefix.to_owned(), Value::from_json(leaf));
+            out.insert(prefix.to_owned(), Value::from_json(leaf).or_summary());
         }
     }
 }

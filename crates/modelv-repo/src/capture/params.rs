@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use modelv_core::driver::{self, Driver};
 use modelv_core::path::RepoPath;
-use modelv_core::value::Value;
+use modelv_core::value::{ELEMENTS_MAX, Value};
 
 /// Larger configuration files are versioned but not taken apart.
 pub const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -26,8 +26,48 @@ pub fn collect(files: &[(RepoPath, Vec<u8>)]) -> BTreeMap<String, Value> {
             } else {
                 format!("{path}:{key}")
             };
-            out.insert(name, value);
+            out.insert(name, value.or_summary());
         }
     }
-    out
+    bounded(out)
+}
+
+/// Keeps a record within what one object holds; says how many entries it left out. The files they
+/// came from are versioned whole.
+#[must_use]
+pub(crate) fn bounded(mut values: BTreeMap<String, Value>) -> BTreeMap<String, Value> {
+    if let Some(over) = values.len().checked_sub(ELEMENTS_MAX).filter(|n| *n > 0) {
+        let first_out = values.keys().nth(ELEMENTS_MAX - 1).cloned();
+        if let Some(key) = first_out {
+            values.split_off(&key);
+        }
+        let note = format!("{} more, see the files", over + 1);
+        values.insert("\u{2026}".into(), Value::Str(note));
+    }
+    values
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_no_record_can_hold_is_named_not_lost_silently() {
+        let long = format!(
+            "{{\"long\": [{}0], \"lr\": 0.1}}",
+            "0,".repeat(ELEMENTS_MAX)
+        );
+        let path = RepoPath::new("params.json").unwrap();
+        let params = collect(&[(path, long.into_bytes())]);
+        assert_eq!(params["lr"], Value::Float(0.1));
+        assert_eq!(
+            params["long"].to_string(),
+            "\"(list of 65537 elements: more than 65536 elements)\""
+        );
+        let many = |n: usize| (0..n).map(|i| (format!("{i:06}"), Value::Null)).collect();
+        assert_eq!(bounded(many(ELEMENTS_MAX)).len(), ELEMENTS_MAX);
+        let cut = bounded(many(ELEMENTS_MAX + 10));
+        assert_eq!(cut.len(), ELEMENTS_MAX);
+        assert_eq!(cut["\u{2026}"].to_string(), "\"11 more, see the files\"");
+    }
 }
