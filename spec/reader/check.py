@@ -201,6 +201,36 @@ def unzstd(data, size):
     return subprocess.run(["zstd", "-dc"], input=data, stdout=subprocess.PIPE, check=True).stdout
 
 
+def planes(data, size):
+    """Words rotated left by one bit and split into planes of bytes (PLANE-1)."""
+    width, skip = data[0], data[1]
+    need(width in (2, 4, 8) and skip < width and skip <= size, "PLANE-1: header")
+    n = (size - skip) // width
+    at = 2 + 5 * width
+    loose = data[at:at + size - n * width]
+    at += len(loose)
+    found = []
+    for i in range(width):
+        how, length = struct.unpack("<BI", data[2 + 5 * i:7 + 5 * i])
+        plane = data[at:at + length]
+        need(how < 2, "PLANE-1: unknown way")
+        found.append(plane if how == 0 else unzstd(plane, n))
+        need(len(found[-1]) == n, "PLANE-1: length")
+        at += length
+    need(at == len(data), "PLANE-1: end")
+    words, bits = bytearray(n * width), 8 * width
+    for i, plane_bytes in enumerate(zip(*found)):
+        word = int.from_bytes(bytes(plane_bytes), "big")
+        word = word >> 1 | (word & 1) << bits - 1
+        words[i * width:(i + 1) * width] = word.to_bytes(width, "little")
+    return loose[:skip] + bytes(words) + loose[skip:]
+
+
+def decode(codec, data, size):
+    need(codec < 3, "unknown codec")
+    return (lambda d, _: d, unzstd, planes)[codec](data, size)
+
+
 class Repository:
     def __init__(self, root):
         self.root, self.entries, self.checked = Path(root), {}, 0
@@ -236,7 +266,7 @@ class Repository:
             offset, stored, plain = struct.unpack("<QII", row[34:])
             need(8 <= offset and offset + stored <= table and stored <= plain <= LIMIT, "PACK-2")
             body = data[offset:offset + stored]
-            body = body if row[1] == 0 else unzstd(body, plain)
+            body = decode(row[1], body, plain)
             need(len(body) == plain, "PACK-2")
             tag, key = row[0], row[2:34]
             if tag == 0:

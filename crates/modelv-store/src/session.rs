@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use modelv_core::canon::{self, Kind, Object, Source};
 use modelv_core::id::{BlobId, ChunkId, to_hex};
 
-use crate::codec::{self, Codec};
+use crate::codec::{self, Codec, Content};
 use crate::cut::{Cutter, sizes_for};
 use crate::error::{Error, Result};
 use crate::pack::{PACK_BYTES, Row, Writer};
@@ -75,15 +75,18 @@ impl<'a> Session<'a> {
     }
 
     /// Encodes and appends an entry unless it is there.
-    fn put(&self, key: Key, plain: &[u8]) -> Result<()> {
+    fn put(&self, key: Key, plain: &[u8], content: Content) -> Result<()> {
         if self.has(&key)? {
             return Ok(());
         }
-        let encoded = codec::encode(plain);
-        let (codec, stored) = match &encoded {
-            Some(bytes) => (Codec::Zstd, bytes.as_slice()),
-            None => (Codec::Raw, plain),
-        };
+        codec::with_scratch(|scratch| {
+            let (codec, stored) =
+                codec::encode_in(plain, content, scratch).unwrap_or((Codec::Raw, plain));
+            self.append(key, codec, stored, plain.len())
+        })
+    }
+
+    fn append(&self, key: Key, codec: Codec, stored: &[u8], plain_len: usize) -> Result<()> {
         let mut inner = self.lock();
         // Another thread may have been faster.
         if inner.known.contains_key(&key) {
@@ -96,11 +99,11 @@ impl<'a> Session<'a> {
         let Some(writer) = inner.open.as_mut() else {
             return Ok(());
         };
-        let row = writer.append(key, codec, stored, plain.len())?;
+        let row = writer.append(key, codec, stored, plain_len)?;
         let full = writer.len() >= PACK_BYTES;
         inner.known.insert(key, (number, row));
         inner.stats.entries += 1;
-        inner.stats.plain_bytes += plain.len() as u64;
+        inner.stats.plain_bytes += plain_len as u64;
         inner.stats.stored_bytes += stored.len() as u64;
         if full {
             inner.close_open()?;
@@ -129,7 +132,7 @@ impl<'a> Session<'a> {
     /// They can't be written.
     pub fn put_object_bytes(&self, kind: Kind, bytes: &[u8]) -> Result<[u8; 32]> {
         let id = canon::hash(kind, bytes);
-        self.put((Tag::Object(kind).byte(), id), bytes)?;
+        self.put((Tag::Object(kind).byte(), id), bytes, Content::Object)?;
         Ok(id)
     }
 
@@ -155,15 +158,15 @@ impl<'a> Session<'a> {
         };
         let size = cuts.size;
         if cuts.chunks.len() > 1 {
-            let bytes = canon::encode(&cuts)?;
-            self.put((Tag::Object(Kind::Cuts).byte(), id.0), &bytes)?;
+            let key = (Tag::Object(Kind::Cuts).byte(), id.0);
+            self.put(key, &canon::encode(&cuts)?, Content::Object)?;
         }
         Ok((id, size))
     }
 
     fn put_chunk(&self, bytes: &[u8]) -> Result<(ChunkId, u32)> {
         let id = ChunkId::of(bytes);
-        self.put((Tag::Chunk.byte(), id.0), bytes)?;
+        self.put((Tag::Chunk.byte(), id.0), bytes, Content::Unknown)?;
         Ok((id, u32::try_from(bytes.len()).unwrap_or(u32::MAX)))
     }
 

@@ -1,0 +1,199 @@
+//! Codecs: how the bytes of an entry are written. Chosen by looking at a sample; never larger than
+//! raw. See `spec/pack.md`.
+//!
+//! Owns the bytes behind a row of a pack. It must never trust them: every length is checked against
+//! what the row promises before anything is allocated, and the caller checks the hash.
+
+mod planes;
+mod sample;
+mod scratch;
+
+pub use planes::Width;
+pub(crate) use scratch::{Scratch, with_scratch};
+
+use crate::error::{Error, Result};
+use sample::Choice;
+
+/// How an entry's bytes are encoded; the number is the codec byte on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Codec {
+    /// As they are.
+    Raw = 0,
+    /// One zstd frame.
+    Zstd = 1,
+    /// Numbers of a fixed width, split into planes of bytes.
+    Planes = 2,
+}
+
+/// What is known of the bytes of an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Content {
+    /// A canonical object: text and hashes.
+    Object,
+    /// Numbers of this width, the first of them at the first byte.
+    Numbers(Width),
+    /// Anything.
+    Unknown,
+}
+
+/// zstd's level: 1 is near the speed of the disk, and higher ones gain little on data and weights.
+const LEVEL: i32 = 1;
+/// Entries below this are kept raw: a frame header would eat the gain.
+const MIN_BYTES: usize = 64;
+
+impl Codec {
+    /// Reads a codec byte.
+    #[must_use]
+    pub fn from_byte(byte: u8) -> Option<Self> {
+        match byte {
+            0 => Some(Self::Raw),
+            1 => Some(Self::Zstd),
+            2 => Some(Self::Planes),
+            _ => None,
+        }
+    }
+}
+
+/// Encodes bytes, or gives `None` when raw is as small.
+#[must_use]
+pub fn encode(plain: &[u8], content: Content) -> Option<(Codec, Vec<u8>)> {
+    with_scratch(|s| encode_in(plain, content, s).map(|(codec, bytes)| (codec, bytes.to_vec())))
+}
+
+/// Encodes bytes into `scratch`, or gives `None` when raw is as small.
+pub(crate) fn encode_in<'a>(
+    plain: &[u8],
+    content: Content,
+    scratch: &'a mut Scratch,
+) -> Option<(Codec, &'a [u8])> {
+    if plain.len() < MIN_BYTES {
+        return None;
+    }
+    let (codec, len) = match sample::choose(plain, content, scratch) {
+        Choice::Raw => return None,
+        Choice::Zstd => (Codec::Zstd, scratch.zstd(plain)?),
+        Choice::Planes { width, skip } => {
+            (Codec::Planes, planes::encode(plain, width, skip, scratch)?)
+        }
+    };
+    // At least a thirty-second smaller, or decoding is not worth its time.
+    (len < plain.len() - plain.len() / 32).then(|| (codec, &scratch.out[..len]))
+}
+
+/// Decodes exactly `plain_len` bytes; never allocates more than a small multiple of that.
+///
+/// # Errors
+/// The stored bytes are damaged or have another length.
+pub fn decode(codec: Codec, stored: Vec<u8>, plain_len: usize) -> Result<Vec<u8>> {
+    let plain = match codec {
+        Codec::Raw => stored,
+        Codec::Zstd => with_scratch(|s| s.unzstd(&stored, plain_len))?,
+        Codec::Planes => with_scratch(|s| planes::decode(&stored, plain_len, s))?,
+    };
+    if plain.len() != plain_len {
+        return Err(Error::corrupt(
+            "entry",
+            "its length is not the recorded one",
+        ));
+    }
+    Ok(plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn noise(seed: u64, len: usize) -> Vec<u8> {
+        let mut out = vec![0; len];
+        blake3::Hasher::new()
+            .update(&seed.to_le_bytes())
+            .finalize_xof()
+            .fill(&mut out);
+        out
+    }
+
+    /// Numbers with the bell curve of trained weights.
+    pub(super) fn weights(seed: u64, count: usize) -> Vec<f32> {
+        let bytes = noise(seed, count * 8);
+        let words = bytes.as_chunks::<8>().0;
+        let sum = |w: &[u8; 8]| w.iter().map(|b| f32::from(*b) - 127.5).sum::<f32>();
+        words.iter().map(|w| sum(w) / 10_000.0).collect()
+    }
+
+    fn bf16(values: &[f32]) -> Vec<u8> {
+        let top = |v: &f32| ((v.to_bits() >> 16) as u16).to_le_bytes();
+        values.iter().flat_map(top).collect()
+    }
+
+    #[test]
+    fn text_shrinks_and_noise_stays_raw() {
+        let text = b"the same words again and again ".repeat(10_000);
+        let (codec, stored) = encode(&text, Content::Object).unwrap();
+        assert_eq!(codec, Codec::Zstd);
+        assert!(stored.len() < text.len() / 10);
+        assert_eq!(decode(codec, stored, text.len()).unwrap(), text);
+        assert!(encode(&noise(1, 1 << 20), Content::Unknown).is_none());
+        assert!(encode(&noise(1, 1 << 20), Content::Numbers(Width::Two)).is_none());
+        assert!(encode(b"short", Content::Unknown).is_none());
+    }
+
+    #[test]
+    fn weights_shrink_with_and_without_being_told() {
+        let values = weights(7, 300_000);
+        let f32s: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        let f64s: Vec<u8> = values
+            .iter()
+            .flat_map(|v| (f64::from(*v) / 3.0).to_le_bytes())
+            .collect();
+        let cases = [
+            (bf16(&values), Width::Two, 0.70),
+            (f32s, Width::Four, 0.86),
+            (f64s, Width::Eight, 0.93),
+        ];
+        for (plain, width, at_most) in cases {
+            let told = Content::Numbers(width);
+            let guessed = Content::Unknown;
+            for (content, shift) in [(told, 0), (guessed, 0), (guessed, 1), (guessed, 3)] {
+                let plain = &plain[shift..];
+                let (codec, stored) = encode(plain, content).unwrap();
+                assert_eq!(codec, Codec::Planes, "{width:?} from byte {shift}");
+                let ratio = stored.len() as f64 / plain.len() as f64;
+                assert!(ratio < at_most, "{width:?} from byte {shift}: {ratio}");
+                assert!(decode(codec, stored, plain.len()).unwrap() == plain);
+            }
+        }
+    }
+
+    /// Text has no words: what looks like planes in a small sample must not win.
+    #[test]
+    fn text_and_small_entries_are_not_split() {
+        let words = noise(3, 40_000);
+        let text: String = words.iter().map(|b| format!("{},", b % 100)).collect();
+        for len in [100, 1000, 5000, 50_000, text.len()] {
+            let (codec, _) = encode(&text.as_bytes()[..len], Content::Unknown).unwrap();
+            assert_eq!(codec, Codec::Zstd, "{len} bytes");
+        }
+        let small = bf16(&weights(1, 100));
+        assert!(encode(&small, Content::Unknown).is_none_or(|(codec, _)| codec == Codec::Zstd));
+    }
+
+    #[test]
+    fn a_wrong_hint_costs_little_and_loses_nothing() {
+        let text = b"the same words again and again ".repeat(10_000);
+        for width in [Width::Two, Width::Four, Width::Eight] {
+            let (codec, stored) = encode(&text, Content::Numbers(width)).unwrap();
+            assert!(stored.len() < text.len() / 10, "{codec:?}");
+            assert_eq!(decode(codec, stored, text.len()).unwrap(), text);
+        }
+    }
+
+    #[test]
+    fn a_bomb_is_refused_before_it_grows() {
+        let bomb = zstd::bulk::compress(&vec![0; 64 << 20], 1).unwrap();
+        assert!(bomb.len() < 10_000);
+        assert!(decode(Codec::Zstd, bomb.clone(), 1000).is_err());
+        assert!(decode(Codec::Zstd, b"not a frame".to_vec(), 1000).is_err());
+        assert!(decode(Codec::Raw, vec![0; 3], 4).is_err());
+    }
+}

@@ -1,0 +1,162 @@
+//! Choosing a codec by looking at a few pieces: the spread of byte values tells what Huffman codes
+//! reach, and a trial run what repetition is worth.
+
+use super::Content;
+use super::planes::Width;
+use super::scratch::Scratch;
+
+/// What to do with an entry.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Choice {
+    Raw,
+    Zstd,
+    Planes { width: Width, skip: usize },
+}
+
+/// What to do with one plane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum PlaneChoice {
+    Raw,
+    Huffman,
+    Matching,
+}
+
+/// Bytes of a piece; three are looked at. A multiple of the largest word.
+const PIECE_BYTES: usize = 8 << 10;
+/// Bytes of a plane's piece: less, for there are up to eight planes.
+const PLANE_PIECE_BYTES: usize = 4 << 10;
+/// Entries below this are not split into planes: too few words to tell anything.
+const PLANES_BYTES_MIN: usize = 4 << 10;
+/// Estimates above this part of the size are not worth the work.
+const WORTH: f64 = 0.96;
+
+/// Pieces from the start, the middle and the end, each from a whole word of the largest width on.
+fn pieces(bytes: &[u8], len: usize) -> impl Iterator<Item = &[u8]> {
+    let whole = bytes.len() <= 3 * len;
+    let at = move |i: usize| (bytes.len() - len.min(bytes.len())) / 2 * i / 8 * 8;
+    let count = if whole { 1 } else { 3 };
+    (0..count).map(move |i| {
+        if whole {
+            bytes
+        } else {
+            &bytes[at(i)..at(i) + len]
+        }
+    })
+}
+
+type Histogram = [u32; 256];
+
+/// Bits per byte that an order-0 code needs at least.
+fn entropy(counts: &Histogram) -> f64 {
+    let total: u32 = counts.iter().sum();
+    if total == 0 {
+        return 0.0;
+    }
+    let total = f64::from(total);
+    let bits = |c: &u32| f64::from(*c) * (total / f64::from(*c)).log2();
+    let seen = counts.iter().filter(|c| **c > 0);
+    let sum: f64 = seen.clone().map(bits).sum();
+    // A sample shows too little of the tail (Miller and Madow's correction).
+    let missed = (seen.count() - 1) as f64 / 2.0 * std::f64::consts::LOG2_E;
+    (sum + missed) / total
+}
+
+/// Byte values by position in words of eight bytes.
+fn histograms(plain: &[u8]) -> Box<[Histogram; 8]> {
+    let mut counts = Box::new([[0; 256]; 8]);
+    for piece in pieces(plain, PIECE_BYTES) {
+        for word in piece.as_chunks::<8>().0 {
+            for (counts, byte) in counts.iter_mut().zip(word) {
+                counts[usize::from(*byte)] += 1;
+            }
+        }
+    }
+    counts
+}
+
+/// Part of the size that planes of this width would need, and the position of the lowest entropy.
+/// Rotation does not matter here: it moves a bit from one plane to the next.
+fn planes_estimate(counts: &[Histogram; 8], width: Width) -> (f64, usize) {
+    let width = width.bytes();
+    let entropies: Vec<f64> = (0..width)
+        .map(|position| {
+            let mut sum = [0; 256];
+            for counts in counts.iter().skip(position).step_by(width) {
+                for (sum, count) in sum.iter_mut().zip(counts) {
+                    *sum += count;
+                }
+            }
+            entropy(&sum)
+        })
+        .collect();
+    let lowest = (0..width)
+        .min_by(|a, b| entropies[*a].total_cmp(&entropies[*b]))
+        .unwrap_or(0);
+    (entropies.iter().sum::<f64>() / (8 * width) as f64, lowest)
+}
+
+/// Part of the size that zstd needs for the pieces.
+fn zstd_estimate(plain: &[u8], piece_bytes: usize, scratch: &mut Scratch) -> f64 {
+    let mut room = [0; 3 * PIECE_BYTES];
+    let (mut raw, mut packed) = (0, 0);
+    for piece in pieces(plain, piece_bytes) {
+        raw += piece.len();
+        packed += scratch.matching(piece, &mut room).unwrap_or(piece.len());
+    }
+    packed as f64 / raw.max(1) as f64
+}
+
+/// Chooses for an entry.
+pub(super) fn choose(plain: &[u8], content: Content, scratch: &mut Scratch) -> Choice {
+    let zstd = zstd_estimate(plain, PIECE_BYTES, scratch);
+    let (planes, choice) = match content {
+        _ if plain.len() < PLANES_BYTES_MIN => (1.0, Choice::Raw),
+        Content::Object => (1.0, Choice::Raw),
+        Content::Numbers(width) => {
+            let (estimate, _) = planes_estimate(&histograms(plain), width);
+            // Told so: planes even where a short sample lets zstd look slightly better.
+            (estimate * 0.95, Choice::Planes { width, skip: 0 })
+        }
+        Content::Unknown => {
+            let counts = histograms(plain);
+            let mut best = (1.0, Choice::Raw);
+            for width in Width::ALL {
+                let (estimate, lowest) = planes_estimate(&counts, width);
+                let skip = (lowest + 1) % width.bytes();
+                // A wider word must be clearly better: every multiple of the true width is good.
+                if estimate < best.0 * 0.98 {
+                    best = (estimate, Choice::Planes { width, skip });
+                }
+            }
+            // zstd finds more repetition in the whole than in a sample.
+            (best.0 * 1.1, best.1)
+        }
+    };
+    if planes < zstd && planes < WORTH {
+        choice
+    } else if zstd < WORTH {
+        Choice::Zstd
+    } else {
+        Choice::Raw
+    }
+}
+
+/// Chooses for one plane.
+pub(super) fn choose_plane(plane: &[u8], scratch: &mut Scratch) -> PlaneChoice {
+    let mut counts = [0; 256];
+    for piece in pieces(plane, PLANE_PIECE_BYTES) {
+        for byte in piece {
+            counts[usize::from(*byte)] += 1;
+        }
+    }
+    let huffman = entropy(&counts) / 8.0;
+    let matching = zstd_estimate(plane, PLANE_PIECE_BYTES, scratch);
+    // The search for repetition takes four times as long as Huffman codes alone.
+    if matching < huffman * 0.9 && matching < WORTH {
+        PlaneChoice::Matching
+    } else if huffman < WORTH {
+        PlaneChoice::Huffman
+    } else {
+        PlaneChoice::Raw
+    }
+}
