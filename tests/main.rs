@@ -10,5 +10,6 @@
 mod alias;
 mod errors;
 mod release;
+mod secrets;
 mod story;
 mod support;

@@ -3,6 +3,7 @@
 
 use std::process::ExitCode;
 
+use modelv_repo::capture::secrets::Finding;
 use modelv_repo::{Error, ErrorKind};
 
 use crate::ui::{Style, Ui};
@@ -52,6 +53,20 @@ impl CommandError {
     }
 }
 
+fn secrets_hint(findings: &[Finding]) -> String {
+    let keys: Vec<String> = findings
+        .iter()
+        .take(3)
+        .map(|f| format!("\"{}\"", f.key))
+        .collect();
+    format!(
+        "read them from an environment variable, or name the file in .mvignore. What is no secret goes \
+         into modelv.toml:\n\n    [secrets]\n    allow = [{}]\n\nA pattern such as \"tests/**\" allows whole \
+         files, `--allow-secret` everything this once",
+        keys.join(", ")
+    )
+}
+
 fn causes(error: &dyn std::error::Error) -> Vec<String> {
     let mut out = Vec::new();
     let mut at = error.source();
@@ -80,6 +95,9 @@ impl From<Error> for CommandError {
 }
 
 fn hint(e: &Error) -> Option<String> {
+    if let Error::Secrets { findings } = e {
+        return Some(secrets_hint(findings));
+    }
     let text = match e {
         Error::NotARepository { .. } => "`modelv init` makes one here",
         Error::NotFound {

@@ -34,6 +34,8 @@ pub struct CommitOptions {
     pub python: Option<PathBuf>,
     /// Commit even when nothing differs.
     pub allow_empty: bool,
+    /// Commit even what looks like a credential.
+    pub allow_secret: bool,
 }
 
 /// What a commit took.
@@ -182,6 +184,9 @@ impl Repo {
             let session = self.store.begin()?;
             let snapshot = self.snapshot(&rules, Some(&session), ctx)?;
             let files = take_part(&old, snapshot.files, &options.paths)?;
+            if !options.allow_secret {
+                self.refuse_secrets(&files, &[&old], &rules, ctx)?;
+            }
             let env = match &parent {
                 Some(c) if !options.paths.is_empty() => self.env_object(c.recipe.env)?,
                 _ => self.capture_env(&files, &rules, options.python.clone())?,

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use modelv_core::canon::DecodeError;
 use modelv_core::path::PathError;
 
+use crate::capture::secrets::Finding;
+
 /// What can go wrong in a repository.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -74,6 +76,12 @@ pub enum Error {
         /// Some of them.
         items: Vec<String>,
     },
+    /// Files hold credentials.
+    #[error("this would record {} secret{}:{}", .findings.len(), if .findings.len() == 1 { "" } else { "s" }, lines(.findings))]
+    Secrets {
+        /// Each with its place; never with its value.
+        findings: Vec<Finding>,
+    },
     /// The state of the repository does not allow it.
     #[error("{0}")]
     State(String),
@@ -134,6 +142,19 @@ pub enum Error {
     Cancelled,
 }
 
+fn lines(findings: &[Finding]) -> String {
+    const SHOWN: usize = 20;
+    let mut text: String = findings
+        .iter()
+        .take(SHOWN)
+        .map(|f| format!("\n  {f}"))
+        .collect();
+    if findings.len() > SHOWN {
+        text.push_str(&format!("\n  and {} more", findings.len() - SHOWN));
+    }
+    text
+}
+
 fn list(items: &[String]) -> String {
     const SHOWN: usize = 5;
     let mut text = items
@@ -181,6 +202,7 @@ impl Error {
             Self::Ambiguous { .. }
             | Self::Invalid { .. }
             | Self::NothingToCommit { .. }
+            | Self::Secrets { .. }
             | Self::State(_) => ErrorKind::InvalidInput,
             Self::WouldOverwrite { .. } | Self::ConflictsRemain { .. } | Self::RefMoved { .. } => {
                 ErrorKind::Conflict

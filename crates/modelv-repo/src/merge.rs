@@ -656,6 +656,13 @@ impl Repo {
         let (recipe, model, files, skipped, env) = {
             let session = self.store.begin()?;
             let snapshot = self.snapshot(&rules, Some(&session), ctx)?;
+            if !options.allow_secret {
+                let known = [
+                    self.files_of_commit(&our_commit)?,
+                    self.files_of_commit(&their_commit)?,
+                ];
+                self.refuse_secrets(&snapshot.files, &[&known[0], &known[1]], &rules, ctx)?;
+            }
             let env = self.follow_locks(self.env_object(env_id)?, &snapshot.files);
             // Whose model it is decides whose recipe made it.
             let tree = crate::worktree::tree_ids(&snapshot.files)?.model;

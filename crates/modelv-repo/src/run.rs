@@ -11,7 +11,7 @@ use modelv_core::run::{Determinism, Run, Status};
 use modelv_core::value::Value;
 
 use crate::capture::exec::{self, Execution};
-use crate::capture::{clock, git, host, metrics, params};
+use crate::capture::{clock, git, host, metrics, params, secrets};
 use crate::ctx::Ctx;
 use crate::error::{Error, Result};
 use crate::names;
@@ -35,6 +35,8 @@ pub struct RunOptions {
     pub python: Option<PathBuf>,
     /// Who commits.
     pub author: Option<String>,
+    /// Run even with what looks like a credential in code or configuration.
+    pub allow_secret: bool,
 }
 
 /// What a run came to.
@@ -87,10 +89,11 @@ impl Repo {
         };
         let author = self.author(options.author.as_deref())?;
         let start = self.start_of_run(options, ctx)?;
-        let words: Vec<String> = command
+        let mut words: Vec<String> = command
             .iter()
             .map(|w| w.to_string_lossy().into_owned())
             .collect();
+        secrets::mask_words(&mut words);
         if !options.force
             && let Some((id, run)) = self.find_result(start.recipe.id(), &words)?
         {
@@ -123,12 +126,17 @@ impl Repo {
         let rules = self.rules()?;
         let session = self.store.begin()?;
         let files = self.snapshot(&rules, Some(&session), ctx)?.files;
+        if !options.allow_secret {
+            let head = self.head().map(|id| self.files(id)).transpose()?;
+            self.refuse_secrets(&files, &[&head.unwrap_or_default()], &rules, ctx)?;
+        }
         let env = self.capture_env(&files, &rules, options.python.clone())?;
         let trees = write_trees(&files, &session)?;
         session.put_object(&env)?;
         session.finish()?;
         let (code, data, config) = (trees.code, trees.data, trees.config);
-        let params = self.params_of(&files)?;
+        let mut params = self.params_of(&files)?;
+        secrets::mask_values(&mut params);
         Ok(Start {
             recipe: Recipe {
                 code,
@@ -215,11 +223,13 @@ impl Repo {
         let rules = self.rules()?;
         let metrics_path = self.root().join(METRICS_FILE);
         let written = metrics::stamp(&metrics_path) != metrics_before;
-        let metrics = if written {
+        let mut metrics = if written {
             metrics::read(&metrics_path)?
         } else {
             BTreeMap::new()
         };
+        secrets::mask_values(&mut metrics);
+        secrets::mask_file(log_path)?;
         let status = match (execution.exit_code, execution.signal) {
             (Some(0), _) => Status::Finished,
             (Some(_), _) => Status::Failed,

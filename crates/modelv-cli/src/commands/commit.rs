@@ -25,6 +25,9 @@ pub(crate) struct Args {
     /// Commit even when nothing differs.
     #[arg(long)]
     allow_empty: bool,
+    /// Commit even what looks like a password or a key.
+    #[arg(long)]
+    allow_secret: bool,
     /// Take only these paths.
     paths: Vec<OsString>,
 }
@@ -41,6 +44,7 @@ pub(super) fn run(args: Args, s: Session<'_>) -> Done {
         paths: s.paths(&repo, &args.paths)?,
         python: args.python,
         allow_empty: args.allow_empty,
+        allow_secret: args.allow_secret,
     };
     let done = repo.commit(&options, &s.ctx())?;
     show(s.ui, &repo.head_label(), &options.message, &done);

@@ -98,10 +98,11 @@ impl Session<'_> {
     /// The repository around the current folder.
     fn repo(&self) -> Result<Repo, CommandError> {
         let mut repo = Repo::discover(&self.dir)?;
-        let words: Vec<String> = std::env::args_os()
+        let mut words: Vec<String> = std::env::args_os()
             .skip(1)
             .map(|a| a.to_string_lossy().into_owned())
             .collect();
+        modelv_repo::capture::secrets::mask_words(&mut words);
         // The log is for people: a long message or script does not belong there as a whole.
         repo.set_command(words.join(" ").chars().take(200).collect::<String>());
         Ok(repo)

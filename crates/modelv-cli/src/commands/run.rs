@@ -26,6 +26,9 @@ pub(crate) struct Args {
     /// Who, as `Name <mail>`.
     #[arg(long, value_name = "WHO")]
     author: Option<String>,
+    /// Run even with what looks like a password or a key in the files.
+    #[arg(long)]
+    allow_secret: bool,
     /// The command; `[train] command` of modelv.toml otherwise.
     #[arg(last = true)]
     command: Vec<OsString>,
@@ -39,6 +42,7 @@ pub(super) fn run(args: Args, s: Session<'_>) -> Done {
         force: args.force,
         python: args.python,
         author: args.author,
+        allow_secret: args.allow_secret,
     };
     // What the command prints is talk; the record is the result.
     let outcome = repo.run(&options, &mut std::io::stderr(), &s.ctx())?;

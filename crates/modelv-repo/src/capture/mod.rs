@@ -9,6 +9,7 @@ pub mod metrics;
 pub mod params;
 pub mod person;
 pub mod python;
+pub mod secrets;
 
 #[cfg(test)]
 mod tests;

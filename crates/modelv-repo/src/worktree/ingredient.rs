@@ -6,6 +6,7 @@ use globset::{Glob, GlobSet, GlobSetBuilder};
 use modelv_core::path::RepoPath;
 use toml_edit::{DocumentMut, Item};
 
+use crate::capture::secrets::Allow;
 use crate::error::{Error, Result};
 
 /// What a file of the working tree belongs to.
@@ -112,6 +113,7 @@ pub struct Rules {
     python: Option<String>,
     train: Option<String>,
     serve: Option<String>,
+    secrets: Allow,
 }
 
 impl std::fmt::Debug for Rules {
@@ -167,6 +169,7 @@ impl Rules {
             python: text_at("env", "python")?,
             train: text_at("train", "command")?,
             serve: text_at("serve", "entry")?,
+            secrets: Allow::parse(doc.get("secrets"))?,
         })
     }
 
@@ -217,6 +220,12 @@ impl Rules {
     #[must_use]
     pub fn serve_entry(&self) -> Option<&str> {
         self.serve.as_deref()
+    }
+
+    /// `[secrets] allow`.
+    #[must_use]
+    pub fn secrets(&self) -> &Allow {
+        &self.secrets
     }
 }
 

@@ -1,0 +1,19 @@
+//! Credentials: found before they are committed, masked before they are recorded.
+//!
+//! A commit that can't be taken back from every clone is no place for a key. This module looks for
+//! what has the shape of one; it never shows, logs or stores a value it has found, and it never
+//! changes a file of the user.
+
+mod allow;
+mod check;
+mod mask;
+mod rules;
+mod scan;
+
+pub use allow::Allow;
+pub use check::Finding;
+pub use mask::{mask_file, mask_text, mask_values, mask_words};
+pub use scan::{Hit, scan};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,142 @@
+//! Credentials: a commit and a run stop before them, and no record ever holds one.
+
+use crate::support::Tree;
+
+/// A token that never worked, in two halves so that it stands nowhere as a whole.
+fn token() -> String {
+    ["hf_", "QzWkVbTnRyPmLxJhGdFsCvNqUeZaKiOwYt"].concat()
+}
+
+#[test]
+fn a_commit_stops_before_a_secret_and_says_how_to_go_on() {
+    let tree = Tree::repo();
+    tree.put("train.py", &format!("import os\nTOKEN = '{}'\n", token()));
+    tree.put("data/notes.csv", &format!("a\n{}\n", token()));
+    let before = std::fs::read(tree.path(".mv/oplog")).unwrap();
+    let said = tree.mv(&["commit", "-m", "x"]).fails_with(1);
+    assert!(
+        said.starts_with(
+            "error: this would record 1 secret:\n  train.py:2 huggingface-token hf_Q***\n"
+        ),
+        "{said}"
+    );
+    assert!(!said.contains(&token()[5..]), "{said}");
+    assert_eq!(std::fs::read(tree.path(".mv/oplog")).unwrap(), before);
+    // The hint's own words, pasted.
+    let key = said
+        .split("allow = [")
+        .nth(1)
+        .unwrap()
+        .split(']')
+        .next()
+        .unwrap();
+    let allow = format!("[env]\ncapture = \"none\"\n[secrets]\nallow = [{key}]\n");
+    tree.put("modelv.toml", &allow);
+    tree.commit("allowed by name");
+    // It is this value in this file that is allowed, and no other.
+    tree.put("other.py", &format!("TOKEN = '{}'\n", token()));
+    let said = tree.mv(&["commit", "-m", "x"]).fails_with(1);
+    assert!(said.contains("other.py:1 huggingface-token"), "{said}");
+    tree.put(
+        "modelv.toml",
+        "[env]\ncapture = \"none\"\n[secrets]\nallow = [\"oth*.py\"]\n",
+    );
+    tree.commit("allowed by path");
+}
+
+#[test]
+fn a_secret_is_named_once_and_only_where_something_changed() {
+    let tree = Tree::repo();
+    tree.put("a.py", &format!("T = '{}'\n", token()));
+    tree.mv(&["commit", "-m", "this once", "--allow-secret"])
+        .success();
+    tree.put("b.py", "x = 1\n");
+    tree.commit("another file");
+    tree.put("a.py", &format!("import os\nT = '{}'\n", token()));
+    tree.commit("what history holds is no news");
+    tree.put(
+        "a.py",
+        &format!("T = '{}'\nP = 'postgres://ada:kG7vdW2m@db/x'\n", token()),
+    );
+    let said = tree.mv(&["commit", "-m", "x"]).fails_with(1);
+    assert!(
+        said.contains("1 secret:\n  a.py:2 url-password ***"),
+        "{said}"
+    );
+    tree.mv(&["commit", "-m", "x", "b.py"]).fails_with(1);
+    tree.put("b.py", "x = 2\n");
+    tree.mv(&["commit", "-m", "a part without it", "b.py"])
+        .success();
+}
+
+#[test]
+fn a_notebook_is_code_wherever_it_lies() {
+    let tree = Tree::repo();
+    let cell = format!(
+        "{{\"cells\": [{{\"source\": [\"login(\\\"{}\\\")\\n\"]}}]}}",
+        token()
+    );
+    tree.put("data/explore.ipynb", &cell);
+    let said = tree.mv(&["commit", "-m", "x"]).fails_with(1);
+    assert!(
+        said.contains("data/explore.ipynb:1 huggingface-token"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_merge_brings_no_new_secret_in() {
+    let tree = Tree::repo();
+    tree.put("a.py", "x = 1\n");
+    tree.commit("base");
+    tree.mv(&["switch", "-c", "topic"]).success();
+    tree.put("a.py", "x = 2\n");
+    tree.commit("two");
+    tree.mv(&["switch", "main"]).success();
+    tree.put("a.py", "x = 3\n");
+    tree.commit("three");
+    assert_eq!(tree.mv(&["merge", "topic"]).status, Some(3));
+    tree.put("a.py", &format!("x = '{}'\n", token()));
+    tree.mv(&["resolve", "a.py"]).success();
+    let said = tree.mv(&["merge", "--continue", "-m", "m"]).fails_with(1);
+    assert!(said.contains("a.py:1 huggingface-token"), "{said}");
+    tree.put("a.py", "x = 4\n");
+    tree.mv(&["merge", "--continue", "-m", "m"]).success();
+}
+
+#[test]
+fn a_run_starts_with_none_and_records_none() {
+    let tree = Tree::repo();
+    let script = "echo '{\"f1\": 0.5}' > metrics.json\ncat .env\necho done $1\n";
+    tree.put("train.sh", script);
+    // Ignored by name: it is read by the script and versioned by nobody.
+    tree.put(".env", &format!("HF_TOKEN={}\n", token()));
+    tree.put("params.toml", "user = \"ada\"\ntoken_count = 3\n");
+    tree.commit("first");
+    let run = ["run", "-m", "train", "--", "sh", "train.sh", &token()];
+    tree.mv(&run).success();
+    let runs = tree.mv(&["runs", "--json"]).success();
+    assert!(
+        runs.contains("hf_Q***") && !runs.contains(&token()[5..]),
+        "{runs}"
+    );
+    let show = tree.mv(&["show", "--json"]).success();
+    assert!(!show.contains(&token()[5..]), "{show}");
+    let again = tree.mv(&run).success();
+    assert!(again.contains("taken from the store"), "{again}");
+    // Nothing in the repository holds it: not the log of the run, not the operation log.
+    tree.put("params.toml", "user = \"ada\"\npassword = \"kG7vdW2m\"\n");
+    let said = tree.mv(&run).fails_with(1);
+    assert!(said.contains("params.toml:2 password ***"), "{said}");
+    tree.mv(&["run", "--allow-secret", "-m", "t", "--", "sh", "train.sh"])
+        .success();
+    let runs = tree.json(&["runs", "--json"]);
+    let masked = |run: &&serde_json::Value| run["params"]["password"] == "***";
+    let last = runs.as_array().unwrap().iter().find(masked).unwrap();
+    assert_eq!(last["params"]["user"], "ada");
+    for name in ["oplog", "statcache"] {
+        let bytes = std::fs::read(tree.path(&format!(".mv/{name}"))).unwrap();
+        let needle = token()[5..].as_bytes().to_vec();
+        assert!(!bytes.windows(needle.len()).any(|w| w == needle), "{name}");
+    }
+}
