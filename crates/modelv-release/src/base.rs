@@ -13,7 +13,10 @@ use flate2::read::GzDecoder;
 
 use crate::elf;
 use crate::error::{Error, Result};
-use crate::layer::{Content, Files, Layer, Node, copy_checked, digits, pack, pack_files};
+use crate::layer::{
+    Content, Files, HashingRead, Layer, Node, copy_checked, digits, pack, pack_files,
+};
+use crate::layout::{blob_path, oci_arch, read_json, read_manifest};
 
 /// What an image stands on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,8 +61,20 @@ pub(crate) struct Ground {
     pub(crate) layers: Vec<Layer>,
     /// Paths of all files, without a leading slash.
     pub(crate) paths: BTreeSet<Vec<u8>>,
-    /// What it was made from, for its record in the image.
+    /// Its identity, for the record in the image. Never the name of a file or folder: the same base
+    /// at another place must give the same image.
     pub(crate) name: String,
+    /// Variables its configuration sets.
+    pub(crate) env: Vec<String>,
+}
+
+impl std::fmt::Display for Base {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Layout(p) | Self::Folder(p) | Self::Tar(p) => p.display().fmt(f),
+            Self::Interpreter => f.write_str("python"),
+        }
+    }
 }
 
 /// Brings the layers of a base into `blobs`. `programs` and `libraries` tell the interpreter base
@@ -83,37 +98,53 @@ fn from_layout(dir: &Path, blobs: &Path) -> Result<Ground> {
         base: dir.display().to_string(),
         detail,
     };
-    let json = |digest: &str| -> Result<serde_json::Value> {
-        let path = dir.join("blobs/sha256").join(digits(digest));
-        let bytes = std::fs::read(&path).map_err(Error::io("read", &path))?;
-        crate::layout::check_digest(dir, digest, &bytes)?;
-        serde_json::from_slice(&bytes).map_err(|e| bad(e.to_string()))
-    };
-    let manifest = json(&crate::layout::manifest_digest(dir)?)?;
-    let config = json(manifest["config"]["digest"].as_str().unwrap_or_default())?;
+    let (name, manifest) = read_manifest(dir)?;
+    let config = read_json(
+        dir,
+        manifest["config"]["digest"].as_str().unwrap_or_default(),
+    )?;
+    let made_for = config["architecture"].as_str().unwrap_or_default();
+    if made_for != oci_arch() {
+        let detail = format!("it was made for `{made_for}`, this is {}", oci_arch());
+        return Err(bad(detail));
+    }
+    let empty = Vec::new();
+    let env = config["config"]["Env"].as_array().unwrap_or(&empty);
     let mut ground = Ground {
         layers: vec![],
         paths: BTreeSet::new(),
-        name: dir_name(dir),
+        name,
+        env: env
+            .iter()
+            .filter_map(|v| v.as_str().map(str::to_owned))
+            .collect(),
     };
-    let empty = Vec::new();
+    let layers = manifest["layers"].as_array().unwrap_or(&empty);
     let diff_ids = config["rootfs"]["diff_ids"].as_array().unwrap_or(&empty);
-    for (layer, diff_id) in manifest["layers"]
-        .as_array()
-        .unwrap_or(&empty)
-        .iter()
-        .zip(diff_ids)
-    {
+    if layers.len() != diff_ids.len() {
+        let detail = format!(
+            "it has {} layers, its configuration names {}",
+            layers.len(),
+            diff_ids.len()
+        );
+        return Err(bad(detail));
+    }
+    for (layer, diff_id) in layers.iter().zip(diff_ids) {
         let media = layer["mediaType"].as_str().unwrap_or_default();
         if !media.ends_with("tar+gzip") && !media.ends_with("tar.gzip") {
             return Err(bad(format!("its layers are `{media}`; gzip is needed")));
         }
         let digest = layer["digest"].as_str().unwrap_or_default().to_owned();
-        let from = dir.join("blobs/sha256").join(digits(&digest));
+        let from = blob_path(dir, &digest)?;
         let size = copy_checked(&from, &blobs.join(digits(&digest)), &digest)?;
         let file = File::open(&from).map_err(Error::io("read", &from))?;
-        list_tar(GzDecoder::new(file), &mut ground.paths).map_err(|e| bad(e.to_string()))?;
+        let found = list_tar(GzDecoder::new(file), &mut ground.paths)
+            .map_err(|e| bad(format!("layer `{digest}`: {e}")))?;
         let diff_id = diff_id.as_str().unwrap_or_default().to_owned();
+        if found != diff_id {
+            let detail = format!("layer `{digest}` holds `{found}`, not `{diff_id}`");
+            return Err(bad(detail));
+        }
         ground.layers.push(Layer {
             digest,
             diff_id,
@@ -123,19 +154,30 @@ fn from_layout(dir: &Path, blobs: &Path) -> Result<Ground> {
     Ok(ground)
 }
 
-fn dir_name(path: &Path) -> String {
-    path.file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned()
-}
-
-fn list_tar(input: impl Read, paths: &mut BTreeSet<Vec<u8>>) -> std::io::Result<()> {
-    for entry in tar::Archive::new(input).entries()? {
-        let entry = entry?;
-        paths.insert(clean(&entry.path_bytes()));
+/// Adds the paths of a layer, takes away what it whites out, and returns the digest of the tar.
+fn list_tar(input: impl Read, paths: &mut BTreeSet<Vec<u8>>) -> std::io::Result<String> {
+    let mut input = HashingRead::new(input);
+    for entry in tar::Archive::new(&mut input).entries()? {
+        let path = clean(&entry?.path_bytes());
+        let (parent, name) = match path.iter().rposition(|b| *b == b'/') {
+            Some(at) => path.split_at(at + 1),
+            None => (&[][..], path.as_slice()),
+        };
+        match name.strip_prefix(b".wh.") {
+            Some(b".wh..opq") => paths.retain(|p| !p.starts_with(parent)),
+            Some(gone) => {
+                let gone = [parent, gone].concat();
+                let below = [gone.as_slice(), b"/"].concat();
+                paths.retain(|p| *p != gone && !p.starts_with(&below));
+            }
+            None => {
+                paths.insert(path);
+            }
+        }
     }
-    Ok(())
+    // What follows the last entry counts too.
+    std::io::copy(&mut input, &mut std::io::sink())?;
+    Ok(input.digest())
 }
 
 fn clean(path: &[u8]) -> Vec<u8> {
@@ -147,11 +189,12 @@ fn clean(path: &[u8]) -> Vec<u8> {
 fn from_folder(dir: &Path, blobs: &Path) -> Result<Ground> {
     let mut files = Files::default();
     add_folder(dir, b"", &mut files)?;
-    let layers = vec![pack_files(blobs, &files, None)?];
+    let layer = pack_files(blobs, &files, None)?;
     Ok(Ground {
-        layers,
+        name: layer.diff_id.clone(),
+        layers: vec![layer],
         paths: files.nodes.into_keys().collect(),
-        name: dir_name(dir),
+        env: vec![],
     })
 }
 
@@ -207,9 +250,10 @@ fn from_tar(path: &Path, blobs: &Path) -> Result<Ground> {
             .map_err(Error::io("read", path))
     })?;
     Ok(Ground {
+        name: layer.diff_id.clone(),
         layers: vec![layer],
         paths,
-        name: dir_name(path),
+        env: vec![],
     })
 }
 
@@ -294,7 +338,10 @@ impl Demands {
 }
 
 const PROBE: &str = "import json,os,sys,sysconfig\n\
-print(json.dumps({'exe':os.path.realpath(sys.executable),'version':'%d.%d'%sys.version_info[:2],\
+v=sys.version_info\n\
+s={'alpha':'a','beta':'b','candidate':'rc'}.get(v.releaselevel,'')\n\
+print(json.dumps({'exe':os.path.realpath(sys.executable),'minor':'%d.%d'%v[:2],\
+'version':'%d.%d.%d'%v[:3]+('%s%d'%(s,v.serial) if s else ''),\
 'stdlib':sysconfig.get_path('stdlib'),'libdir':sysconfig.get_config_var('LIBDIR') or ''}))";
 
 /// Folders of the standard library that programs don't import.
@@ -329,10 +376,10 @@ fn from_interpreter(
     let answer: serde_json::Value =
         serde_json::from_slice(&output.stdout).map_err(|e| bad(e.to_string()))?;
     let word = |key: &str| answer[key].as_str().unwrap_or_default().to_owned();
-    let minor = word("version");
-    if !version.starts_with(&format!("{minor}.")) {
+    let (minor, here) = (word("minor"), word("version"));
+    if version != here {
         let text = format!(
-            "the commit was made with Python {version}, `{}` is {minor}",
+            "the commit was made with Python {version}, `{}` is {here}",
             python.display()
         );
         return Err(bad(text));
@@ -364,6 +411,7 @@ fn from_interpreter(
         layers,
         paths: files.nodes.into_keys().collect(),
         name,
+        env: vec![],
     })
 }
 
@@ -462,10 +510,11 @@ fn add_libraries(files: &mut Files, above: &Demands, libdir: &str) -> Result<()>
     Ok(())
 }
 
-/// Folders with shared libraries: those of `/etc/ld.so.conf`, the usual ones, the interpreter's.
+/// Folders with shared libraries: the interpreter's own, which its run path names first, then the
+/// usual ones. A system may well have the library of another patch level beside it.
 fn library_places(libdir: &str) -> Vec<PathBuf> {
     let arch = std::env::consts::ARCH;
-    let mut out: Vec<PathBuf> = [
+    let usual = [
         format!("/lib/{arch}-linux-gnu"),
         format!("/usr/lib/{arch}-linux-gnu"),
         "/lib64".into(),
@@ -473,12 +522,11 @@ fn library_places(libdir: &str) -> Vec<PathBuf> {
         "/lib".into(),
         "/usr/lib".into(),
         "/usr/local/lib".into(),
-    ]
-    .into_iter()
-    .map(PathBuf::from)
-    .collect();
-    if !libdir.is_empty() {
-        out.push(libdir.into());
-    }
-    out
+    ];
+    let own = (!libdir.is_empty()).then(|| libdir.to_owned());
+    own.into_iter().chain(usual).map(PathBuf::from).collect()
 }
+
+#[cfg(test)]
+#[path = "base_tests.rs"]
+mod tests;

@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 use crate::error::{Error, Result};
 
 /// Part of every cache key: raise it when the bytes of a layer change for the same input.
-pub(crate) const LAYER_FORMAT: &str = "modelv layer 1 tar gzip-6";
+pub(crate) const LAYER_FORMAT: &str = "modelv layer 2 tar gzip-6";
 const GZIP_LEVEL: u32 = 6;
 
 /// Where a file's bytes come from.
@@ -116,6 +116,73 @@ impl<W: Write> Write for Hashing<W> {
     }
 }
 
+/// Passes on blocks of one size. What a compressor makes of the same bytes depends on how they are cut
+/// into writes; cut here, it does not depend on how the store or a file system hands them out.
+struct Blocks<W> {
+    inner: W,
+    block: Vec<u8>,
+}
+
+const BLOCK_BYTES: usize = 1 << 16;
+
+impl<W: Write> Blocks<W> {
+    fn new(inner: W) -> Self {
+        Self {
+            inner,
+            block: Vec::with_capacity(BLOCK_BYTES),
+        }
+    }
+
+    fn finish(mut self) -> std::io::Result<W> {
+        self.inner.write_all(&self.block)?;
+        Ok(self.inner)
+    }
+}
+
+impl<W: Write> Write for Blocks<W> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let n = bytes.len().min(BLOCK_BYTES - self.block.len());
+        self.block.extend_from_slice(&bytes[..n]);
+        if self.block.len() == BLOCK_BYTES {
+            self.inner.write_all(&self.block)?;
+            self.block.clear();
+        }
+        Ok(n)
+    }
+
+    /// Nothing: a flush would be a cut.
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Hashes what is read.
+pub(crate) struct HashingRead<R> {
+    inner: R,
+    hasher: Sha256,
+}
+
+impl<R> HashingRead<R> {
+    pub(crate) fn new(inner: R) -> Self {
+        Self {
+            inner,
+            hasher: Sha256::new(),
+        }
+    }
+
+    pub(crate) fn digest(self) -> String {
+        format!("sha256:{}", to_hex(&self.hasher.finalize()))
+    }
+}
+
+impl<R: Read> Read for HashingRead<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let n = self.inner.read(buffer)?;
+        self.hasher.update(&buffer[..n]);
+        Ok(n)
+    }
+}
+
 /// Name of a blob's file: the digits of its digest.
 pub(crate) fn digits(digest: &str) -> &str {
     digest.strip_prefix("sha256:").unwrap_or(digest)
@@ -129,8 +196,9 @@ pub(crate) fn pack(dir: &Path, fill: impl FnOnce(&mut dyn Write) -> Result<()>) 
         .mtime(0)
         .operating_system(255)
         .write(out, Compression::new(GZIP_LEVEL));
-    let mut tar = Hashing::new(gzip);
+    let mut tar = Blocks::new(Hashing::new(gzip));
     fill(&mut tar)?;
+    let tar = tar.finish().map_err(Error::io("write", dir))?;
     let (diff_id, _, gzip) = tar.digest();
     let out = gzip.finish().map_err(Error::io("write", dir))?;
     let (digest, size, buffer) = out.digest();
@@ -192,12 +260,33 @@ fn write_tar(out: &mut dyn Write, files: &Files, repo: Option<&Repo>) -> Result<
                 header.set_mode(if *executable { 0o755 } else { 0o644 });
                 let (mut reader, size) = open(content, repo)?;
                 header.set_size(size);
-                tar.append_data(&mut header, name, reader.by_ref().take(size))
+                let mut counted = Counted {
+                    inner: reader.by_ref().take(size),
+                    left: size,
+                };
+                tar.append_data(&mut header, name, &mut counted)
                     .map_err(io)?;
             }
         }
     }
     tar.finish().map_err(Error::io("pack", Path::new("layer")))
+}
+
+/// A file that is shorter than its header says would shift all that follows it in the tar.
+struct Counted<R> {
+    inner: R,
+    left: u64,
+}
+
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let n = self.inner.read(buffer)?;
+        if n == 0 && self.left > 0 && !buffer.is_empty() {
+            return Err(std::io::Error::other("it changed while it was read"));
+        }
+        self.left -= n as u64;
+        Ok(n)
+    }
 }
 
 fn open<'a>(content: &'a Content, repo: Option<&'a Repo>) -> Result<(Box<dyn Read + 'a>, u64)> {
@@ -279,3 +368,7 @@ pub(crate) fn copy_checked(from: &Path, to: &Path, digest: &str) -> Result<u64> 
     }
     Ok(size)
 }
+
+#[cfg(test)]
+#[path = "layer_tests.rs"]
+mod tests;

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use modelv_repo::core::id::to_hex;
 use serde_json::{Value, json};
@@ -115,45 +115,93 @@ pub(crate) fn check_digest(image: &Path, digest: &str, bytes: &[u8]) -> Result<(
         return Ok(());
     }
     let detail = format!("blob `{digest}` has other bytes");
-    Err(Error::Image {
-        image: image.display().to_string(),
-        detail,
-    })
+    Err(damaged(image, detail))
 }
 
-fn is_digest(text: &str) -> bool {
-    digits(text).len() == 64 && digits(text).bytes().all(|b| b.is_ascii_hexdigit())
+/// Where a blob lies. A digest comes from a file that anyone may have written, so nothing but one
+/// becomes a path.
+pub(crate) fn blob_path(dir: &Path, digest: &str) -> Result<PathBuf> {
+    let digits = digits(digest);
+    let is_lower_hex = |b: u8| matches!(b, b'0'..=b'9' | b'a'..=b'f');
+    if digits.len() == 64 && digits.bytes().all(is_lower_hex) {
+        return Ok(dir.join("blobs/sha256").join(digits));
+    }
+    let detail = format!("`{}` is no SHA-256 digest", digest.escape_debug());
+    Err(damaged(dir, detail))
+}
+
+fn damaged(dir: &Path, detail: String) -> Error {
+    Error::Image {
+        image: dir.display().to_string(),
+        detail,
+    }
 }
 
 /// Reads and checks a JSON blob.
 pub(crate) fn read_json(dir: &Path, digest: &str) -> Result<Value> {
-    let bad = |detail: String| Error::Image {
-        image: dir.display().to_string(),
-        detail,
-    };
-    if !is_digest(digest) {
-        return Err(bad(format!("`{}` is no digest", digest.escape_debug())));
-    }
-    let path = dir.join("blobs/sha256").join(digits(digest));
+    let path = blob_path(dir, digest)?;
     let bytes = std::fs::read(&path).map_err(Error::io("read", &path))?;
     check_digest(dir, digest, &bytes)?;
-    serde_json::from_slice(&bytes).map_err(|e| bad(e.to_string()))
+    serde_json::from_slice(&bytes).map_err(|e| damaged(dir, e.to_string()))
 }
 
-/// Digest of the first manifest of a layout.
-pub(crate) fn manifest_digest(dir: &Path) -> Result<String> {
-    let path = dir.join("index.json");
-    let bad = |detail: String| Error::Image {
-        image: dir.display().to_string(),
-        detail,
-    };
-    let bytes = std::fs::read(&path).map_err(|_| bad("it has no index.json".into()))?;
-    let index: Value = serde_json::from_slice(&bytes).map_err(|e| bad(e.to_string()))?;
-    let digest = index["manifests"][0]["digest"].as_str().unwrap_or_default();
-    if !is_digest(digest) {
-        return Err(bad("its index names no manifest".into()));
+/// The manifest of a layout for this machine's platform, and its digest. An index may name other
+/// indexes: one for each platform, as `docker buildx` writes them.
+pub(crate) fn read_manifest(dir: &Path) -> Result<(String, Value)> {
+    let bytes = std::fs::read(dir.join("index.json"))
+        .map_err(|_| damaged(dir, "it has no index.json".into()))?;
+    let mut index: Value =
+        serde_json::from_slice(&bytes).map_err(|e| damaged(dir, e.to_string()))?;
+    // Two levels are what tools write; more would be a way to keep us busy.
+    for _ in 0..4 {
+        let digest = choose(dir, &index)?;
+        let value = read_json(dir, &digest)?;
+        if value["layers"].is_array() {
+            return Ok((digest, value));
+        }
+        index = value;
     }
-    Ok(digest.to_owned())
+    Err(damaged(dir, "its index names no manifest".into()))
+}
+
+/// The one descriptor of an index that fits: no attestation, no other platform.
+fn choose(dir: &Path, index: &Value) -> Result<String> {
+    let empty = Vec::new();
+    let all = index["manifests"].as_array().unwrap_or(&empty);
+    let fits = |d: &&Value| {
+        let says = |key: &str, want: &str| d["platform"][key].as_str().is_none_or(|v| v == want);
+        says("os", "linux") && says("architecture", oci_arch())
+    };
+    let fitting: Vec<&str> = all
+        .iter()
+        .filter(fits)
+        .filter_map(|d| d["digest"].as_str())
+        .collect();
+    match fitting.as_slice() {
+        [one] => Ok((*one).to_owned()),
+        [] if all.is_empty() => Err(damaged(dir, "its index names no manifest".into())),
+        [] => {
+            let detail = format!("it holds no image for linux/{}", oci_arch());
+            Err(damaged(dir, detail))
+        }
+        [first, rest @ ..] if rest.iter().all(|d| d == first) => Ok((*first).to_owned()),
+        _ => {
+            let detail = format!(
+                "it holds {} images: which one is meant is not said",
+                fitting.len()
+            );
+            Err(damaged(dir, detail))
+        }
+    }
+}
+
+/// What OCI calls this machine's architecture.
+pub(crate) fn oci_arch() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
 }
 
 /// Writes the tar that `docker load` and `podman load` take: the layout, and beside it the older
@@ -162,7 +210,7 @@ pub(crate) fn manifest_digest(dir: &Path) -> Result<String> {
 /// # Errors
 /// The layout is damaged, or the tar can't be written.
 pub fn write_docker_tar(layout: &Path, tar_path: &Path, reference: &str) -> Result<()> {
-    let manifest = read_json(layout, &manifest_digest(layout)?)?;
+    let (_, manifest) = read_manifest(layout)?;
     let blob = |d: &Value| format!("blobs/sha256/{}", digits(d.as_str().unwrap_or_default()));
     let empty = Vec::new();
     let layers = manifest["layers"].as_array().unwrap_or(&empty);

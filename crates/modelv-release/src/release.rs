@@ -65,13 +65,7 @@ pub fn release(
     let files = repo.files(id)?;
     let entry = entry_of(repo, &files)?.ok_or_else(|| Error::NoEntry { commit: id.short() })?;
     let output = &options.output;
-    let is_layout = output.join("oci-layout").exists();
-    let is_empty = std::fs::read_dir(output).map_or(true, |mut d| d.next().is_none());
-    if !is_layout && !is_empty {
-        return Err(Error::Taken {
-            path: output.clone(),
-        });
-    }
+    check_place(output)?;
     let parent = output
         .parent()
         .filter(|p| !p.as_os_str().is_empty())
@@ -103,14 +97,18 @@ pub fn release(
     let packages = match &python {
         Some(python) => {
             talk(&format!("finding {} packages", env.packages.len()));
-            wheel::find_all(&env.packages, &repo.dir().join("cache/wheels"), python)?
+            let cache = repo.dir().join("cache/wheels");
+            let minor = minor.as_deref().unwrap_or_default();
+            wheel::find_all(&env.packages, &cache, python, minor)?
         }
         None => Vec::new(),
     };
-    let shebang = minor
-        .as_deref()
-        .map(|m| format!("/usr/bin/env python{m}"))
-        .unwrap_or_default();
+    // The interpreter alone brings no `env`.
+    let start = match options.base {
+        Base::Interpreter => "/usr/local/bin/python",
+        _ => "/usr/bin/env python",
+    };
+    let shebang = format!("{start}{}", minor.as_deref().unwrap_or_default());
     let mut site = Files::default();
     for wheel in &packages {
         wheel::lay_out(wheel, &shebang, &mut site)?;
@@ -126,7 +124,7 @@ pub fn release(
     }
     let interpreter = python_in_base(&ground.paths, minor.as_deref(), &options.base)?;
     for layer in &ground.layers {
-        layers.push((format!("base: {}", ground.name), layer.clone(), false));
+        layers.push(("base".into(), layer.clone(), false));
     }
     if !packages.is_empty() {
         talk("Python environment");
@@ -143,7 +141,7 @@ pub fn release(
         ("model", &[Ingredient::Model][..]),
         ("code and config", &[Ingredient::Code, Ingredient::Config]),
     ] {
-        let app = app_files(&files, wanted);
+        let app = app_files(repo, &files, wanted)?;
         if !app.nodes.is_empty() {
             talk(name);
             let key = format!("{name} {app:?}");
@@ -177,7 +175,7 @@ pub fn release(
 
     let about = About {
         created: clock::format_rfc3339(commit.time.seconds),
-        architecture: oci_arch(),
+        architecture: crate::layout::oci_arch(),
         labels: labels(
             id,
             &commit.recipe.id().to_hex(),
@@ -185,12 +183,7 @@ pub fn release(
             &commit,
             &ground.name,
         ),
-        env: vec![
-            "PATH=/opt/modelv/bin:/usr/local/bin:/usr/bin:/bin".into(),
-            "PYTHONDONTWRITEBYTECODE=1".into(),
-            "PYTHONUNBUFFERED=1".into(),
-            "HOME=/tmp".into(),
-        ],
+        env: image_env(&ground.env),
         reference: name,
     };
     let pairs: Vec<(String, Layer)> = layers
@@ -216,20 +209,62 @@ pub fn release(
     })
 }
 
+/// An image goes where nothing is, or where an image of ours is: never in the place of a file, or of
+/// a layout that others made (a base, for one).
+fn check_place(output: &Path) -> Result<()> {
+    let is_free = match std::fs::read_dir(output) {
+        Ok(mut inside) => inside.next().is_none(),
+        Err(e) => e.kind() == std::io::ErrorKind::NotFound,
+    };
+    let is_ours = || {
+        let manifest = crate::layout::read_manifest(output);
+        manifest.is_ok_and(|(_, m)| m["annotations"]["dev.modelv.commit"].is_string())
+    };
+    if is_free || is_ours() {
+        return Ok(());
+    }
+    Err(Error::Taken {
+        path: output.to_owned(),
+    })
+}
+
 /// Puts the finished layout in place.
 fn publish(temp: tempfile::TempDir, output: &Path) -> Result<()> {
-    let old = output.with_extension("modelv-old");
+    let parent = temp.path().parent().unwrap_or(Path::new(".")).to_owned();
+    // The old image goes away with this folder.
+    let old = tempfile::Builder::new()
+        .prefix(".modelv-image-")
+        .tempdir_in(&parent)
+        .map_err(Error::io("create", &parent))?;
     if output.exists() {
-        std::fs::rename(output, &old).map_err(Error::io("replace", output))?;
+        std::fs::rename(output, old.path().join("old")).map_err(Error::io("replace", output))?;
     }
-    let made = temp.keep();
-    std::fs::set_permissions(&made, std::os::unix::fs::PermissionsExt::from_mode(0o755))
-        .and_then(|()| std::fs::rename(&made, output))
-        .map_err(Error::io("write", output))?;
-    if old.exists() {
-        std::fs::remove_dir_all(&old).map_err(Error::io("delete", &old))?;
-    }
+    std::fs::set_permissions(
+        temp.path(),
+        std::os::unix::fs::PermissionsExt::from_mode(0o755),
+    )
+    .and_then(|()| std::fs::rename(temp.path(), output))
+    .map_err(Error::io("write", output))?;
+    // Its place is empty now.
+    let _ = temp.keep();
     Ok(())
+}
+
+/// The variables of the base, and ours above them.
+fn image_env(base: &[String]) -> Vec<String> {
+    let ours = [
+        "PATH=/opt/modelv/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        "PYTHONDONTWRITEBYTECODE=1",
+        "PYTHONUNBUFFERED=1",
+        "HOME=/tmp",
+    ];
+    let name = |v: &str| v.split('=').next().unwrap_or("").to_owned();
+    let kept = base
+        .iter()
+        .filter(|v| ours.iter().all(|o| name(o) != name(v)));
+    kept.cloned()
+        .chain(ours.iter().map(|o| (*o).to_owned()))
+        .collect()
 }
 
 fn entry_of(repo: &Repo, files: &RepoFiles) -> Result<Option<String>> {
@@ -271,7 +306,7 @@ fn python_in_base(
     let Some(minor) = minor else {
         let detail = "the commit records no interpreter".to_owned();
         return Err(Error::Base {
-            base: format!("{base:?}"),
+            base: base.to_string(),
             detail,
         });
     };
@@ -281,38 +316,28 @@ fn python_in_base(
         .find(|path| paths.contains(path.as_bytes()))
         .map(|path| format!("/{path}"))
         .ok_or_else(|| Error::Base {
-            base: match base {
-                Base::Layout(p) | Base::Folder(p) | Base::Tar(p) => p.display().to_string(),
-                Base::Interpreter => "python".into(),
-            },
+            base: base.to_string(),
             detail: format!("it has no python{minor}, which the commit was made with"),
         })
 }
 
-fn app_files(files: &RepoFiles, wanted: &[Ingredient]) -> Files {
+fn app_files(repo: &Repo, files: &RepoFiles, wanted: &[Ingredient]) -> Result<Files> {
     let mut out = Files::default();
     for (path, file) in files.iter().filter(|(_, f)| wanted.contains(&f.ingredient)) {
         let place = [APP.as_bytes(), b"/", path.as_bytes()].concat();
         let content = Content::Blob(file.blob, file.size);
         match file.mode {
-            Mode::Symlink | Mode::Tree | Mode::External => {}
+            Mode::Symlink => out.add(place, Node::Link(repo.read_blob(file.blob)?)),
+            Mode::Tree | Mode::External => {}
             mode => out.add_file(place, mode == Mode::Executable, content),
         }
     }
-    out
+    Ok(out)
 }
 
 fn sha256_of(path: &Path) -> Result<String> {
     let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
     Ok(modelv_repo::core::id::to_hex(&Sha256::digest(&bytes)))
-}
-
-fn oci_arch() -> &'static str {
-    match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        other => other,
-    }
 }
 
 fn labels(
@@ -335,7 +360,7 @@ fn labels(
             "org.opencontainers.image.description",
             commit.subject().to_owned(),
         ),
-        ("org.opencontainers.image.base.name", base.to_owned()),
+        ("dev.modelv.base", base.to_owned()),
         ("dev.modelv.commit", id.to_hex()),
         ("dev.modelv.recipe", recipe.to_owned()),
     ] {
@@ -343,3 +368,7 @@ fn labels(
     }
     out
 }
+
+#[cfg(test)]
+#[path = "release_tests.rs"]
+mod tests;

@@ -1,8 +1,10 @@
 //! Unpacking an image into a folder, to be started in a namespace of its own. Every digest is
 //! checked, and nothing is written outside of the folder.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Read;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
 use flate2::read::GzDecoder;
@@ -12,7 +14,7 @@ use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
 use crate::layer::digits;
-use crate::layout::{manifest_digest, read_json};
+use crate::layout::{blob_path, read_json, read_manifest};
 
 /// How an image wants to be started.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -36,7 +38,7 @@ pub fn unpack(layout: &Path, dest: &Path) -> Result<RunConfig> {
         image: layout.display().to_string(),
         detail,
     };
-    let manifest = read_json(layout, &manifest_digest(layout)?)?;
+    let (_, manifest) = read_manifest(layout)?;
     let config = read_json(
         layout,
         manifest["config"]["digest"].as_str().unwrap_or_default(),
@@ -51,7 +53,7 @@ pub fn unpack(layout: &Path, dest: &Path) -> Result<RunConfig> {
     let empty = Vec::new();
     for layer in manifest["layers"].as_array().unwrap_or(&empty) {
         let digest = layer["digest"].as_str().unwrap_or_default();
-        let path = layout.join("blobs/sha256").join(digits(digest));
+        let path = blob_path(layout, digest)?;
         check_blob(&path, digest).map_err(&bad)?;
         let file = File::open(&path).map_err(Error::io("read", &path))?;
         apply(GzDecoder::new(file), dest).map_err(|e| bad(format!("layer `{digest}`: {e}")))?;
@@ -108,13 +110,9 @@ fn apply(input: impl Read, dest: &Path) -> std::io::Result<()> {
         {
             return refuse(format!("path `{}` leads out", path.display()));
         }
-        let name = relative
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
+        let name = relative.file_name().unwrap_or_default();
         let parent = relative.parent().unwrap_or(Path::new(""));
-        if let Some(gone) = name.strip_prefix(".wh.") {
+        if let Some(gone) = name.as_bytes().strip_prefix(b".wh.") {
             white_out(dest, parent, gone)?;
             continue;
         }
@@ -127,18 +125,27 @@ fn apply(input: impl Read, dest: &Path) -> std::io::Result<()> {
 }
 
 /// A whiteout removes what a layer below has put there.
-fn white_out(dest: &Path, parent: &Path, name: &str) -> std::io::Result<()> {
-    let dir = dest.join(parent);
-    // Never through a link.
-    if !dir.canonicalize()?.starts_with(dest.canonicalize()?) {
+fn white_out(dest: &Path, parent: &Path, name: &[u8]) -> std::io::Result<()> {
+    // `.wh...` would take the folder above, `.wh.` and `.wh..` the folder itself.
+    if matches!(name, b"" | b"." | b"..") {
         return Err(std::io::Error::other("a whiteout leads out"));
     }
-    let targets: Vec<PathBuf> = if name == ".wh..opq" {
+    let dir = dest.join(parent);
+    let canonical = match dir.canonicalize() {
+        Ok(path) => path,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(e),
+    };
+    // Never through a link.
+    if !canonical.starts_with(dest.canonicalize()?) {
+        return Err(std::io::Error::other("a whiteout leads out"));
+    }
+    let targets: Vec<PathBuf> = if name == b".wh..opq" {
         std::fs::read_dir(&dir)?
             .map(|e| e.map(|e| e.path()))
             .collect::<Result<_, _>>()?
     } else {
-        vec![dir.join(name)]
+        vec![dir.join(OsStr::from_bytes(name))]
     };
     for target in targets {
         match std::fs::symlink_metadata(&target) {
@@ -149,3 +156,7 @@ fn white_out(dest: &Path, parent: &Path, name: &str) -> std::io::Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+#[path = "unpack_tests.rs"]
+mod tests;

@@ -26,14 +26,20 @@ pub(crate) struct Wheel {
     pub(crate) sha256: String,
 }
 
-/// Finds the wheels of all packages in `cache`, fetching what is not there.
-pub(crate) fn find_all(packages: &[Package], cache: &Path, python: &Path) -> Result<Vec<Wheel>> {
+/// Finds the wheels of all packages in `cache`, for Python `minor` and this machine; `python`
+/// fetches what is not there.
+pub(crate) fn find_all(
+    packages: &[Package],
+    cache: &Path,
+    python: &Path,
+    minor: &str,
+) -> Result<Vec<Wheel>> {
     std::fs::create_dir_all(cache).map_err(Error::io("create", cache))?;
     let missing: Vec<&Package> = {
         let known = list(cache)?;
         packages
             .iter()
-            .filter(|p| find(&known, p).is_none())
+            .filter(|p| find(&known, p, minor).is_none())
             .collect()
     };
     for package in &missing {
@@ -50,9 +56,9 @@ pub(crate) fn find_all(packages: &[Package], cache: &Path, python: &Path) -> Res
     packages
         .iter()
         .map(|package| {
-            let path = find(&known, package).ok_or_else(|| Error::Package {
+            let path = find(&known, package, minor).ok_or_else(|| Error::Package {
                 package: label(package),
-                detail: "no wheel of exactly this version was found".into(),
+                detail: format!("no wheel of exactly this version was found for Python {minor}"),
             })?;
             let bytes = std::fs::read(&path).map_err(Error::io("read", &path))?;
             let digest: [u8; 32] = Sha256::digest(&bytes).into();
@@ -87,16 +93,42 @@ fn list(dir: &Path) -> Result<Vec<PathBuf>> {
     Ok(out)
 }
 
-/// The wheel of a package by its file name: `name-version-tags.whl`.
-fn find(known: &[PathBuf], package: &Package) -> Option<PathBuf> {
+/// Whether a wheel's tags (`py3-none-any`) are for Python `minor` on this machine: a cache holds the
+/// wheels of every commit, and those of two interpreters differ in nothing but the tags.
+fn fits(tags: &[&str], minor: &str) -> bool {
+    let [.., pythons, abis, platforms] = tags else {
+        return false;
+    };
+    let number = |digits: &str| -> Option<(u32, u32)> {
+        let (major, rest) = digits.split_at_checked(1)?;
+        Some((major.parse().ok()?, rest.parse().unwrap_or(0)))
+    };
+    let own = number(&minor.replace('.', "")).unwrap_or_default();
+    let is_stable = abis.split('.').any(|a| a == "abi3");
+    let for_python = pythons.split('.').any(|tag| {
+        let known = tag.strip_prefix("cp").or_else(|| tag.strip_prefix("py"));
+        known.and_then(number).is_some_and(|v| {
+            v == own || (v.0 == own.0 && v.1 < own.1 && (is_stable || tag.starts_with("py")))
+        })
+    });
+    let for_machine = |p: &str| p == "any" || p.ends_with(&format!("_{}", std::env::consts::ARCH));
+    for_python && platforms.split('.').any(for_machine)
+}
+
+/// The wheel of a package by its file name: `name-version[-build]-python-abi-platform.whl`.
+fn find(known: &[PathBuf], package: &Package, minor: &str) -> Option<PathBuf> {
     let plain = |v: &str| v.to_ascii_lowercase().replace('_', "-");
     known
         .iter()
         .find(|path| {
             let stem = path.file_stem().and_then(|s| s.to_str()).unwrap_or("");
-            let mut parts = stem.split('-');
-            let (name, version) = (parts.next().unwrap_or(""), parts.next().unwrap_or(""));
-            normal_name(name) == package.name && plain(version) == plain(&package.version)
+            let parts: Vec<&str> = stem.split('-').collect();
+            let [name, version, tags @ ..] = parts.as_slice() else {
+                return false;
+            };
+            normal_name(name) == package.name
+                && plain(version) == plain(&package.version)
+                && fits(tags, minor)
         })
         .cloned()
 }
@@ -154,6 +186,8 @@ fn pip(python: &Path, verb: &[&str], packages: &[&Package], into: &Path) -> Resu
             flag,
         ])
         .arg(into)
+        // A name is from a commit, which others may have written: it must not become an option.
+        .arg("--")
         .args(demands)
         .output()
         .map_err(Error::io("run", python))?;
@@ -330,44 +364,5 @@ fn console_scripts(text: &str) -> Vec<(String, String, String)> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn hashes_are_written_as_record_has_them() {
-        assert_eq!(base64url(b""), "");
-        assert_eq!(base64url(b"f"), "Zg");
-        assert_eq!(base64url(b"fo"), "Zm8");
-        assert_eq!(base64url(b"foo\xff\xfe"), "Zm9v__4");
-    }
-
-    #[test]
-    fn scripts_are_found() {
-        let text =
-            "[gui_scripts]\na = b:c\n[console_scripts]\nf2py = numpy.f2py:main [x]\n../x = a:b\n";
-        assert_eq!(
-            console_scripts(text),
-            [("f2py".into(), "numpy.f2py".into(), "main".into())]
-        );
-    }
-
-    #[test]
-    fn files_go_where_their_scheme_says() {
-        let (path, executable, bytes) = place(
-            "x-1.data/scripts/run",
-            false,
-            b"#!python\npass\n".to_vec(),
-            "/usr/bin/python3",
-        );
-        assert_eq!((path.as_str(), executable), ("opt/modelv/bin/run", true));
-        assert_eq!(bytes, b"#!/usr/bin/python3\npass\n");
-        assert_eq!(
-            place("x/y.py", false, vec![], "p").0,
-            "opt/modelv/site-packages/x/y.py"
-        );
-        assert_eq!(
-            place("x-1.data/purelib/z.py", false, vec![], "p").0,
-            "opt/modelv/site-packages/z.py"
-        );
-    }
-}
+#[path = "wheel_tests.rs"]
+mod tests;

@@ -1,0 +1,280 @@
+use super::*;
+use crate::layer::Node;
+
+#[test]
+fn hashes_are_written_as_record_has_them() {
+    assert_eq!(base64url(b""), "");
+    assert_eq!(base64url(b"f"), "Zg");
+    assert_eq!(base64url(b"fo"), "Zm8");
+    assert_eq!(base64url(b"foo\xff\xfe"), "Zm9v__4");
+}
+
+#[test]
+fn scripts_are_found() {
+    let text =
+        "[gui_scripts]\na = b:c\n[console_scripts]\nf2py = numpy.f2py:main [x]\n../x = a:b\n";
+    assert_eq!(
+        console_scripts(text),
+        [("f2py".into(), "numpy.f2py".into(), "main".into())]
+    );
+}
+
+#[test]
+fn files_go_where_their_scheme_says() {
+    let (path, executable, bytes) = place(
+        "x-1.data/scripts/run",
+        false,
+        b"#!python\npass\n".to_vec(),
+        "/usr/bin/python3",
+    );
+    assert_eq!((path.as_str(), executable), ("opt/modelv/bin/run", true));
+    assert_eq!(bytes, b"#!/usr/bin/python3\npass\n");
+    assert_eq!(
+        place("x/y.py", false, vec![], "p").0,
+        "opt/modelv/site-packages/x/y.py"
+    );
+    assert_eq!(
+        place("x-1.data/purelib/z.py", false, vec![], "p").0,
+        "opt/modelv/site-packages/z.py"
+    );
+}
+
+#[test]
+fn a_wheel_is_taken_for_its_own_interpreter_only() {
+    let machine = format!(
+        "manylinux_2_17_{0}.manylinux2014_{0}",
+        std::env::consts::ARCH
+    );
+    let fits = |tags: &str, minor: &str| fits(&tags.split('-').collect::<Vec<_>>(), minor);
+    assert!(fits("py3-none-any", "3.11"));
+    assert!(fits("py2.py3-none-any", "3.11"));
+    assert!(fits("1-py3-none-any", "3.11"));
+    assert!(fits(&format!("cp311-cp311-{machine}"), "3.11"));
+    assert!(!fits(&format!("cp311-cp311-{machine}"), "3.12"));
+    assert!(!fits(&format!("cp310-cp310-{machine}"), "3.11"));
+    assert!(fits(&format!("cp38-abi3-{machine}"), "3.11"));
+    assert!(!fits(&format!("cp312-abi3-{machine}"), "3.11"));
+    assert!(!fits("cp311-cp311-win_amd64", "3.11"));
+    assert!(!fits("cp311-cp311-linux_riscv128", "3.11"));
+    assert!(!fits("py2-none-any", "3.11"));
+    assert!(!fits("none-any", "3.11"));
+}
+
+fn package(name: &str, version: &str) -> Package {
+    Package {
+        name: name.into(),
+        version: version.into(),
+        archive_sha256: None,
+        source: None,
+        record_sha256: None,
+        editable: false,
+    }
+}
+
+#[test]
+fn of_two_wheels_of_one_version_the_fitting_one_is_found() {
+    let arch = std::env::consts::ARCH;
+    let known: Vec<PathBuf> = ["310", "311", "312"]
+        .iter()
+        .map(|v| format!("/c/Fast_Thing-2.0+cpu-cp{v}-cp{v}-linux_{arch}.whl").into())
+        .collect();
+    let wanted = package("fast-thing", "2.0+cpu");
+    assert_eq!(find(&known, &wanted, "3.12"), Some(known[2].clone()));
+    assert_eq!(find(&known, &wanted, "3.13"), None);
+    assert_eq!(find(&known, &package("fast-thing", "2.0"), "3.12"), None);
+}
+
+/// A wheel of the given files. RECORD is right, unless `record` says how to spoil it.
+fn build(dir: &Path, files: &[(&str, &[u8])], record: impl Fn(String) -> String) -> Wheel {
+    use std::io::Write;
+    let path = dir.join("tiny_wheel-1.0-py3-none-any.whl");
+    let mut zip = zip::ZipWriter::new(File::create(&path).unwrap());
+    let mut lines = String::new();
+    let meta: [(&str, &[u8]); 2] = [
+        (
+            "tiny_wheel-1.0.dist-info/METADATA",
+            b"Metadata-Version: 2.1\nName: tiny-wheel\nVersion: 1.0\n",
+        ),
+        (
+            "tiny_wheel-1.0.dist-info/WHEEL",
+            b"Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        ),
+    ];
+    for (name, bytes) in files.iter().chain(&meta) {
+        let options = zip::write::SimpleFileOptions::default().unix_permissions(0o644);
+        zip.start_file(*name, options).unwrap();
+        zip.write_all(bytes).unwrap();
+        let hash = base64url(&Sha256::digest(bytes));
+        lines += &format!("{name},sha256={hash},{}\n", bytes.len());
+    }
+    let name = "tiny_wheel-1.0.dist-info/RECORD";
+    lines += &format!("{name},,\n");
+    zip.start_file(name, zip::write::SimpleFileOptions::default())
+        .unwrap();
+    zip.write_all(record(lines).as_bytes()).unwrap();
+    zip.finish().unwrap();
+    Wheel {
+        sha256: to_hex(&Sha256::digest(std::fs::read(&path).unwrap())),
+        path,
+    }
+}
+
+const TINY: [(&str, &[u8]); 6] = [
+    ("tiny/__init__.py", b"def main():\n    print('tiny')\n"),
+    ("tiny/words, and commas.txt", b"a,b\n"),
+    ("tiny_wheel-1.0.data/purelib/more.py", b"MORE = 1\n"),
+    (
+        "tiny_wheel-1.0.data/scripts/old-way",
+        b"#!python\nprint('old')\n",
+    ),
+    ("tiny_wheel-1.0.data/data/share/tiny/x.json", b"{}\n"),
+    (
+        "tiny_wheel-1.0.dist-info/entry_points.txt",
+        b"[console_scripts]\ntiny = tiny:main\n",
+    ),
+];
+
+/// Files below a folder by their path.
+fn tree(dir: &Path) -> std::collections::BTreeMap<String, Vec<u8>> {
+    let mut out = std::collections::BTreeMap::new();
+    let mut open = vec![dir.to_owned()];
+    while let Some(folder) = open.pop() {
+        for entry in std::fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                open.push(path);
+            } else {
+                let name = path.strip_prefix(dir).unwrap().to_str().unwrap();
+                out.insert(name.to_owned(), std::fs::read(&path).unwrap());
+            }
+        }
+    }
+    out
+}
+
+/// A virtual environment with pip.
+fn venv(dir: &Path) -> PathBuf {
+    let made = Command::new("python3")
+        .args(["-m", "venv"])
+        .arg(dir.join("venv"))
+        .status();
+    assert!(made.unwrap().success());
+    dir.join("venv/bin/python")
+}
+
+/// What pip itself makes of a wheel.
+fn installed_by_pip(dir: &Path, wheel: &Wheel) -> std::collections::BTreeMap<String, Vec<u8>> {
+    let target = dir.join("target");
+    let words = "-m pip install --quiet --no-deps --no-index --no-compile --target";
+    let pip = Command::new(venv(dir))
+        .args(words.split(' '))
+        .arg(&target)
+        .arg(&wheel.path)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&pip.stderr);
+    assert!(pip.status.success(), "{said}");
+    tree(&target)
+}
+
+#[test]
+fn a_wheel_lies_as_pip_lays_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let quoted = |lines: String| {
+        lines.replace(
+            "tiny/words, and commas.txt",
+            "\"tiny/words, and commas.txt\"",
+        )
+    };
+    let wheel = build(dir.path(), &TINY, quoted);
+    let mut ours = Files::default();
+    lay_out(&wheel, "/usr/bin/python3", &mut ours).unwrap();
+    let theirs = installed_by_pip(dir.path(), &wheel);
+    // pip writes these itself; programs begin with another interpreter; and we leave RECORD alone.
+    let own = |name: &str| {
+        let ends = ["/RECORD", "/INSTALLER", "/REQUESTED", "/direct_url.json"];
+        ends.iter().any(|e| name.ends_with(e))
+    };
+    let mut compared = 0;
+    for (path, node) in &ours.nodes {
+        let path = std::str::from_utf8(path).unwrap();
+        let Node::File {
+            content: Content::Bytes(bytes),
+            ..
+        } = node
+        else {
+            continue;
+        };
+        let inside = path
+            .strip_prefix("opt/modelv/site-packages/")
+            .or_else(|| path.strip_prefix("opt/modelv/"))
+            .unwrap();
+        if own(inside) {
+            continue;
+        }
+        assert!(theirs.contains_key(inside), "pip has no `{inside}`");
+        if !inside.starts_with("bin/") {
+            assert_eq!(&theirs[inside], bytes, "{inside}");
+        }
+        compared += 1;
+    }
+    assert_eq!(compared, theirs.keys().filter(|n| !own(n)).count());
+}
+
+#[test]
+fn a_name_is_no_option_of_pip() {
+    let dir = tempfile::tempdir().unwrap();
+    let wheel = build(dir.path(), &TINY, |r| r);
+    // As an option, `-r FILE` would read this file and take the wheel.
+    let list = dir.path().join("list==1");
+    std::fs::write(&list, wheel.path.to_str().unwrap()).unwrap();
+    let hostile = package(&format!("-r{}/list", dir.path().display()), "1");
+    let cache = dir.path().join("cache");
+    let said = find_all(&[hostile], &cache, &venv(dir.path()), "3.11").unwrap_err();
+    assert!(matches!(said, Error::Package { .. }), "{said}");
+    assert_eq!(super::list(&cache).unwrap(), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn a_script_starts_what_it_names() {
+    let dir = tempfile::tempdir().unwrap();
+    let wheel = build(dir.path(), &TINY, |r| r);
+    let mut files = Files::default();
+    lay_out(&wheel, "/usr/bin/python3", &mut files).unwrap();
+    let Some(Node::File {
+        executable: true,
+        content: Content::Bytes(bytes),
+    }) = files.nodes.get(b"opt/modelv/bin/tiny".as_slice())
+    else {
+        panic!("no script");
+    };
+    let text = String::from_utf8(bytes.clone()).unwrap();
+    assert!(text.starts_with("#!/usr/bin/python3\n"), "{text}");
+    assert!(text.contains("from tiny import main"), "{text}");
+}
+
+#[test]
+fn a_wheel_that_is_not_what_its_record_says_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let refuse = |files: &[(&str, &[u8])], record: &dyn Fn(String) -> String, want: &str| {
+        let wheel = build(dir.path(), files, record);
+        let said = lay_out(&wheel, "p", &mut Files::default())
+            .unwrap_err()
+            .to_string();
+        assert!(said.contains(want), "{want} in {said}");
+    };
+    let other: [(&str, &[u8]); 1] = [("tiny/__init__.py", b"x")];
+    let spoil = |r: String| r.replacen("sha256=", "sha256=x", 1);
+    refuse(&other, &spoil, "`tiny/__init__.py` is not what RECORD says");
+    let forget = |r: String| r.lines().skip(1).collect::<Vec<_>>().join("\n");
+    refuse(&other, &forget, "`tiny/__init__.py` is not in RECORD");
+    for name in [
+        "../escaped.py",
+        "/escaped.py",
+        "a/../../b.py",
+        "a//b.py",
+        "./a.py",
+    ] {
+        refuse(&[(name, b"x")], &|r| r, "it holds the file name");
+    }
+}
