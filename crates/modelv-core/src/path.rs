@@ -55,6 +55,32 @@ impl RepoPath {
         Ok(Self(bytes))
     }
 
+    /// The path of `name` in the directory `dir`; the root's is `None`. Checks the name alone, for
+    /// the directory's path is one already.
+    ///
+    /// # Errors
+    /// The name breaks a rule, or the path gets too long or deep.
+    pub fn below(dir: Option<&Self>, name: &[u8]) -> Result<Self, PathError> {
+        let mut bytes = Vec::with_capacity(dir.map_or(0, |d| d.0.len() + 1) + name.len());
+        let mut depth = 1;
+        if let Some(dir) = dir {
+            bytes.extend_from_slice(&dir.0);
+            bytes.push(b'/');
+            depth += dir.names().count();
+        }
+        bytes.extend_from_slice(name);
+        let too_large = bytes.len() > PATH_BYTES_MAX || depth > DEPTH_MAX;
+        let reason = match check_name(name) {
+            Err(reason) => reason,
+            Ok(()) if too_large => "longer than 4096 bytes or 128 components",
+            Ok(()) => return Ok(Self(bytes)),
+        };
+        Err(PathError {
+            path: String::from_utf8_lossy(&bytes).into_owned(),
+            reason,
+        })
+    }
+
     /// The bytes.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
@@ -206,6 +232,21 @@ mod tests {
             assert!(RepoPath::new(good).is_ok(), "{good:?}");
         }
         assert!(RepoPath::new(vec![0xff, 0xfe]).is_ok());
+    }
+
+    #[test]
+    fn a_path_below_a_directory_obeys_the_same_rules() {
+        let dir = RepoPath::new("a/b").unwrap();
+        let below = |name: &[u8]| RepoPath::below(Some(&dir), name);
+        assert_eq!(below(b"c").unwrap(), RepoPath::new("a/b/c").unwrap());
+        assert_eq!(RepoPath::below(None, b"c"), RepoPath::new("c"));
+        for bad in [b"..".as_slice(), b"", b"x/y", b".MV", &[b'x'; 256]] {
+            assert!(below(bad).is_err(), "{bad:?}");
+        }
+        let deep = RepoPath::new(["a"; DEPTH_MAX].join("/")).unwrap();
+        assert!(RepoPath::below(Some(&deep), b"a").is_err());
+        let long = RepoPath::new(vec!["a".repeat(200); 20].join("/")).unwrap();
+        assert!(RepoPath::below(Some(&long), &[b'a'; 100]).is_err());
     }
 
     #[test]

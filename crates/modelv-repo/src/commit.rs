@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use modelv_core::canon;
 use modelv_core::commit::{Commit, Model, Recipe};
 use modelv_core::env::{Env, Lock};
-use modelv_core::id::{CommitId, RecipeId, RunId};
+use modelv_core::id::{BlobId, CommitId, RecipeId, RunId};
 use modelv_core::path::RepoPath;
 use modelv_store::Session;
 
@@ -18,7 +18,8 @@ use crate::merge::MergeState;
 use crate::names;
 use crate::repo::Repo;
 use crate::worktree::{
-    FileChange, Files, Ingredient, Rules, Skipped, Snapshot, compare, snapshot, write_trees,
+    FileChange, Files, Ingredient, Look, Rules, Skipped, Snapshot, Trees, compare, look,
+    write_trees,
 };
 
 /// What `commit` is asked for.
@@ -94,28 +95,45 @@ impl Repo {
     /// A file can't be read, or the repository is damaged.
     pub fn status(&self, python: Option<PathBuf>, ctx: &Ctx<'_>) -> Result<Status> {
         let rules = self.rules()?;
-        let snapshot = self.snapshot(&rules, None, ctx)?;
+        let cache = self.stat_cache();
+        let look = look(self.root(), &cache, None, &self.store, ctx)?;
         let head = self.head().map(|id| self.commit_object(id)).transpose()?;
-        let old = head
-            .as_ref()
-            .map(|c| self.files_of_commit(c))
-            .transpose()?
-            .unwrap_or_default();
         let old_env = head
             .as_ref()
             .map(|c| self.env_object(c.recipe.env))
             .transpose()?;
-        let env = self.capture_env(&snapshot.files, &rules, python)?;
+        let changes = self.changes_since(head.as_ref(), &look, &rules)?;
+        let locks = look.named(env::is_lock_file)?;
+        let env = self.capture_env_with(locks, &rules, python)?;
         Ok(Status {
             head_label: self.head_label(),
             on_branch: self.head_ref().is_some(),
             head: self.head(),
-            changes: compare(&old, &snapshot.files),
+            changes,
             env: old_env.map(|old| diff_env(&old, &env)).unwrap_or_default(),
             model: head.as_ref().map_or(ModelState::None, model_state),
             merge: self.merge_state()?,
-            skipped: snapshot.skipped,
+            skipped: look.skipped,
         })
+    }
+
+    /// Compares the working tree with a commit; leaves word in the stat cache when they are equal,
+    /// so that the next look need not compare.
+    fn changes_since(
+        &self,
+        head: Option<&Commit>,
+        look: &Look,
+        rules: &Rules,
+    ) -> Result<Vec<FileChange>> {
+        let mark = head.map(|c| Trees::of(c).mark(rules));
+        if mark.is_some_and(|m| look.is_known_as(&m)) {
+            return Ok(Vec::new());
+        }
+        let old = head.map(|c| self.files_of_commit(c)).transpose()?;
+        let changes = compare(&old.unwrap_or_default(), &look.files(rules)?);
+        // A cache that can't be written makes the next call slower, nothing else.
+        let _ = look.save(&self.stat_cache_path(), mark.filter(|_| changes.is_empty()));
+        Ok(changes)
     }
 
     pub(crate) fn snapshot(
@@ -124,11 +142,13 @@ impl Repo {
         session: Option<&Session<'_>>,
         ctx: &Ctx<'_>,
     ) -> Result<Snapshot> {
-        let mut cache = self.stat_cache();
-        let snapshot = snapshot(self.root(), rules, &mut cache, session, &self.store, ctx)?;
+        let look = look(self.root(), &self.stat_cache(), session, &self.store, ctx)?;
         // A cache that can't be written makes the next call slower, nothing else.
-        let _ = cache.save(&self.dir().join("statcache"));
-        Ok(snapshot)
+        let _ = look.save(&self.stat_cache_path(), None);
+        Ok(Snapshot {
+            files: look.files(rules)?,
+            skipped: look.skipped,
+        })
     }
 
     /// The environment as it is now.
@@ -141,17 +161,30 @@ impl Repo {
         rules: &Rules,
         explicit: Option<PathBuf>,
     ) -> Result<Env> {
+        let locks = files
+            .iter()
+            .filter(|(path, _)| env::is_lock_file(path.name()))
+            .map(|(path, file)| (path.clone(), file.blob))
+            .collect();
+        self.capture_env_with(locks, rules, explicit)
+    }
+
+    fn capture_env_with(
+        &self,
+        locks: Vec<(RepoPath, BlobId)>,
+        rules: &Rules,
+        explicit: Option<PathBuf>,
+    ) -> Result<Env> {
         if rules.env_capture() == "none" {
             return Ok(Env::none());
         }
         let configured = self.config("env.python").or_else(|| rules.env_python());
         let found = python::find(self.root(), explicit.as_deref(), configured.as_deref())?;
-        let locks = files
-            .iter()
-            .filter(|(path, _)| env::is_lock_file(path.name()))
-            .map(|(path, file)| Lock {
+        let locks = locks
+            .into_iter()
+            .map(|(path, blob)| Lock {
                 path: path.as_bytes().to_vec(),
-                blob: file.blob,
+                blob,
             })
             .collect();
         env::capture_cached(&self.dir().join("envcache"), found.as_deref(), locks)
@@ -182,8 +215,14 @@ impl Repo {
             .unwrap_or_default();
         let (recipe, model, files, skipped) = {
             let session = self.store.begin()?;
-            let snapshot = self.snapshot(&rules, Some(&session), ctx)?;
-            let files = take_part(&old, snapshot.files, &options.paths)?;
+            let look = look(
+                self.root(),
+                &self.stat_cache(),
+                Some(&session),
+                &self.store,
+                ctx,
+            )?;
+            let files = take_part(&old, look.files(&rules)?, &options.paths)?;
             if !options.allow_secret {
                 self.refuse_secrets(&files, &[&old], &rules, ctx)?;
             }
@@ -192,6 +231,12 @@ impl Repo {
                 _ => self.capture_env(&files, &rules, options.python.clone())?,
             };
             let (recipe, model) = write_recipe(&files, &env, parent.as_ref(), &session)?;
+            let mark = options
+                .paths
+                .is_empty()
+                .then(|| Trees::of_recipe(&recipe, model.as_ref()).mark(&rules));
+            // A cache that can't be written makes the next call slower, nothing else.
+            let _ = look.save(&self.stat_cache_path(), mark);
             let same = parent
                 .as_ref()
                 .is_some_and(|p| p.recipe == recipe && p.model == model);
@@ -202,7 +247,7 @@ impl Repo {
                 });
             }
             session.finish()?;
-            (recipe, model, files, snapshot.skipped)
+            (recipe, model, files, look.skipped)
         };
         let commit = Commit {
             recipe,

@@ -197,7 +197,7 @@ impl Repo {
         let plan = checkout::plan(self.root(), &current, from, to, action)?;
         let mut cache = self.stat_cache();
         plan.apply(self.root(), &self.store, &mut cache, ctx)?;
-        let _ = cache.save(&self.dir().join("statcache"));
+        let _ = cache.save(&self.stat_cache_path());
         Ok(())
     }
 
@@ -233,7 +233,7 @@ impl Repo {
         let plan = checkout::plan(self.root(), &current, &current, &to, "restore")?;
         let mut cache = self.stat_cache();
         plan.apply(self.root(), &self.store, &mut cache, ctx)?;
-        let _ = cache.save(&self.dir().join("statcache"));
+        let _ = cache.save(&self.stat_cache_path());
         Ok(changed)
     }
 

@@ -296,7 +296,11 @@ impl Repo {
     }
 
     pub(crate) fn stat_cache(&self) -> StatCache {
-        StatCache::load(&self.dir.join("statcache"))
+        StatCache::load(&self.stat_cache_path())
+    }
+
+    pub(crate) fn stat_cache_path(&self) -> PathBuf {
+        self.dir.join("statcache")
     }
 
     /// Who commits: the given text, environment, configuration of the repository, Git's.

@@ -120,7 +120,7 @@ impl Plan {
                     write(root, path, file, store, ctx)?;
                     let meta = place(root, path);
                     if let Ok(meta) = std::fs::symlink_metadata(meta) {
-                        cache.insert(path.clone(), Stamp::of(&meta), file.blob);
+                        cache.insert(path, Stamp::of(&meta), file.blob);
                     }
                 }
             }

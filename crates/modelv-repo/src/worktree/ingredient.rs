@@ -114,6 +114,7 @@ pub struct Rules {
     train: Option<String>,
     serve: Option<String>,
     secrets: Allow,
+    fingerprint: [u8; 32],
 }
 
 impl std::fmt::Debug for Rules {
@@ -170,6 +171,7 @@ impl Rules {
             train: text_at("train", "command")?,
             serve: text_at("serve", "entry")?,
             secrets: Allow::parse(doc.get("secrets"))?,
+            fingerprint: fingerprint(text),
         })
     }
 
@@ -196,6 +198,12 @@ impl Rules {
                 from: r.from,
             },
         )
+    }
+
+    /// Differs when the rules may: in the file, or in the program's defaults.
+    #[must_use]
+    pub fn fingerprint(&self) -> &[u8; 32] {
+        &self.fingerprint
     }
 
     /// `auto` or `none`.
@@ -227,6 +235,16 @@ impl Rules {
     pub fn secrets(&self) -> &Allow {
         &self.secrets
     }
+}
+
+fn fingerprint(text: &str) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new();
+    for (ingredient, patterns) in DEFAULTS {
+        for part in [ingredient.word()].iter().chain(*patterns) {
+            hasher.update(part.as_bytes()).update(&[0]);
+        }
+    }
+    *hasher.update(text.as_bytes()).finalize().as_bytes()
 }
 
 fn invalid(reason: &str) -> Error {

@@ -3,6 +3,7 @@
 //! Everything here works on [`Files`], the flat view of a commit or of the working tree.
 
 pub mod checkout;
+mod ignores;
 mod ingredient;
 mod scan;
 mod snapshot;
@@ -12,6 +13,7 @@ mod status;
 use std::collections::BTreeMap;
 
 use modelv_core::canon::{Kind, Source};
+use modelv_core::commit::{Commit, Model, Recipe};
 use modelv_core::id::{BlobId, TreeId};
 use modelv_core::path::RepoPath;
 use modelv_core::tree::{self, FileEntry, Mode, Sink, WriteError};
@@ -19,7 +21,7 @@ use modelv_store::Session;
 
 pub use ingredient::{Ingredient, Reason, Rules};
 pub use scan::Skipped;
-pub use snapshot::{Snapshot, place, snapshot};
+pub use snapshot::{Look, Snapshot, look, place};
 pub use statcache::{Stamp as StatStamp, StatCache};
 pub use status::{ChangeKind, FileChange, compare};
 
@@ -103,6 +105,37 @@ where
         }
     }
     Ok(files)
+}
+
+impl Trees {
+    /// What stands for these trees, as these rules made them of files, in the stat cache.
+    #[must_use]
+    pub fn mark(&self, rules: &Rules) -> [u8; 32] {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(rules.fingerprint());
+        for tree in [self.code, self.data, self.config] {
+            hasher.update(&tree.0);
+        }
+        hasher.update(&self.model.map_or([0; 32], |m| m.0));
+        *hasher.finalize().as_bytes()
+    }
+
+    /// The trees of a commit.
+    #[must_use]
+    pub fn of(commit: &Commit) -> Self {
+        Self::of_recipe(&commit.recipe, commit.model.as_ref())
+    }
+
+    /// The trees of a recipe and the model that lies beside it.
+    #[must_use]
+    pub fn of_recipe(recipe: &Recipe, model: Option<&Model>) -> Self {
+        Self {
+            code: recipe.code,
+            data: recipe.data,
+            config: recipe.config,
+            model: model.map(|m| m.tree),
+        }
+    }
 }
 
 struct SessionSink<'a, 'b>(&'a Session<'b>);

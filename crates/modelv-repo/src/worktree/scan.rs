@@ -1,16 +1,23 @@
 //! Walking the working tree: what is there, and what is left out.
 //!
-//! `.gitignore` and `.mvignore` are honoured, links are not followed, and nothing is read here.
+//! `.gitignore` and `.mvignore` are honoured, links are not followed, and no file is read here but
+//! those two. Directories are walked on all cores, a large one in pieces; names are looked up
+//! relative to their open directory, which costs the kernel half of what a whole path does.
 
-use std::fs::Metadata;
+use std::collections::HashSet;
+use std::ffi::{CStr, CString};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::FileTypeExt;
-use std::path::Path;
-use std::sync::Mutex;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use ignore::{DirEntry, WalkBuilder, WalkState};
 use modelv_core::path::RepoPath;
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
+use rustix::io::Errno;
 
+use super::ignores::Ignores;
+use super::snapshot::place;
+use super::statcache::Stamp;
 use crate::ctx::Ctx;
 use crate::error::{Error, Result};
 use crate::repo::DIR_NAME;
@@ -24,50 +31,56 @@ pub struct Skipped {
     pub reason: &'static str,
 }
 
-/// A file or link that was found.
-pub(super) struct Found {
-    pub(super) path: RepoPath,
-    pub(super) meta: Metadata,
+/// Files of one directory, or of a part of a large one, sorted by name.
+pub(super) struct Group {
+    /// The directory; `None` is the root.
+    pub(super) dir: Option<RepoPath>,
+    pub(super) files: Vec<(CString, Stamp)>,
 }
 
-/// What a walk saw, sorted by path.
+/// What a walk saw. Groups are sorted by directory, those of one directory by name.
 #[derive(Default)]
 pub(super) struct Scan {
-    pub(super) files: Vec<Found>,
+    pub(super) groups: Vec<Group>,
     pub(super) skipped: Vec<Skipped>,
 }
 
 /// Names that are made by tools and never versioned.
-const IGNORED: &[&str] = &[
-    DIR_NAME,
-    ".git",
-    ".hg",
-    ".svn",
-    ".dvc",
-    "__pycache__",
-    ".ipynb_checkpoints",
-    ".pytest_cache",
-    ".mypy_cache",
-    ".ruff_cache",
-    ".venv",
-    "venv",
-    "node_modules",
-    ".DS_Store",
+const IGNORED: &[&[u8]] = &[
+    DIR_NAME.as_bytes(),
+    b".git",
+    b".hg",
+    b".svn",
+    b".dvc",
+    b"__pycache__",
+    b".ipynb_checkpoints",
+    b".pytest_cache",
+    b".mypy_cache",
+    b".ruff_cache",
+    b".venv",
+    b"venv",
+    b"node_modules",
+    b".DS_Store",
     // Holds secrets by convention.
-    ".env",
+    b".env",
 ];
 
-fn is_wanted(entry: &DirEntry) -> bool {
-    let name = entry.file_name();
-    if entry.depth() == 0 {
-        return true;
-    }
-    if IGNORED.iter().any(|i| name == *i) || name.as_bytes().ends_with(b".pyc") {
-        return false;
-    }
-    let is_dir = entry.file_type().is_some_and(|t| t.is_dir());
-    // A virtual environment is captured as a list of packages.
-    !(is_dir && entry.path().join("pyvenv.cfg").exists())
+/// Files of one directory that one thread looks up before another may go on with the rest.
+const PIECE_NAMES: usize = 2048;
+
+/// A unit of work for one thread.
+enum Job {
+    /// A directory to open and list.
+    List {
+        dir: Option<RepoPath>,
+        ignores: Arc<Ignores>,
+    },
+    /// Names to look up in an open directory.
+    Look {
+        dir: Option<RepoPath>,
+        fd: Arc<OwnedFd>,
+        names: Vec<CString>,
+    },
 }
 
 /// Walks the tree below `root` on all cores.
@@ -75,126 +88,271 @@ pub(super) fn scan(root: &Path, ctx: &Ctx<'_>) -> Result<Scan> {
     let threads = std::thread::available_parallelism()
         .map_or(2, std::num::NonZero::get)
         .min(8);
-    let walker = WalkBuilder::new(root)
-        .standard_filters(false)
-        .git_ignore(true)
-        .require_git(false)
-        .parents(false)
-        .add_custom_ignore_filename(".mvignore")
-        .follow_links(false)
-        .filter_entry(is_wanted)
-        .threads(threads)
-        .build_parallel();
-    let all = Mutex::new(Scan::default());
-    let failed = Mutex::new(None);
-    walker.run(|| {
-        let mut mine = Batch {
-            all: &all,
-            scan: Scan::default(),
-        };
-        let failed = &failed;
-        Box::new(move |entry| match visit(root, entry, &mut mine.scan, ctx) {
-            Ok(state) => state,
-            Err(e) => {
-                let mut slot = failed
-                    .lock()
-                    .unwrap_or_else(std::sync::PoisonError::into_inner);
-                slot.get_or_insert(e);
-                WalkState::Quit
-            }
-        })
+    let walk = Walk {
+        root,
+        ctx,
+        state: Mutex::new(State {
+            jobs: vec![Job::List {
+                dir: None,
+                ignores: Arc::new(Ignores::default()),
+            }],
+            ..State::default()
+        }),
+        change: Condvar::new(),
+    };
+    std::thread::scope(|scope| {
+        for _ in 1..threads {
+            scope.spawn(|| walk.work());
+        }
+        walk.work();
     });
-    if let Some(e) = failed
+    let state = walk
+        .state
         .into_inner()
-        .unwrap_or_else(std::sync::PoisonError::into_inner)
-    {
+        .unwrap_or_else(PoisonError::into_inner);
+    if let Some(e) = state.failed {
         return Err(e);
     }
-    let mut scan = all
-        .into_inner()
-        .unwrap_or_else(std::sync::PoisonError::into_inner);
-    scan.files.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+    let mut scan = state.scan;
+    scan.groups.sort_unstable_by(|a, b| {
+        let first = |g: &Group| g.files.first().map(|f| f.0.clone());
+        (&a.dir, first(a)).cmp(&(&b.dir, first(b)))
+    });
     scan.skipped.sort();
     Ok(scan)
 }
 
-/// What one thread found; handed over when the thread is done.
-struct Batch<'a> {
-    all: &'a Mutex<Scan>,
+struct Walk<'a> {
+    root: &'a Path,
+    ctx: &'a Ctx<'a>,
+    state: Mutex<State>,
+    change: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    jobs: Vec<Job>,
+    /// Threads that are at a job, which may bring more.
+    busy: usize,
+    failed: Option<Error>,
     scan: Scan,
 }
 
-impl Drop for Batch<'_> {
-    fn drop(&mut self) {
-        let mut all = self
-            .all
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        all.files.append(&mut self.scan.files);
-        all.skipped.append(&mut self.scan.skipped);
+impl Walk<'_> {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
 
-fn visit(
-    root: &Path,
-    entry: Result<DirEntry, ignore::Error>,
-    out: &mut Scan,
-    ctx: &Ctx<'_>,
-) -> Result<WalkState> {
-    ctx.cancel.check()?;
-    let entry = entry.map_err(|e| walk_error(root, &e))?;
-    if entry.depth() == 0 {
-        return Ok(WalkState::Continue);
-    }
-    let relative = entry.path().strip_prefix(root).unwrap_or(entry.path());
-    let shown = relative.to_string_lossy().into_owned();
-    let kind = entry.file_type();
-    if kind.is_some_and(|t| t.is_dir()) {
-        if entry.path().join(DIR_NAME).join("oplog").exists() {
-            out.skipped.push(Skipped {
-                path: shown,
-                reason: "another repository",
+    /// Takes jobs until there are none and no thread can bring one.
+    fn work(&self) {
+        let mut mine = Scan::default();
+        while let Some(job) = self.next_job() {
+            let done = self.ctx.cancel.check().and_then(|()| match job {
+                Job::List { dir, ignores } => self.list(dir, &ignores, &mut mine),
+                Job::Look { dir, fd, names } => self.look(dir, &fd, names, &mut mine),
             });
-            return Ok(WalkState::Skip);
+            let mut state = self.lock();
+            state.busy -= 1;
+            if let Err(e) = done {
+                state.failed.get_or_insert(e);
+                state.jobs.clear();
+            }
+            drop(state);
+            self.change.notify_all();
         }
-        return Ok(WalkState::Continue);
+        let mut state = self.lock();
+        state.scan.groups.append(&mut mine.groups);
+        state.scan.skipped.append(&mut mine.skipped);
     }
-    let meta = match std::fs::symlink_metadata(entry.path()) {
-        Ok(meta) => meta,
-        // Removed since the directory was read.
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(WalkState::Continue),
-        Err(e) => return Err(Error::io("read", entry.path())(e)),
-    };
-    let t = meta.file_type();
-    let reason = if t.is_socket() {
-        Some("a socket")
-    } else if t.is_fifo() {
-        Some("a named pipe")
-    } else if t.is_block_device() || t.is_char_device() {
-        Some("a device")
-    } else {
-        None
-    };
-    if let Some(reason) = reason {
-        out.skipped.push(Skipped {
-            path: shown,
-            reason,
-        });
-        return Ok(WalkState::Continue);
+
+    fn next_job(&self) -> Option<Job> {
+        let mut state = self.lock();
+        loop {
+            if state.failed.is_some() {
+                return None;
+            }
+            if let Some(job) = state.jobs.pop() {
+                state.busy += 1;
+                return Some(job);
+            }
+            if state.busy == 0 {
+                return None;
+            }
+            state = self
+                .change
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
     }
-    let path = RepoPath::new(relative.as_os_str().as_bytes())?;
-    out.files.push(Found { path, meta });
-    Ok(WalkState::Continue)
+
+    fn push(&self, jobs: Vec<Job>) {
+        if !jobs.is_empty() {
+            self.lock().jobs.extend(jobs);
+            self.change.notify_all();
+        }
+    }
+
+    fn full_path(&self, dir: Option<&RepoPath>) -> PathBuf {
+        dir.map_or_else(|| self.root.to_owned(), |d| place(self.root, d))
+    }
+
+    /// Lists one directory: its files become names to look up, its directories new jobs.
+    fn list(&self, dir: Option<RepoPath>, above: &Arc<Ignores>, out: &mut Scan) -> Result<()> {
+        let full = self.full_path(dir.as_ref());
+        let fail = |e: Errno| Error::io("read", &full)(e.into());
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let flags = if dir.is_none() {
+            // The root itself may be reached through a link.
+            flags - OFlags::NOFOLLOW
+        } else {
+            flags
+        };
+        let fd = match rustix::fs::open(&full, flags, Mode::empty()) {
+            Ok(fd) => fd,
+            // Removed, or replaced, since the directory above was read.
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) if dir.is_some() => return Ok(()),
+            Err(e) => return Err(fail(e)),
+        };
+        let listing = Listing::read(&fd).map_err(fail)?;
+        if dir.is_some() {
+            if listing.special.contains(b"pyvenv.cfg".as_slice()) {
+                // A virtual environment is captured as a list of packages.
+                return Ok(());
+            }
+            let nested = listing.special.contains(DIR_NAME.as_bytes());
+            if nested && full.join(DIR_NAME).join("oplog").exists() {
+                out.skipped.push(Skipped {
+                    path: dir.map(|d| d.to_string()).unwrap_or_default(),
+                    reason: "another repository",
+                });
+                return Ok(());
+            }
+        }
+        let ignores = above.with_files_of(dir.as_ref(), &full, &listing.special)?;
+        self.split(dir, fd, listing, &ignores, out)
+    }
+
+    /// Leaves out what is ignored; hands directories and all but the first piece of files on.
+    fn split(
+        &self,
+        dir: Option<RepoPath>,
+        fd: OwnedFd,
+        listing: Listing,
+        ignores: &Arc<Ignores>,
+        out: &mut Scan,
+    ) -> Result<()> {
+        let mut jobs = Vec::new();
+        for name in listing.dirs {
+            if ignores.is_ignored(dir.as_ref(), name.to_bytes(), true) {
+                continue;
+            }
+            jobs.push(Job::List {
+                dir: Some(RepoPath::below(dir.as_ref(), name.to_bytes())?),
+                ignores: ignores.clone(),
+            });
+        }
+        let mut names = listing.files;
+        names.retain(|n| !ignores.is_ignored(dir.as_ref(), n.to_bytes(), false));
+        names.sort_unstable();
+        let fd = Arc::new(fd);
+        while names.len() > PIECE_NAMES {
+            let rest = names.split_off(names.len() - PIECE_NAMES);
+            jobs.push(Job::Look {
+                dir: dir.clone(),
+                fd: fd.clone(),
+                names: rest,
+            });
+        }
+        self.push(jobs);
+        self.look(dir, &fd, names, out)
+    }
+
+    fn look(
+        &self,
+        dir: Option<RepoPath>,
+        fd: &OwnedFd,
+        names: Vec<CString>,
+        out: &mut Scan,
+    ) -> Result<()> {
+        let mut files = Vec::with_capacity(names.len());
+        for name in names {
+            let stat = match rustix::fs::statat(fd.as_fd(), &name, AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(stat) => stat,
+                // Removed since the directory was read.
+                Err(Errno::NOENT) => continue,
+                Err(e) => {
+                    let path = self.full_path(dir.as_ref()).join(os_name(&name));
+                    return Err(Error::io("read", path)(e.into()));
+                }
+            };
+            let reason = match FileType::from_raw_mode(stat.st_mode) {
+                FileType::RegularFile | FileType::Symlink => {
+                    files.push((name, Stamp::of_stat(&stat)));
+                    continue;
+                }
+                FileType::Socket => "a socket",
+                FileType::Fifo => "a named pipe",
+                FileType::BlockDevice | FileType::CharacterDevice => "a device",
+                // A directory that was a file a moment ago: the next look finds it.
+                FileType::Directory | FileType::Unknown => continue,
+            };
+            let path = RepoPath::below(dir.as_ref(), name.to_bytes())?;
+            out.skipped.push(Skipped {
+                path: path.to_string(),
+                reason,
+            });
+        }
+        if !files.is_empty() {
+            out.groups.push(Group { dir, files });
+        }
+        Ok(())
+    }
 }
 
-fn walk_error(root: &Path, e: &ignore::Error) -> Error {
-    let source = match e.io_error() {
-        Some(io) => std::io::Error::new(io.kind(), e.to_string()),
-        None => std::io::Error::other(e.to_string()),
-    };
-    Error::Io {
-        op: "read",
-        path: root.to_owned(),
-        source,
+fn os_name(name: &CStr) -> &std::ffi::OsStr {
+    std::ffi::OsStr::from_bytes(name.to_bytes())
+}
+
+/// The names in one directory that are wanted, and those that say something about it.
+#[derive(Default)]
+struct Listing {
+    files: Vec<CString>,
+    dirs: Vec<CString>,
+    special: HashSet<Vec<u8>>,
+}
+
+impl Listing {
+    fn read(fd: &OwnedFd) -> Result<Self, Errno> {
+        let mut out = Self::default();
+        for entry in Dir::read_from(fd)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            let bytes = name.to_bytes();
+            if bytes == b"." || bytes == b".." {
+                continue;
+            }
+            if bytes == b"pyvenv.cfg" || bytes == DIR_NAME.as_bytes() || Ignores::is_source(bytes) {
+                out.special.insert(bytes.to_vec());
+            }
+            if IGNORED.contains(&bytes) || bytes.ends_with(b".pyc") {
+                continue;
+            }
+            let kind = match entry.file_type() {
+                // Some file systems do not say.
+                FileType::Unknown => {
+                    match rustix::fs::statat(fd, name, AtFlags::SYMLINK_NOFOLLOW) {
+                        Ok(stat) => FileType::from_raw_mode(stat.st_mode),
+                        Err(Errno::NOENT) => continue,
+                        Err(e) => return Err(e),
+                    }
+                }
+                known => known,
+            };
+            match kind {
+                FileType::Directory => out.dirs.push(name.to_owned()),
+                _ => out.files.push(name.to_owned()),
+            }
+        }
+        Ok(out)
     }
 }

@@ -12,14 +12,15 @@ use modelv_core::id::BlobId;
 use modelv_core::path::RepoPath;
 use modelv_core::tree::Mode;
 use modelv_store::{Session, Store};
+use rustix::fs::FileType;
 
-use super::scan::{Found, Scan, Skipped, scan};
-use super::statcache::{Stamp, StatCache};
+use super::scan::{Group, Scan, Skipped, scan};
+use super::statcache::{self, Known, Stamp, StatCache};
 use super::{Files, Rules, SnapFile};
 use crate::ctx::{Ctx, Unit};
 use crate::error::{Error, Result};
 
-/// The working tree at one moment.
+/// The working tree at one moment, as the commands see it.
 #[derive(Debug)]
 pub struct Snapshot {
     /// Every file.
@@ -28,70 +29,153 @@ pub struct Snapshot {
     pub skipped: Vec<Skipped>,
 }
 
-/// A file whose content is not known yet.
-struct Work<'a> {
-    found: &'a Found,
+/// The working tree at one moment, as the walk found it: in its order, paths still in pieces.
+pub struct Look {
+    groups: Vec<Group>,
+    /// One for each file of all groups, in order.
+    blobs: Vec<BlobId>,
+    /// What can't be versioned.
+    pub skipped: Vec<Skipped>,
+    /// The trees that the stat cache says these files are, if nothing but its rows was found.
+    mark: Option<[u8; 32]>,
+    /// Whether the cache does not say all of this yet.
+    is_news: bool,
+}
+
+/// A file whose content is not known yet, or not stored.
+struct Work {
+    number: usize,
+    path: RepoPath,
+    stamp: Stamp,
     /// Known id whose content only has to be stored.
     known: Option<BlobId>,
 }
 
-/// Takes a snapshot. With a session, contents the store lacks are stored; else only hashed.
+/// Looks at every file. With a session, contents the store lacks are stored; else only hashed.
 ///
 /// # Errors
 /// A file can't be read, or keeps changing while it is read.
-pub fn snapshot(
+pub fn look(
     root: &Path,
-    rules: &Rules,
-    cache: &mut StatCache,
+    cache: &StatCache,
     session: Option<&Session<'_>>,
     store: &Store,
     ctx: &Ctx<'_>,
-) -> Result<Snapshot> {
-    let Scan {
-        files: found,
-        skipped,
-    } = scan(root, ctx)?;
-    let mut ids: Vec<Option<(Stamp, BlobId)>> = Vec::with_capacity(found.len());
+) -> Result<Look> {
+    let Scan { groups, skipped } = scan(root, ctx)?;
+    let mut blobs = Vec::new();
     let mut work = Vec::new();
-    for (number, file) in found.iter().enumerate() {
-        let stamp = Stamp::of(&file.meta);
-        let known = cache.find(&file.path, &stamp);
-        let stored = match (known, session) {
-            (Some(id), Some(_)) => store.has_blob(&id)?,
-            (known, _) => known.is_some(),
-        };
-        ids.push(known.map(|id| (stamp, id)));
-        if !stored {
-            work.push((number, Work { found: file, known }));
+    let mut cursor = cache.cursor();
+    for group in &groups {
+        let dir = group.dir.as_ref();
+        for (name, stamp) in &group.files {
+            let name = name.to_bytes();
+            let known = cursor.find(dir.map_or(b"", RepoPath::as_bytes), name, stamp);
+            let is_done = match (known, session) {
+                (Some(id), Some(_)) => store.has_blob(&id)?,
+                (known, _) => known.is_some(),
+            };
+            if !is_done {
+                work.push(Work {
+                    number: blobs.len(),
+                    path: RepoPath::below(dir, name)?,
+                    stamp: *stamp,
+                    known,
+                });
+            }
+            blobs.push(known.unwrap_or(BlobId([0; 32])));
         }
     }
-    for (number, stamp, blob) in hash_all(root, &work, session, ctx)? {
-        ids[number] = Some((stamp, blob));
-        cache.insert(found[number].path.clone(), stamp, blob);
+    let is_news = work.iter().any(|w| w.known.is_none()) || blobs.len() != cache.len();
+    for (number, blob) in hash_all(root, &work, session, ctx)? {
+        blobs[number] = blob;
     }
-    let mut files = Files::new();
-    for (file, id) in found.iter().zip(ids) {
-        let Some((_, blob)) = id else { continue };
-        let (mode, ingredient) = (mode_of(file), rules.classify(&file.path).ingredient);
-        let size = file.meta.size();
-        files.insert(
-            file.path.clone(),
-            SnapFile {
-                ingredient,
-                mode,
-                size,
-                blob,
-            },
-        );
-    }
-    cache.retain(|path| files.contains_key(path));
-    Ok(Snapshot { files, skipped })
+    Ok(Look {
+        groups,
+        blobs,
+        skipped,
+        mark: cache.mark().filter(|_| !is_news),
+        is_news,
+    })
 }
 
-fn mode_of(file: &Found) -> Mode {
-    if file.meta.file_type().is_symlink() {
+impl Look {
+    fn rows(&self) -> impl Iterator<Item = Known<'_>> {
+        let files = self.groups.iter().flat_map(|g| {
+            let dir = g.dir.as_ref().map_or(b"".as_slice(), RepoPath::as_bytes);
+            g.files.iter().map(move |f| (dir, f))
+        });
+        files
+            .zip(&self.blobs)
+            .map(|((dir, (name, stamp)), blob)| Known {
+                dir,
+                name: name.to_bytes(),
+                stamp: *stamp,
+                blob: *blob,
+            })
+    }
+
+    /// Whether these files are known to be the trees that `mark` stands for.
+    pub fn is_known_as(&self, mark: &[u8; 32]) -> bool {
+        self.mark.as_ref() == Some(mark)
+    }
+
+    /// The flat view, each file with its ingredient.
+    ///
+    /// # Errors
+    /// A name breaks a rule of [`RepoPath`].
+    pub fn files(&self, rules: &Rules) -> Result<Files> {
+        let mut files = Vec::with_capacity(self.blobs.len());
+        let mut blobs = self.blobs.iter();
+        for group in &self.groups {
+            for ((name, stamp), blob) in group.files.iter().zip(&mut blobs) {
+                let path = RepoPath::below(group.dir.as_ref(), name.to_bytes())?;
+                let file = SnapFile {
+                    ingredient: rules.classify(&path).ingredient,
+                    mode: mode_of(stamp),
+                    size: stamp.size(),
+                    blob: *blob,
+                };
+                files.push((path, file));
+            }
+        }
+        Ok(files.into_iter().collect())
+    }
+
+    /// Path and content of the files whose name passes.
+    ///
+    /// # Errors
+    /// A name breaks a rule of [`RepoPath`].
+    pub fn named(&self, is_wanted: impl Fn(&[u8]) -> bool) -> Result<Vec<(RepoPath, BlobId)>> {
+        let mut found = Vec::new();
+        let mut blobs = self.blobs.iter();
+        for group in &self.groups {
+            for ((name, _), blob) in group.files.iter().zip(&mut blobs) {
+                if is_wanted(name.to_bytes()) {
+                    let path = RepoPath::below(group.dir.as_ref(), name.to_bytes())?;
+                    found.push((path, *blob));
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// Writes the stat cache, if it does not say this already.
+    ///
+    /// # Errors
+    /// The file can't be written.
+    pub fn save(&self, cache: &Path, mark: Option<[u8; 32]>) -> Result<()> {
+        if !self.is_news && (mark.is_none() || mark == self.mark) {
+            return Ok(());
+        }
+        statcache::write(cache, mark, self.rows())
+    }
+}
+
+fn mode_of(stamp: &Stamp) -> Mode {
+    if FileType::from_raw_mode(stamp.mode()) == FileType::Symlink {
         Mode::Symlink
-    } else if file.meta.mode() & 0o100 != 0 {
+    } else if stamp.mode() & 0o100 != 0 {
         Mode::Executable
     } else {
         Mode::File
@@ -101,14 +185,14 @@ fn mode_of(file: &Found) -> Mode {
 /// Hashes (and stores) files on all cores, largest first so that none is left for the end alone.
 fn hash_all(
     root: &Path,
-    work: &[(usize, Work<'_>)],
+    work: &[Work],
     session: Option<&Session<'_>>,
     ctx: &Ctx<'_>,
-) -> Result<Vec<(usize, Stamp, BlobId)>> {
+) -> Result<Vec<(usize, BlobId)>> {
     if work.is_empty() {
         return Ok(Vec::new());
     }
-    let total = work.iter().map(|(_, w)| w.found.meta.size()).sum();
+    let total = work.iter().map(|w| w.stamp.size()).sum();
     ctx.progress.start(
         if session.is_some() {
             "storing"
@@ -126,8 +210,7 @@ fn hash_all(
         for _ in 0..threads.min(work.len()) {
             scope.spawn(|| {
                 loop {
-                    let Some((number, item)) = work.get(next.fetch_add(1, Ordering::Relaxed))
-                    else {
+                    let Some(item) = work.get(next.fetch_add(1, Ordering::Relaxed)) else {
                         return;
                     };
                     let result = ctx
@@ -135,7 +218,7 @@ fn hash_all(
                         .check()
                         .and_then(|()| hash_one(root, item, session, ctx));
                     match result {
-                        Ok((stamp, blob)) => lock(&done).push((*number, stamp, blob)),
+                        Ok(blob) => lock(&done).push((item.number, blob)),
                         Err(e) => {
                             lock(&failed).get_or_insert(e);
                             next.store(work.len(), Ordering::Relaxed);
@@ -171,23 +254,23 @@ pub fn place(root: &Path, path: &RepoPath) -> PathBuf {
 
 fn hash_one(
     root: &Path,
-    work: &Work<'_>,
+    work: &Work,
     session: Option<&Session<'_>>,
     ctx: &Ctx<'_>,
-) -> Result<(Stamp, BlobId)> {
-    let path = place(root, &work.found.path);
+) -> Result<BlobId> {
+    let path = place(root, &work.path);
     // A writer may just be finishing: the second look decides.
     for attempt in 0..2 {
         let before = std::fs::symlink_metadata(&path).map_err(Error::io("read", &path))?;
         let stamp = Stamp::of(&before);
-        if attempt == 0 && stamp != Stamp::of(&work.found.meta) {
+        if attempt == 0 && stamp != work.stamp {
             continue;
         }
         let blob = read_one(&path, &before, session, ctx)?;
         let after = std::fs::symlink_metadata(&path).map_err(Error::io("read", &path))?;
-        let same = Stamp::of(&after) == stamp && stamp == Stamp::of(&work.found.meta);
+        let same = Stamp::of(&after) == stamp && stamp == work.stamp;
         if same && work.known.is_none_or(|known| known == blob) {
-            return Ok((stamp, blob));
+            return Ok(blob);
         }
     }
     Err(Error::ChangedWhileRead { path })

@@ -35,16 +35,19 @@ impl Tree {
     fn snap(&self) -> Snapshot {
         let session = self.store.begin().unwrap();
         let rules = Rules::load(self.root()).unwrap();
-        let mut cache = StatCache::default();
-        let snapshot = snapshot(
+        let cache = StatCache::default();
+        let look = look(
             self.root(),
-            &rules,
-            &mut cache,
+            &cache,
             Some(&session),
             &self.store,
             &Ctx::quiet(),
         )
         .unwrap();
+        let snapshot = Snapshot {
+            files: look.files(&rules).unwrap(),
+            skipped: look.skipped,
+        };
         write_trees(&snapshot.files, &session).unwrap();
         session.finish().unwrap();
         snapshot
@@ -156,6 +159,155 @@ fn rules_of_the_file_come_first_and_are_checked() {
     }
 }
 
+/// Looks at the tree with the cache in `file`, and leaves the cache as a command would.
+fn look_again(tree: &Tree, file: &Path) -> Look {
+    let cache = StatCache::load(file);
+    let look = look(tree.root(), &cache, None, &tree.store, &Ctx::quiet()).unwrap();
+    look.save(file, None).unwrap();
+    look
+}
+
+/// Looks until every file is older than the cache, as time passing would make it.
+fn settle(tree: &Tree, file: &Path, mark: [u8; 32]) {
+    loop {
+        let cache = StatCache::load(file);
+        let look = look(tree.root(), &cache, None, &tree.store, &Ctx::quiet()).unwrap();
+        if look.is_known_as(&mark) {
+            return;
+        }
+        look.save(file, Some(mark)).unwrap();
+    }
+}
+
+#[test]
+fn a_marked_cache_is_believed_until_anything_changes() {
+    let tree = Tree::new();
+    let file = tree.root().join(".mv/statcache");
+    let mark = [7; 32];
+    let is_known = || look_again(&tree, &file).is_known_as(&mark);
+    tree.put("a", "1");
+    tree.put("dir/b", "1");
+    tree.put("dir/c", "1");
+    let root = tree.root();
+    let remove = |p: &str| std::fs::remove_file(root.join(p)).unwrap();
+    let changes: [(&str, &dyn Fn()); 7] = [
+        ("content", &|| tree.put("dir/b", "2")),
+        ("an added file", &|| tree.put("dir/a", "1")),
+        ("an added directory", &|| tree.put("z/a", "1")),
+        ("a removed file", &|| remove("dir/c")),
+        ("a rename", &|| {
+            std::fs::rename(root.join("a"), root.join("b")).unwrap();
+        }),
+        ("a mode", &|| {
+            let mode = std::fs::Permissions::from_mode(0o755);
+            std::fs::set_permissions(root.join("b"), mode).unwrap();
+        }),
+        ("a link in place of a file", &|| {
+            remove("b");
+            symlink("dir/a", root.join("b")).unwrap();
+        }),
+    ];
+    for (what, change) in changes {
+        settle(&tree, &file, mark);
+        assert!(is_known(), "before {what}");
+        change();
+        assert!(!is_known(), "{what} was not seen");
+        assert!(!is_known(), "{what} was forgotten");
+    }
+}
+
+#[test]
+fn ignore_files_decide_as_in_git() {
+    let tree = Tree::new();
+    let names = [
+        "a.log",
+        "b.log",
+        "keep.log",
+        "out/x",
+        "sub/a.log",
+        "sub/c.tmp",
+        "sub/deep/d.tmp",
+    ];
+    for name in names {
+        tree.put(name, "x");
+    }
+    tree.put(
+        ".gitignore",
+        "\u{feff}*.log\n!keep.log\n/out/\n# a comment\n[\n",
+    );
+    tree.put("sub/.gitignore", "!a.log\n*.tmp\n");
+    tree.put("sub/deep/.gitignore", "!d.tmp\n");
+    let files = tree.snap().files;
+    let found: Vec<String> = files.keys().map(ToString::to_string).collect();
+    let want = [
+        ".gitignore",
+        "keep.log",
+        "sub/.gitignore",
+        "sub/a.log",
+        "sub/deep/.gitignore",
+        "sub/deep/d.tmp",
+    ];
+    assert_eq!(found, want);
+    // What git says of the same folder.
+    let git = |args: &[&str]| {
+        let out = std::process::Command::new("git")
+            .args(args)
+            .current_dir(tree.root())
+            .output()
+            .unwrap();
+        String::from_utf8(out.stdout).unwrap()
+    };
+    git(&["init", "-q", "."]);
+    let others = git(&["ls-files", "--others", "--exclude-standard", "--", ":!.mv"]);
+    let mut others: Vec<&str> = others.lines().collect();
+    others.sort_unstable();
+    assert_eq!(others, want);
+    // Ours decides before Git's, from any level.
+    tree.put(".mvignore", "keep.log\n!sub/c.tmp\n");
+    let files = tree.snap().files;
+    let has = |p: &str| files.contains_key(&RepoPath::new(p).unwrap());
+    assert!(has("sub/c.tmp") && !has("keep.log"));
+}
+
+#[test]
+fn a_large_directory_is_walked_in_pieces() {
+    let tree = Tree::new();
+    for i in 0..5_000 {
+        std::fs::write(tree.root().join(format!("f{i}")), "").unwrap();
+    }
+    let file = tree.root().join(".mv/statcache");
+    let look = look_again(&tree, &file);
+    let rules = Rules::parse("").unwrap();
+    assert_eq!(look.files(&rules).unwrap().len(), 5_000);
+    settle(&tree, &file, [1; 32]);
+}
+
+#[test]
+fn checked_out_files_are_known_without_reading_them() {
+    let tree = Tree::new();
+    let file = tree.root().join(".mv/statcache");
+    tree.put("a", "1");
+    tree.put("dir/b", "1");
+    look_again(&tree, &file);
+    let mut cache = StatCache::load(&file);
+    let stamp = |p: &str| StatStamp::of(&std::fs::symlink_metadata(tree.root().join(p)).unwrap());
+    for (path, text) in [("a", "22"), ("dir/c", "3")] {
+        tree.put(path, text);
+        cache.insert(
+            &RepoPath::new(path).unwrap(),
+            stamp(path),
+            BlobId::of(text.as_bytes()),
+        );
+    }
+    cache.save(&file).unwrap();
+    assert_eq!(StatCache::load(&file).len(), 3);
+    let rules = Rules::parse("").unwrap();
+    let files = look_again(&tree, &file).files(&rules).unwrap();
+    let blob = |p: &str| files[&RepoPath::new(p).unwrap()].blob;
+    assert_eq!(blob("a"), BlobId::of(b"22"));
+    assert_eq!(blob("dir/c"), BlobId::of(b"3"));
+}
+
 #[test]
 fn an_edit_in_the_same_tick_is_seen() {
     let tree = Tree::new();
@@ -165,18 +317,7 @@ fn an_edit_in_the_same_tick_is_seen() {
     for i in 0..50 {
         // Same size, and no time passes between the cache and the next edit.
         tree.put("a", &format!("{i:04}"));
-        let mut cache = StatCache::load(&file);
-        let files = snapshot(
-            tree.root(),
-            &rules,
-            &mut cache,
-            None,
-            &tree.store,
-            &Ctx::quiet(),
-        )
-        .unwrap()
-        .files;
-        cache.save(&file).unwrap();
+        let files = look_again(&tree, &file).files(&rules).unwrap();
         let blob = files.values().next().unwrap().blob;
         assert_eq!(blob, BlobId::of(format!("{i:04}").as_bytes()));
         assert_ne!(last.replace(blob), Some(blob));
@@ -184,17 +325,7 @@ fn an_edit_in_the_same_tick_is_seen() {
     let whole = std::fs::read(&file).unwrap();
     std::fs::write(&file, &whole[..whole.len() - 1]).unwrap();
     tree.put("a", "9999");
-    let mut cache = StatCache::load(&file);
-    let files = snapshot(
-        tree.root(),
-        &rules,
-        &mut cache,
-        None,
-        &tree.store,
-        &Ctx::quiet(),
-    )
-    .unwrap()
-    .files;
+    let files = look_again(&tree, &file).files(&rules).unwrap();
     assert_eq!(files.values().next().unwrap().blob, BlobId::of(b"9999"));
 }
 
@@ -208,16 +339,15 @@ fn an_unreadable_file_is_named() {
     tree.put("secret", "x");
     let path = tree.root().join("secret");
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o000)).unwrap();
-    let rules = Rules::parse("").unwrap();
-    let error = snapshot(
+    let error = look(
         tree.root(),
-        &rules,
-        &mut StatCache::default(),
+        &StatCache::default(),
         None,
         &tree.store,
         &Ctx::quiet(),
     );
-    assert!(error.unwrap_err().to_string().contains("secret"));
+    let error = error.err().unwrap();
+    assert!(error.to_string().contains("secret"));
 }
 
 #[test]
