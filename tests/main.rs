@@ -11,5 +11,6 @@ mod alias;
 mod errors;
 mod release;
 mod secrets;
+mod serving;
 mod story;
 mod support;
