@@ -8,6 +8,7 @@
 )]
 
 mod alias;
+mod bases;
 mod errors;
 mod release;
 mod secrets;
