@@ -9,6 +9,7 @@
 
 mod alias;
 mod bases;
+mod docker;
 mod errors;
 mod release;
 mod secrets;
