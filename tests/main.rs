@@ -8,8 +8,11 @@
 )]
 
 mod alias;
+mod bases;
+mod docker;
 mod errors;
 mod release;
 mod secrets;
+mod serving;
 mod story;
 mod support;

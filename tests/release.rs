@@ -1,101 +1,10 @@
 //! Releases: an image that really starts, twice the same digest, and what can't be built.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
-use std::process::{Child, Command, Stdio};
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
 
+use crate::serving::{Server, is_root, served, served_by, share_caches, start_unpacked};
 use crate::support::Tree;
-
-fn served() -> Tree {
-    let tree = Tree::empty();
-    tree.mv(&["init"]).success();
-    let venv = Command::new("python3")
-        .args(["-m", "venv"])
-        .arg(tree.path(".venv"))
-        .status()
-        .unwrap();
-    assert!(venv.success());
-    tree.put("modelv.toml", "[serve]\nentry = \"serve:predict\"\n");
-    tree.put(
-        "serve.py",
-        "import json, os\nW = json.load(open('models/w.json'))\n\
-         def predict(inputs):\n    print('talk on stdout')\n\
-         \x20   if inputs == 'raise': raise ValueError('no such thing')\n\
-         \x20   if inputs == 'die': os._exit(3)\n\
-         \x20   return [W['scale'] * x for x in inputs]\n",
-    );
-    tree.put("models/w.json", "{\"scale\": 2}");
-    tree.commit("a model that doubles");
-    tree
-}
-
-/// One HTTP exchange: status, head and body.
-fn http(address: &str, method: &str, path: &str, body: &[u8]) -> (u16, String, String) {
-    let mut stream = TcpStream::connect(address).unwrap();
-    let head = format!(
-        "{method} {path} HTTP/1.1\r\nhost: x\r\nx-request-id: req-7\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
-        body.len()
-    );
-    stream.write_all(head.as_bytes()).unwrap();
-    // A server that has refused may close before it has read all.
-    let _ = stream.write_all(body);
-    let mut text = String::new();
-    let _ = stream.read_to_string(&mut text);
-    let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
-    let status = head
-        .split(' ')
-        .nth(1)
-        .and_then(|s| s.parse().ok())
-        .unwrap_or(0);
-    (status, head.to_lowercase(), body.to_owned())
-}
-
-struct Server {
-    child: Child,
-    address: String,
-}
-
-impl Server {
-    /// Starts a server and waits until it says where it listens.
-    fn start(mut command: Command) -> Self {
-        let mut child = command
-            .stderr(Stdio::piped())
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let mut seen = String::new();
-        let address = loop {
-            let line = lines
-                .next()
-                .unwrap_or_else(|| panic!("it ended: {seen}"))
-                .unwrap();
-            if let Some(at) = line.strip_prefix("serving on http://") {
-                break at.to_owned();
-            }
-            seen.push_str(&line);
-        };
-        // Keep reading, or the server would stop at a full pipe.
-        std::thread::spawn(move || for _ in lines.map_while(Result::ok) {});
-        Self { child, address }
-    }
-
-    fn ask(&self, method: &str, path: &str, body: &str) -> (u16, String, String) {
-        http(&self.address, method, path, body.as_bytes())
-    }
-
-    fn stop(mut self) {
-        let pid = self.child.id().to_string();
-        assert!(
-            Command::new("kill")
-                .args(["-TERM", &pid])
-                .status()
-                .unwrap()
-                .success()
-        );
-        assert!(self.child.wait().unwrap().success());
-    }
-}
 
 #[test]
 fn a_commit_is_served_and_every_failure_is_counted() {
@@ -152,9 +61,19 @@ fn a_commit_is_served_and_every_failure_is_counted() {
 #[test]
 fn an_image_has_one_digest_and_starts_from_its_own_files() {
     let tree = served();
-    let commit = tree.id("HEAD");
+    tree.mv(&["switch", "-c", "linked"]).success();
+    std::os::unix::fs::symlink("w.json", tree.path("models/current.json")).unwrap();
+    tree.put(
+        "serve.py",
+        &tree.get("serve.py").replace("w.json", "current.json"),
+    );
+    let commit = tree.commit("through a link");
     let build = |name: &str| tree.json(&["release", "HEAD", "--output", name, "--json"]);
-    let (a, b) = (build("out/a"), build("elsewhere"));
+    let a = build("out/a");
+    // Made again from nothing, without what the first build has left.
+    std::fs::remove_dir_all(tree.path(".mv/cache")).unwrap();
+    share_caches(&tree);
+    let b = build("elsewhere");
     assert_eq!(a["digest"], b["digest"]);
     assert_eq!(a["commit"], commit.as_str());
     let config = tree.json(&["release", "unpack", "out/a", "rootfs"]);
@@ -163,35 +82,15 @@ fn an_image_has_one_digest_and_starts_from_its_own_files() {
         tree.get("rootfs/opt/modelv/app/models/w.json"),
         "{\"scale\": 2}"
     );
-    // In namespaces of its own: nothing outside of the image is there.
-    let mut command = Command::new("unshare");
-    if !is_root() {
-        command.arg("--map-root-user");
+    let link = tree.path("rootfs/opt/modelv/app/models/current.json");
+    assert_eq!(link.read_link().unwrap().to_str(), Some("w.json"));
+    let server = start_unpacked(&tree.path("rootfs"));
+    assert_eq!(server.predict("[21]", &commit), serde_json::json!([42]));
+    if is_root() {
+        let who = server.predict("\"who\"", &commit);
+        assert_eq!(who, serde_json::json!([65532, 65532, false]));
     }
-    let script = "mount --rbind /dev \"$1/dev\" && exec chroot \"$1\" /opt/modelv/bin/modelv serve --image /opt/modelv/image.json";
-    command
-        .args([
-            "--mount",
-            "--fork",
-            "--kill-child",
-            "sh",
-            "-c",
-            script,
-            "sh",
-        ])
-        .arg(tree.path("rootfs"))
-        .env_clear()
-        .env("PATH", "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin")
-        .env("MODELV_LISTEN", "127.0.0.1:0");
-    let mut server = Server::start(command);
-    let (status, _, body) = server.ask("POST", "/predict", "[21]");
-    assert_eq!(
-        (status, body.contains("[42]"), body.contains(&commit)),
-        (200, true, true),
-        "{body}"
-    );
-    server.child.kill().unwrap();
-    server.child.wait().unwrap();
+    server.kill();
     // A flipped byte in a blob is found.
     let layer = a["layers"][0]["digest"]
         .as_str()
@@ -207,57 +106,172 @@ fn an_image_has_one_digest_and_starts_from_its_own_files() {
     assert!(said.contains("has other bytes"), "{said}");
 }
 
-fn is_root() -> bool {
-    let output = Command::new("id").arg("-u").output().unwrap();
-    output.stdout == b"0\n"
+/// Runs a release that must fail, and looks that it has left nothing.
+fn refuse(tree: &Tree, args: &[&str], want: &str) {
+    let names = |tree: &Tree| {
+        let mut out: Vec<_> = std::fs::read_dir(tree.root())
+            .unwrap()
+            .map(|e| e.unwrap().file_name())
+            // pip keeps things there.
+            .filter(|name| name != "no-home")
+            .collect();
+        out.sort();
+        out
+    };
+    let before = names(tree);
+    let args = [&["release", "HEAD", "--output", "image"], args].concat();
+    let said = tree.mv(&args).fails_with(1);
+    assert!(said.contains(want), "{want} in {said}");
+    assert_eq!(names(tree), before);
 }
 
 #[test]
-fn what_cannot_be_built_leaves_nothing() {
+fn a_base_that_is_none_is_refused() {
     let tree = served();
-    let refuse = |args: &[&str], want: &str| {
-        let said = tree.mv(args).fails_with(1);
-        assert!(said.contains(want), "{want} in {said}");
-        assert!(!tree.path("image").exists());
-    };
+    share_caches(&tree);
     refuse(
-        &["release", "HEAD", "--output", "image", "--base", "no/such"],
-        "error: base `no/such` can't be used: there is no such file or folder",
+        &tree,
+        &["--base", "no/such"],
+        "error: base `no/such` can't be used: there is no such file or folder\n\nhint: `--base python` packs",
     );
     tree.put("base/etc/passwd", "");
+    refuse(&tree, &["--base", "base"], "libc.so.6");
+    tree.put("text", &"no tar at all\n".repeat(100));
+    refuse(&tree, &["--base", "text"], "text` can't be used");
+    tree.put("layout/oci-layout", "{}");
     refuse(
-        &["release", "HEAD", "--output", "image", "--base", "base"],
-        "libc.so.6",
-    );
-    // A package that no index has.
-    let lib = std::fs::read_dir(tree.path(".venv/lib"))
-        .unwrap()
-        .next()
-        .unwrap()
-        .unwrap();
-    let site = format!(
-        ".venv/lib/{}/site-packages",
-        lib.file_name().to_string_lossy()
+        &tree,
+        &["--base", "layout"],
+        "layout` is damaged: it has no index.json",
     );
     tree.put(
-        &format!("{site}/nowhere_to_be_found-0.0.1.dist-info/METADATA"),
-        "Metadata-Version: 2.1\nName: nowhere-to-be-found-modelv\nVersion: 0.0.1\n",
+        "layout/index.json",
+        "{\"manifests\": [{\"digest\": \"sha256:../../../serve.py\"}]}",
     );
-    tree.put("serve.py", "def predict(x): return x\n");
-    tree.commit("with a package of its own");
+    refuse(&tree, &["--base", "layout"], "is no SHA-256 digest");
+    let hostile = "import io, sys, tarfile\n\
+        t = tarfile.open(sys.argv[1], 'w')\n\
+        i = tarfile.TarInfo('../../escaped'); i.size = 1\n\
+        t.addfile(i, io.BytesIO(b'x')); t.close()\n";
+    let tar = tree.path("hostile.tar");
+    let made = Command::new("python3")
+        .args(["-c", hostile])
+        .arg(&tar)
+        .status();
+    assert!(made.unwrap().success());
     refuse(
-        &["release", "HEAD", "--output", "image"],
-        "package `nowhere-to-be-found-modelv==0.0.1` can't be installed",
+        &tree,
+        &["--base", "hostile.tar"],
+        "path `../../escaped` leads out",
     );
-    tree.put("modelv.toml", "");
-    tree.commit("serves nothing");
     refuse(
-        &["release", "HEAD", "--output", "image"],
-        "names no function to serve",
+        &tree,
+        &["--tag", "No Name", "--tar", "x.tar"],
+        "`No Name` is no name for an image",
     );
     tree.put("taken/x", "");
     let said = tree
-        .mv(&["release", "HEAD~1", "--output", "taken"])
+        .mv(&["release", "HEAD", "--output", "taken"])
         .fails_with(1);
-    assert!(said.contains("exists and is no image layout"), "{said}");
+    assert!(
+        said.contains("`") && said.contains("taken` exists and is not replaced"),
+        "{said}"
+    );
+    assert_eq!(tree.get("taken/x"), "");
+}
+
+#[test]
+fn a_commit_that_cannot_be_built_is_refused() {
+    let tree = served_by("python3", &[]);
+    share_caches(&tree);
+    let packages = std::fs::read_dir(tree.path(".venv/lib")).unwrap();
+    let lib = packages.map(|e| e.unwrap().path()).next().unwrap();
+    let site = lib.join("site-packages").display().to_string();
+    let site = site
+        .strip_prefix(&format!("{}/", tree.root().display()))
+        .unwrap()
+        .to_owned();
+    let package = |name: &str| {
+        let folder = format!("{site}/{}-0.0.1.dist-info", name.replace('-', "_"));
+        let text = format!("Metadata-Version: 2.1\nName: {name}\nVersion: 0.0.1\n");
+        tree.put(&format!("{folder}/METADATA"), &text);
+        tree.put(
+            "models/w.json",
+            &format!("{{\"scale\": 2, \"for\": \"{name}\"}}"),
+        );
+        tree.commit(name);
+        tree.path(&folder)
+    };
+    // A package that no index has.
+    let gone = package("nowhere-to-be-found-modelv");
+    refuse(
+        &tree,
+        &[],
+        "package `nowhere-to-be-found-modelv==0.0.1` can't be installed",
+    );
+    std::fs::remove_dir_all(gone).unwrap();
+    // One whose wheel wants to write elsewhere.
+    let gone = package("hostile-modelv");
+    let wheel = tree.path(".mv/cache/wheels/hostile_modelv-0.0.1-py3-none-any.whl");
+    let zip = "import sys, zipfile\nz = zipfile.ZipFile(sys.argv[1], 'w')\n\
+        z.writestr('../../escaped.py', 'x')\n\
+        z.writestr('hostile_modelv-0.0.1.dist-info/RECORD', '')\nz.close()\n";
+    let made = Command::new("python3")
+        .args(["-c", zip])
+        .arg(&wheel)
+        .status();
+    assert!(made.unwrap().success());
+    refuse(&tree, &[], "it holds the file name `../../escaped.py`");
+    std::fs::remove_file(wheel).unwrap();
+    std::fs::remove_dir_all(gone).unwrap();
+    for (target, want) in [
+        (
+            "/etc/passwd",
+            "error: `secret` can't be put into an image: it is a link to `/etc/passwd`, an absolute path\n\nhint: commit the file itself",
+        ),
+        (
+            "models/../../x",
+            "it is a link to `models/../../x`, which is outside of the commit",
+        ),
+    ] {
+        let link = tree.path("secret");
+        let _ = std::fs::remove_file(&link);
+        std::os::unix::fs::symlink(target, &link).unwrap();
+        tree.commit(target);
+        refuse(&tree, &[], want);
+    }
+    tree.put("modelv.toml", "");
+    tree.commit("serves nothing");
+    refuse(&tree, &[], "names no function to serve");
+}
+
+#[test]
+fn ctrl_c_ends_a_release_and_leaves_nothing() {
+    let tree = served();
+    let args = [
+        "release",
+        "HEAD",
+        "--output",
+        "out/image",
+        "--tar",
+        "out/image.tar",
+    ];
+    let mut child = tree.command(&args).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    // The interpreter is about to be packed, which takes a while.
+    assert!(lines.any(|line| line.unwrap().trim() == "base"));
+    let pid = child.id().to_string();
+    let sent = Command::new("kill").args(["-INT", &pid]).status();
+    assert!(sent.unwrap().success());
+    let said: Vec<String> = lines.map(Result::unwrap).collect();
+    assert_eq!(child.wait().unwrap().code(), Some(130), "{said:?}");
+    let left: Vec<_> = std::fs::read_dir(tree.root())
+        .unwrap()
+        .map(|e| e.unwrap().file_name())
+        .filter(|n| {
+            n.to_str()
+                .is_some_and(|n| n == "out" || n.starts_with(".modelv"))
+        })
+        .collect();
+    assert!(left.is_empty(), "{left:?}");
 }

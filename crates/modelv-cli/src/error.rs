@@ -94,6 +94,32 @@ impl From<Error> for CommandError {
     }
 }
 
+impl From<modelv_release::Error> for CommandError {
+    fn from(e: modelv_release::Error) -> Self {
+        use modelv_release::Error as E;
+        let hint = match &e {
+            E::Base { .. } => Some(
+                "`--base python` packs this machine's interpreter; `--base PATH` takes a layout, folder or tar",
+            ),
+            E::Package { .. } => Some("`modelv env REV` lists the packages of the commit"),
+            E::NoEntry { .. } => {
+                Some("add `[serve]` with `entry = \"serve:predict\"` to modelv.toml and commit")
+            }
+            E::File { .. } => {
+                Some("commit the file itself, or keep it out of commits with a line in `.mvignore`")
+            }
+            E::Reference { .. } => Some("for example `--tag tweets:latest`"),
+            E::Taken { .. } => Some("name another folder"),
+            E::Libraries { .. } => Some("use a base that has them, or `--base python`"),
+            _ => None,
+        };
+        match e {
+            E::Repo(inner) => inner.into(),
+            other => Self::failed(&other, hint.map(str::to_owned)),
+        }
+    }
+}
+
 fn hint(e: &Error) -> Option<String> {
     if let Error::Secrets { findings } = e {
         return Some(secrets_hint(findings));

@@ -1,5 +1,7 @@
 use super::*;
-use std::process::Output;
+use std::process::Command;
+
+use crate::layer::Content;
 
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -34,7 +36,9 @@ impl Hand {
     }
 
     fn layer(&self, files: &Files) -> Layer {
-        pack_files(&self.base().join("blobs/sha256"), files, None).unwrap()
+        Packer::at(&self.base().join("blobs/sha256"))
+            .pack_files(files)
+            .unwrap()
     }
 
     fn config(&self, diff_ids: &[&str]) -> String {
@@ -60,7 +64,12 @@ impl Hand {
 
     fn prepare(&self) -> Result<Ground> {
         let out = self.dir.path().join("out");
-        prepare(&Base::Layout(self.base()), &out, None, &Demands::default())
+        prepare(
+            &Base::Layout(self.base()),
+            &Packer::at(&out),
+            None,
+            &Demands::default(),
+        )
     }
 
     fn refuse(&self, want: &str) {
@@ -92,7 +101,7 @@ fn a_base_is_taken_as_it_is() {
     for digest in [&manifest, &inner] {
         hand.index(&json!([{"digest": digest}]));
         let ground = hand.prepare().unwrap();
-        assert_eq!(ground.layers, [low.clone(), high.clone()]);
+        assert_eq!(ground.layers, [(low.clone(), false), (high.clone(), false)]);
         assert_eq!(ground.name, manifest);
         assert_eq!(ground.env, ["LD_LIBRARY_PATH=/cuda", "PATH=/x"]);
         let files: Vec<String> = ground
@@ -183,7 +192,7 @@ fn a_folder_gives_one_layer_wherever_it_lies() {
         let bits = if name == "one" { 0o600 } else { 0o664 };
         let bits = std::os::unix::fs::PermissionsExt::from_mode(bits);
         std::fs::set_permissions(root.join("a"), bits).unwrap();
-        let ground = from_folder(&root, dir.path()).unwrap();
+        let ground = from_folder(&root, &Packer::at(dir.path())).unwrap();
         let paths: Vec<&[u8]> = ground.paths.iter().map(Vec::as_slice).collect();
         assert_eq!(paths, [&b"a"[..], b"b", b"c", b"link"]);
         made.push((ground.layers, ground.name));
@@ -196,10 +205,10 @@ fn a_tar_is_taken_plain_or_packed() {
     let dir = tempfile::tempdir().unwrap();
     let mut files = Files::default();
     files.add_file("usr/bin/python3.11", true, bytes("x"));
-    let packed = pack_files(dir.path(), &files, None).unwrap();
+    let packed = Packer::at(dir.path()).pack_files(&files).unwrap();
     let gz = dir.path().join(digits(&packed.digest));
     let mut plain = Vec::new();
-    GzDecoder::new(File::open(&gz).unwrap())
+    MultiGzDecoder::new(File::open(&gz).unwrap())
         .read_to_end(&mut plain)
         .unwrap();
     let tar = dir.path().join("base.tar");
@@ -207,33 +216,38 @@ fn a_tar_is_taken_plain_or_packed() {
     let out = dir.path().join("out");
     std::fs::create_dir(&out).unwrap();
     for path in [&gz, &tar] {
-        let ground = from_tar(path, &out).unwrap();
-        assert_eq!(ground.layers.as_slice(), std::slice::from_ref(&packed));
+        let ground = from_tar(path, &Packer::at(&out)).unwrap();
+        assert_eq!(ground.layers, [(packed.clone(), false)]);
         assert!(ground.paths.contains(b"usr/bin/python3.11".as_slice()));
     }
+    let zst = dir.path().join("base.tar.zst");
+    std::fs::write(
+        &zst,
+        zstd::encode_all(std::fs::read(&tar).unwrap().as_slice(), 1).unwrap(),
+    )
+    .unwrap();
+    let ground = from_tar(&zst, &Packer::at(&out)).unwrap();
+    assert_eq!(ground.layers, [(packed, false)]);
     std::fs::write(&tar, "this is no tar, and it is longer than nothing").unwrap();
-    assert!(from_tar(&tar, &out).is_err());
+    assert!(from_tar(&tar, &Packer::at(&out)).is_err());
 }
 
-fn python(args: &[&str]) -> Output {
-    Command::new("python3").args(args).output().unwrap()
+/// What the interpreter of this machine prints.
+fn said_by_python(code: &str) -> String {
+    let output = Command::new("python3").args(["-c", code]).output().unwrap();
+    String::from_utf8(output.stdout).unwrap()
 }
 
 #[test]
 fn the_interpreter_runs_where_nothing_else_is() {
     let dir = tempfile::tempdir().unwrap();
-    let exe = python(&["-c", "import sys; print(sys.executable, end='')"]).stdout;
-    let exe = PathBuf::from(String::from_utf8(exe).unwrap());
-    let version = python(&[
-        "-c",
-        "import platform as p; print(p.python_version(), end='')",
-    ])
-    .stdout;
-    let version = String::from_utf8(version).unwrap();
+    let exe = PathBuf::from(said_by_python("import sys; print(sys.executable, end='')"));
+    let version = said_by_python("import platform as p; print(p.python_version(), end='')");
     let blobs = dir.path().join("layout/blobs/sha256");
     std::fs::create_dir_all(&blobs).unwrap();
     let pair = Some((exe.as_path(), version.as_str()));
-    let build = || prepare(&Base::Interpreter, &blobs, pair, &Demands::default()).unwrap();
+    let packer = Packer::at(&blobs);
+    let build = || prepare(&Base::Interpreter, &packer, pair, &Demands::default()).unwrap();
     let ground = build();
     assert_eq!(ground.layers, build().layers);
     let stray = |p: &&Vec<u8>| {
@@ -243,21 +257,21 @@ fn the_interpreter_runs_where_nothing_else_is() {
     let about = crate::layout::About {
         created: "1970-01-01T00:00:00Z".into(),
         architecture: oci_arch(),
-        labels: BTreeMap::new(),
+        labels: std::collections::BTreeMap::new(),
         env: vec![],
         reference: "test".into(),
     };
     let layers: Vec<_> = ground
         .layers
         .into_iter()
-        .map(|l| ("base".into(), l))
+        .map(|(l, _)| ("base".into(), l))
         .collect();
     crate::layout::write(&dir.path().join("layout"), &layers, &about).unwrap();
     let root = dir.path().join("root");
     crate::unpack(&dir.path().join("layout"), &root).unwrap();
     let minor = version.split('.').take(2).collect::<Vec<_>>().join(".");
     let mut command = Command::new("unshare");
-    if python(&["-c", "import os; print(os.getuid(), end='')"]).stdout != b"0" {
+    if said_by_python("import os; print(os.getuid(), end='')") != "0" {
         command.arg("--map-root-user");
     }
     let code = "import sys, json, ssl, sqlite3, ctypes, zlib, hashlib, asyncio, multiprocessing\n\
@@ -284,32 +298,13 @@ fn the_interpreter_runs_where_nothing_else_is() {
     // Another patch level is another environment.
     let other = format!("{minor}.999");
     let pair = Some((exe.as_path(), other.as_str()));
-    let said = prepare(&Base::Interpreter, &blobs, pair, &Demands::default())
+    let said = prepare(&Base::Interpreter, &packer, pair, &Demands::default())
         .err()
         .expect("it is refused")
         .to_string();
     assert!(
         said.contains(&format!("the commit was made with Python {other}")),
         "{said}"
-    );
-}
-
-#[test]
-fn libraries_nobody_brings_are_named_with_who_needs_them() {
-    let mut demands = Demands::default();
-    for (library, by) in [
-        ("libbase.so.1", "a.so"),
-        ("libbrought.so.2", "b.so"),
-        ("libcuda.so.1", "c.so"),
-        ("libgone.so.3", "opt/x/d.so"),
-    ] {
-        demands.needed.insert(library.into(), by.into());
-    }
-    demands.brought.insert("libbrought.so.2".into());
-    let paths = BTreeSet::from([b"usr/lib/libbase.so.1".to_vec()]);
-    assert_eq!(
-        demands.missing(&paths),
-        ["libgone.so.3 (needed by opt/x/d.so)"]
     );
 }
 
@@ -332,4 +327,63 @@ fn a_base_is_what_lies_there() {
     );
     assert_eq!(parse("x.tar").unwrap(), Base::Tar(dir.path().join("x.tar")));
     assert!(parse("nothing").is_err());
+}
+
+/// A tar with one entry, whose name no honest tool would write.
+fn tar_with(name: &str) -> Vec<u8> {
+    let mut header = tar::Header::new_gnu();
+    header.set_size(0);
+    header.as_old_mut().name[..name.len()].copy_from_slice(name.as_bytes());
+    header.set_cksum();
+    [header.as_bytes().as_slice(), &[0; 1024]].concat()
+}
+
+#[test]
+fn a_tar_that_is_no_root_file_system_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let tar = dir.path().join("base.tar");
+    let out = dir.path().join("out");
+    std::fs::create_dir(&out).unwrap();
+    for (bytes, want) in [
+        (
+            tar_with("../../etc/passwd"),
+            "path `../../etc/passwd` leads out",
+        ),
+        (tar_with("a/../../b"), "leads out"),
+        (tar_with("manifest.json"), "skopeo copy docker-archive:"),
+        (b"\xfd7zXZ\0 and more".to_vec(), "packed with xz"),
+    ] {
+        std::fs::write(&tar, bytes).unwrap();
+        let said = from_tar(&tar, &Packer::at(&out)).err().unwrap().to_string();
+        assert!(said.contains(want), "{want} in {said}");
+        assert_eq!(std::fs::read_dir(&out).unwrap().count(), 0);
+    }
+}
+
+#[test]
+fn layers_that_are_not_gzip_are_packed_anew() {
+    let hand = Hand::new();
+    let mut files = Files::default();
+    files.add_file("usr/bin/python3.11", true, bytes("x"));
+    let mut plain = Vec::new();
+    write_tar(&mut plain, &files, None).unwrap();
+    let packed = zstd::encode_all(plain.as_slice(), 1).unwrap();
+    let want = hand.layer(&files);
+    for (media, blob) in [("tar", &plain), ("tar+zstd", &packed)] {
+        let digest = modelv_repo::core::id::to_hex(&Sha256::digest(blob));
+        std::fs::write(hand.base().join("blobs/sha256").join(&digest), blob).unwrap();
+        let config = hand.config(&[&want.diff_id]);
+        let media = format!("application/vnd.oci.image.layer.v1.{media}");
+        let layers = json!([{"digest": format!("sha256:{digest}"), "mediaType": media}]);
+        let manifest = hand.put(&json!({"config": {"digest": config}, "layers": layers}));
+        hand.index(&json!([{"digest": manifest}]));
+        let ground = hand.prepare().unwrap();
+        assert_eq!(ground.layers, [(want.clone(), false)]);
+        assert!(!hand.dir.path().join("out").join(digest).exists());
+    }
+    let layers = json!([{"digest": "sha256:00", "mediaType": "application/x-squashfs"}]);
+    let config = hand.config(&["sha256:00"]);
+    let manifest = hand.put(&json!({"config": {"digest": config}, "layers": layers}));
+    hand.index(&json!([{"digest": manifest}]));
+    hand.refuse("its layers are `application/x-squashfs`");
 }

@@ -22,6 +22,14 @@ pub enum Error {
         /// What is wrong.
         detail: String,
     },
+    /// A file that has no place in an image.
+    #[error("`{path}` can't be put into an image: {detail}")]
+    File {
+        /// Its path in the commit, the wheel or the base.
+        path: String,
+        /// Why not.
+        detail: String,
+    },
     /// Shared libraries that no layer provides.
     #[error("shared libraries are missing in the image: {}", .missing.join(", "))]
     Libraries {
@@ -34,8 +42,14 @@ pub enum Error {
         /// Short id.
         commit: String,
     },
+    /// A name for an image that no engine takes.
+    #[error("`{}` is no name for an image", .reference.escape_debug())]
+    Reference {
+        /// As given.
+        reference: String,
+    },
     /// The place for the image is taken.
-    #[error("`{}` exists and is no image layout", .path.display())]
+    #[error("`{}` exists and is not replaced", .path.display())]
     Taken {
         /// The path.
         path: PathBuf,

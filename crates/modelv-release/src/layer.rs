@@ -1,21 +1,16 @@
-//! Layers: a sorted set of files as a tar that is the same each time: no clock, no owner, two kinds
-//! of mode, parents made explicit once.
+//! Files of a layer, and the tar they become, which is the same each time: no clock, no owner, two
+//! kinds of mode, parents made explicit once. Packing it is for `packer.rs`.
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufWriter, Cursor, Read, Write};
+use std::io::{Cursor, Read, Write};
 use std::path::{Path, PathBuf};
 
-use flate2::{Compression, GzBuilder};
 use modelv_repo::Repo;
 use modelv_repo::core::id::{BlobId, to_hex};
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
-
-/// Part of every cache key: raise it when the bytes of a layer change for the same input.
-pub(crate) const LAYER_FORMAT: &str = "modelv layer 2 tar gzip-6";
-const GZIP_LEVEL: u32 = 6;
 
 /// Where a file's bytes come from.
 #[derive(Debug, Clone)]
@@ -67,6 +62,20 @@ impl Files {
     }
 }
 
+/// A name that means something else in a layer can't be a file there.
+pub(crate) fn check_name(path: &[u8]) -> Result<()> {
+    if path
+        .split(|b| *b == b'/')
+        .any(|part| part.starts_with(b".wh."))
+    {
+        return Err(Error::File {
+            path: String::from_utf8_lossy(path).into_owned(),
+            detail: "a name that begins with `.wh.` takes a file away there".into(),
+        });
+    }
+    Ok(())
+}
+
 /// A layer on disk.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Layer {
@@ -79,14 +88,14 @@ pub(crate) struct Layer {
 }
 
 /// Counts and hashes what passes.
-struct Hashing<W> {
+pub(crate) struct Hashing<W> {
     inner: W,
     hasher: Sha256,
     size: u64,
 }
 
 impl<W: Write> Hashing<W> {
-    fn new(inner: W) -> Self {
+    pub(crate) fn new(inner: W) -> Self {
         Self {
             inner,
             hasher: Sha256::new(),
@@ -94,7 +103,7 @@ impl<W: Write> Hashing<W> {
         }
     }
 
-    fn digest(self) -> (String, u64, W) {
+    pub(crate) fn digest(self) -> (String, u64, W) {
         (
             format!("sha256:{}", to_hex(&self.hasher.finalize())),
             self.size,
@@ -113,46 +122,6 @@ impl<W: Write> Write for Hashing<W> {
 
     fn flush(&mut self) -> std::io::Result<()> {
         self.inner.flush()
-    }
-}
-
-/// Passes on blocks of one size. What a compressor makes of the same bytes depends on how they are cut
-/// into writes; cut here, it does not depend on how the store or a file system hands them out.
-struct Blocks<W> {
-    inner: W,
-    block: Vec<u8>,
-}
-
-const BLOCK_BYTES: usize = 1 << 16;
-
-impl<W: Write> Blocks<W> {
-    fn new(inner: W) -> Self {
-        Self {
-            inner,
-            block: Vec::with_capacity(BLOCK_BYTES),
-        }
-    }
-
-    fn finish(mut self) -> std::io::Result<W> {
-        self.inner.write_all(&self.block)?;
-        Ok(self.inner)
-    }
-}
-
-impl<W: Write> Write for Blocks<W> {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        let n = bytes.len().min(BLOCK_BYTES - self.block.len());
-        self.block.extend_from_slice(&bytes[..n]);
-        if self.block.len() == BLOCK_BYTES {
-            self.inner.write_all(&self.block)?;
-            self.block.clear();
-        }
-        Ok(n)
-    }
-
-    /// Nothing: a flush would be a cut.
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
     }
 }
 
@@ -188,43 +157,8 @@ pub(crate) fn digits(digest: &str) -> &str {
     digest.strip_prefix("sha256:").unwrap_or(digest)
 }
 
-/// Packs a tar that `fill` writes into `dir`, named by its digest.
-pub(crate) fn pack(dir: &Path, fill: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<Layer> {
-    let temp = tempfile::NamedTempFile::new_in(dir).map_err(Error::io("create", dir))?;
-    let out = Hashing::new(BufWriter::with_capacity(1 << 18, temp));
-    let gzip = GzBuilder::new()
-        .mtime(0)
-        .operating_system(255)
-        .write(out, Compression::new(GZIP_LEVEL));
-    let mut tar = Blocks::new(Hashing::new(gzip));
-    fill(&mut tar)?;
-    let tar = tar.finish().map_err(Error::io("write", dir))?;
-    let (diff_id, _, gzip) = tar.digest();
-    let out = gzip.finish().map_err(Error::io("write", dir))?;
-    let (digest, size, buffer) = out.digest();
-    let temp = buffer
-        .into_inner()
-        .map_err(|e| Error::io("write", dir)(e.into_error()))?;
-    let path = dir.join(digits(&digest));
-    let file = temp
-        .persist(&path)
-        .map_err(|e| Error::io("write", &path)(e.error))?;
-    let bits = std::os::unix::fs::PermissionsExt::from_mode(0o644);
-    file.set_permissions(bits)
-        .map_err(Error::io("write", &path))?;
-    Ok(Layer {
-        digest,
-        diff_id,
-        size,
-    })
-}
-
-/// Packs a set of files.
-pub(crate) fn pack_files(dir: &Path, files: &Files, repo: Option<&Repo>) -> Result<Layer> {
-    pack(dir, |out| write_tar(out, files, repo))
-}
-
-fn write_tar(out: &mut dyn Write, files: &Files, repo: Option<&Repo>) -> Result<()> {
+/// Writes the tar of a set of files.
+pub(crate) fn write_tar(out: &mut dyn Write, files: &Files, repo: Option<&Repo>) -> Result<()> {
     use std::os::unix::ffi::OsStrExt;
     let mut tar = tar::Builder::new(out);
     tar.mode(tar::HeaderMode::Deterministic);
@@ -307,66 +241,6 @@ fn open<'a>(content: &'a Content, repo: Option<&'a Repo>) -> Result<(Box<dyn Rea
             Ok((Box::new(reader), *size))
         }
     }
-}
-
-/// Layers by what went in: an equal key is an equal layer.
-pub(crate) struct Cache {
-    dir: PathBuf,
-}
-
-impl Cache {
-    pub(crate) fn open(dir: PathBuf) -> Result<Self> {
-        std::fs::create_dir_all(&dir).map_err(Error::io("create", &dir))?;
-        Ok(Self { dir })
-    }
-
-    /// The layer of a key, made into `blobs` when it is not known; and whether it was.
-    pub(crate) fn layer(
-        &self,
-        key: &str,
-        blobs: &Path,
-        make: impl FnOnce(&Path) -> Result<Layer>,
-    ) -> Result<(Layer, bool)> {
-        let name = to_hex(&Sha256::digest(format!("{LAYER_FORMAT}\n{key}").as_bytes()));
-        let record = self.dir.join(format!("{name}.json"));
-        let known: Option<Layer> = std::fs::read(&record)
-            .ok()
-            .and_then(|b| serde_json::from_slice(&b).ok());
-        if let Some(layer) = known {
-            let from = self.dir.join(digits(&layer.digest));
-            let to = blobs.join(digits(&layer.digest));
-            // Copied and checked: a cache may be damaged like everything else.
-            if copy_checked(&from, &to, &layer.digest).is_ok() {
-                return Ok((layer, true));
-            }
-            let _ = std::fs::remove_file(&record);
-        }
-        let layer = make(blobs)?;
-        let from = blobs.join(digits(&layer.digest));
-        let to = self.dir.join(digits(&layer.digest));
-        // A cache that can't be written makes the next build slower, nothing else.
-        let _ = std::fs::copy(&from, &to)
-            .and_then(|_| std::fs::write(&record, serde_json::to_vec(&layer).unwrap_or_default()));
-        Ok((layer, false))
-    }
-}
-
-/// Copies a blob, refusing one that is not what its digest says.
-pub(crate) fn copy_checked(from: &Path, to: &Path, digest: &str) -> Result<u64> {
-    let mut input = File::open(from).map_err(Error::io("read", from))?;
-    let output = File::create(to).map_err(Error::io("write", to))?;
-    let mut out = Hashing::new(output);
-    std::io::copy(&mut input, &mut out).map_err(Error::io("copy", from))?;
-    let (found, size, _) = out.digest();
-    if found != digest {
-        let _ = std::fs::remove_file(to);
-        let detail = format!("blob `{digest}` has other bytes");
-        return Err(Error::Image {
-            image: from.display().to_string(),
-            detail,
-        });
-    }
-    Ok(size)
 }
 
 #[cfg(test)]

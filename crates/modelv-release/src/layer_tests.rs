@@ -1,4 +1,5 @@
 use super::*;
+use crate::packer::Packer;
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 
@@ -41,8 +42,8 @@ proptest! {
         for (path, executable, bytes) in paths.iter().rev() {
             back.add_file(path.clone(), *executable, Content::Bytes(bytes.clone()));
         }
-        let layer = pack_files(dir.path(), &forth, None).unwrap();
-        prop_assert_eq!(&layer, &pack_files(dir.path(), &back, None).unwrap());
+        let layer = Packer::at(dir.path()).pack_files(&forth).unwrap();
+        prop_assert_eq!(&layer, &Packer::at(dir.path()).pack_files(&back).unwrap());
         let found = read_back(dir.path(), &layer);
         prop_assert!(found.iter().all(|(_, _, mtime, _)| *mtime == 0));
         for (path, executable, bytes) in paths {
@@ -63,7 +64,7 @@ fn a_layer_is_these_bytes_and_no_others() {
     );
     files.add("opt/modelv/app/y.py", Node::Link(b"x.py".to_vec()));
     files.add("tmp", Node::Dir { sticky: true });
-    let layer = pack_files(dir.path(), &files, None).unwrap();
+    let layer = Packer::at(dir.path()).pack_files(&files).unwrap();
     // A change here changes the digest of every image ever released: raise `LAYER_FORMAT` with it.
     assert_eq!(
         layer.diff_id,
@@ -73,34 +74,6 @@ fn a_layer_is_these_bytes_and_no_others() {
         layer.digest,
         "sha256:1bed8848c15f397243c5f93d479edd3f93783d7c14acb3abcaacc1ccc8aeaa1a"
     );
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(16))]
-
-    #[test]
-    fn a_blob_does_not_depend_on_how_its_bytes_arrive(cuts in vec(1usize..70_000, 1..40)) {
-        let dir = tempfile::tempdir().unwrap();
-        let text: Vec<u8> = (0..200_000u32).flat_map(|i| (i % 811 * i % 97).to_string().into_bytes()).collect();
-        let whole = pack(dir.path(), |out| {
-            out.write_all(&text).unwrap();
-            Ok(())
-        });
-        let cut = pack(dir.path(), |out| {
-            let mut rest = text.as_slice();
-            for n in cuts.iter().cycle() {
-                let (head, tail) = rest.split_at((*n).min(rest.len()));
-                out.write_all(head).unwrap();
-                out.flush().unwrap();
-                rest = tail;
-                if rest.is_empty() {
-                    break;
-                }
-            }
-            Ok(())
-        });
-        prop_assert_eq!(whole.unwrap(), cut.unwrap());
-    }
 }
 
 #[test]
@@ -114,26 +87,13 @@ fn a_file_that_shrinks_while_it_is_packed_is_an_error() {
 }
 
 #[test]
-fn a_damaged_cache_is_made_anew() {
-    let dir = tempfile::tempdir().unwrap();
-    let (blobs, store) = (dir.path().join("blobs"), dir.path().join("cache"));
-    std::fs::create_dir(&blobs).unwrap();
-    let cache = Cache::open(store.clone()).unwrap();
-    let mut files = Files::default();
-    files.add_file("a", false, Content::Bytes(vec![7; 1000]));
-    let make = |dir: &Path| pack_files(dir, &files, None);
-    let (layer, cached) = cache.layer("key", &blobs, make).unwrap();
-    assert!(!cached);
-    assert_eq!(
-        cache.layer("key", &blobs, make).unwrap(),
-        (layer.clone(), true)
-    );
-    assert!(!cache.layer("other key", &blobs, make).unwrap().1);
-    std::fs::write(store.join(digits(&layer.digest)), b"spoilt").unwrap();
-    assert_eq!(
-        cache.layer("key", &blobs, make).unwrap(),
-        (layer.clone(), false)
-    );
-    let copy = blobs.join("copy");
-    assert!(copy_checked(&blobs.join(digits(&layer.digest)), &copy, &layer.digest).is_ok());
+fn a_name_that_takes_files_away_is_no_name() {
+    for name in [".wh.a", "a/.wh..wh..opq", "a/.wh.b/c"] {
+        let said = check_name(name.as_bytes()).unwrap_err().to_string();
+        assert!(
+            said.starts_with(&format!("`{name}` can't be put into an image")),
+            "{said}"
+        );
+    }
+    check_name(b"a.wh./.whiskers").unwrap();
 }

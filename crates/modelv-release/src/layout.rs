@@ -3,14 +3,17 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use modelv_repo::Cancel;
 use modelv_repo::core::id::to_hex;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
 use crate::layer::{Layer, digits};
+use crate::place::write_file;
 
 /// One layer of an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +33,12 @@ pub struct LayerInfo {
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 const LAYER: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
+/// Largest index, manifest or configuration that is read. Registries take 4 MiB.
+const JSON_BYTES_MAX: u64 = 16 << 20;
+/// Nobody, by number: an image need not have a table of users.
+const USER: &str = "65532:65532";
+const SERVER: &str = "/opt/modelv/bin/modelv";
+const IMAGE_FILE: &str = "/opt/modelv/image.json";
 
 /// Facts of an image beside its layers.
 pub(crate) struct About {
@@ -64,15 +73,7 @@ pub(crate) fn write(
         "architecture": about.architecture,
         "os": "linux",
         "created": about.created,
-        "config": {
-            "User": "65532:65532",
-            "ExposedPorts": {"8080/tcp": {}},
-            "Env": about.env,
-            "Entrypoint": ["/opt/modelv/bin/modelv", "serve", "--image", "/opt/modelv/image.json"],
-            "WorkingDir": "/opt/modelv/app",
-            "Labels": about.labels,
-            "StopSignal": "SIGTERM",
-        },
+        "config": run_config(about),
         "rootfs": {
             "type": "layers",
             "diff_ids": layers.iter().map(|(_, l)| l.diff_id.clone()).collect::<Vec<_>>(),
@@ -110,6 +111,29 @@ pub(crate) fn write(
     Ok((digest, config_digest))
 }
 
+/// How the image is started. OCI reserves `Healthcheck` for engines that know it, as Docker does;
+/// its times are nanoseconds.
+fn run_config(about: &About) -> Value {
+    const SECOND: u64 = 1_000_000_000;
+    let serve = [SERVER, "serve", "--image", IMAGE_FILE];
+    json!({
+        "User": USER,
+        "ExposedPorts": {"8080/tcp": {}},
+        "Env": about.env,
+        "Entrypoint": serve,
+        "WorkingDir": "/opt/modelv/app",
+        "Labels": about.labels,
+        "StopSignal": "SIGTERM",
+        "Healthcheck": {
+            "Test": ["CMD", SERVER, "serve", "--image", IMAGE_FILE, "--probe"],
+            "Interval": 10 * SECOND,
+            "Timeout": 5 * SECOND,
+            "StartPeriod": 60 * SECOND,
+            "Retries": 3,
+        },
+    })
+}
+
 pub(crate) fn check_digest(image: &Path, digest: &str, bytes: &[u8]) -> Result<()> {
     if digits(digest) == to_hex(&Sha256::digest(bytes)) {
         return Ok(());
@@ -137,10 +161,22 @@ fn damaged(dir: &Path, detail: String) -> Error {
     }
 }
 
+fn read_bounded(dir: &Path, path: &Path) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(Error::io("read", path))?;
+    file.take(JSON_BYTES_MAX + 1)
+        .read_to_end(&mut bytes)
+        .map_err(Error::io("read", path))?;
+    if bytes.len() as u64 > JSON_BYTES_MAX {
+        let detail = format!("`{}` has more than 16 MiB", path.display());
+        return Err(damaged(dir, detail));
+    }
+    Ok(bytes)
+}
+
 /// Reads and checks a JSON blob.
 pub(crate) fn read_json(dir: &Path, digest: &str) -> Result<Value> {
-    let path = blob_path(dir, digest)?;
-    let bytes = std::fs::read(&path).map_err(Error::io("read", &path))?;
+    let bytes = read_bounded(dir, &blob_path(dir, digest)?)?;
     check_digest(dir, digest, &bytes)?;
     serde_json::from_slice(&bytes).map_err(|e| damaged(dir, e.to_string()))
 }
@@ -148,8 +184,11 @@ pub(crate) fn read_json(dir: &Path, digest: &str) -> Result<Value> {
 /// The manifest of a layout for this machine's platform, and its digest. An index may name other
 /// indexes: one for each platform, as `docker buildx` writes them.
 pub(crate) fn read_manifest(dir: &Path) -> Result<(String, Value)> {
-    let bytes = std::fs::read(dir.join("index.json"))
-        .map_err(|_| damaged(dir, "it has no index.json".into()))?;
+    let path = dir.join("index.json");
+    if !path.is_file() {
+        return Err(damaged(dir, "it has no index.json".into()));
+    }
+    let bytes = read_bounded(dir, &path)?;
     let mut index: Value =
         serde_json::from_slice(&bytes).map_err(|e| damaged(dir, e.to_string()))?;
     // Two levels are what tools write; more would be a way to keep us busy.
@@ -204,12 +243,45 @@ pub(crate) fn oci_arch() -> &'static str {
     }
 }
 
+/// Whether a name is one that engines take: `[registry/]name[:tag]`, in small letters.
+///
+/// # Errors
+/// It is not.
+pub fn check_reference(reference: &str) -> Result<()> {
+    let (name, tag) = match reference.rsplit_once(':') {
+        Some((name, tag)) if !tag.contains('/') => (name, tag),
+        _ => (reference, "latest"),
+    };
+    let word = |text: &str, more: &str, len: usize| {
+        let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || more.contains(c);
+        let edge = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric() || c == '_');
+        (1..=len).contains(&text.len())
+            && text.chars().all(plain)
+            && edge(text.chars().next())
+            && edge(text.chars().last())
+    };
+    let name_fits = name.len() <= 255 && name.split('/').all(|part| word(part, "._-:", 255));
+    if name_fits && word(&tag.to_ascii_lowercase(), "._-", 128) {
+        return Ok(());
+    }
+    Err(Error::Reference {
+        reference: reference.to_owned(),
+    })
+}
+
 /// Writes the tar that `docker load` and `podman load` take: the layout, and beside it the older
 /// `manifest.json`.
 ///
 /// # Errors
-/// The layout is damaged, or the tar can't be written.
-pub fn write_docker_tar(layout: &Path, tar_path: &Path, reference: &str) -> Result<()> {
+/// The reference is none, the layout is damaged, the tar can't be written, or it was interrupted:
+/// then there is no tar.
+pub fn write_docker_tar(
+    layout: &Path,
+    tar_path: &Path,
+    reference: &str,
+    cancel: &Cancel,
+) -> Result<()> {
+    check_reference(reference)?;
     let (_, manifest) = read_manifest(layout)?;
     let blob = |d: &Value| format!("blobs/sha256/{}", digits(d.as_str().unwrap_or_default()));
     let empty = Vec::new();
@@ -219,10 +291,6 @@ pub fn write_docker_tar(layout: &Path, tar_path: &Path, reference: &str) -> Resu
         "RepoTags": [reference],
         "Layers": layers.iter().map(|l| blob(&l["digest"])).collect::<Vec<_>>(),
     }]);
-    let file = File::create(tar_path).map_err(Error::io("create", tar_path))?;
-    let mut tar = tar::Builder::new(std::io::BufWriter::new(file));
-    tar.mode(tar::HeaderMode::Deterministic);
-    let io = |e| Error::io("write", tar_path)(e);
     let mut names = vec!["index.json".to_owned(), "oci-layout".to_owned()];
     let mut blobs: Vec<String> = std::fs::read_dir(layout.join("blobs/sha256"))
         .and_then(Iterator::collect::<std::io::Result<Vec<_>>>)
@@ -232,18 +300,46 @@ pub fn write_docker_tar(layout: &Path, tar_path: &Path, reference: &str) -> Resu
         .collect();
     blobs.sort();
     names.extend(blobs);
-    for name in names {
-        let path = layout.join(&name);
-        let mut file = File::open(&path).map_err(Error::io("read", &path))?;
-        tar.append_file(&name, &mut file).map_err(io)?;
+    write_file(tar_path, |out| {
+        let mut tar = tar::Builder::new(out);
+        tar.mode(tar::HeaderMode::Deterministic);
+        let io = |e| Error::io("write", tar_path)(e);
+        for name in names {
+            cancel.check()?;
+            let path = layout.join(&name);
+            let mut file = File::open(&path).map_err(Error::io("read", &path))?;
+            tar.append_file(&name, &mut file).map_err(io)?;
+        }
+        let bytes = old.to_string().into_bytes();
+        let mut header = tar::Header::new_gnu();
+        header.set_size(bytes.len() as u64);
+        header.set_mode(0o644);
+        tar.append_data(&mut header, "manifest.json", bytes.as_slice())
+            .map_err(io)?;
+        tar.finish().map_err(io)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_engines_take() {
+        for name in [
+            "a",
+            "tweets:latest",
+            "a/b-c_d.e:V1.0",
+            "localhost:5000/x",
+            "r.example:5000/a/b:t_1",
+        ] {
+            assert!(check_reference(name).is_ok(), "{name}");
+        }
+        let long = "x".repeat(256);
+        for name in [
+            "", "A", "a b", "a:", ":b", "a/", "/a", "a//b", "a:b c", "-a", "a-", "a:-b", &long,
+        ] {
+            assert!(check_reference(name).is_err(), "{name}");
+        }
     }
-    let bytes = old.to_string().into_bytes();
-    let mut header = tar::Header::new_gnu();
-    header.set_size(bytes.len() as u64);
-    header.set_mode(0o644);
-    tar.append_data(&mut header, "manifest.json", bytes.as_slice())
-        .map_err(io)?;
-    tar.into_inner()
-        .and_then(|mut w| std::io::Write::flush(&mut w))
-        .map_err(io)
 }

@@ -3,17 +3,23 @@
 //! No daemon, no container, no clock: equal inputs give equal digests. Layers lie at disjoint paths,
 //! what changes least at the bottom. OCI's words appear only in this crate.
 
+mod app;
 mod base;
+mod demands;
 mod elf;
 mod error;
+mod interpreter;
 mod layer;
 mod layout;
+mod packer;
+mod pip;
+mod place;
 mod release;
 mod unpack;
 mod wheel;
 
 pub use base::Base;
 pub use error::{Error, Result};
-pub use layout::{LayerInfo, write_docker_tar};
+pub use layout::{LayerInfo, check_reference, write_docker_tar};
 pub use release::{Image, ReleaseOptions, release};
 pub use unpack::{RunConfig, unpack};

@@ -3,22 +3,24 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use modelv_repo::Repo;
 use modelv_repo::capture::{clock, python};
+use modelv_repo::core::commit::Commit;
 use modelv_repo::core::env::Env;
 use modelv_repo::core::id::CommitId;
-use modelv_repo::core::tree::Mode;
-use modelv_repo::worktree::{Files as RepoFiles, Ingredient, Rules};
+use modelv_repo::worktree::{Files as RepoFiles, Ingredient};
+use modelv_repo::{Ctx, Repo};
 use modelv_serve::ImageConfig;
 use sha2::{Digest, Sha256};
 
-use crate::base::{Base, Demands, prepare};
+use crate::app::{self, APP, Links};
+use crate::base::{Base, Ground, prepare};
+use crate::demands::Demands;
 use crate::error::{Error, Result};
-use crate::layer::{Cache, Content, Files, Layer, Node, pack_files};
-use crate::layout::{About, LayerInfo, write};
-use crate::wheel;
-
-const APP: &str = "opt/modelv/app";
+use crate::layer::{Content, Files, Layer, Node};
+use crate::layout::{About, LayerInfo, oci_arch, write};
+use crate::packer::{Cache, Packer};
+use crate::place::Place;
+use crate::wheel::{self, Wheel};
 
 /// What a release is made from, beside the commit.
 #[derive(Debug, Clone)]
@@ -49,205 +51,272 @@ pub struct Image {
 /// Builds the image of a commit. `talk` is told what is being done.
 ///
 /// # Errors
-/// The base, a package, a library or the function to serve is missing. No image is left behind.
-#[expect(
-    clippy::too_many_lines,
-    reason = "the layers of an image, bottom to top"
-)]
+/// The base, a package, a library or the function to serve is missing, a file has no place in an
+/// image, or it was interrupted. No image is left behind.
 pub fn release(
     repo: &Repo,
     id: CommitId,
     options: &ReleaseOptions,
+    ctx: Ctx<'_>,
     talk: &mut dyn FnMut(&str),
 ) -> Result<Image> {
-    let commit = repo.commit_object(id)?;
-    let env = repo.env_object(commit.recipe.env)?;
-    let files = repo.files(id)?;
-    let entry = entry_of(repo, &files)?.ok_or_else(|| Error::NoEntry { commit: id.short() })?;
-    let output = &options.output;
-    check_place(output)?;
-    let parent = output
-        .parent()
-        .filter(|p| !p.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
-    std::fs::create_dir_all(parent).map_err(Error::io("create", parent))?;
-    // Made beside its place and renamed: a build that fails leaves no half an image.
-    let temp = tempfile::Builder::new()
-        .prefix(".modelv-image-")
-        .tempdir_in(parent)
-        .map_err(Error::io("create", parent))?;
-    let blobs = temp.path().join("blobs/sha256");
-    std::fs::create_dir_all(&blobs).map_err(Error::io("create", &blobs))?;
     let cache = Cache::open(repo.dir().join("cache/layers"))?;
-    let mut layers: Vec<(String, Layer, bool)> = Vec::new();
+    let place = Place::new(&options.output)?;
+    let image = build(repo, id, options, &place, Some(cache), ctx, talk)?;
+    place.publish()?;
+    Ok(image)
+}
 
-    let python = find_python(repo, &env, options)?;
-    let version = env.interpreter.as_ref().map(|i| i.version.clone());
-    let minor = version.as_deref().map(minor_of);
-    let mut demands = Demands::default();
-    let mut server = Files::default();
-    server.add_file(
-        "opt/modelv/bin/modelv",
-        true,
-        Content::Path(options.server.clone()),
-    );
-    demands.look_at_all(&server)?;
-
-    // Wheels first: what they ask for decides what the interpreter base brings.
-    let packages = match &python {
-        Some(python) => {
-            talk(&format!("finding {} packages", env.packages.len()));
-            let cache = repo.dir().join("cache/wheels");
-            let minor = minor.as_deref().unwrap_or_default();
-            wheel::find_all(&env.packages, &cache, python, minor)?
-        }
-        None => Vec::new(),
+/// Builds into a place that nobody sees yet. Layers that were made before are used if there is a
+/// cache of them.
+pub(crate) fn build(
+    repo: &Repo,
+    id: CommitId,
+    options: &ReleaseOptions,
+    place: &Place,
+    cache: Option<Cache>,
+    ctx: Ctx<'_>,
+    talk: &mut dyn FnMut(&str),
+) -> Result<Image> {
+    let packer = Packer {
+        blobs: place.blobs(),
+        repo: Some(repo),
+        cancel: ctx.cancel,
+        cache,
     };
-    // The interpreter alone brings no `env`.
-    let start = match options.base {
-        Base::Interpreter => "/usr/local/bin/python",
-        _ => "/usr/bin/env python",
-    };
-    let shebang = format!("{start}{}", minor.as_deref().unwrap_or_default());
-    let mut site = Files::default();
-    for wheel in &packages {
-        wheel::lay_out(wheel, &shebang, &mut site)?;
-    }
-    demands.look_at_all(&site)?;
+    let plan = Plan::read(repo, id, options)?;
+    let built = plan.build(&packer, place.path(), talk);
+    // Whatever an interrupt broke, the interrupt is the reason.
+    ctx.cancel.check()?;
+    built
+}
 
-    talk("base");
-    let pair = python.as_deref().zip(version.as_deref());
-    let ground = prepare(&options.base, &blobs, pair, &demands)?;
-    let missing = demands.missing(&ground.paths);
-    if !missing.is_empty() {
-        return Err(Error::Libraries { missing });
-    }
-    let interpreter = python_in_base(&ground.paths, minor.as_deref(), &options.base)?;
-    for layer in &ground.layers {
-        layers.push(("base".into(), layer.clone(), false));
-    }
-    if !packages.is_empty() {
-        talk("Python environment");
-        let keys: Vec<&str> = packages.iter().map(|w| w.sha256.as_str()).collect();
-        let key = format!("wheels {shebang} {}", keys.join(" "));
-        let (layer, cached) = cache.layer(&key, &blobs, |dir| pack_files(dir, &site, None))?;
-        layers.push((format!("env: {} packages", packages.len()), layer, cached));
-    }
-    talk("server");
-    let key = format!("server {}", sha256_of(&options.server)?);
-    let (layer, cached) = cache.layer(&key, &blobs, |dir| pack_files(dir, &server, None))?;
-    layers.push(("server".into(), layer, cached));
-    for (name, wanted) in [
-        ("model", &[Ingredient::Model][..]),
-        ("code and config", &[Ingredient::Code, Ingredient::Config]),
-    ] {
-        let app = app_files(repo, &files, wanted)?;
-        if !app.nodes.is_empty() {
-            talk(name);
-            let key = format!("{name} {app:?}");
-            let (layer, cached) =
-                cache.layer(&key, &blobs, |dir| pack_files(dir, &app, Some(repo)))?;
-            layers.push((name.into(), layer, cached));
-        }
-    }
-    let name = options.name.clone().unwrap_or_else(|| id.short());
-    let config = ImageConfig {
-        app_dir: format!("/{APP}").into(),
-        commit: id.to_hex(),
-        entry,
-        listen: ([0, 0, 0, 0], 8080).into(),
-        name: name.clone(),
-        python: interpreter.into(),
-        recipe: commit.recipe.id().to_hex(),
-        site_dirs: vec![format!("/{}", wheel::SITE).into()],
-        workers: 1,
-    };
-    let mut about_files = Files::default();
-    // A commit without files would leave no folder to work in.
-    about_files.add(APP, Node::Dir { sticky: false });
-    let bytes = serde_json::to_vec_pretty(&config).unwrap_or_default();
-    about_files.add_file("opt/modelv/image.json", false, Content::Bytes(bytes));
-    layers.push((
-        "commit".into(),
-        pack_files(&blobs, &about_files, None)?,
-        false,
-    ));
+/// All that decides an image, read before anything is made.
+struct Plan<'a> {
+    repo: &'a Repo,
+    options: &'a ReleaseOptions,
+    id: CommitId,
+    commit: Commit,
+    env: Env,
+    files: RepoFiles,
+    links: Links,
+    entry: String,
+    python: Option<PathBuf>,
+}
 
-    let about = About {
-        created: clock::format_rfc3339(commit.time.seconds),
-        architecture: crate::layout::oci_arch(),
-        labels: labels(
+/// Layers from bottom to top: what they hold, and whether they were known.
+type Layers = Vec<(String, Layer, bool)>;
+
+impl<'a> Plan<'a> {
+    fn read(repo: &'a Repo, id: CommitId, options: &'a ReleaseOptions) -> Result<Self> {
+        let commit = repo.commit_object(id)?;
+        let env = repo.env_object(commit.recipe.env)?;
+        let files = repo.files(id)?;
+        let entry = app::entry_of(repo, &files)?;
+        Ok(Self {
+            repo,
+            options,
             id,
-            &commit.recipe.id().to_hex(),
-            &name,
-            &commit,
-            &ground.name,
-        ),
-        env: image_env(&ground.env),
-        reference: name,
-    };
-    let pairs: Vec<(String, Layer)> = layers
-        .iter()
-        .map(|(n, l, _)| (n.clone(), l.clone()))
-        .collect();
-    let (digest, config_digest) = write(temp.path(), &pairs, &about)?;
-    publish(temp, output)?;
-    let layers = layers
-        .into_iter()
-        .map(|(name, l, cached)| LayerInfo {
+            entry: entry.ok_or_else(|| Error::NoEntry { commit: id.short() })?,
+            links: Links::read(repo, &files)?,
+            python: find_python(repo, &env, options)?,
+            commit,
+            env,
+            files,
+        })
+    }
+
+    fn build(&self, packer: &Packer<'_>, dir: &Path, talk: &mut dyn FnMut(&str)) -> Result<Image> {
+        let mut server = Files::default();
+        let program = Content::Path(self.options.server.clone());
+        server.add_file("opt/modelv/bin/modelv", true, program);
+        let wheels = self.wheels(packer, talk)?;
+        let mut site = Files::default();
+        for wheel in &wheels {
+            wheel::lay_out(wheel, &self.shebang(), &mut site)?;
+        }
+        talk("base");
+        let ground = self.ground(packer, &[&server, &site])?;
+        let interpreter = self.python_in(&ground)?;
+        let mut layers: Layers = ground
+            .layers
+            .iter()
+            .map(|(layer, cached)| ("base".to_owned(), layer.clone(), *cached))
+            .collect();
+        layers.extend(clear(packer, &ground)?);
+        let mut add = |name: String, key: &str, files: &Files| -> Result<()> {
+            talk(&name);
+            let (layer, cached) = packer.by_key(key, || packer.pack_files(files))?;
+            layers.push((name, layer, cached));
+            Ok(())
+        };
+        if !wheels.is_empty() {
+            let keys: Vec<&str> = wheels.iter().map(|w| w.sha256.as_str()).collect();
+            let key = format!("wheels {} {}", self.shebang(), keys.join(" "));
+            add(format!("env: {} packages", wheels.len()), &key, &site)?;
+        }
+        let key = format!("server {}", sha256_of(&self.options.server)?);
+        add("server".into(), &key, &server)?;
+        for (name, wanted) in [
+            ("model", &[Ingredient::Model][..]),
+            ("code and config", &[Ingredient::Code, Ingredient::Config]),
+        ] {
+            let files = app::files_of(&self.files, wanted, &self.links)?;
+            if !files.nodes.is_empty() {
+                add(name.into(), &format!("{name} {files:?}"), &files)?;
+            }
+        }
+        let about = packer.pack_files(&self.about_files(interpreter))?;
+        layers.push(("commit".into(), about, false));
+        self.write(dir, layers, &ground)
+    }
+
+    fn version(&self) -> Option<&str> {
+        self.env.interpreter.as_ref().map(|i| i.version.as_str())
+    }
+
+    fn minor(&self) -> Option<String> {
+        self.version().map(minor_of)
+    }
+
+    fn name(&self) -> String {
+        let short = || self.id.short();
+        self.options.name.clone().unwrap_or_else(short)
+    }
+
+    /// What scripts begin with. The interpreter alone brings no `env`.
+    fn shebang(&self) -> String {
+        let start = match self.options.base {
+            Base::Interpreter => "/usr/local/bin/python",
+            _ => "/usr/bin/env python",
+        };
+        format!("{start}{}", self.minor().unwrap_or_default())
+    }
+
+    /// The packages of the commit. What they ask for decides what the interpreter base brings.
+    fn wheels(&self, packer: &Packer<'_>, talk: &mut dyn FnMut(&str)) -> Result<Vec<Wheel>> {
+        let Some(python) = &self.python else {
+            return Ok(Vec::new());
+        };
+        let packages = &self.env.packages;
+        talk(&format!("finding {} packages", packages.len()));
+        let cache = self.repo.dir().join("cache/wheels");
+        let minor = self.minor().unwrap_or_default();
+        wheel::find_all(packages, &cache, python, &minor, packer.cancel)
+    }
+
+    /// The base, with every library that the layers `above` it need.
+    fn ground(&self, packer: &Packer<'_>, above: &[&Files]) -> Result<Ground> {
+        let mut demands = Demands::default();
+        for files in above {
+            demands.look_at_all(files)?;
+        }
+        let pair = self.python.as_deref().zip(self.version());
+        let ground = prepare(&self.options.base, packer, pair, &demands)?;
+        let missing = demands.missing(&ground.paths);
+        if missing.is_empty() {
+            return Ok(ground);
+        }
+        Err(Error::Libraries { missing })
+    }
+
+    fn python_in(&self, ground: &Ground) -> Result<String> {
+        let bad = |detail: String| Error::Base {
+            base: self.options.base.to_string(),
+            detail,
+        };
+        let minor = self
+            .minor()
+            .ok_or_else(|| bad("the commit records no interpreter".into()))?;
+        ["usr/local/bin", "usr/bin", "bin", "opt/venv/bin"]
+            .iter()
+            .map(|dir| format!("{dir}/python{minor}"))
+            .find(|path| ground.paths.contains(path.as_bytes()))
+            .map(|path| format!("/{path}"))
+            .ok_or_else(|| {
+                let text = format!("it has no python{minor}, which the commit was made with");
+                bad(text)
+            })
+    }
+
+    /// What the server reads when it starts.
+    fn about_files(&self, interpreter: String) -> Files {
+        let config = ImageConfig {
+            app_dir: format!("/{APP}").into(),
+            commit: self.id.to_hex(),
+            entry: self.entry.clone(),
+            listen: ([0, 0, 0, 0], 8080).into(),
+            name: self.name(),
+            python: interpreter.into(),
+            recipe: self.commit.recipe.id().to_hex(),
+            site_dirs: vec![format!("/{}", wheel::SITE).into()],
+            workers: 1,
+        };
+        let mut files = Files::default();
+        // A commit without files would leave no folder to work in.
+        files.add(APP, Node::Dir { sticky: false });
+        let bytes = serde_json::to_vec_pretty(&config).unwrap_or_default();
+        files.add_file("opt/modelv/image.json", false, Content::Bytes(bytes));
+        files
+    }
+
+    fn write(&self, dir: &Path, layers: Layers, ground: &Ground) -> Result<Image> {
+        let about = About {
+            created: clock::format_rfc3339(self.commit.time.seconds),
+            architecture: oci_arch(),
+            labels: self.labels(&ground.name),
+            env: image_env(&ground.env),
+            reference: self.name(),
+        };
+        let pairs: Vec<(String, Layer)> = layers
+            .iter()
+            .map(|(name, layer, _)| (name.clone(), layer.clone()))
+            .collect();
+        let (digest, config_digest) = write(dir, &pairs, &about)?;
+        let layers = layers.into_iter().map(|(name, l, cached)| LayerInfo {
             name,
             digest: l.digest,
             diff_id: l.diff_id,
             size: l.size,
             cached,
+        });
+        Ok(Image {
+            digest,
+            config_digest,
+            layers: layers.collect(),
         })
-        .collect();
-    Ok(Image {
-        digest,
-        config_digest,
-        layers,
-    })
+    }
+
+    fn labels(&self, base: &str) -> BTreeMap<String, String> {
+        let created = clock::format_rfc3339(self.commit.time.seconds);
+        [
+            ("org.opencontainers.image.revision", self.id.to_hex()),
+            ("org.opencontainers.image.version", self.id.short()),
+            ("org.opencontainers.image.created", created),
+            ("org.opencontainers.image.title", self.name()),
+            (
+                "org.opencontainers.image.description",
+                self.commit.subject().to_owned(),
+            ),
+            ("dev.modelv.base", base.to_owned()),
+            ("dev.modelv.commit", self.id.to_hex()),
+            ("dev.modelv.recipe", self.commit.recipe.id().to_hex()),
+        ]
+        .into_iter()
+        .map(|(key, value)| (key.to_owned(), value))
+        .collect()
+    }
 }
 
-/// An image goes where nothing is, or where an image of ours is: never in the place of a file, or of
-/// a layout that others made (a base, for one).
-fn check_place(output: &Path) -> Result<()> {
-    let is_free = match std::fs::read_dir(output) {
-        Ok(mut inside) => inside.next().is_none(),
-        Err(e) => e.kind() == std::io::ErrorKind::NotFound,
-    };
-    let is_ours = || {
-        let manifest = crate::layout::read_manifest(output);
-        manifest.is_ok_and(|(_, m)| m["annotations"]["dev.modelv.commit"].is_string())
-    };
-    if is_free || is_ours() {
-        return Ok(());
+/// An image of ours may be the base of the next one: what it served must not show through.
+fn clear(packer: &Packer<'_>, ground: &Ground) -> Result<Option<(String, Layer, bool)>> {
+    let below = |path: &Vec<u8>| path.starts_with(b"opt/modelv/");
+    if !ground.paths.iter().any(below) {
+        return Ok(None);
     }
-    Err(Error::Taken {
-        path: output.to_owned(),
-    })
-}
-
-/// Puts the finished layout in place.
-fn publish(temp: tempfile::TempDir, output: &Path) -> Result<()> {
-    let parent = temp.path().parent().unwrap_or(Path::new(".")).to_owned();
-    // The old image goes away with this folder.
-    let old = tempfile::Builder::new()
-        .prefix(".modelv-image-")
-        .tempdir_in(&parent)
-        .map_err(Error::io("create", &parent))?;
-    if output.exists() {
-        std::fs::rename(output, old.path().join("old")).map_err(Error::io("replace", output))?;
-    }
-    std::fs::set_permissions(
-        temp.path(),
-        std::os::unix::fs::PermissionsExt::from_mode(0o755),
-    )
-    .and_then(|()| std::fs::rename(temp.path(), output))
-    .map_err(Error::io("write", output))?;
-    // Its place is empty now.
-    let _ = temp.keep();
-    Ok(())
+    let mut files = Files::default();
+    files.add_file("opt/.wh.modelv", false, Content::Bytes(vec![]));
+    Ok(Some(("clear".into(), packer.pack_files(&files)?, false)))
 }
 
 /// The variables of the base, and ours above them.
@@ -265,15 +334,6 @@ fn image_env(base: &[String]) -> Vec<String> {
     kept.cloned()
         .chain(ours.iter().map(|o| (*o).to_owned()))
         .collect()
-}
-
-fn entry_of(repo: &Repo, files: &RepoFiles) -> Result<Option<String>> {
-    let toml = files.iter().find(|(p, _)| p.as_bytes() == b"modelv.toml");
-    let Some((_, file)) = toml else {
-        return Ok(None);
-    };
-    let text = String::from_utf8_lossy(&repo.read_blob(file.blob)?).into_owned();
-    Ok(Rules::parse(&text)?.serve_entry().map(str::to_owned))
 }
 
 /// The interpreter that fetches wheels: of the commit's own minor version.
@@ -298,75 +358,9 @@ fn minor_of(version: &str) -> String {
     version.split('.').take(2).collect::<Vec<_>>().join(".")
 }
 
-fn python_in_base(
-    paths: &std::collections::BTreeSet<Vec<u8>>,
-    minor: Option<&str>,
-    base: &Base,
-) -> Result<String> {
-    let Some(minor) = minor else {
-        let detail = "the commit records no interpreter".to_owned();
-        return Err(Error::Base {
-            base: base.to_string(),
-            detail,
-        });
-    };
-    ["usr/local/bin", "usr/bin", "bin", "opt/venv/bin"]
-        .iter()
-        .map(|dir| format!("{dir}/python{minor}"))
-        .find(|path| paths.contains(path.as_bytes()))
-        .map(|path| format!("/{path}"))
-        .ok_or_else(|| Error::Base {
-            base: base.to_string(),
-            detail: format!("it has no python{minor}, which the commit was made with"),
-        })
-}
-
-fn app_files(repo: &Repo, files: &RepoFiles, wanted: &[Ingredient]) -> Result<Files> {
-    let mut out = Files::default();
-    for (path, file) in files.iter().filter(|(_, f)| wanted.contains(&f.ingredient)) {
-        let place = [APP.as_bytes(), b"/", path.as_bytes()].concat();
-        let content = Content::Blob(file.blob, file.size);
-        match file.mode {
-            Mode::Symlink => out.add(place, Node::Link(repo.read_blob(file.blob)?)),
-            Mode::Tree | Mode::External => {}
-            mode => out.add_file(place, mode == Mode::Executable, content),
-        }
-    }
-    Ok(out)
-}
-
 fn sha256_of(path: &Path) -> Result<String> {
     let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
     Ok(modelv_repo::core::id::to_hex(&Sha256::digest(&bytes)))
-}
-
-fn labels(
-    id: CommitId,
-    recipe: &str,
-    name: &str,
-    commit: &modelv_repo::core::commit::Commit,
-    base: &str,
-) -> BTreeMap<String, String> {
-    let mut out = BTreeMap::new();
-    for (key, value) in [
-        ("org.opencontainers.image.revision", id.to_hex()),
-        ("org.opencontainers.image.version", id.short()),
-        (
-            "org.opencontainers.image.created",
-            clock::format_rfc3339(commit.time.seconds),
-        ),
-        ("org.opencontainers.image.title", name.to_owned()),
-        (
-            "org.opencontainers.image.description",
-            commit.subject().to_owned(),
-        ),
-        ("dev.modelv.base", base.to_owned()),
-        ("dev.modelv.commit", id.to_hex()),
-        ("dev.modelv.recipe", recipe.to_owned()),
-    ] {
-        out.insert(key.to_owned(), value);
-    }
-    out
 }
 
 #[cfg(test)]

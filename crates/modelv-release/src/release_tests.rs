@@ -1,5 +1,5 @@
 use super::*;
-use modelv_repo::{CommitOptions, Ctx};
+use modelv_repo::CommitOptions;
 
 /// A repository with one commit that serves, an interpreter without packages, and a base that only
 /// looks like one: nothing of it is started.
@@ -71,7 +71,7 @@ impl Bench {
             server: self.path("server"),
             name: None,
         };
-        release(&self.repo, id, &options, &mut |_| {})
+        release(&self.repo, id, &options, Ctx::quiet(), &mut |_| {})
     }
 
     fn folder(&self) -> Base {
@@ -144,9 +144,12 @@ fn an_image_holds_what_is_needed_and_says_what_it_is() {
     let mut bench = Bench::new();
     std::os::unix::fs::symlink("models/w.json", bench.path("work/current")).unwrap();
     bench.put("work/data/rows.csv", "a\n1\n");
+    bench.put("work/gone.py", "");
+    // A base with variables of its own: an image of ours, of another commit.
+    let older = bench.commit("with a file that will go");
+    bench.release(older, bench.folder(), "low").unwrap();
+    std::fs::remove_file(bench.path("work/gone.py")).unwrap();
     let id = bench.commit("with a link and a table");
-    // A base with variables of its own: an image of ours.
-    bench.release(id, bench.folder(), "low").unwrap();
     let base = Base::Layout(bench.path("low"));
     let image = bench.release(id, base, "image").unwrap();
     let run = crate::unpack(&bench.path("image"), &bench.path("root")).unwrap();
@@ -157,6 +160,10 @@ fn an_image_holds_what_is_needed_and_says_what_it_is() {
         Path::new("models/w.json")
     );
     assert!(!app.join("data").exists(), "data is no part of an image");
+    assert!(
+        !app.join("gone.py").exists(),
+        "it is no part of this commit"
+    );
     assert_eq!(
         run.entrypoint[1..],
         ["serve", "--image", "/opt/modelv/image.json"]
@@ -235,7 +242,13 @@ fn the_tar_holds_the_layout_and_the_older_manifest() {
     let id = bench.repo.get_head().unwrap();
     let image = bench.release(id, bench.folder(), "image").unwrap();
     for name in ["one.tar", "two.tar"] {
-        crate::write_docker_tar(&bench.path("image"), &bench.path(name), "m:1").unwrap();
+        crate::write_docker_tar(
+            &bench.path("image"),
+            &bench.path(name),
+            "m:1",
+            Ctx::quiet().cancel,
+        )
+        .unwrap();
     }
     let bytes = std::fs::read(bench.path("one.tar")).unwrap();
     assert_eq!(bytes, std::fs::read(bench.path("two.tar")).unwrap());
@@ -260,4 +273,53 @@ fn the_tar_holds_the_layout_and_the_older_manifest() {
         format!("blobs/sha256/{}", &image.config_digest[7..])
     );
     assert!(files.contains_key(config) && files.contains_key("oci-layout"));
+}
+
+#[test]
+fn a_link_that_leads_out_is_no_part_of_an_image() {
+    let mut bench = Bench::new();
+    let before = bench.names();
+    for target in ["/etc/passwd", "../../etc/passwd"] {
+        let link = bench.path("work/secret");
+        let _ = std::fs::remove_file(&link);
+        std::os::unix::fs::symlink(target, &link).unwrap();
+        let id = bench.commit(target);
+        let said = bench.release(id, bench.folder(), "image").unwrap_err();
+        let said = said.to_string();
+        let want = format!("`secret` can't be put into an image: it is a link to `{target}`");
+        assert!(said.starts_with(&want), "{said}");
+        assert_eq!(bench.names(), before);
+    }
+}
+
+#[test]
+fn an_interrupt_leaves_nothing_and_is_the_reason() {
+    let bench = Bench::new();
+    let id = bench.repo.get_head().unwrap();
+    let before = bench.names();
+    let cancel = modelv_repo::Cancel::new();
+    let ctx = Ctx {
+        cancel: &cancel,
+        ..Ctx::quiet()
+    };
+    let options = ReleaseOptions {
+        output: bench.path("deep/image"),
+        base: bench.folder(),
+        python: Some(bench.path("venv/bin/python")),
+        server: bench.path("server"),
+        name: None,
+    };
+    let mut talk = |text: &str| {
+        if text == "server" {
+            cancel.cancel();
+        }
+    };
+    let said = release(&bench.repo, id, &options, ctx, &mut talk).unwrap_err();
+    let cancelled = matches!(said, Error::Repo(modelv_repo::Error::Cancelled));
+    assert!(cancelled, "{said}");
+    assert_eq!(bench.names(), before);
+    bench.release(id, bench.folder(), "image").unwrap();
+    let tar = bench.path("image.tar");
+    assert!(crate::write_docker_tar(&bench.path("image"), &tar, "m:1", &cancel).is_err());
+    assert!(!tar.exists());
 }

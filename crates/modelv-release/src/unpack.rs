@@ -7,7 +7,7 @@ use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
-use flate2::read::GzDecoder;
+use flate2::read::MultiGzDecoder;
 use modelv_repo::core::id::to_hex;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -56,7 +56,8 @@ pub fn unpack(layout: &Path, dest: &Path) -> Result<RunConfig> {
         let path = blob_path(layout, digest)?;
         check_blob(&path, digest).map_err(&bad)?;
         let file = File::open(&path).map_err(Error::io("read", &path))?;
-        apply(GzDecoder::new(file), dest).map_err(|e| bad(format!("layer `{digest}`: {e}")))?;
+        apply(MultiGzDecoder::new(file), dest)
+            .map_err(|e| bad(format!("layer `{digest}`: {e}")))?;
     }
     let c = &config["config"];
     let list = |v: &serde_json::Value| {
@@ -114,6 +115,12 @@ fn apply(input: impl Read, dest: &Path) -> std::io::Result<()> {
         let parent = relative.parent().unwrap_or(Path::new(""));
         if let Some(gone) = name.as_bytes().strip_prefix(b".wh.") {
             white_out(dest, parent, gone)?;
+            continue;
+        }
+        // The engine that starts an image makes its devices; a file in their place would only be
+        // one that looks like a device.
+        let kind = entry.header().entry_type();
+        if kind.is_block_special() || kind.is_character_special() || kind.is_fifo() {
             continue;
         }
         // `unpack_in` refuses to follow links out of `dest`.

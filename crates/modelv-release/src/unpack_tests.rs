@@ -2,8 +2,9 @@ use super::*;
 use std::collections::BTreeMap;
 use std::os::unix::fs::symlink;
 
-use crate::layer::{Content, Files, Node, pack};
+use crate::layer::{Content, Files, Node};
 use crate::layout::{About, write};
+use crate::packer::Packer;
 
 /// A tar header and content, with a name no honest writer would write.
 fn raw(name: &[u8], kind: tar::EntryType, target: &[u8], bytes: &[u8]) -> Vec<u8> {
@@ -50,7 +51,7 @@ fn layout(dir: &Path, layers: &[Vec<Vec<u8>>]) -> PathBuf {
     let layers: Vec<_> = layers
         .iter()
         .map(|entries| {
-            let layer = pack(&blobs, |out| {
+            let layer = Packer::at(&blobs).pack(|out| {
                 out.write_all(&entries.concat()).unwrap();
                 out.write_all(&[0; 1024]).unwrap();
                 Ok(())
@@ -240,9 +241,11 @@ fn what_was_packed_comes_back() {
     let mut tar = Vec::new();
     let image = dir.path().join("layout");
     std::fs::create_dir_all(image.join("blobs/sha256")).unwrap();
-    let layer = crate::layer::pack_files(&image.join("blobs/sha256"), &files, None).unwrap();
+    let layer = Packer::at(&image.join("blobs/sha256"))
+        .pack_files(&files)
+        .unwrap();
     let blob = File::open(image.join("blobs/sha256").join(digits(&layer.digest))).unwrap();
-    GzDecoder::new(blob).read_to_end(&mut tar).unwrap();
+    MultiGzDecoder::new(blob).read_to_end(&mut tar).unwrap();
     let root = dir.path().join("root");
     std::fs::create_dir(&root).unwrap();
     apply(tar.as_slice(), &root).unwrap();
@@ -256,4 +259,16 @@ fn what_was_packed_comes_back() {
         root.join("up").read_link().unwrap(),
         Path::new("../../nowhere")
     );
+}
+
+#[test]
+fn devices_are_left_to_the_engine() {
+    let device = raw(b"dev/null", tar::EntryType::Char, b"", b"");
+    let pipe = raw(b"dev/pipe", tar::EntryType::Fifo, b"", b"");
+    let (dir, said) = try_unpack(&[vec![device, pipe, file("dev/README", "x")]]);
+    assert_eq!(said, None);
+    let names: Vec<_> = std::fs::read_dir(dir.path().join("root/dev"))
+        .unwrap()
+        .collect();
+    assert_eq!(names.len(), 1, "{names:?}");
 }

@@ -4,14 +4,15 @@
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
+use modelv_repo::Cancel;
 use modelv_repo::core::env::{Package, normal_name};
 use modelv_repo::core::id::to_hex;
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
-use crate::layer::{Content, Files};
+use crate::layer::{Content, Files, check_name};
+use crate::pip::fetch;
 
 /// Where packages lie in an image.
 pub(crate) const SITE: &str = "opt/modelv/site-packages";
@@ -33,6 +34,7 @@ pub(crate) fn find_all(
     cache: &Path,
     python: &Path,
     minor: &str,
+    cancel: &Cancel,
 ) -> Result<Vec<Wheel>> {
     std::fs::create_dir_all(cache).map_err(Error::io("create", cache))?;
     let missing: Vec<&Package> = {
@@ -51,7 +53,7 @@ pub(crate) fn find_all(
             });
         }
     }
-    fetch(&missing, cache, python)?;
+    fetch(&missing, cache, python, cancel)?;
     let known = list(cache)?;
     packages
         .iter()
@@ -77,11 +79,12 @@ pub(crate) fn find_all(
         .collect()
 }
 
-fn label(package: &Package) -> String {
+pub(crate) fn label(package: &Package) -> String {
     format!("{}=={}", package.name, package.version)
 }
 
-fn list(dir: &Path) -> Result<Vec<PathBuf>> {
+/// The wheels in a folder, sorted.
+pub(crate) fn list(dir: &Path) -> Result<Vec<PathBuf>> {
     let mut out = Vec::new();
     for entry in std::fs::read_dir(dir).map_err(Error::io("read", dir))? {
         let path = entry.map_err(Error::io("read", dir))?.path();
@@ -111,7 +114,11 @@ fn fits(tags: &[&str], minor: &str) -> bool {
             v == own || (v.0 == own.0 && v.1 < own.1 && (is_stable || tag.starts_with("py")))
         })
     });
-    let for_machine = |p: &str| p == "any" || p.ends_with(&format!("_{}", std::env::consts::ARCH));
+    // What is linked with musl does not start where glibc is.
+    let for_machine = |p: &str| {
+        let arch = format!("_{}", std::env::consts::ARCH);
+        p == "any" || (p.ends_with(&arch) && !p.starts_with("musllinux"))
+    };
     for_python && platforms.split('.').any(for_machine)
 }
 
@@ -131,74 +138,6 @@ fn find(known: &[PathBuf], package: &Package, minor: &str) -> Option<PathBuf> {
                 && fits(tags, minor)
         })
         .cloned()
-}
-
-fn fetch(missing: &[&Package], cache: &Path, python: &Path) -> Result<()> {
-    if missing.is_empty() {
-        return Ok(());
-    }
-    let temp = tempfile::tempdir_in(cache).map_err(Error::io("create", cache))?;
-    // All at once is quick; one by one afterwards finds who is to blame, and builds what has no
-    // wheel.
-    let all = pip(
-        python,
-        &["download", "--only-binary", ":all:"],
-        missing,
-        temp.path(),
-    )?;
-    if !all.0 {
-        for package in missing {
-            let one = pip(python, &["wheel"], &[package], temp.path())?;
-            if !one.0 {
-                let words = one
-                    .1
-                    .lines()
-                    .rev()
-                    .find(|l| l.to_lowercase().contains("error"));
-                let detail = words.unwrap_or("pip failed").trim().to_owned();
-                return Err(Error::Package {
-                    package: label(package),
-                    detail,
-                });
-            }
-        }
-    }
-    for path in list(temp.path())? {
-        let to = cache.join(path.file_name().unwrap_or_default());
-        std::fs::rename(&path, &to).map_err(Error::io("write", &to))?;
-    }
-    Ok(())
-}
-
-fn pip(python: &Path, verb: &[&str], packages: &[&Package], into: &Path) -> Result<(bool, String)> {
-    let demands = packages.iter().map(|p| match &p.source {
-        Some(url) if !url.starts_with("file") => format!("{} @ {url}", p.name),
-        _ => label(p),
-    });
-    let flag = if verb[0] == "wheel" { "-w" } else { "-d" };
-    let output = Command::new(python)
-        .args(["-m", "pip"])
-        .args(verb)
-        .args([
-            "--no-deps",
-            "--disable-pip-version-check",
-            "--no-input",
-            flag,
-        ])
-        .arg(into)
-        // A name is from a commit, which others may have written: it must not become an option.
-        .arg("--")
-        .args(demands)
-        .output()
-        .map_err(Error::io("run", python))?;
-    let mut words = String::from_utf8_lossy(&output.stderr).into_owned();
-    if words.contains("No module named pip") {
-        words = format!(
-            "error: `{}` has no pip to fetch wheels with",
-            python.display()
-        );
-    }
-    Ok((output.status.success(), words))
 }
 
 /// Lays a wheel out. Every file is checked against RECORD.
@@ -229,6 +168,7 @@ pub(crate) fn lay_out(wheel: &Wheel, interpreter: &str, files: &mut Files) -> Re
                 name.escape_debug()
             )));
         }
+        check_name(name.as_bytes()).map_err(|e| bad(e.to_string()))?;
         let executable = entry.unix_mode().is_some_and(|m| m & 0o111 != 0);
         let limit = entry.size();
         let mut bytes = Vec::new();

@@ -1,5 +1,6 @@
 use super::*;
 use crate::layer::Node;
+use std::process::Command;
 
 #[test]
 fn hashes_are_written_as_record_has_them() {
@@ -54,6 +55,8 @@ fn a_wheel_is_taken_for_its_own_interpreter_only() {
     assert!(!fits(&format!("cp310-cp310-{machine}"), "3.11"));
     assert!(fits(&format!("cp38-abi3-{machine}"), "3.11"));
     assert!(!fits(&format!("cp312-abi3-{machine}"), "3.11"));
+    let musl = format!("cp311-cp311-musllinux_1_2_{}", std::env::consts::ARCH);
+    assert!(!fits(&musl, "3.11"));
     assert!(!fits("cp311-cp311-win_amd64", "3.11"));
     assert!(!fits("cp311-cp311-linux_riscv128", "3.11"));
     assert!(!fits("py2-none-any", "3.11"));
@@ -230,7 +233,14 @@ fn a_name_is_no_option_of_pip() {
     std::fs::write(&list, wheel.path.to_str().unwrap()).unwrap();
     let hostile = package(&format!("-r{}/list", dir.path().display()), "1");
     let cache = dir.path().join("cache");
-    let said = find_all(&[hostile], &cache, &venv(dir.path()), "3.11").unwrap_err();
+    let said = find_all(
+        &[hostile],
+        &cache,
+        &venv(dir.path()),
+        "3.11",
+        &Cancel::new(),
+    )
+    .unwrap_err();
     assert!(matches!(said, Error::Package { .. }), "{said}");
     assert_eq!(super::list(&cache).unwrap(), Vec::<PathBuf>::new());
 }
@@ -274,7 +284,13 @@ fn a_wheel_that_is_not_what_its_record_says_is_refused() {
         "a/../../b.py",
         "a//b.py",
         "./a.py",
+        "a/.wh.b.py",
     ] {
-        refuse(&[(name, b"x")], &|r| r, "it holds the file name");
+        let want = if name.contains(".wh.") {
+            "takes a file away"
+        } else {
+            "it holds the file name"
+        };
+        refuse(&[(name, b"x")], &|r| r, want);
     }
 }

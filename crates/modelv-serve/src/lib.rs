@@ -7,10 +7,12 @@ mod config;
 mod http;
 mod log;
 mod metrics;
+mod probe;
 mod worker;
 
 pub use config::{ImageConfig, Limits, ServeOptions};
 pub use http::serve;
+pub use probe::probe;
 
 /// Why serving did not start, or ended.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +42,14 @@ pub enum ServeError {
         /// Why.
         #[source]
         source: std::io::Error,
+    },
+    /// Nobody there is ready to predict.
+    #[error("the server on {address} is not ready: {detail}")]
+    NotReady {
+        /// Who was asked.
+        address: std::net::SocketAddr,
+        /// What came back.
+        detail: String,
     },
     /// The operating system refused.
     #[error("cannot start the server")]

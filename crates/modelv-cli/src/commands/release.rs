@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 use modelv_release::{Base, Image, ReleaseOptions};
+use modelv_repo::Ctx;
 use serde_json::json;
 
 use super::{Done, Session};
@@ -52,31 +53,9 @@ enum Other {
     },
 }
 
-fn error(e: modelv_release::Error) -> CommandError {
-    use modelv_release::Error as E;
-    let hint = match &e {
-        E::Repo(_) => None,
-        E::Base { .. } => Some(
-            "`--base python` packs this machine's interpreter; `--base PATH` takes a layout, folder or tar",
-        ),
-        E::Package { .. } => Some("`modelv env REV` lists the packages of the commit"),
-        E::NoEntry { .. } => {
-            Some("add `[serve]` with `entry = \"serve:predict\"` to modelv.toml and commit")
-        }
-        E::Taken { .. } => Some("name another folder"),
-        E::Libraries { .. } => Some("use a base that has them, or `--base python`"),
-        _ => None,
-    };
-    match e {
-        E::Repo(inner) => inner.into(),
-        other => CommandError::failed(&other, hint.map(str::to_owned)),
-    }
-}
-
 pub(super) fn run(args: Args, s: Session<'_>) -> Done {
     if let Some(Other::Unpack { layout, dir }) = &args.other {
-        let config =
-            modelv_release::unpack(&s.dir.join(layout), &s.dir.join(dir)).map_err(error)?;
+        let config = modelv_release::unpack(&s.dir.join(layout), &s.dir.join(dir))?;
         s.ui.json(&serde_json::to_value(config).unwrap_or_default());
         return Ok(ExitCode::SUCCESS);
     }
@@ -86,17 +65,22 @@ pub(super) fn run(args: Args, s: Session<'_>) -> Done {
     let output = s.dir.join(args.output.unwrap_or_default());
     let server = std::env::current_exe().map_err(|e| CommandError::failed(&e, None))?;
     let options = ReleaseOptions {
-        base: Base::parse(&args.base, &s.dir).map_err(error)?,
+        base: Base::parse(&args.base, &s.dir)?,
         output: output.clone(),
         python: args.python,
         server,
         name: None,
     };
+    let tag = args.tag.unwrap_or_else(|| format!("modelv:{}", id.short()));
+    modelv_release::check_reference(&tag)?;
     let mut talk = |text: &str| s.ui.talk(format!("  {text}"));
-    let image = modelv_release::release(&repo, id, &options, &mut talk).map_err(error)?;
+    let ctx = Ctx {
+        progress: &s.bar,
+        cancel: s.cancel,
+    };
+    let image = modelv_release::release(&repo, id, &options, ctx, &mut talk)?;
     if let Some(tar) = &args.tar {
-        let tag = args.tag.unwrap_or_else(|| format!("modelv:{}", id.short()));
-        modelv_release::write_docker_tar(&output, &s.dir.join(tar), &tag).map_err(error)?;
+        modelv_release::write_docker_tar(&output, &s.dir.join(tar), &tag, s.cancel)?;
     }
     if args.json {
         s.ui.json(&to_json(&image, &id.to_hex()));

@@ -19,6 +19,9 @@ pub(crate) struct Args {
     /// Serve what this file of an image says.
     #[arg(long, value_name = "FILE")]
     image: Option<PathBuf>,
+    /// Ask the server that the image's file describes whether it is ready; the exit status says.
+    #[arg(long, requires = "image")]
+    probe: bool,
     /// Where to listen.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
@@ -31,11 +34,17 @@ pub(crate) struct Args {
 }
 
 pub(super) fn run(args: Args, s: Session<'_>) -> Done {
+    let config_error = |e: modelv_serve::ServeError| CommandError::failed(&e, None);
+    if let (true, Some(path)) = (args.probe, &args.image) {
+        let config = ImageConfig::read(path).map_err(config_error)?;
+        modelv_serve::probe(config.listen).map_err(config_error)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     // Held until the server ends: the folder goes with it.
     let mut checkout = None;
     let options = match &args.image {
         Some(path) => ImageConfig::read(path)
-            .map_err(|e| CommandError::failed(&e, None))?
+            .map_err(config_error)?
             .into_options(),
         None => from_commit(&args, &s, &mut checkout)?,
     };

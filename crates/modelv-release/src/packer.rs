@@ -1,0 +1,280 @@
+//! Packing: a tar becomes a blob named by its digest, or is found to be one already. Stops between two
+//! blocks when it is asked to.
+
+use std::fs::File;
+use std::io::{BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
+
+use flate2::{Compression, GzBuilder};
+use modelv_repo::core::id::to_hex;
+use modelv_repo::{Cancel, Repo};
+use sha2::{Digest, Sha256};
+
+use crate::error::{Error, Result};
+use crate::layer::{Files, Hashing, Layer, digits, write_tar};
+
+/// Part of every cache key: raise it when the bytes of a layer change for the same input.
+pub(crate) const LAYER_FORMAT: &str = "modelv layer 2 tar gzip-6";
+const GZIP_LEVEL: u32 = 6;
+
+const BLOCK_BYTES: usize = 1 << 16;
+
+/// Passes on blocks of one size. What a compressor makes of the same bytes depends on how they are cut
+/// into writes; cut here, it does not depend on how the store or a file system hands them out.
+struct Blocks<'a, W> {
+    inner: W,
+    block: Vec<u8>,
+    cancel: &'a Cancel,
+}
+
+impl<'a, W: Write> Blocks<'a, W> {
+    fn new(inner: W, cancel: &'a Cancel) -> Self {
+        Self {
+            inner,
+            block: Vec::with_capacity(BLOCK_BYTES),
+            cancel,
+        }
+    }
+
+    fn finish(mut self) -> std::io::Result<W> {
+        self.inner.write_all(&self.block)?;
+        Ok(self.inner)
+    }
+}
+
+impl<W: Write> Write for Blocks<'_, W> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let n = bytes.len().min(BLOCK_BYTES - self.block.len());
+        self.block.extend_from_slice(&bytes[..n]);
+        if self.block.len() == BLOCK_BYTES {
+            check(self.cancel)?;
+            self.inner.write_all(&self.block)?;
+            self.block.clear();
+        }
+        Ok(n)
+    }
+
+    /// Nothing: a flush would be a cut.
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+fn check(cancel: &Cancel) -> std::io::Result<()> {
+    // Not `Interrupted`, which means "try again".
+    let stop = |_| std::io::Error::other("interrupted");
+    cancel.check().map_err(stop)
+}
+
+/// Reads until it is asked to stop.
+pub(crate) struct Watched<'a, R> {
+    inner: R,
+    cancel: &'a Cancel,
+}
+
+impl<R: Read> Read for Watched<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        check(self.cancel)?;
+        self.inner.read(buffer)
+    }
+}
+
+/// Makes layers in one folder of blobs.
+pub(crate) struct Packer<'a> {
+    /// Where blobs go.
+    pub(crate) blobs: PathBuf,
+    /// Where the content of a commit's files is.
+    pub(crate) repo: Option<&'a Repo>,
+    /// When to stop.
+    pub(crate) cancel: &'a Cancel,
+    /// Layers that were made before; none of them is used without it.
+    pub(crate) cache: Option<Cache>,
+}
+
+impl Packer<'_> {
+    pub(crate) fn watch<R: Read>(&self, inner: R) -> Watched<'_, R> {
+        let cancel = self.cancel;
+        Watched { inner, cancel }
+    }
+
+    /// Packs a tar that `fill` writes.
+    pub(crate) fn pack(&self, fill: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<Layer> {
+        let dir = &self.blobs;
+        let temp = tempfile::NamedTempFile::new_in(dir).map_err(Error::io("create", dir))?;
+        let out = Hashing::new(BufWriter::with_capacity(1 << 18, temp));
+        let gzip = GzBuilder::new()
+            .mtime(0)
+            .operating_system(255)
+            .write(out, Compression::new(GZIP_LEVEL));
+        let mut tar = Blocks::new(Hashing::new(gzip), self.cancel);
+        fill(&mut tar)?;
+        let tar = tar.finish().map_err(Error::io("write", dir))?;
+        let (diff_id, _, gzip) = tar.digest();
+        let out = gzip.finish().map_err(Error::io("write", dir))?;
+        let (digest, size, buffer) = out.digest();
+        let temp = buffer
+            .into_inner()
+            .map_err(|e| Error::io("write", dir)(e.into_error()))?;
+        let path = dir.join(digits(&digest));
+        let file = temp
+            .persist(&path)
+            .map_err(|e| Error::io("write", &path)(e.error))?;
+        let bits = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+        file.set_permissions(bits)
+            .map_err(Error::io("write", &path))?;
+        Ok(Layer {
+            digest,
+            diff_id,
+            size,
+        })
+    }
+
+    /// Packs a set of files.
+    pub(crate) fn pack_files(&self, files: &Files) -> Result<Layer> {
+        self.pack(|out| write_tar(out, files, self.repo))
+    }
+
+    /// The layer of a key, made when it is not known; and whether it was. An equal key must be an
+    /// equal layer.
+    pub(crate) fn by_key(
+        &self,
+        key: &str,
+        make: impl FnOnce() -> Result<Layer>,
+    ) -> Result<(Layer, bool)> {
+        if let Some(layer) = self.cache.as_ref().and_then(|c| c.take(key, self)) {
+            return Ok((layer, true));
+        }
+        let layer = make()?;
+        if let Some(cache) = &self.cache {
+            cache.put(key, &layer, &self.blobs);
+        }
+        Ok((layer, false))
+    }
+
+    /// The layer of what `fill` writes, compressed only if no layer of the same bytes is known:
+    /// reading twice is ten times cheaper than compressing.
+    pub(crate) fn by_content(
+        &self,
+        fill: impl Fn(&mut dyn Write) -> Result<()>,
+    ) -> Result<(Layer, bool)> {
+        if self.cache.is_none() {
+            return Ok((self.pack(fill)?, false));
+        }
+        let mut tar = Blocks::new(Hashing::new(std::io::sink()), self.cancel);
+        fill(&mut tar)?;
+        let tar = tar.finish().map_err(Error::io("read", &self.blobs))?;
+        let (diff_id, _, _) = tar.digest();
+        let (layer, cached) = self.by_key(&format!("tar {diff_id}"), || self.pack(&fill))?;
+        if layer.diff_id != diff_id {
+            let changed = std::io::Error::other("a file of the base changed while it was read");
+            return Err(Error::io("pack", Path::new("base"))(changed));
+        }
+        Ok((layer, cached))
+    }
+
+    /// Copies a blob to where blobs go, refusing one that is not what its digest says.
+    pub(crate) fn copy_checked(&self, from: &Path, digest: &str) -> Result<u64> {
+        let mut input = self.watch(File::open(from).map_err(Error::io("read", from))?);
+        let dir = &self.blobs;
+        let mut temp = tempfile::NamedTempFile::new_in(dir).map_err(Error::io("create", dir))?;
+        let mut out = Hashing::new(&mut temp);
+        std::io::copy(&mut input, &mut out).map_err(Error::io("copy", from))?;
+        let (found, size, _) = out.digest();
+        if found != digest {
+            let detail = format!("blob `{digest}` has other bytes");
+            return Err(Error::Image {
+                image: from.display().to_string(),
+                detail,
+            });
+        }
+        let bits = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+        let to = dir.join(digits(digest));
+        temp.as_file()
+            .set_permissions(bits)
+            .map_err(Error::io("write", &to))?;
+        temp.persist(&to)
+            .map_err(|e| Error::io("write", &to)(e.error))?;
+        Ok(size)
+    }
+}
+
+#[cfg(test)]
+impl Packer<'static> {
+    /// Packs into `blobs`, from nothing and without a cache.
+    pub(crate) fn at(blobs: &Path) -> Self {
+        Self {
+            blobs: blobs.to_owned(),
+            repo: None,
+            cancel: modelv_repo::Ctx::quiet().cancel,
+            cache: None,
+        }
+    }
+}
+
+/// Layers by what went in. May be deleted, or damaged, at any time.
+pub(crate) struct Cache {
+    dir: PathBuf,
+}
+
+impl Cache {
+    pub(crate) fn open(dir: PathBuf) -> Result<Self> {
+        std::fs::create_dir_all(&dir).map_err(Error::io("create", &dir))?;
+        Ok(Self { dir })
+    }
+
+    fn record(&self, key: &str) -> PathBuf {
+        let name = to_hex(&Sha256::digest(format!("{LAYER_FORMAT}\n{key}").as_bytes()));
+        self.dir.join(format!("{name}.json"))
+    }
+
+    /// A record is one line of JSON and one with its digest: a flipped digit in it would make an
+    /// image that no engine takes.
+    fn take(&self, key: &str, packer: &Packer<'_>) -> Option<Layer> {
+        let record = self.record(key);
+        let text = std::fs::read_to_string(&record).ok()?;
+        let known = text
+            .split_once('\n')
+            .filter(|(json, sum)| *sum == to_hex(&Sha256::digest(json.as_bytes())));
+        let layer: Option<Layer> = known.and_then(|(json, _)| serde_json::from_str(json).ok());
+        let taken = layer.filter(|layer| {
+            let from = self.dir.join(digits(&layer.digest));
+            packer.copy_checked(&from, &layer.digest).is_ok()
+        });
+        if taken.is_none() && !packer.cancel.is_cancelled() {
+            let _ = std::fs::remove_file(&record);
+        }
+        taken
+    }
+
+    /// A cache that can't be written makes the next build slower, nothing else.
+    fn put(&self, key: &str, layer: &Layer, blobs: &Path) {
+        let json = serde_json::to_string(layer).unwrap_or_default();
+        let sum = to_hex(&Sha256::digest(json.as_bytes()));
+        let name = digits(&layer.digest);
+        let _ = self
+            .write(&self.dir.join(name), |out| {
+                std::io::copy(&mut File::open(blobs.join(name))?, out).map(|_| ())
+            })
+            .and_then(|()| {
+                self.write(&self.record(key), |out| {
+                    out.write_all(format!("{json}\n{sum}").as_bytes())
+                })
+            });
+    }
+
+    /// Written beside its place and renamed: other builds may read at the same time.
+    fn write(
+        &self,
+        path: &Path,
+        fill: impl FnOnce(&mut File) -> std::io::Result<()>,
+    ) -> std::io::Result<()> {
+        let mut temp = tempfile::NamedTempFile::new_in(&self.dir)?;
+        fill(temp.as_file_mut())?;
+        temp.persist(path)?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+#[path = "packer_tests.rs"]
+mod tests;

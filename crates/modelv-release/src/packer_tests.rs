@@ -1,0 +1,119 @@
+use super::*;
+use crate::layer::Content;
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+fn one_file() -> Files {
+    let mut files = Files::default();
+    files.add_file("a", false, Content::Bytes(vec![7; 1000]));
+    files
+}
+
+fn with_cache(dir: &Path) -> Packer<'static> {
+    let blobs = dir.join("blobs");
+    std::fs::create_dir_all(&blobs).unwrap();
+    let cache = Some(Cache::open(dir.join("cache")).unwrap());
+    Packer {
+        cache,
+        ..Packer::at(&blobs)
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(16))]
+
+    #[test]
+    fn a_blob_does_not_depend_on_how_its_bytes_arrive(cuts in vec(1usize..70_000, 1..40)) {
+        let dir = tempfile::tempdir().unwrap();
+        let text: Vec<u8> = (0..200_000u32).flat_map(|i| (i % 811 * i % 97).to_string().into_bytes()).collect();
+        let whole = Packer::at(dir.path()).pack(|out| {
+            out.write_all(&text).unwrap();
+            Ok(())
+        });
+        let cut = Packer::at(dir.path()).pack(|out| {
+            let mut rest = text.as_slice();
+            for n in cuts.iter().cycle() {
+                let (head, tail) = rest.split_at((*n).min(rest.len()));
+                out.write_all(head).unwrap();
+                out.flush().unwrap();
+                rest = tail;
+                if rest.is_empty() {
+                    break;
+                }
+            }
+            Ok(())
+        });
+        prop_assert_eq!(whole.unwrap(), cut.unwrap());
+    }
+}
+
+#[test]
+fn a_damaged_cache_is_made_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let packer = with_cache(dir.path());
+    let files = one_file();
+    let build = |key: &str| packer.by_key(key, || packer.pack_files(&files)).unwrap();
+    let (layer, cached) = build("key");
+    assert!(!cached);
+    assert_eq!(build("key"), (layer.clone(), true));
+    assert!(!build("other key").1);
+    let blob = dir.path().join("cache").join(digits(&layer.digest));
+    std::fs::write(&blob, b"spoilt").unwrap();
+    assert_eq!(build("key"), (layer.clone(), false));
+    // A record with another digest of the tar would name an image that no engine takes.
+    let record = packer.cache.as_ref().unwrap().record("key");
+    let text = std::fs::read_to_string(&record).unwrap();
+    let other = format!("sha256:{}", "0".repeat(64));
+    std::fs::write(&record, text.replace(&layer.diff_id, &other)).unwrap();
+    assert_eq!(build("key"), (layer.clone(), false));
+    assert_eq!(build("key"), (layer.clone(), true));
+    let copied = packer.copy_checked(&packer.blobs.join(digits(&layer.digest)), &layer.digest);
+    assert_eq!(copied.unwrap(), layer.size);
+}
+
+#[test]
+fn equal_bytes_are_compressed_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let packer = with_cache(dir.path());
+    let build = |byte: u8| {
+        let fill = |out: &mut dyn Write| {
+            out.write_all(&[byte; 70_000]).unwrap();
+            Ok(())
+        };
+        packer.by_content(fill).unwrap()
+    };
+    let (layer, cached) = build(1);
+    assert!(!cached);
+    assert_eq!(build(1), (layer.clone(), true));
+    assert_ne!(build(2), (layer.clone(), false));
+    let calls = std::cell::Cell::new(0u8);
+    let changing = |out: &mut dyn Write| {
+        calls.set(calls.get() + 1);
+        out.write_all(&[calls.get(), 9, 9]).unwrap();
+        Ok(())
+    };
+    let said = packer.by_content(changing).unwrap_err();
+    let why = std::error::Error::source(&said).unwrap().to_string();
+    assert!(why.contains("changed while it was read"), "{why}");
+}
+
+#[test]
+fn packing_stops_when_it_is_asked_to_and_leaves_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let cancel = Cancel::new();
+    let packer = Packer {
+        cancel: &cancel,
+        ..Packer::at(dir.path())
+    };
+    let said = packer.pack(|out| {
+        cancel.cancel();
+        let written = out.write_all(&[0; 2 * BLOCK_BYTES]);
+        written.map_err(Error::io("write", Path::new("layer")))
+    });
+    assert!(said.is_err());
+    std::fs::write(dir.path().join("blob"), "x").unwrap();
+    let copied = packer.copy_checked(&dir.path().join("blob"), "sha256:0");
+    assert!(matches!(copied, Err(Error::Io { .. })), "{copied:?}");
+    let names: Vec<_> = std::fs::read_dir(dir.path()).unwrap().collect();
+    assert_eq!(names.len(), 1, "{names:?}");
+}
