@@ -136,7 +136,7 @@ fn a_run_starts_with_none_and_records_none() {
     assert_eq!(last["params"]["user"], "ada");
     for name in ["oplog", "statcache"] {
         let bytes = std::fs::read(tree.path(&format!(".mv/{name}"))).unwrap();
-        let needle = token()[5..].as_bytes().to_vec();
+        let needle = token().as_bytes()[5..].to_vec();
         assert!(!bytes.windows(needle.len()).any(|w| w == needle), "{name}");
     }
 }
