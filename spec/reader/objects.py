@@ -1,0 +1,123 @@
+"""The kinds of objects but trees (commit.md, env.md, run.md, blob.md, oplog.md)."""
+import re
+
+from canon import body_of, need
+
+STATUS = ("Finished", "Failed", "Interrupted")
+DETERMINISM = ("Unknown", "BitEqual", "Tolerance", "Different")
+VALUES = ("Null", "Bool", "Int", "UInt", "Float", "Str", "List", "Map")
+TARGETS = ("Commit", "Symbolic", "Blob", "Run", "Text")
+DEPTH_MAX = 64
+CHUNK_MAX = 4 << 20
+# COMMIT-2: characters with the Unicode property White_Space.
+SPACE = "\t\n\x0b\x0c\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(map(chr, range(0x2000, 0x200B)))
+
+
+def person(w):
+    return {"name": w.text(), "email": w.text()}
+
+
+def time(w):
+    return {"seconds": w.int(), "offset_minutes": w.int(16)}
+
+
+def recipe(w):
+    return {name: w.id() for name in ("code", "data", "config", "env")}
+
+
+def commit(w):
+    c = {"recipe": recipe(w)}
+    c["model"] = w.optional(lambda: {"tree": w.id(), "recipe": w.id()})
+    c["parents"] = w.list(w.id)
+    c["author"], c["committer"], c["time"] = person(w), person(w), time(w)
+    c["message"], c["runs"], c["extra"] = w.text(), w.list(w.id), w.map(w.text)
+    need(len(c["parents"]) <= 16, "COMMIT-1", "%d parents" % len(c["parents"]))
+    need(len(set(c["parents"])) == len(c["parents"]), "COMMIT-1", "a parent twice")
+    need(c["message"].strip(SPACE), "COMMIT-2", "a blank message")
+    return c
+
+
+def package(w):
+    p = {"name": w.text(), "version": w.text(), "archive_sha256": w.optional(w.id)}
+    p["source"], p["record_sha256"], p["editable"] = w.optional(w.text), w.optional(w.id), w.bool()
+    return p
+
+
+def ascending(rows, key, rule):
+    keys = [row[key] for row in rows]
+    keys = [k.encode() if isinstance(k, str) else k for k in keys]
+    need(all(a < b for a, b in zip(keys, keys[1:])), rule, "%ss not sorted or not unique" % key)
+
+
+def env(w):
+    e = {"os": w.text(), "arch": w.text()}
+    e["interpreter"] = w.optional(lambda: {"implementation": w.text(), "version": w.text(), "abi": w.text()})
+    e["packages"] = w.list(lambda: package(w))
+    e["locks"] = w.list(lambda: {"path": w.bytes(), "blob": w.id()})
+    ascending(e["packages"], "name", "ENV-1")
+    for p in e["packages"]:
+        need(re.sub("[-_.]+", "-", p["name"]).lower() == p["name"], "ENV-2", "name `%s`" % p["name"])
+    ascending(e["locks"], "path", "ENV-3")
+    return e
+
+
+def value(w, depth=0):
+    """VALUE-1 to VALUE-3; as [variant, content], a float as its 8 bytes."""
+    kind = w.variant(VALUES)
+    if kind in ("List", "Map"):
+        need(depth < DEPTH_MAX, "VALUE-1", "a value more than %d deep" % DEPTH_MAX)
+
+        def inner():
+            return value(w, depth + 1)
+
+        return [kind, w.list(inner) if kind == "List" else w.map(inner)]
+    read = {"Null": lambda: None, "Bool": w.bool, "Int": w.int, "UInt": w.uint,
+            "Float": lambda: w.take(8), "Str": w.text}[kind]
+    content = read()
+    need(kind != "UInt" or content >> 63, "VALUE-2", "%s as UInt" % content)
+    return [kind, content]
+
+
+def run(w):
+    r = {"command": w.list(w.text), "recipe": w.id(), "commit": w.optional(w.id)}
+    r["params"], r["metrics"] = w.map(lambda: value(w)), w.map(lambda: value(w))
+    r["series"], r["outputs"] = w.optional(w.id), w.optional(w.id)
+    r["status"], r["exit_code"] = w.variant(STATUS), w.optional(lambda: w.int(32))
+    r["started"], r["duration_ms"], r["host"] = time(w), w.uint(), w.map(w.text)
+    r["determinism"], r["log"], r["nonce"] = w.variant(DETERMINISM), w.optional(w.id), w.take(16)
+    need(r["command"], "RUN-1", "no command")
+    return r
+
+
+def cuts(w):
+    c = {"size": w.uint(), "chunks": w.list(lambda: {"id": w.id(), "length": w.uint(32)})}
+    lengths = [chunk["length"] for chunk in c["chunks"]]
+    need(len(lengths) > 1, "CUTS-1", "%d chunks" % len(lengths))
+    need(all(0 < n <= CHUNK_MAX for n in lengths), "CUTS-2", "an empty or too large chunk")
+    need(sum(lengths) == c["size"], "CUTS-3", "lengths add up to %d, not %d" % (sum(lengths), c["size"]))
+    return c
+
+
+def target(w):
+    kind = w.variant(TARGETS)
+    return [kind, w.text() if kind in ("Symbolic", "Text") else w.id()]
+
+
+def operation(w):
+    o = {"seq": w.uint(), "time": time(w), "actor": w.text(), "command": w.text(), "nonce": w.take(16)}
+    o["worktree"], o["undoes"] = w.bool(), w.optional(w.uint)
+    o["changes"] = w.list(lambda: {"name": w.text(), "old": w.optional(lambda: target(w)),
+                                   "new": w.optional(lambda: target(w))})
+    names = [c["name"] for c in o["changes"]]
+    need(len(set(names)) == len(names), "OPLOG-6", "a name twice in one operation")
+    return o
+
+
+READERS = {"recipe": recipe, "commit": commit, "env": env, "run": run, "cuts": cuts, "operation": operation}
+
+
+def decode(kind, data):
+    w = body_of(kind, data)
+    out = READERS[kind](w)
+    w.end()
+    return out

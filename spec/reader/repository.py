@@ -1,0 +1,86 @@
+"""A whole repository: every byte of its packs, its log, and everything its refs lead to."""
+import oplog
+import tree
+from canon import need
+from pack import Store
+
+LOG_MAX = 1 << 30
+
+
+class Repository:
+    def __init__(self, root):
+        """`root` is the `.mv` folder."""
+        self.store = Store(root / "packs")
+        path = root / "oplog"
+        need(path.stat().st_size <= LOG_MAX, "OPLOG-8", "a log above 1 GiB is not read by this program")
+        self.operations, self.refs, self.tail = oplog.read(path.read_bytes())
+        self.commits, self.sizes, self.runs = set(), {}, set()
+
+    def check(self):
+        """Raises Refused at the first broken rule; returns what was checked, as text."""
+        self.store.check()
+        waiting = []
+        for kind, target in self.refs.values():
+            if kind == "Commit":
+                waiting.append(target)
+            elif kind == "Run":
+                self.run(target)
+            elif kind == "Blob":
+                self.store.blob_size(target)
+        while waiting:
+            key = waiting.pop()
+            if key not in self.commits:
+                self.commits.add(key)
+                waiting += self.commit(key)
+        said = "%d commits, %d runs, %d directories, %d operations, %d refs, %d packs, %d entries" % (
+            len(self.commits), len(self.runs), len(self.sizes), len(self.operations), len(self.refs),
+            len(self.store.packs), self.store.entries)
+        missing = len(self.store.packs) - self.store.indexes
+        said += ", %d packs without an index" % missing if missing else ""
+        return said + (", %d bytes of an unfinished append" % self.tail if self.tail else "")
+
+    def commit(self, key):
+        commit = self.store.object("commit", key)
+        self.store.object("env", commit["recipe"]["env"])
+        for name in ("code", "data", "config"):
+            self.directory(commit["recipe"][name], 1, 0)
+        if commit["model"]:
+            self.directory(commit["model"]["tree"], 1, 0)
+        for run in commit["runs"]:
+            self.run(run)
+        return commit["parents"]
+
+    def run(self, key):
+        if key in self.runs:
+            return
+        self.runs.add(key)
+        run = self.store.object("run", key)
+        for blob in (run["log"], run["series"]):
+            if blob:
+                self.store.blob_size(blob)
+        if run["outputs"]:
+            self.directory(run["outputs"], 1, 0)
+
+    def directory(self, root, depth, prefix):
+        """Checks a directory and all below; returns the sum of sizes (TREE-6, TREE-7).
+
+        `prefix` is the length of the path so far with its `/`. What was checked is checked again only
+        where it stands deeper, which matters for the limits of paths alone.
+        """
+        known = self.sizes.get(root)
+        if known and depth <= known[1] and prefix <= known[2]:
+            return known[0]
+        entries = tree.directory(self.store.load_node, root)
+        for entry in entries:
+            length = prefix + len(entry["name"])
+            need(depth <= tree.DEPTH_MAX and length <= tree.PATH_MAX, "TREE-7", "a path too deep or too long")
+            if entry["mode"] == "Tree":
+                size = self.directory(entry["id"], depth + 1, length + 1)
+            else:
+                size = self.store.blob_size(entry["id"])
+            need(size == entry["size"], "TREE-6", "%r has %d bytes, said to be %d"
+                 % (entry["name"], size, entry["size"]))
+        size = tree.total(e["size"] for e in entries)
+        deepest = max(depth, known[1] if known else 0), max(prefix, known[2] if known else 0)
+        self.sizes[root] = (size,) + deepest
+        return size

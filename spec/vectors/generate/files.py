@@ -1,0 +1,421 @@
+"""blob, pack, pack-index, oplog."""
+import struct
+
+from .collect import Folder, blake3, content, derived, parts
+from .encode import CUT, KINDS, canonical, changed, head, long, u
+from .records import A, B, COMMIT_1, ENV_1, RUN_1
+from .trees import entry, leaf
+
+ROW = struct.Struct("<BB32sQII")
+# "the same words again and again " 40 times, as `zstd -1` writes it, with a checksum.
+WORDS = b"the same words again and again " * 40
+
+
+def cuts_record(data, lengths, **lies):
+    at, chunks = 0, []
+    for n in lengths:
+        chunks.append({"id": blake3(data[at:at + n]).hex(), "length": n})
+        at += n
+    return changed({"size": len(data), "chunks": chunks}, **lies)
+
+
+def blobs():
+    f = Folder("blob")
+    two = cuts_record(bytes(16387), (16384, 3))
+    f.object("cuts-two", "cuts", canonical("cuts", two), two)
+    great = {"size": 8388608, "chunks": [{"id": A, "length": 4194304}] * 2}
+    f.object("cuts-largest-chunks", "cuts", canonical("cuts", great), great)
+    one = CUT({"id": A, "length": 1})
+    for name, rule, fields in (
+            ("no-chunks", "CUTS-1", {"size": 0, "chunks": []}),
+            ("one-chunk", "CUTS-1", {"size": 1, "chunks": u(1) + one}),
+            ("an-empty-chunk", "CUTS-2", {"size": 1, "chunks": u(2) + one + CUT({"id": A, "length": 0})}),
+            ("a-chunk-above-4-mib", "CUTS-2", {"size": 4194306, "chunks": u(2) + one + CUT({"id": A, "length": 4194305})}),
+            ("a-chunk-of-4-gib", "CUTS-2", {"size": 4294967296, "chunks": u(2) + one + CUT({"id": A, "length": 4294967295})}),
+            ("size-one-more", "CUTS-3", {"size": 16388}), ("size-one-less", "CUTS-3", {"size": 16386}),
+            ("size-0", "CUTS-3", {"size": 0}), ("size-2-64-less-1", "CUTS-3", {"size": (1 << 64) - 1}),
+            ("length-above-u32", "WIRE-2", {"chunks": u(2) + one + bytes(32) + long(1 << 32, 8)}),
+            ("length-in-4-bytes", "WIRE-1", {"chunks": u(2) + one + bytes(32) + long(3, 4)}),
+            ("more-chunks-than-there-are", "WIRE-7", {"chunks": u(3) + one + one})):
+        f.hostile("cuts-" + name, "cuts", rule, canonical("cuts", changed(two, **fields)))
+    f.hostile("cuts-a-byte-behind", "cuts", "OBJ-1", canonical("cuts", two) + b"\0")
+    f.hostile("cuts-as-a-run", "cuts", "OBJ-1", head("run") + canonical("cuts", two)[8:])
+    gear = blake3(b"", "modelv 2026-11 gear table v1", 2048)
+    f.valid("gear", "gear", {"blake3": blake3(gear).hex(), "first": gear[7::-1].hex()})
+    for name, sizes, described in (
+            ("nothing", "SMALL", []), ("shorter-than-least", "SMALL", [{"xof": "a", "length": 1000}]),
+            ("least", "SMALL", [{"xof": "a", "length": 16384}]), ("least-and-one", "SMALL", [{"xof": "a", "length": 16385}]),
+            ("noise", "SMALL", [{"xof": "a", "length": 600000}]), ("zeros", "SMALL", [{"repeat": "00", "times": 600000}]),
+            ("noise-then-ones", "SMALL", [{"xof": "b", "length": 200000}, {"repeat": "01", "times": 400000}]),
+            ("large-noise", "LARGE", [{"xof": "c", "length": 5000000}])):
+        f.valid("borders-" + name, "borders", {"lengths": lengths(content(described), gear, sizes)},
+                bytes=described, sizes=sizes)
+    return f
+
+
+def lengths(data, gear, sizes):
+    """BLOB-5 once more, written apart from the reader."""
+    table = struct.unpack("<256Q", gear)
+    least, normal, most, b = (16384, 65536, 262144, 16) if sizes == "SMALL" else (262144, 1048576, 4194304, 20)
+    out, start = [], 0
+    while start < len(data):
+        h, end = 0, min(len(data), start + most)
+        for at in range(start + least, end):
+            h = (2 * h + table[data[at]]) % (1 << 64)
+            if h < 1 << (64 - b - 2 if at - start < normal else 64 - b + 2):
+                end = at + 1
+                break
+        out.append(end - start)
+        start = end
+    return out
+
+
+def frame(plain_size, *blocks, flags=0xA0, size=None, check=b""):
+    """A zstd frame with its size in 4 bytes, of blocks (type, length, bytes)."""
+    out = b"\x28\xb5\x2f\xfd" + bytes([flags]) + (plain_size if size is None else size).to_bytes(4, "little")
+    for i, (kind, length, data) in enumerate(blocks):
+        out += (length << 3 | kind << 1 | (i + 1 == len(blocks))).to_bytes(3, "little") + data
+    return out + check
+
+
+def zeros(n):
+    """A frame of n zeros, a few bytes long for every 128 KiB."""
+    full, rest = divmod(n, 131072)
+    blocks = [(1, 131072, b"\0")] * full + ([(1, rest, b"\0")] if rest else [])
+    return frame(n, *blocks)
+
+
+def item(tag, data, **lies):
+    """An entry: tag, codec, id, stored bytes, decoded length; and what its row says otherwise."""
+    key = blake3(data) if tag == 0 else derived([k for k, n in KINDS.items() if n == tag][0], data)
+    out = {"tag": tag, "codec": 0, "id": key, "stored": data, "plain": len(data), "offset": None, "length": None}
+    assert set(lies) <= set(out)
+    return dict(out, **lies)
+
+
+def pack(items, magic=b"MVPACK\0\1", count=None, gap=b"", order=None, table=None, extra=b"", hashed=None):
+    body, rows = magic, []
+    for e in items:
+        offset = len(body) if e["offset"] is None else e["offset"]
+        length = len(e["stored"]) if e["length"] is None else e["length"]
+        rows.append((e["tag"], e["codec"], e["id"], offset, length, e["plain"]))
+        body += e["stored"]
+    body += gap
+    rows = sorted(rows, key=lambda r: (r[0], r[2])) if order is None else [rows[k] for k in order]
+    at = len(body) if table is None else table
+    body += struct.pack("<Q", len(rows) if count is None else count)
+    body += b"".join(ROW.pack(*r) for r in rows) + extra + struct.pack("<Q", at)
+    return body + (blake3(body) if hashed is None else hashed), rows
+
+
+def index(name, rows, magic=b"MVPIDX\0\1", fan=None):
+    rows = sorted(rows, key=lambda r: (r[2], r[0]))
+    fan = [sum(r[2][0] <= i for r in rows) for i in range(256)] if fan is None else fan
+    out = magic + name + struct.pack("<256I", *fan) + b"".join(ROW.pack(*r) for r in rows)
+    return out + blake3(out)
+
+
+def files(data, rows, name=None, idx=None):
+    name = data[-32:] if name is None else name
+    idx = index(name, rows) if idx is None else idx
+    out = {name.hex() + ".pack": parts(data) if data else []}
+    if idx:
+        out[name.hex() + ".idx"] = [idx.hex()]
+    return out
+
+
+def some_items():
+    cut = bytes(range(256)) * 8
+    first, second = cut[:1000], cut[1000:]
+    record = canonical("cuts", cuts_record(cut, (1000, 1048)))
+    return [item(0, b"abc"), item(0, b""), item(0, first), item(0, second), item(6, record, id=blake3(cut)),
+            item(1, leaf([entry("a", 3, key=blake3(b"abc").hex())])), item(2, canonical("env", ENV_1)),
+            item(4, canonical("commit", COMMIT_1)), item(5, canonical("run", RUN_1)),
+            item(0, bytes(300000), codec=1, stored=zeros(300000)),
+            item(0, b"x" * 70 + b"y", codec=1, stored=frame(71, (1, 70, b"x"), (0, 1, b"y"))),
+            item(0, WORDS, codec=1, stored=ZSTD_WORDS)]
+
+
+ZSTD_WORDS = bytes.fromhex("28b52ffd0448150100c07468652073616d6520776f72647320616761696e20616e640200b608f50175cb181be77e8b")
+
+
+def packs():
+    f = Folder("pack")
+    for name, items in (("empty", []), ("one-chunk", [item(0, b"abc")]), ("one-of-each", some_items()),
+                        ("the-same-bytes-as-chunk-and-run", [item(0, canonical("run", RUN_1)), item(5, canonical("run", RUN_1))])):
+        data, rows = pack(items)
+        f.valid(name, "store", {"entries": len(items)}, files=files(data, rows))
+    data, rows = pack([item(0, b"abc")])
+    f.valid("without-an-index", "store", {"entries": 1}, files=files(data, rows, idx=b""))
+    hostile_layout(f)
+    hostile_rows(f)
+    hostile_frames(f)
+    hostile_blobs(f)
+    return f
+
+
+def refuse(f, name, rule, *items, **lies):
+    f.refuse(name, "store", rule, files=files(*pack(list(items), **lies)))
+
+
+def hostile_layout(f):
+    abc = item(0, b"abc")
+    good, rows = pack([abc])
+    name = good[-32:]
+    for label, data in (("empty-file", b""), ("55-bytes", good[:55]), ("cut-by-a-byte", good[:-1]),
+                        ("a-byte-behind", good + b"\0")):
+        rule = "PACK-4" if len(data) < 56 else "PACK-5"
+        f.refuse(label, "store", rule, files=files(data, rows, name=name))
+    for label, at in (("hash-flipped", -1), ("entry-flipped", 8)):
+        data = bytearray(good)
+        data[at] ^= 1
+        rule = "PACK-4"
+        f.refuse(label, "store", rule, files=files(bytes(data), rows, name=name))
+    f.refuse("another-name", "store", "PACK-4", files=files(good, rows, name=bytes(32)))
+    for label, magic in (("magic", b"MVPACX\0\1"), ("version-2", b"MVPACK\0\2"), ("version-0", b"MVPACK\0\0")):
+        refuse(f, label, "PACK-4", abc, magic=magic)
+    refuse(f, "table-behind-the-end", "PACK-5", abc, table=1 << 40)
+    refuse(f, "table-at-2-64-less-1", "PACK-5", abc, table=(1 << 64) - 1)
+    refuse(f, "table-in-the-magic", "PACK-5", abc, table=0)
+    refuse(f, "table-a-byte-early", "PACK-5", abc, table=10)
+    refuse(f, "count-too-high", "PACK-5", abc, count=2)
+    refuse(f, "count-too-low", "PACK-5", abc, item(0, b"d"), count=1)
+    refuse(f, "count-2-64-less-1", "PACK-5", abc, count=(1 << 64) - 1)
+    refuse(f, "bytes-behind-the-rows", "PACK-5", abc, extra=b"\0")
+    two = sorted([abc, item(0, b"d")], key=lambda e: e["id"])
+    refuse(f, "rows-descending", "PACK-5", *two, order=[1, 0])
+    refuse(f, "rows-by-id-not-tag", "PACK-5", item(0, canonical("run", RUN_1)), item(5, canonical("run", RUN_1)), order=[1, 0])
+    refuse(f, "row-twice", "PACK-5", abc, order=[0, 0])
+
+
+def hostile_rows(f):
+    abc, run = item(0, b"abc"), canonical("run", RUN_1)
+    refuse(f, "chunk-of-another-id", "PACK-1", item(0, b"abc", id=blake3(b"abd")))
+    refuse(f, "run-of-another-id", "PACK-1", item(5, run, id=derived("run", run + b"\0")))
+    refuse(f, "run-under-a-plain-hash", "PACK-1", item(5, run, id=blake3(run)))
+    refuse(f, "run-under-the-hash-of-a-commit", "PACK-1", item(5, run, id=derived("commit", run)))
+    refuse(f, "stored-above-decoded", "PACK-2", item(0, b"abc", codec=1, stored=frame(3, (0, 3, b"abc"))))
+    n = 4194305
+    refuse(f, "chunk-above-4-mib", "PACK-2", item(0, bytes(n), codec=1, stored=zeros(n)))
+    n = (16 << 20) + 1
+    refuse(f, "object-above-16-mib", "PACK-2", item(5, run, codec=1, stored=zeros(n), plain=n))
+    refuse(f, "decoded-length-4-gib", "PACK-2", item(0, b"abc", codec=1, plain=0xFFFFFFFF))
+    refuse(f, "raw-of-two-lengths", "PACK-6", item(0, b"abc", plain=4))
+    refuse(f, "codec-2", "PACK-6", item(0, b"abc", codec=2))
+    refuse(f, "codec-255", "PACK-6", item(0, b"abc", codec=255))
+    refuse(f, "offset-in-the-magic", "PACK-7", item(0, b"MVP", offset=0, stored=b"", length=3))
+    refuse(f, "entry-into-the-table", "PACK-7", item(0, b"abc", offset=9))
+    refuse(f, "offset-2-64-less-1", "PACK-7", item(0, b"abc", offset=(1 << 64) - 1))
+    refuse(f, "bytes-before-the-table", "PACK-7", abc, gap=b"?")
+    refuse(f, "bytes-between-entries", "PACK-7", abc, item(0, b"d", offset=12, stored=b"?d", length=1))
+    refuse(f, "entries-that-overlap", "PACK-7", abc, item(0, b"bc", offset=9, stored=b""  , length=2))
+    for tag in (3, 7, 8, 255):
+        refuse(f, "tag-%d" % tag, "PACK-8", dict(item(5, run), tag=tag))
+    refuse(f, "recipe", "PACK-8", item(3, canonical("recipe", COMMIT_1["recipe"])))
+    refuse(f, "object-with-a-byte-behind", "OBJ-1", item(5, run + b"\0"))
+    refuse(f, "commit-that-is-no-object", "OBJ-1", item(4, b"no object at all"))
+    refuse(f, "tree-with-a-forbidden-name", "TREE-2", item(1, leaf([entry(".mv")])))
+    refuse(f, "run-as-env", "OBJ-1", item(2, run))
+
+
+def hostile_frames(f):
+    def chunk(name, data, stored):
+        refuse(f, "frame-" + name, "PACK-6", item(0, data, codec=1, stored=stored))
+
+    x = b"x" * 200
+    good = frame(200, (1, 200, b"x"))
+    chunk("cut", x, good[:-1])
+    chunk("without-the-last-block", x, frame(200, (1, 100, b"x"), (1, 100, b"x"))[:-4])
+    chunk("twice-half", x, frame(100, (1, 100, b"x")) * 2)
+    chunk("then-a-byte", x, good + b"\0")
+    chunk("then-a-skippable-one", x, good + b"\x50\x2a\x4d\x18\x04\0\0\0skip")
+    chunk("behind-a-skippable-one", x, b"\x50\x2a\x4d\x18\x04\0\0\0skip" + good)
+    chunk("none", x, b"no frame at all")
+    chunk("empty", x, b"")
+    chunk("magic", x, b"\x27" + good[1:])
+    chunk("size-one-more", x, frame(200, (1, 200, b"x"), size=201))
+    chunk("longer-than-recorded", x, frame(200, (1, 200, b"x"), (1, 1, b"x"), flags=0xA0))
+    chunk("shorter-than-recorded", x, frame(200, (1, 199, b"x")))
+    chunk("bomb", x, frame(200, *[(1, 131072, b"x")] * 20))
+    chunk("with-a-dictionary", x, b"\x28\xb5\x2f\xfd\xa1\x07" + good[5:])
+    chunk("reserved-bit", x, frame(200, (1, 200, b"x"), flags=0xA8))
+    chunk("block-type-3", x, frame(200, (3, 200, b"x")))
+    chunk("block-above-128-kib", bytes(131073), frame(131073, (1, 131073, b"\0")))
+    chunk("block-of-random-bytes", x, frame(200, (2, 60, bytes(range(7, 67)))))
+
+
+def hostile_blobs(f):
+    data = bytes(range(256)) * 8
+    first, second = data[:1000], data[1000:]
+    record = cuts_record(data, (1000, 1048))
+    chunks = record["chunks"]
+
+    def cut(name, rule, changed_record, *items, key=None):
+        made = item(6, canonical("cuts", changed_record), id=blake3(data) if key is None else key)
+        refuse(f, "cuts-" + name, rule, made, *items)
+
+    both = item(0, first), item(0, second)
+    cut("without-a-chunk", "BLOB-1", record, both[0])
+    cut("of-another-blob", "BLOB-2", record, *both, key=blake3(b"another"))
+    cut("in-another-order", "BLOB-2", dict(record, chunks=chunks[::-1]), *both)
+    cut("with-other-lengths", "BLOB-2", dict(record, chunks=[dict(chunks[0], length=1001), dict(chunks[1], length=1047)]), *both)
+    cut("of-one-chunk", "CUTS-1", {"size": 1000, "chunks": chunks[:1]}, both[0])
+
+
+def pack_indexes():
+    f = Folder("pack-index")
+    items = some_items()
+    for name, chosen in (("one-chunk", [item(0, b"abc")]), ("one-of-each", items)):
+        data, rows = pack(chosen)
+        f.valid(name, "store", {"entries": len(chosen)}, files=files(data, rows))
+    data, rows = pack(items)
+    name = data[-32:]
+    good = index(name, rows)
+
+    def bad(label, rule, idx):
+        f.refuse(label, "store", rule, files=files(data, rows, idx=idx))
+
+    def hashed(body):
+        return body + blake3(body)
+
+    bad("a-byte-alone", "PIDX-5", b"M")
+    bad("cut-by-a-byte", "PIDX-5", good[:-1])
+    bad("a-byte-behind", "PIDX-5", good + b"\0")
+    bad("magic", "PIDX-4", index(name, rows, magic=b"MVPIDY\0\1"))
+    bad("version-2", "PIDX-4", index(name, rows, magic=b"MVPIDX\0\2"))
+    bad("of-another-pack", "PIDX-4", index(bytes(32), rows))
+    bad("hash-flipped", "PIDX-3", good[:-1] + bytes([good[-1] ^ 1]))
+    bad("row-flipped", "PIDX-3", good[:1070] + bytes([good[1070] ^ 1]) + good[1071:])
+    bad("fan-out-flipped", "PIDX-3", good[:41] + b"\1" + good[42:])
+    bad("a-row-less", "PIDX-5", index(name, rows[1:]))
+    bad("a-row-more", "PIDX-5", index(name, rows + [(0, 0, bytes(32), 8, 0, 0)]))
+    bad("no-rows", "PIDX-5", index(name, []))
+    bad("another-offset", "PIDX-5", index(name, [rows[0][:3] + (9,) + rows[0][4:]] + rows[1:]))
+    bad("another-id", "PIDX-5", index(name, [rows[0][:2] + (bytes(32),) + rows[0][3:]] + rows[1:]))
+    body = good[:1064] + b"".join(ROW.pack(*r) for r in rows)
+    bad("rows-in-the-order-of-the-pack", "PIDX-5", hashed(body))
+    fan = [sum(r[2][0] <= i for r in rows) for i in range(256)]
+    bad("fan-out-zeros", "PIDX-6", index(name, rows, fan=[0] * 256))
+    bad("fan-out-shifted", "PIDX-6", index(name, rows, fan=fan[1:] + fan[-1:]))
+    bad("fan-out-huge", "PIDX-6", index(name, rows, fan=[0xFFFFFFFF] * 256))
+    return f
+
+
+HEAD = {"name": "HEAD", "old": None, "new": ["Symbolic", "refs/heads/main"]}
+
+
+def operation(seq, *changes, **fields):
+    base = {"seq": seq, "time": {"seconds": 1700000000, "offset_minutes": 0}, "actor": "ada@host", "command": "init",
+            "nonce": "00" * 16, "worktree": False, "undoes": None, "changes": list(changes)}
+    return canonical("operation", changed(base, **fields))
+
+
+def change(name, old, new):
+    return {"name": name, "old": old, "new": new}
+
+
+def log(*bodies, header=b"MVOPLOG\1"):
+    out, chain = header, bytes(32)
+    for body in bodies:
+        chain = derived("operation", chain + body)
+        out += struct.pack("<II", len(body), len(body) ^ 0xFFFFFFFF) + body + chain
+    return out
+
+
+def history():
+    main, one, two = "refs/heads/main", ["Commit", A], ["Commit", B]
+    return [operation(0, HEAD), operation(1, change(main, None, one), command="commit", worktree=True),
+            operation(2, change(main, one, two), change("refs/runs/x", None, ["Run", A]), change("config/user.name", None, ["Text", "Ada"])),
+            operation(3, change("MERGE", None, ["Blob", B])), operation(4, change("MERGE", ["Blob", B], None), undoes=3),
+            operation(5, change("MERGE", None, ["Blob", A]))]
+
+
+REFS = {"HEAD": ["Symbolic", "refs/heads/main"], "refs/heads/main": ["Commit", B], "refs/runs/x": ["Run", A],
+        "config/user.name": ["Text", "Ada"], "MERGE": ["Blob", A]}
+
+
+def oplogs():
+    f = Folder("oplog")
+    good = log(*history())
+    ends = [len(log(*history()[:n])) for n in range(7)]
+
+    def valid(name, data, count, refs, tail=0):
+        f.valid(name, "oplog", {"operations": count, "refs": refs, "tail": tail}, bytes=parts(data))
+
+    valid("empty", log(), 0, {})
+    valid("one-operation", log(history()[0]), 1, {"HEAD": REFS["HEAD"]})
+    valid("six-operations", good, 6, REFS)
+    valid("a-change-of-nothing", log(operation(0, change("x", None, None))), 1, {})
+    before = {k: v for k, v in REFS.items() if k != "MERGE"}
+    last = good[ends[5]:]
+    cut = good[:ends[5]]
+    for name, tail in (
+            ("1-byte", last[:1]), ("7-bytes", last[:7]), ("head-alone", last[:8]), ("half-a-body", last[:40]),
+            ("no-hash", last[:-32]), ("a-byte-less", last[:-1]), ("hash-of-zeros", last[:-32] + bytes(32)),
+            ("body-and-hash-of-zeros", last[:8] + bytes(len(last) - 8)), ("8-zeros", bytes(8)), ("4096-zeros", bytes(4096))):
+        valid("unfinished-" + name, cut + tail, 5, before, len(tail))
+    hostile_frames_of(f, good, ends)
+    hostile_operations(f)
+    return f
+
+
+def hostile_frames_of(f, good, ends):
+    def bad(name, rule, data):
+        f.hostile(name, "oplog", rule, data)
+
+    def flipped(at):
+        return good[:at] + bytes([good[at] ^ 1]) + good[at + 1:]
+
+    bad("no-bytes", "OPLOG-4", b"")
+    bad("7-bytes", "OPLOG-4", good[:7])
+    bad("magic", "OPLOG-4", b"MVOPLOX" + good[7:])
+    bad("version-0", "OPLOG-4", good[:7] + b"\0" + good[8:])
+    bad("version-2", "OPLOG-4", good[:7] + b"\2" + good[8:])
+    for name, at in (("length", ends[2]), ("complement", ends[2] + 4), ("body", ends[2] + 20), ("hash", ends[3] - 1),
+                     ("first-length", 8), ("last-body", ends[5] + 20), ("last-hash", ends[6] - 1), ("last-length", ends[5])):
+        bad(name + "-flipped", "OPLOG-7", flipped(at))
+    one, two = good[ends[1]:ends[2]], good[ends[2]:ends[3]]
+    bad("frames-swapped", "OPLOG-7", good[:ends[1]] + two + one + good[ends[3]:])
+    bad("frame-missing", "OPLOG-7", good[:ends[1]] + good[ends[2]:])
+    bad("frame-twice", "OPLOG-7", good[:ends[2]] + one + good[ends[2]:])
+    bad("first-frame-missing", "OPLOG-7", good[:8] + good[ends[1]:])
+    bad("hash-of-zeros-in-the-middle", "OPLOG-7", good[:ends[3] - 32] + bytes(32) + good[ends[3]:])
+    bad("zeros-in-the-middle", "OPLOG-7", good[:ends[3]] + bytes(64) + good[ends[3]:])
+    bad("8-other-bytes-at-the-end", "OPLOG-7", good + b"garbage!")
+    bad("zeros-then-a-byte", "OPLOG-7", good + bytes(64) + b"\1")
+    bad("hash-of-zeros-then-zeros", "OPLOG-7", good[:-32] + bytes(32 + 8))
+    for name, n in (("16-mib-and-one", (16 << 20) + 1), ("4-gib", 0xFFFFFFFF)):
+        bad("unfinished-frame-of-" + name, "OPLOG-8", good + struct.pack("<II", n, n ^ 0xFFFFFFFF) + b"MODELV\7\1")
+
+
+def hostile_operations(f):
+    first = history()[0]
+    main, a, b = "refs/heads/main", ["Commit", A], ["Commit", B]
+
+    def bad(name, rule, *bodies):
+        f.hostile(name, "oplog", rule, log(*bodies))
+
+    bad("seq-from-1", "OPLOG-1", operation(1, HEAD))
+    bad("seq-skips", "OPLOG-1", first, operation(2))
+    bad("seq-again", "OPLOG-1", first, operation(0))
+    bad("old-absent-but-there", "OPLOG-5", first, operation(1, change("HEAD", None, a)))
+    bad("old-there-but-absent", "OPLOG-5", first, operation(1, change(main, a, b)))
+    bad("old-another-id", "OPLOG-5", first, operation(1, change(main, None, a)), operation(2, change(main, b, a)))
+    bad("old-another-kind", "OPLOG-5", first, operation(1, change(main, None, a)), operation(2, change(main, ["Run", A], b)))
+    bad("old-of-a-removed-ref", "OPLOG-5", first, operation(1, change(main, None, a)), operation(2, change(main, a, None)),
+        operation(3, change(main, a, b)))
+    bad("remove-what-is-not", "OPLOG-5", first, operation(1, change(main, a, None)))
+    bad("name-twice", "OPLOG-6", operation(0, change(main, None, a), change(main, a, b)))
+    bad("name-twice-the-same", "OPLOG-6", operation(0, change(main, None, a), change(main, None, a)))
+    bad("name-there-and-back", "OPLOG-6", operation(0, change(main, None, a), HEAD, change(main, a, None)))
+    bad("body-of-no-bytes", "OBJ-1", b"")
+    bad("body-of-a-commit", "OBJ-1", canonical("commit", COMMIT_1))
+    bad("body-with-a-byte-behind", "OBJ-1", first + b"\0")
+    bad("body-version-2", "OBJ-1", first[:7] + b"\2" + first[8:])
+    bad("body-cut", "WIRE-7", first[:-1])
+    bad("target-5", "WIRE-4", operation(0, change("HEAD", None, b"\1" + u(5))))
+    bad("worktree-2", "WIRE-3", operation(0, HEAD, worktree=b"\2"))
+    bad("undoes-2", "WIRE-3", operation(0, HEAD, undoes=b"\2\0"))
+    bad("seq-in-2-bytes", "WIRE-1", operation(long(0, 2), HEAD))
+    bad("actor-not-utf8", "WIRE-5", operation(0, HEAD, actor=u(1) + b"\xff"))
+    bad("changes-of-2-64-less-1", "WIRE-8", operation(0, changes=long((1 << 64) - 1, 8)))
