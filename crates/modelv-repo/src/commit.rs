@@ -213,42 +213,8 @@ impl Repo {
             .map(|c| self.files_of_commit(c))
             .transpose()?
             .unwrap_or_default();
-        let (recipe, model, files, skipped) = {
-            let session = self.store.begin()?;
-            let look = look(
-                self.root(),
-                &self.stat_cache(),
-                Some(&session),
-                &self.store,
-                ctx,
-            )?;
-            let files = take_part(&old, look.files(&rules)?, &options.paths)?;
-            if !options.allow_secret {
-                self.refuse_secrets(&files, &[&old], &rules, ctx)?;
-            }
-            let env = match &parent {
-                Some(c) if !options.paths.is_empty() => self.env_object(c.recipe.env)?,
-                _ => self.capture_env(&files, &rules, options.python.clone())?,
-            };
-            let (recipe, model) = write_recipe(&files, &env, parent.as_ref(), &session)?;
-            let mark = options
-                .paths
-                .is_empty()
-                .then(|| Trees::of_recipe(&recipe, model.as_ref()).mark(&rules));
-            // A cache that can't be written makes the next call slower, nothing else.
-            let _ = look.save(&self.stat_cache_path(), mark);
-            let same = parent
-                .as_ref()
-                .is_some_and(|p| p.recipe == recipe && p.model == model);
-            let empty = parent.is_none() && files.is_empty();
-            if (same || empty) && !options.allow_empty {
-                return Err(Error::NothingToCommit {
-                    head: self.head_label(),
-                });
-            }
-            session.finish()?;
-            (recipe, model, files, look.skipped)
-        };
+        let taken = self.take(parent.as_ref(), &old, options, &rules, ctx)?;
+        let Taken { recipe, model, .. } = taken;
         let commit = Commit {
             recipe,
             model,
@@ -272,9 +238,50 @@ impl Repo {
             id,
             recipe: recipe.id(),
             is_first: parent.is_none(),
-            changes: compare(&old, &files),
+            changes: compare(&old, &taken.files),
             env,
-            skipped,
+            skipped: taken.skipped,
+        })
+    }
+
+    /// Stores what the working tree holds, durably; no name points to it yet.
+    fn take(
+        &self,
+        parent: Option<&Commit>,
+        old: &Files,
+        options: &CommitOptions,
+        rules: &Rules,
+        ctx: &Ctx<'_>,
+    ) -> Result<Taken> {
+        let session = self.store.begin()?;
+        let cache = self.stat_cache();
+        let look = look(self.root(), &cache, Some(&session), &self.store, ctx)?;
+        let files = take_part(old, look.files(rules)?, &options.paths)?;
+        if !options.allow_secret {
+            self.refuse_secrets(&files, &[old], rules, ctx)?;
+        }
+        let is_whole = options.paths.is_empty();
+        let env = match parent {
+            Some(c) if !is_whole => self.env_object(c.recipe.env)?,
+            _ => self.capture_env(&files, rules, options.python.clone())?,
+        };
+        let (recipe, model) = write_recipe(&files, &env, parent, &session)?;
+        let mark = is_whole.then(|| Trees::of_recipe(&recipe, model.as_ref()).mark(rules));
+        // A cache that can't be written makes the next call slower, nothing else.
+        let _ = look.save(&self.stat_cache_path(), mark);
+        let same = parent.is_some_and(|p| p.recipe == recipe && p.model == model);
+        let empty = parent.is_none() && files.is_empty();
+        if (same || empty) && !options.allow_empty {
+            return Err(Error::NothingToCommit {
+                head: self.head_label(),
+            });
+        }
+        session.finish()?;
+        Ok(Taken {
+            recipe,
+            model,
+            files,
+            skipped: look.skipped,
         })
     }
 
@@ -293,6 +300,14 @@ impl Repo {
         self.append(changes, worktree, None)?;
         Ok(id)
     }
+}
+
+/// What a commit is made of, once it is stored.
+struct Taken {
+    recipe: Recipe,
+    model: Option<Model>,
+    files: Files,
+    skipped: Vec<Skipped>,
 }
 
 /// How a commit's model stands to its recipe.

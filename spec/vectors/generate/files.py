@@ -201,7 +201,7 @@ def hostile_rows(f):
     refuse(f, "object-above-16-mib", "PACK-2", item(5, run, codec=1, stored=zeros(n), plain=n))
     refuse(f, "decoded-length-4-gib", "PACK-2", item(0, b"abc", codec=1, plain=0xFFFFFFFF))
     refuse(f, "raw-of-two-lengths", "PACK-6", item(0, b"abc", plain=4))
-    refuse(f, "codec-2", "PACK-6", item(0, b"abc", codec=2))
+    refuse(f, "codec-2", "PLANE-1", item(0, b"abc", codec=2))
     refuse(f, "codec-255", "PACK-6", item(0, b"abc", codec=255))
     refuse(f, "offset-in-the-magic", "PACK-7", item(0, b"MVP", offset=0, stored=b"", length=3))
     refuse(f, "entry-into-the-table", "PACK-7", item(0, b"abc", offset=9))

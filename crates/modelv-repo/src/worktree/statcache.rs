@@ -56,11 +56,6 @@ impl Stamp {
     }
 
     /// The stamp of a file that was looked up in its directory.
-    #[expect(
-        clippy::useless_conversion,
-        clippy::unnecessary_fallible_conversions,
-        reason = "the fields' types differ between architectures"
-    )]
     pub(super) fn of_stat(stat: &rustix::fs::Stat) -> Self {
         let ns = |n| i64::try_from(n).unwrap_or(0);
         Self {
