@@ -10,8 +10,10 @@
 mod alias;
 mod bases;
 mod docker;
+mod environment;
 mod errors;
 mod release;
+mod runs;
 mod secrets;
 mod serving;
 mod story;

@@ -53,12 +53,40 @@ impl CommandError {
     }
 }
 
+/// Hints of what is recorded around the files: credentials, runs, metrics.
+fn record_hint(e: &Error) -> Option<String> {
+    let text = match e {
+        Error::Secrets { findings } => return Some(secrets_hint(findings)),
+        Error::NotFound {
+            what: "run" | "metric",
+            ..
+        } => "`modelv runs` lists them",
+        Error::Package { package, .. } if package.contains('+') => {
+            "a local version such as `+cpu` is on no public index: name its own with `--index URL` \
+             (PyTorch's is https://download.pytorch.org/whl/cpu), or a folder with `--wheels DIR`"
+        }
+        Error::Package { .. } => {
+            "`--wheels DIR` takes wheels from a folder, `--index URL` from an index"
+        }
+        Error::Exists { what: "folder", .. } => "name a new folder, or remove this one",
+        Error::State(text) if text.contains("was recorded and is not on this machine") => {
+            "`uv python install VERSION` gets it; `--python PATH` takes another and says what differs"
+        }
+        Error::State(text) if text.contains("records no environment") => {
+            "`modelv env show` is that of this machine; `[env] capture = \"auto\"` records it"
+        }
+        Error::Invalid {
+            what: "condition", ..
+        } => "for example `--metric 'f1>0.8'` or `--param optimizer=adam`",
+        _ => return None,
+    };
+    Some(text.to_owned())
+}
+
 fn secrets_hint(findings: &[Finding]) -> String {
-    let keys: Vec<String> = findings
-        .iter()
-        .take(3)
-        .map(|f| format!("\"{}\"", f.key))
-        .collect();
+    let mut keys: Vec<String> = findings.iter().map(|f| format!("\"{}\"", f.key)).collect();
+    keys.dedup();
+    keys.truncate(3);
     format!(
         "read them from an environment variable, or name the file in .mvignore. What is no secret goes \
          into modelv.toml:\n\n    [secrets]\n    allow = [{}]\n\nA pattern such as \"tests/**\" allows whole \
@@ -121,8 +149,8 @@ impl From<modelv_release::Error> for CommandError {
 }
 
 fn hint(e: &Error) -> Option<String> {
-    if let Error::Secrets { findings } = e {
-        return Some(secrets_hint(findings));
+    if let Some(text) = record_hint(e) {
+        return Some(text);
     }
     let text = match e {
         Error::NotARepository { .. } => "`modelv init` makes one here",

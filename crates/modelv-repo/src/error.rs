@@ -123,6 +123,14 @@ pub enum Error {
         /// Exit status or last words.
         detail: String,
     },
+    /// A package of an environment can't be had.
+    #[error("package `{package}` can't be installed: {detail}")]
+    Package {
+        /// Name and version.
+        package: String,
+        /// Why.
+        detail: String,
+    },
     /// The operating system refused.
     #[error("cannot {op} `{}`", .path.display())]
     Io {
@@ -214,6 +222,7 @@ impl Error {
             }
             Self::Store(e) if e.is_corrupt() => ErrorKind::Corrupt,
             Self::ChangedWhileRead { .. }
+            | Self::Package { .. }
             | Self::Program { .. }
             | Self::Io { .. }
             | Self::Store(_) => ErrorKind::Io,

@@ -53,6 +53,27 @@ struct Cached {
     env: String,
 }
 
+/// The environment document of `python` as it is now, without lock files.
+///
+/// # Errors
+/// The interpreter does not answer.
+pub fn capture(python: &Path) -> Result<Env> {
+    describe(&probe(python)?)
+}
+
+/// What an interpreter says it is.
+///
+/// # Errors
+/// It does not answer.
+pub fn interpreter(python: &Path) -> Result<Interpreter> {
+    let answer = probe(python)?;
+    Ok(Interpreter {
+        implementation: answer.implementation,
+        version: answer.version,
+        abi: answer.abi,
+    })
+}
+
 /// The environment document of `python`, from the cache where nothing was installed since.
 ///
 /// # Errors
@@ -281,7 +302,11 @@ fn source(direct: &serde_json::Value) -> Option<String> {
 pub fn strip_credentials(url: &str) -> String {
     let url = url.split(['?', '#']).next().unwrap_or(url);
     let Some((scheme, rest)) = url.split_once("://") else {
-        return url.to_owned();
+        // `user@host:path`, as SSH has it.
+        let user = url
+            .split_once('@')
+            .filter(|(user, _)| !user.contains(['/', ':']));
+        return user.map_or(url, |(_, rest)| rest).to_owned();
     };
     let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
     let host = authority.rsplit('@').next().unwrap_or(authority);

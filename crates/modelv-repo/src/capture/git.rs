@@ -1,11 +1,19 @@
-//! Facts of the Git working tree a repository may lie in. Never fails a commit.
+//! Facts of the Git working tree a repository may lie in. Never fails a commit, and never runs Git.
+//!
+//! | fact | value |
+//! |---|---|
+//! | `git.head` | the commit that is checked out; missing before the first |
+//! | `git.branch` | its branch; missing when HEAD is detached |
+//! | `git.remote` | where the branch is fetched from, without user, password and query |
+//! | `git.dirty` | `true`: a tracked file or the index differs from HEAD. Untracked files don't count, as in `git describe --dirty`. Missing before the first commit |
+//! | `git.error`, `git.dirty.error` | why the facts, or this one, could not be told |
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::env::strip_credentials;
 
-/// Git's HEAD, branch and remote, by name; empty outside of Git.
+/// Git's HEAD, branch, remote and state, by name; empty outside of Git.
 #[must_use]
 pub fn facts(root: &Path) -> BTreeMap<String, String> {
     let mut out = BTreeMap::new();
@@ -26,10 +34,25 @@ pub fn facts(root: &Path) -> BTreeMap<String, String> {
     if let Ok(Some(name)) = repo.head_name() {
         out.insert("git.branch".into(), name.shorten().to_string());
     }
-    if let Some(url) = repo.config_snapshot().string("remote.origin.url") {
-        out.insert("git.remote".into(), strip_credentials(&url.to_string()));
+    if let Some(url) = remote(&repo) {
+        out.insert("git.remote".into(), strip_credentials(&url));
+    }
+    if repo.head_id().is_ok() && !repo.is_bare() {
+        match repo.is_dirty() {
+            Ok(dirty) => out.insert("git.dirty".into(), dirty.to_string()),
+            Err(e) => out.insert("git.dirty.error".into(), e.to_string()),
+        };
     }
     out
+}
+
+/// What `git fetch` would fetch from: the remote of the branch, `origin`, or the only one.
+fn remote(repo: &gix::Repository) -> Option<String> {
+    let remote = repo
+        .find_default_remote(gix::remote::Direction::Fetch)?
+        .ok()?;
+    let url = remote.url(gix::remote::Direction::Fetch)?;
+    Some(url.to_bstring().to_string())
 }
 
 /// The name and mail address Git would commit with, as far as its configuration says.

@@ -30,6 +30,8 @@ fn credentials_are_taken_out_of_urls() {
         ("https://u:p@host/x?token=1#f", "https://host/x"),
         ("ssh://git@host:22/x.git", "ssh://host:22/x.git"),
         ("host:path", "host:path"),
+        ("git@host:o/r.git", "host:o/r.git"),
+        ("/a/b@c", "/a/b@c"),
     ] {
         assert_eq!(env::strip_credentials(url), clean);
     }
@@ -261,6 +263,24 @@ fn facts_of_a_git_tree_are_read() {
     let facts = git::facts(dir.path());
     assert_eq!(facts["git.head"], git(&["rev-parse", "HEAD"]));
     assert_eq!(facts["git.branch"], "trunk");
+    assert_eq!(facts["git.remote"], "https://host/r.git");
+    assert_eq!(facts["git.dirty"], "false");
+    write(dir.path(), "new.py", "1\n");
+    assert_eq!(
+        git::facts(dir.path())["git.dirty"],
+        "false",
+        "untracked files don't count"
+    );
+    git(&["add", "new.py"]);
+    assert_eq!(git::facts(dir.path())["git.dirty"], "true");
+    git(&["commit", "-q", "-m", "y"]);
+    assert_eq!(git::facts(dir.path())["git.dirty"], "false");
+    write(dir.path(), "new.py", "2\n");
+    assert_eq!(git::facts(dir.path())["git.dirty"], "true");
+    git(&["checkout", "-q", "--detach"]);
+    git(&["remote", "rename", "origin", "upstream"]);
+    let facts = git::facts(dir.path());
+    assert!(!facts.contains_key("git.branch"));
     assert_eq!(facts["git.remote"], "https://host/r.git");
     assert!(host_has_kernel());
 }

@@ -301,7 +301,22 @@ fn names_something_else(name: &str) -> bool {
         "scope",
         "ref",
     ];
-    if name.to_ascii_lowercase().contains("public") {
+    // Public keys; tokens that tell pages or repeated requests apart.
+    const PARTS: &[&str] = &[
+        "public",
+        "next",
+        "page",
+        "pagination",
+        "continuation",
+        "request",
+        "client_token",
+        "clienttoken",
+        "idempoten",
+        "change_token",
+        "changetoken",
+    ];
+    let lower = name.to_ascii_lowercase();
+    if PARTS.iter().any(|p| lower.contains(p)) {
         return true;
     }
     let tail = name.rsplit(['_', '-', '.']).next().unwrap_or(name);
@@ -324,7 +339,7 @@ fn is_placeholder(value: &str) -> bool {
         "redacted",
         "xxxx",
         "****",
-        "....",
+        "...",
         "<",
         ">",
         "${",

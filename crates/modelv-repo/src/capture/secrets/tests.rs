@@ -161,6 +161,8 @@ fn code_that_speaks_of_secrets_is_none() {
         "password: str = \"changeme123\"",
         "password = \"password123\"",
         ">>> opener.add_password(realm='PDQ', passwd='geheim$parole')",
+        "\"next_page_token\": \"eyJpbmRleCI6IDExfQ==\",",
+        "ClientRequestToken: 'bcd29a83f0c14d7e9b6a'",
         "publicKeyToken=\"1fc8b3b9a1e18e3b\"",
         "if password == \"kG7vdW2m\":",
         "pad_token = \"<|endoftext_0001|>\"",

@@ -1,4 +1,4 @@
-//! `modelv env`.
+//! `modelv env show`.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -11,7 +11,8 @@ use super::{Done, Session};
 
 /// Show the environment of a commit, or of this machine.
 #[derive(clap::Args)]
-pub(crate) struct Args {
+#[group(skip)]
+pub(super) struct Args {
     /// The commit; the active interpreter otherwise.
     revision: Option<String>,
     /// The interpreter to look at.

@@ -1,0 +1,36 @@
+//! `modelv runs best`.
+
+use std::process::ExitCode;
+
+use super::{Done, Session, cell, command_line, run_json};
+use crate::ui::Style;
+
+/// Show the finished run with the largest value of a metric.
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// Which metric.
+    #[arg(long, value_name = "NAME")]
+    metric: String,
+    /// The smallest value instead.
+    #[arg(long)]
+    min: bool,
+    /// As JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
+    let (id, run) = s.repo()?.best_run(&args.metric, args.min)?;
+    if args.json {
+        s.ui.json(&run_json(id, &run));
+        return Ok(ExitCode::SUCCESS);
+    }
+    s.ui.line(format!(
+        "{} {} = {}  {}",
+        s.ui.paint(Style::Id, &id.short()),
+        args.metric,
+        cell(run.metrics.get(&args.metric)),
+        command_line(&run)
+    ));
+    Ok(ExitCode::SUCCESS)
+}

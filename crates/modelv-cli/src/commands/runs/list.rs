@@ -1,0 +1,133 @@
+//! `modelv runs`.
+
+use std::collections::BTreeSet;
+use std::process::ExitCode;
+
+use modelv_repo::capture::clock;
+use modelv_repo::core::id::RunId;
+use modelv_repo::core::run::{Run, Status};
+use modelv_repo::{Condition, Field, Order, RunQuery};
+
+use super::{Done, Session, cell, command_line, csv_row, run_json};
+use crate::ui::Ui;
+
+#[derive(clap::Args)]
+#[group(skip)]
+pub(super) struct Args {
+    /// Only runs that ended so.
+    #[arg(long, value_enum)]
+    status: Option<StatusWord>,
+    /// Only runs whose metric fits, for example `f1>0.8`; may be given again.
+    #[arg(long, value_name = "CONDITION")]
+    metric: Vec<String>,
+    /// Only runs whose parameter fits, for example `optimizer=adam`; may be given again.
+    #[arg(long, value_name = "CONDITION")]
+    param: Vec<String>,
+    /// By `started`, `duration`, a metric or a parameter; `-KEY`: largest first.
+    #[arg(long, value_name = "KEY", allow_hyphen_values = true)]
+    sort: Option<String>,
+    /// At most so many.
+    #[arg(short = 'n', value_name = "N")]
+    limit: Option<usize>,
+    /// As JSON.
+    #[arg(long, conflicts_with = "csv")]
+    json: bool,
+    /// As comma-separated values, one column for each parameter and metric.
+    #[arg(long)]
+    csv: bool,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum StatusWord {
+    Finished,
+    Failed,
+    Interrupted,
+}
+
+impl Args {
+    fn query(&self) -> modelv_repo::Result<RunQuery> {
+        let read = |field, list: &[String]| -> modelv_repo::Result<Vec<Condition>> {
+            list.iter()
+                .map(|text| Condition::parse(field, text))
+                .collect()
+        };
+        let mut conditions = read(Field::Metric, &self.metric)?;
+        conditions.extend(read(Field::Param, &self.param)?);
+        Ok(RunQuery {
+            status: self.status.map(|word| match word {
+                StatusWord::Finished => Status::Finished,
+                StatusWord::Failed => Status::Failed,
+                StatusWord::Interrupted => Status::Interrupted,
+            }),
+            conditions,
+            order: self.sort.as_deref().map(Order::parse).transpose()?,
+            limit: self.limit,
+        })
+    }
+}
+
+pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
+    let runs = s.repo()?.find_runs(&args.query()?)?;
+    if args.json {
+        let list: Vec<_> = runs.iter().map(|(id, run)| run_json(*id, run)).collect();
+        s.ui.json(&list.into());
+    } else if args.csv {
+        show_csv(s.ui, &runs);
+    } else {
+        for (id, run) in &runs {
+            s.ui.line(line(*id, run));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn line(id: RunId, run: &Run) -> String {
+    let metrics: Vec<String> = run
+        .metrics
+        .iter()
+        .take(4)
+        .map(|(k, v)| format!("{k}={v}"))
+        .collect();
+    format!(
+        "{} {} {:11} {:>9} {} {}",
+        id.short(),
+        clock::format_rfc3339(run.started.seconds),
+        run.status.to_string(),
+        clock::format_duration(run.duration_ms),
+        command_line(run),
+        metrics.join(" ")
+    )
+    .trim_end()
+    .to_owned()
+}
+
+fn show_csv(ui: &mut Ui, runs: &[(RunId, Run)]) {
+    let params: BTreeSet<&String> = runs.iter().flat_map(|(_, r)| r.params.keys()).collect();
+    let metrics: BTreeSet<&String> = runs.iter().flat_map(|(_, r)| r.metrics.keys()).collect();
+    let mut head: Vec<String> = [
+        "run",
+        "started",
+        "status",
+        "duration_ms",
+        "recipe",
+        "command",
+    ]
+    .map(str::to_owned)
+    .into();
+    head.extend(params.iter().map(|k| format!("param.{k}")));
+    head.extend(metrics.iter().map(|k| format!("metric.{k}")));
+    ui.line(csv_row(&head));
+    for (id, run) in runs {
+        let mut row = vec![
+            id.to_hex(),
+            clock::format_rfc3339(run.started.seconds),
+            run.status.to_string(),
+            run.duration_ms.to_string(),
+            run.recipe.to_hex(),
+            command_line(run),
+        ];
+        row.extend(params.iter().map(|k| cell(run.params.get(*k))));
+        row.extend(metrics.iter().map(|k| cell(run.metrics.get(*k))));
+        ui.line(csv_row(&row));
+    }
+}

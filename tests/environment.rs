@@ -1,0 +1,204 @@
+//! Environments: shown, compared, checked, and made again from a folder of wheels.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::support::Tree;
+
+/// Writes a wheel with one module that holds `value`.
+const MAKE_WHEEL: &str = r#"
+import base64, hashlib, sys, zipfile
+out, name, version, value = sys.argv[1:]
+info = f"{name}-{version}.dist-info"
+files = {
+    f"{name}.py": f"VALUE = {value!r}\n",
+    f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
+    f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+}
+digest = lambda text: base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b"=").decode()
+record = "".join(f"{path},sha256={digest(text)},{len(text)}\n" for path, text in files.items())
+files[f"{info}/RECORD"] = record + f"{info}/RECORD,,\n"
+with zipfile.ZipFile(f"{out}/{name}-{version}-py3-none-any.whl", "w") as z:
+    for path, text in files.items():
+        z.writestr(path, text)
+"#;
+
+fn python(args: &[&str]) {
+    let done = Command::new("python3").args(args).output().unwrap();
+    assert!(
+        done.status.success(),
+        "{}",
+        String::from_utf8_lossy(&done.stderr)
+    );
+}
+
+fn wheel(tree: &Tree, dir: &str, name: &str, version: &str, value: &str) {
+    std::fs::create_dir_all(tree.path(dir)).unwrap();
+    let out = tree.path(dir).display().to_string();
+    python(&["-c", MAKE_WHEEL, &out, name, version, value]);
+}
+
+fn pip(tree: &Tree, args: &[&str]) {
+    let done = Command::new(tree.path(".venv/bin/python"))
+        .args([
+            "-m",
+            "pip",
+            "install",
+            "-q",
+            "--no-index",
+            "--disable-pip-version-check",
+            "--find-links",
+        ])
+        .arg(tree.path("wheels"))
+        .args(args)
+        .output()
+        .unwrap();
+    assert!(
+        done.status.success(),
+        "{}",
+        String::from_utf8_lossy(&done.stderr)
+    );
+}
+
+/// A commit whose environment has two packages, one with a local version.
+fn committed() -> Tree {
+    let tree = Tree::empty();
+    tree.mv(&["init"]).success();
+    tree.put(".mvignore", "wheels/\nother/\nagain/\n");
+    wheel(&tree, "wheels", "demo", "1.0", "one");
+    wheel(&tree, "wheels", "accel", "2.0+cpu", "cpu");
+    python(&["-m", "venv", &tree.path(".venv").display().to_string()]);
+    pip(&tree, &["demo==1.0", "accel==2.0+cpu"]);
+    tree.put("train.py", "import demo\n");
+    tree.commit("with its environment");
+    tree
+}
+
+fn site(tree: &Tree) -> PathBuf {
+    let lib = std::fs::read_dir(tree.path(".venv/lib"))
+        .unwrap()
+        .next()
+        .unwrap();
+    lib.unwrap().path().join("site-packages")
+}
+
+#[test]
+fn a_machine_is_checked_against_a_commit() {
+    let tree = committed();
+    let said = tree.mv(&["env", "check"]).success();
+    assert!(
+        said.starts_with("this machine has everything that "),
+        "{said}"
+    );
+    wheel(&tree, "wheels", "demo", "1.1", "two");
+    wheel(&tree, "wheels", "more", "0.1", "more");
+    pip(&tree, &["more"]);
+    let done = tree.mv(&["env", "check"]).success();
+    assert!(done.contains("+ more 0.1\n"), "{done}");
+    assert_eq!(tree.mv(&["env", "check", "--strict"]).status, Some(1));
+    pip(&tree, &["demo==1.1"]);
+    let done = tree.mv(&["env", "check", "HEAD"]);
+    assert_eq!(done.status, Some(1), "{}", done.err);
+    assert!(done.out.contains("~ demo 1.0 -> 1.1\n"), "{}", done.out);
+    tree.put("train.py", "import demo, more\n");
+    tree.commit("newer");
+    assert_eq!(
+        tree.mv(&["env", "diff", "HEAD~1"]).success(),
+        "~ demo 1.0 -> 1.1\n+ more 0.1\n"
+    );
+    assert_eq!(
+        tree.mv(&["env", "diff", "HEAD~1", "HEAD", "--exit-code"])
+            .status,
+        Some(1)
+    );
+    assert_eq!(
+        tree.mv(&["env", "show", "HEAD~1"]).success(),
+        tree.mv(&["env", "HEAD~1"]).success()
+    );
+}
+
+#[test]
+fn an_environment_is_made_again_exactly() {
+    let tree = committed();
+    let recreate = [
+        "env", "recreate", "HEAD", "--output", "again", "--wheels", "wheels",
+    ];
+    let json = tree.json(&[&recreate[..], &["--json"]].concat());
+    assert_eq!(json["exact"], true, "{json}");
+    assert_eq!(
+        json["env"],
+        tree.json(&["env", "show", "HEAD", "--json"])["id"]
+    );
+    let value = Command::new(tree.path("again/bin/python"))
+        .args(["-c", "import demo, accel; print(demo.VALUE, accel.VALUE)"])
+        .output()
+        .unwrap();
+    assert_eq!(String::from_utf8(value.stdout).unwrap(), "one cpu\n");
+    let said = tree.mv(&recreate).fails_with(1);
+    assert!(said.contains("already exists"), "{said}");
+}
+
+#[test]
+fn what_is_not_as_recorded_is_named() {
+    let tree = committed();
+    // The same version with another content: the files tell.
+    wheel(&tree, "other", "demo", "1.0", "forged");
+    wheel(&tree, "other", "accel", "2.0+cpu", "cpu");
+    let done = tree.mv(&["env", "recreate", "--output", "again", "--wheels", "other"]);
+    assert_eq!(done.status, Some(1), "{}", done.err);
+    assert!(
+        done.out
+            .contains("~ demo 1.0 (other files) -> 1.0 (other files)"),
+        "{}",
+        done.out
+    );
+    std::fs::remove_dir_all(tree.path("again")).unwrap();
+    // A local version that is nowhere.
+    std::fs::remove_file(tree.path("other/accel-2.0+cpu-py3-none-any.whl")).unwrap();
+    let said = tree
+        .mv(&["env", "recreate", "--output", "again", "--wheels", "other"])
+        .fails_with(1);
+    assert!(
+        said.starts_with("error: package `accel==2.0+cpu` can't be installed: "),
+        "{said}"
+    );
+    assert!(
+        said.contains("hint: a local version such as `+cpu` is on no public index"),
+        "{said}"
+    );
+    assert!(!tree.path("again").exists());
+}
+
+#[test]
+fn a_package_installed_in_place_is_left_out_and_said_so() {
+    let tree = committed();
+    let info = site(&tree).join("mine-0.1.dist-info");
+    std::fs::create_dir(&info).unwrap();
+    std::fs::write(info.join("METADATA"), "Name: mine\nVersion: 0.1\n").unwrap();
+    let direct = r#"{"url": "file:///home/ada/mine", "dir_info": {"editable": true}}"#;
+    std::fs::write(info.join("direct_url.json"), direct).unwrap();
+    tree.mv(&["commit", "-m", "with one in place"]).success();
+    let done = tree.mv(&["env", "recreate", "--output", "again", "--wheels", "wheels"]);
+    assert_eq!(done.status, Some(1), "{}", done.err);
+    assert!(
+        done.err
+            .contains("left out: mine==0.1: it was installed in place"),
+        "{}",
+        done.err
+    );
+    assert!(
+        done.out
+            .ends_with("differs from what was recorded:\n- mine 0.1 (file)\n"),
+        "{}",
+        done.out
+    );
+}
+
+#[test]
+fn a_commit_without_an_environment_says_so() {
+    let tree = Tree::repo();
+    tree.put("a", "1");
+    tree.commit("one");
+    let said = tree.mv(&["env", "check"]).fails_with(1);
+    assert!(said.contains("records no environment\n\nhint: "), "{said}");
+}

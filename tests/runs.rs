@@ -1,0 +1,156 @@
+//! Runs: shown, filtered, compared, ranked.
+
+use crate::support::Tree;
+
+/// Three finished runs and one that failed, each of its own recipe.
+fn trained() -> Tree {
+    let tree = Tree::repo();
+    tree.put(
+        "train.sh",
+        "echo \"epoch 1\"\necho '{\"f1\": '$F1', \"n\": 3}' > metrics.json\n",
+    );
+    for (lr, f1) in [("0.1", "0.71"), ("0.01", "0.93"), ("0.001", "0.85")] {
+        tree.put("params.toml", &format!("lr = {lr}\noptimizer = \"adam\"\n"));
+        let script = format!("F1={f1} sh train.sh");
+        tree.mv(&["run", "-m", lr, "--", "sh", "-c", &script])
+            .success();
+    }
+    assert_eq!(
+        tree.mv(&["run", "--", "sh", "-c", "echo no; exit 3"])
+            .status,
+        Some(3)
+    );
+    tree
+}
+
+/// Short id of the run of a commit.
+fn run_of(tree: &Tree, revision: &str) -> String {
+    let id = &tree.json(&["runs", "show", revision, "--json"])["id"];
+    id.as_str().unwrap()[..12].to_owned()
+}
+
+fn f1_of(tree: &Tree, args: &[&str]) -> Vec<f64> {
+    let list = tree.json(&[&["runs", "--json"], args].concat());
+    let runs = list.as_array().unwrap().iter();
+    runs.filter_map(|r| r["metrics"]["f1"].as_f64()).collect()
+}
+
+#[test]
+fn runs_are_filtered_and_sorted() {
+    let tree = trained();
+    assert_eq!(tree.json(&["runs", "--json"]).as_array().unwrap().len(), 4);
+    assert_eq!(f1_of(&tree, &["--sort", "f1"]), [0.71, 0.85, 0.93]);
+    assert_eq!(f1_of(&tree, &["--sort", "-f1", "-n", "2"]), [0.93, 0.85]);
+    assert_eq!(
+        f1_of(&tree, &["--sort", "lr", "--status", "finished"]),
+        [0.85, 0.93, 0.71]
+    );
+    assert_eq!(
+        f1_of(&tree, &["--metric", "f1>0.8", "--param", "lr < 0.01"]),
+        [0.85]
+    );
+    assert_eq!(f1_of(&tree, &["--param", "optimizer=sgd"]), [0.0; 0]);
+    let failed = tree.mv(&["runs", "--status", "failed"]).success();
+    assert_eq!(failed.lines().count(), 1, "{failed}");
+    assert!(
+        failed.contains("failed") && failed.ends_with("echo no; exit 3\n"),
+        "{failed}"
+    );
+    let said = tree.mv(&["runs", "--metric", "f1"]).fails_with(1);
+    assert!(
+        said.starts_with("error: condition `f1` is not valid"),
+        "{said}"
+    );
+    assert!(said.contains("hint: "), "{said}");
+}
+
+#[test]
+fn a_run_is_shown_with_what_it_printed() {
+    let tree = trained();
+    let id = run_of(&tree, "HEAD~1");
+    let shown = tree.mv(&["runs", "show", &id]).success();
+    for line in [
+        "status       finished with 0",
+        "params       lr = 0.01",
+        "             optimizer = \"adam\"",
+        "metrics      f1 = 0.93",
+        "command      F1=0.93 sh train.sh",
+    ] {
+        assert!(shown.contains(line), "{line} in {shown}");
+    }
+    assert_eq!(
+        tree.mv(&["runs", "show", &id, "--log"]).success(),
+        "epoch 1\n"
+    );
+    let said = tree.mv(&["runs", "show", "beefbeef"]).fails_with(1);
+    assert_eq!(
+        said,
+        "error: run `beefbeef` not found\n\nhint: `modelv runs` lists them\n"
+    );
+}
+
+#[test]
+fn the_best_run_is_found() {
+    let tree = trained();
+    let best = tree.mv(&["runs", "best", "--metric", "f1"]).success();
+    assert_eq!(
+        best,
+        format!(
+            "{} f1 = 0.93  F1=0.93 sh train.sh\n",
+            run_of(&tree, "HEAD~1")
+        )
+    );
+    let least = tree.json(&["runs", "best", "--metric", "f1", "--min", "--json"]);
+    assert_eq!(least["params"]["lr"], 0.1);
+    let said = tree.mv(&["runs", "best", "--metric", "f2"]).fails_with(1);
+    assert!(said.starts_with("error: metric `f2` not found"), "{said}");
+}
+
+#[test]
+fn runs_are_compared_side_by_side() {
+    let tree = trained();
+    let (a, b) = (run_of(&tree, "HEAD~2"), run_of(&tree, "HEAD~1"));
+    let shown = tree.mv(&["runs", "compare", &a, &b]).success();
+    let words: Vec<Vec<&str>> = shown
+        .lines()
+        .map(|l| {
+            l.split("  ")
+                .map(str::trim)
+                .filter(|w| !w.is_empty())
+                .collect()
+        })
+        .collect();
+    assert_eq!(words[0], ["run", &a, &b]);
+    let rows: Vec<&Vec<&str>> = words.iter().filter(|w| w[0].contains(' ')).collect();
+    assert_eq!(rows[0], &["param lr", "0.1", "0.01"]);
+    assert_eq!(rows[1], &["metric f1", "0.71", "0.93"]);
+    assert_eq!(rows[2], &["param optimizer", "adam", "adam"]);
+    let csv = tree
+        .mv(&["runs", "compare", &a, &b, "--changed", "--csv"])
+        .success();
+    let lines: Vec<&str> = csv.lines().collect();
+    assert!(lines[0].starts_with("kind,key,differs,"), "{csv}");
+    assert_eq!(
+        lines[1..],
+        ["param,lr,true,0.1,0.01", "metric,f1,true,0.71,0.93"]
+    );
+    let json = tree.json(&["runs", "compare", "HEAD~2", "HEAD", "--json"]);
+    assert_eq!(json["rows"][0]["values"], serde_json::json!([0.1, 0.001]));
+}
+
+#[test]
+fn all_runs_as_one_table_of_values() {
+    let tree = trained();
+    let csv = tree.mv(&["runs", "--csv", "--sort", "f1"]).success();
+    let lines: Vec<&str> = csv.lines().collect();
+    assert_eq!(lines.len(), 5, "{csv}");
+    assert_eq!(
+        lines[0],
+        "run,started,status,duration_ms,recipe,command,param.lr,param.optimizer,metric.f1,metric.n"
+    );
+    assert!(lines[1].ends_with(",0.1,adam,0.71,3"), "{csv}");
+    assert!(
+        lines[4].contains(",failed,") && lines[4].ends_with(",adam,,"),
+        "{csv}"
+    );
+}
