@@ -14,6 +14,30 @@ TAGS.update((n, kind) for kind, n in KINDS.items() if kind not in ("recipe", "op
 ROW, PIECE = struct.Struct("<BB32sQII"), 1 << 20
 
 
+def join_planes(data, size):
+    """Codec 2: words rotated left by one bit and split into planes of bytes."""
+    need(len(data) >= 2 and data[0] in (1, 2, 4, 8) and data[1] < data[0] and data[1] <= size, "PLANE-1", "header")
+    width, skip = data[0], data[1]
+    n, at = (size - skip) // width, 2 + 5 * width
+    need(len(data) >= at, "PLANE-3", "cut off")
+    loose, planes = data[at:at + size - n * width], []
+    at += len(loose)
+    for i in range(width):
+        how, length = struct.unpack_from("<BI", data, 2 + 5 * i)
+        need(how < 2 and (how or length == n), "PLANE-2", "a plane of %d bytes" % length)
+        plane = data[at:at + length]
+        planes.append(unzstd(plane, n) if how else plane)
+        need(len(planes[-1]) == n, "PLANE-2", "a plane of %d bytes" % len(planes[-1]))
+        at += length
+    need(at == len(data), "PLANE-3", "planes end at %d of %d" % (at, len(data)))
+    words = bytearray(n * width)
+    for i, parts in enumerate(zip(*planes)):
+        word = int.from_bytes(bytes(parts), "big")
+        word = word >> 1 | (word & 1) << 8 * width - 1
+        words[i * width:(i + 1) * width] = word.to_bytes(width, "little")
+    return loose[:skip] + bytes(words) + loose[skip:]
+
+
 class Pack:
     """One pack file: its table is checked when it is opened, the rest by `check`."""
 
@@ -43,7 +67,7 @@ class Pack:
     def check_row(self, row):
         tag, codec, _, offset, stored, plain = row
         need(tag in TAGS, "PACK-8", "tag %d" % tag)
-        need(codec < 2, "PACK-6", "codec %d" % codec)
+        need(codec < 3, "PACK-6", "codec %d" % codec)
         limit = objects.CHUNK_MAX if tag == CHUNK else OBJECT_MAX
         need(stored <= plain <= limit, "PACK-2", "%d bytes stored for %d" % (stored, plain))
         need(codec or stored == plain, "PACK-6", "raw bytes of two lengths")
@@ -68,7 +92,7 @@ class Pack:
         tag, codec, key, offset, stored, plain = row
         data = self.read(offset, stored)
         if codec:
-            data = unzstd(data, plain)
+            data = (unzstd if codec == 1 else join_planes)(data, plain)
         if tag == CHUNK:
             need(blake3(data) == key, "PACK-1", "chunk %s" % key.hex())
         elif tag != CUTS:

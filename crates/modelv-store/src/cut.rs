@@ -1,11 +1,16 @@
 //! Cutting a file into chunks at borders its content decides, so that an insertion changes the
-//! chunks around it and no others. See `spec/blob.md`.
+//! chunks around it and no others; where the layout of the file is known, at the borders of its
+//! parts. See `spec/pack.md`.
 //!
 //! FastCDC with normalised chunk sizes (Xia et al., "The Design of Fast Content-Defined Chunking
 //! for Data Deduplication Based Storage Systems", TPDS 2020). Borders are no part of any id.
 
+use std::collections::VecDeque;
 use std::io::{self, Read};
 use std::sync::LazyLock;
+
+use crate::codec::Content;
+use crate::layout::Part;
 
 /// Largest chunk in bytes, whatever the cutter.
 pub const CHUNK_BYTES_MAX: usize = 4 << 20;
@@ -92,62 +97,173 @@ pub fn first_border(bytes: &[u8], sizes: Sizes) -> usize {
     end
 }
 
+/// Bytes of the blocks that a part of a layout is cut into, from its begin on.
+pub const BLOCK_BYTES: usize = 2 << 20;
+
+/// A piece of a file.
+#[derive(Debug, Default)]
+pub struct Chunk {
+    /// Its bytes; never none.
+    pub bytes: Vec<u8>,
+    /// What they are.
+    pub content: Content,
+    /// Number of the part of the layout it lies in, and its offset there.
+    pub place: Option<(usize, u64)>,
+}
+
+/// A range that is cut in one way.
+struct Region {
+    /// Bytes not read yet.
+    left: u64,
+    /// Number of the part and what it holds; `None` for what no part covers.
+    part: Option<(usize, Content)>,
+    offset: u64,
+}
+
 /// Cuts a stream.
 pub struct Cutter<R> {
     input: R,
     sizes: Sizes,
+    regions: VecDeque<Region>,
+    /// Bytes read ahead in a range without parts, used up to `start`.
     buffer: Vec<u8>,
     start: usize,
-    ended: bool,
+}
+
+fn regions(parts: &[Part]) -> VecDeque<Region> {
+    let mut out = VecDeque::with_capacity(2 * parts.len() + 1);
+    let gap = |left| Region {
+        left,
+        part: None,
+        offset: 0,
+    };
+    let mut at = 0;
+    for (number, part) in parts.iter().enumerate() {
+        if part.start > at {
+            out.push_back(gap(part.start - at));
+        }
+        out.push_back(Region {
+            left: part.len,
+            part: Some((number, part.content)),
+            offset: 0,
+        });
+        at = part.end();
+    }
+    out.push_back(gap(u64::MAX));
+    out
 }
 
 impl<R: Read> Cutter<R> {
-    /// Cuts `input` with the given sizes.
+    /// Cuts `input` by its content alone.
     pub fn new(input: R, sizes: Sizes) -> Self {
+        Self::with_layout(input, sizes, &[])
+    }
+
+    /// Cuts `input` at the borders of `parts` and these into blocks; what lies between them is cut
+    /// by its content.
+    pub fn with_layout(input: R, sizes: Sizes, parts: &[Part]) -> Self {
         Self {
             input,
             sizes,
+            regions: regions(parts),
             buffer: Vec::new(),
             start: 0,
-            ended: false,
         }
     }
 
-    /// The next chunk, or `None` at the end.
+    /// The next chunk in `bytes`, whose content is lost, or `None` at the end.
     ///
     /// # Errors
     /// The input's.
-    pub fn next_chunk(&mut self) -> io::Result<Option<Vec<u8>>> {
-        self.fill()?;
-        let rest = &self.buffer[self.start..];
-        if rest.is_empty() {
-            return Ok(None);
+    pub fn next_chunk(&mut self, bytes: Vec<u8>) -> io::Result<Option<Chunk>> {
+        while let Some(region) = self.regions.front() {
+            if let Some((part, content)) = region.part {
+                return self.next_block(bytes, part, content);
+            }
+            self.fill()?;
+            let rest = &self.buffer[self.start..];
+            if rest.is_empty() {
+                self.regions.pop_front();
+                continue;
+            }
+            let len = first_border(rest, self.sizes);
+            let mut bytes = bytes;
+            bytes.clear();
+            bytes.extend_from_slice(&rest[..len]);
+            self.start += len;
+            return Ok(Some(Chunk {
+                bytes,
+                content: Content::Unknown,
+                place: None,
+            }));
         }
-        let len = first_border(rest, self.sizes);
-        let chunk = rest[..len].to_vec();
-        self.start += len;
-        Ok(Some(chunk))
+        Ok(None)
     }
 
-    /// Makes sure that a whole chunk, or the end, is in the buffer.
+    /// A block of the first region, which is a part.
+    fn next_block(
+        &mut self,
+        mut bytes: Vec<u8>,
+        part: usize,
+        content: Content,
+    ) -> io::Result<Option<Chunk>> {
+        let Some(region) = self.regions.front_mut() else {
+            return Ok(None);
+        };
+        let want = usize::try_from(region.left).map_or(BLOCK_BYTES, |n| n.min(BLOCK_BYTES));
+        // Growing clears what is new only: a buffer that is used again costs nothing here.
+        bytes.resize(want, 0);
+        let len = read_full(&mut self.input, &mut bytes)?;
+        bytes.truncate(len);
+        let place = Some((part, region.offset));
+        region.left -= len as u64;
+        region.offset += len as u64;
+        if region.left == 0 || len < want {
+            self.regions.pop_front();
+        }
+        Ok((len > 0).then_some(Chunk {
+            bytes,
+            content,
+            place,
+        }))
+    }
+
+    /// Makes sure that a whole chunk, or the end of the first region, is in the buffer.
     fn fill(&mut self) -> io::Result<()> {
-        if self.ended || self.buffer.len() - self.start >= self.sizes.max {
+        let Some(region) = self.regions.front_mut() else {
+            return Ok(());
+        };
+        if region.left == 0 || self.buffer.len() - self.start >= self.sizes.max {
             return Ok(());
         }
         self.buffer.drain(..self.start);
         self.start = 0;
-        let room = 2 * self.sizes.max;
-        while self.buffer.len() < room && !self.ended {
-            let want = (room - self.buffer.len()) as u64;
-            self.ended = self
-                .input
-                .by_ref()
-                .take(want)
-                .read_to_end(&mut self.buffer)?
-                == 0;
+        let have = self.buffer.len();
+        let room = (2 * self.sizes.max - have) as u64;
+        let want = usize::try_from(room.min(region.left)).unwrap_or(0);
+        self.buffer.resize(have + want, 0);
+        let len = read_full(&mut self.input, &mut self.buffer[have..])?;
+        self.buffer.truncate(have + len);
+        region.left -= len as u64;
+        if len < want {
+            region.left = 0;
         }
         Ok(())
     }
+}
+
+/// Reads until the buffer is full or the input ends; the number of bytes.
+fn read_full<R: Read>(input: &mut R, buf: &mut [u8]) -> io::Result<usize> {
+    let mut len = 0;
+    while len < buf.len() {
+        match input.read(&mut buf[len..]) {
+            Ok(0) => break,
+            Ok(n) => len += n,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(len)
 }
 
 #[cfg(test)]
@@ -157,6 +273,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::codec::Width;
 
     fn noise(seed: u64, len: usize) -> Vec<u8> {
         let mut out = vec![0; len];
@@ -169,7 +286,47 @@ mod tests {
 
     fn chunks(bytes: &[u8], sizes: Sizes) -> Vec<Vec<u8>> {
         let mut cutter = Cutter::new(bytes, sizes);
-        std::iter::from_fn(|| cutter.next_chunk().unwrap()).collect()
+        all(&mut cutter).into_iter().map(|c| c.bytes).collect()
+    }
+
+    fn all<R: Read>(cutter: &mut Cutter<R>) -> Vec<Chunk> {
+        std::iter::from_fn(|| cutter.next_chunk(Vec::new()).unwrap()).collect()
+    }
+
+    fn part(start: u64, len: u64) -> Part {
+        Part {
+            start,
+            len,
+            content: Content::Numbers(Width::Two),
+            name: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn parts_are_cut_at_their_begin_and_into_blocks() {
+        let bytes = noise(4, 6 << 20);
+        let parts = [part(1000, 5 << 20), part(1000 + (5 << 20), 70_000)];
+        let cut = all(&mut Cutter::with_layout(&bytes[..], SMALL, &parts));
+        let places: Vec<_> = cut.iter().map(|c| (c.bytes.len(), c.place)).collect();
+        assert_eq!(
+            places[..5],
+            [
+                (1000, None),
+                (2 << 20, Some((0, 0))),
+                (2 << 20, Some((0, 2 << 20))),
+                (1 << 20, Some((0, 4 << 20))),
+                (70_000, Some((1, 0))),
+            ]
+        );
+        assert!(places[5..].iter().all(|(_, place)| place.is_none()));
+        assert!(cut[1].content == parts[0].content && cut[0].content == Content::Unknown);
+        // The same parts behind a longer header are the same chunks.
+        let longer = [&noise(5, 777)[..], &bytes].concat();
+        let moved = [part(1777, 5 << 20), part(1777 + (5 << 20), 70_000)];
+        let again = all(&mut Cutter::with_layout(&longer[..], SMALL, &moved));
+        for (a, b) in cut[1..5].iter().zip(&again[1..5]) {
+            assert!(a.bytes == b.bytes);
+        }
     }
 
     #[test]
@@ -231,8 +388,30 @@ mod tests {
                 prop_assert!(chunk.len() >= sizes.min || i + 1 == cut.len());
             }
             let mut dripping = Cutter::new(Drip(&bytes), sizes);
-            let slow: Vec<Vec<u8>> = std::iter::from_fn(|| dripping.next_chunk().unwrap()).collect();
+            let slow: Vec<Vec<u8>> = all(&mut dripping).into_iter().map(|c| c.bytes).collect();
             prop_assert_eq!(slow, cut);
+        }
+
+        /// A layout may be of a file that was another one a moment ago.
+        #[test]
+        fn any_layout_gives_all_the_bytes(
+            lens in proptest::collection::vec((0u64..9000, 1u64..9000), 0..6),
+            len in 0usize..40_000,
+        ) {
+            let sizes = Sizes { min: 256, normal: 1024, max: 4096 };
+            let bytes = noise(9, len);
+            let mut at = 0;
+            let parts: Vec<Part> = lens
+                .into_iter()
+                .map(|(gap, len)| {
+                    at += gap + len;
+                    part(at - len, len)
+                })
+                .collect();
+            let cut = all(&mut Cutter::with_layout(Drip(&bytes), sizes, &parts));
+            prop_assert!(cut.iter().all(|c| !c.bytes.is_empty()));
+            let joined: Vec<u8> = cut.into_iter().flat_map(|c| c.bytes).collect();
+            prop_assert_eq!(joined, bytes);
         }
     }
 }

@@ -7,28 +7,56 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::Path;
 
+/// Decides whether calls succeed. Shared by a thread and those that work for it, so that after a
+/// power cut every one of them stands still.
+#[derive(Clone, Default)]
+pub(crate) struct Gate {
+    /// How many more calls succeed before every call fails.
+    #[cfg(test)]
+    left: Option<std::sync::Arc<std::sync::atomic::AtomicI64>>,
+}
+
 #[cfg(test)]
 thread_local! {
-    /// How many more calls succeed before every call fails, as after a power cut.
-    pub(crate) static CALLS_LEFT: std::cell::Cell<Option<usize>> =
-        const { std::cell::Cell::new(None) };
+    static GATE: std::cell::RefCell<Gate> = std::cell::RefCell::default();
+}
+
+/// The gate of this thread.
+pub(crate) fn gate() -> Gate {
+    #[cfg(test)]
+    return GATE.with_borrow(Clone::clone);
+    #[cfg(not(test))]
+    Gate::default()
+}
+
+/// Puts this thread under a gate.
+pub(crate) fn enter(gate: Gate) {
+    #[cfg(test)]
+    GATE.set(gate);
+    #[cfg(not(test))]
+    let Gate {} = gate;
+}
+
+/// Lets so many calls of this thread and its helpers succeed; all, when `None`.
+#[cfg(test)]
+pub(crate) fn cut_power_after(calls: Option<i64>) {
+    let left = calls.map(|n| std::sync::Arc::new(n.into()));
+    GATE.set(Gate { left });
 }
 
 /// Counts a mutation; in tests, fails it when its turn has come.
-fn gate() -> io::Result<()> {
+fn pass() -> io::Result<()> {
     #[cfg(test)]
+    if let Some(left) = gate().left
+        && left.fetch_sub(1, std::sync::atomic::Ordering::Relaxed) <= 0
     {
-        let left = CALLS_LEFT.get();
-        if left == Some(0) {
-            return Err(io::Error::other("power cut (test)"));
-        }
-        CALLS_LEFT.set(left.map(|n| n - 1));
+        return Err(io::Error::other("power cut (test)"));
     }
     Ok(())
 }
 
 pub(crate) fn create_new(path: &Path) -> io::Result<File> {
-    gate()?;
+    pass()?;
     OpenOptions::new()
         .read(true)
         .write(true)
@@ -37,27 +65,27 @@ pub(crate) fn create_new(path: &Path) -> io::Result<File> {
 }
 
 pub(crate) fn create_dirs(path: &Path) -> io::Result<()> {
-    gate()?;
+    pass()?;
     std::fs::create_dir_all(path)
 }
 
 pub(crate) fn write_all(file: &mut File, bytes: &[u8]) -> io::Result<()> {
-    gate()?;
+    pass()?;
     io::Write::write_all(file, bytes)
 }
 
 pub(crate) fn sync(file: &File) -> io::Result<()> {
-    gate()?;
+    pass()?;
     file.sync_data()
 }
 
 pub(crate) fn sync_dir(path: &Path) -> io::Result<()> {
-    gate()?;
+    pass()?;
     File::open(path)?.sync_all()
 }
 
 pub(crate) fn remove(path: &Path) -> io::Result<()> {
-    gate()?;
+    pass()?;
     std::fs::remove_file(path)
 }
 
@@ -65,7 +93,7 @@ pub(crate) fn remove(path: &Path) -> io::Result<()> {
 /// content, for it is named by its hash.
 pub(crate) fn publish(from: &Path, to: &Path) -> io::Result<()> {
     use rustix::fs::{CWD, RenameFlags, renameat_with};
-    gate()?;
+    pass()?;
     match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
         Ok(()) => Ok(()),
         Err(rustix::io::Errno::EXIST) => std::fs::remove_file(from),

@@ -9,6 +9,8 @@ pub mod cut;
 mod error;
 mod fs;
 mod index;
+mod ingest;
+pub mod layout;
 mod pack;
 mod reader;
 mod session;

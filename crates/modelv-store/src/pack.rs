@@ -128,8 +128,8 @@ impl Writer {
         read_entry(&self.file, &self.path, row)
     }
 
-    /// Writes table and trailer and syncs; returns the pack's name. After that it can be published.
-    pub(crate) fn close(&mut self) -> Result<[u8; 32]> {
+    /// Writes table and trailer; returns the pack's name. It can be published when it is synced.
+    pub(crate) fn seal(&mut self) -> Result<[u8; 32]> {
         let table = self.len;
         self.rows.sort_by_key(|r| r.key);
         let mut bytes = Vec::with_capacity(16 + self.rows.len() * ROW_BYTES);
@@ -141,8 +141,14 @@ impl Writer {
         self.write(&bytes)?;
         let name = *self.hasher.finalize().as_bytes();
         fs::write_all(&mut self.file, &name).map_err(Error::io("write", &self.path))?;
-        fs::sync(&self.file).map_err(Error::io("sync", &self.path))?;
         Ok(name)
+    }
+
+    /// What brings the pack to the disk; may run on another thread.
+    pub(crate) fn syncer(&self) -> Result<impl FnOnce() -> Result<()> + Send + use<>> {
+        let path = self.path.clone();
+        let file = self.file.try_clone().map_err(Error::io("sync", &path))?;
+        Ok(move || fs::sync(&file).map_err(Error::io("sync", &path)))
     }
 
     pub(crate) fn publish(mut self, to: &Path) -> Result<()> {

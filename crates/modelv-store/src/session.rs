@@ -4,24 +4,21 @@
 //! serial. Dropping a session leaves nothing behind.
 
 use std::collections::HashMap;
-use std::io::Read;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
 
 use modelv_core::canon::{self, Kind, Object, Source};
-use modelv_core::id::{BlobId, ChunkId, to_hex};
+use modelv_core::id::to_hex;
 
 use crate::codec::{self, Codec, Content};
-use crate::cut::{Cutter, sizes_for};
 use crate::error::{Error, Result};
-use crate::pack::{PACK_BYTES, Row, Writer};
+use crate::pack::{Row, Writer};
 use crate::store::Store;
-use crate::{Cuts, Key, Tag, fs, index};
+use crate::{Key, Tag, fs, index};
 
-/// Files up to this size are read, cut and hashed on the calling thread, in bytes.
-const INLINE_BYTES_MAX: u64 = 4 << 20;
-/// Chunks that may wait between two stages of the pipeline.
-const QUEUE_CHUNKS: usize = 8;
+/// Packs that may wait for the disk at a time; more, and writing waits too.
+const SYNCING_MAX: usize = 4;
 
 /// What a session wrote.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -49,10 +46,31 @@ impl std::fmt::Debug for Session<'_> {
 #[derive(Default)]
 struct Inner {
     open: Option<Writer>,
-    closed: Vec<(Writer, [u8; 32])>,
+    closed: Vec<Closed>,
     /// Entries of this session: the number of their pack (closed ones first), and the row.
     known: HashMap<Key, (usize, Row)>,
     stats: Stats,
+}
+
+/// A pack that is complete, and on its way to the disk while the next one is filled.
+struct Closed {
+    writer: Writer,
+    name: [u8; 32],
+    syncing: Option<JoinHandle<Result<()>>>,
+}
+
+impl Closed {
+    /// Waits until the pack is on the disk.
+    fn wait(&mut self) -> Result<()> {
+        match self.syncing.take() {
+            Some(thread) => thread.join().map_err(|_| thread_died())?,
+            None => Ok(()),
+        }
+    }
+}
+
+pub(crate) fn thread_died() -> Error {
+    Error::Input(std::io::Error::other("a worker thread ended early"))
 }
 
 impl<'a> Session<'a> {
@@ -75,7 +93,7 @@ impl<'a> Session<'a> {
     }
 
     /// Encodes and appends an entry unless it is there.
-    fn put(&self, key: Key, plain: &[u8], content: Content) -> Result<()> {
+    pub(crate) fn put(&self, key: Key, plain: &[u8], content: Content) -> Result<()> {
         if self.has(&key)? {
             return Ok(());
         }
@@ -100,7 +118,7 @@ impl<'a> Session<'a> {
             return Ok(());
         };
         let row = writer.append(key, codec, stored, plain_len)?;
-        let full = writer.len() >= PACK_BYTES;
+        let full = writer.len() >= self.store.pack_bytes();
         inner.known.insert(key, (number, row));
         inner.stats.entries += 1;
         inner.stats.plain_bytes += plain_len as u64;
@@ -132,7 +150,7 @@ impl<'a> Session<'a> {
     /// They can't be written.
     pub fn put_object_bytes(&self, kind: Kind, bytes: &[u8]) -> Result<[u8; 32]> {
         let id = canon::hash(kind, bytes);
-        self.put((Tag::Object(kind).byte(), id), bytes, Content::Object)?;
+        self.put((Tag::Object(kind).byte(), id), bytes, Content::Bytes)?;
         Ok(id)
     }
 
@@ -142,95 +160,6 @@ impl<'a> Session<'a> {
     /// It can't be written.
     pub fn put_object<T: Object>(&self, object: &T) -> Result<[u8; 32]> {
         self.put_object_bytes(T::KIND, &canon::encode(object)?)
-    }
-
-    /// Stores a file's content; returns its id and its size. `size_hint` chooses how it is cut and
-    /// must be the file's size for two machines to cut alike.
-    ///
-    /// # Errors
-    /// The content can't be read ([`Error::Input`]) or written.
-    pub fn put_blob(&self, input: &mut dyn Read, size_hint: u64) -> Result<(BlobId, u64)> {
-        let mut cutter = Cutter::new(input, sizes_for(size_hint));
-        let (id, cuts) = if size_hint <= INLINE_BYTES_MAX {
-            self.put_inline(&mut cutter)?
-        } else {
-            self.put_parallel(&mut cutter)?
-        };
-        let size = cuts.size;
-        if cuts.chunks.len() > 1 {
-            let key = (Tag::Object(Kind::Cuts).byte(), id.0);
-            self.put(key, &canon::encode(&cuts)?, Content::Object)?;
-        }
-        Ok((id, size))
-    }
-
-    fn put_chunk(&self, bytes: &[u8]) -> Result<(ChunkId, u32)> {
-        let id = ChunkId::of(bytes);
-        self.put((Tag::Chunk.byte(), id.0), bytes, Content::Unknown)?;
-        Ok((id, u32::try_from(bytes.len()).unwrap_or(u32::MAX)))
-    }
-
-    fn put_inline<R: Read>(&self, cutter: &mut Cutter<R>) -> Result<(BlobId, Cuts)> {
-        let mut whole = blake3::Hasher::new();
-        let mut cuts = Cuts {
-            size: 0,
-            chunks: Vec::new(),
-        };
-        while let Some(chunk) = cutter.next_chunk().map_err(Error::Input)? {
-            whole.update(&chunk);
-            cuts.size += chunk.len() as u64;
-            cuts.chunks.push(self.put_chunk(&chunk)?);
-        }
-        if cuts.chunks.is_empty() {
-            cuts.chunks.push(self.put_chunk(&[])?);
-        }
-        Ok((BlobId(*whole.finalize().as_bytes()), cuts))
-    }
-
-    /// Reads and cuts on this thread, hashes the whole on a second one, and hashes, encodes and
-    /// appends chunks on as many as there are cores. Queues are short, so memory stays bounded.
-    fn put_parallel<R: Read>(&self, cutter: &mut Cutter<R>) -> Result<(BlobId, Cuts)> {
-        let workers = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
-        let (send_chunk, take_chunk) =
-            crossbeam_channel::bounded::<(usize, Arc<Vec<u8>>)>(QUEUE_CHUNKS);
-        let (send_whole, take_whole) = crossbeam_channel::bounded::<Arc<Vec<u8>>>(QUEUE_CHUNKS);
-        std::thread::scope(|scope| {
-            let whole = scope.spawn(move || {
-                let mut hasher = blake3::Hasher::new();
-                for chunk in take_whole {
-                    hasher.update(&chunk);
-                }
-                BlobId(*hasher.finalize().as_bytes())
-            });
-            let hands: Vec<_> = (0..workers)
-                .map(|_| {
-                    let queue = take_chunk.clone();
-                    scope.spawn(move || -> Result<Vec<(usize, ChunkId, u32)>> {
-                        let mut done = Vec::new();
-                        for (number, chunk) in queue {
-                            let (id, len) = self.put_chunk(&chunk)?;
-                            done.push((number, id, len));
-                        }
-                        Ok(done)
-                    })
-                })
-                .collect();
-            drop(take_chunk);
-            let read = feed(cutter, &send_chunk, &send_whole);
-            drop((send_chunk, send_whole));
-            let id = whole.join().map_err(|_| thread_died())?;
-            let mut chunks = Vec::new();
-            for hand in hands {
-                chunks.extend(hand.join().map_err(|_| thread_died())??);
-            }
-            let size = read?;
-            chunks.sort_unstable_by_key(|c| c.0);
-            let mut chunks: Vec<_> = chunks.into_iter().map(|(_, id, len)| (id, len)).collect();
-            if chunks.is_empty() {
-                chunks.push(self.put_chunk(&[])?);
-            }
-            Ok((id, Cuts { size, chunks }))
-        })
     }
 
     /// Makes everything durable and visible: packs synced, renamed, their folder synced.
@@ -243,12 +172,13 @@ impl<'a> Session<'a> {
             .into_inner()
             .unwrap_or_else(PoisonError::into_inner);
         inner.close_open()?;
+        inner.closed.iter_mut().try_for_each(Closed::wait)?;
         if inner.closed.is_empty() {
             return Ok(inner.stats);
         }
         let dir = self.store.packs_dir();
         let mut indexes = Vec::new();
-        for (writer, name) in inner.closed.drain(..) {
+        for Closed { writer, name, .. } in inner.closed.drain(..) {
             let path = dir.join(to_hex(&name)).with_extension("pack");
             indexes.push((
                 path.with_extension("idx"),
@@ -272,7 +202,7 @@ impl<'a> Session<'a> {
         let inner = self.lock();
         if let Some((number, row)) = inner.known.get(key) {
             let writer = match inner.closed.get(*number) {
-                Some((writer, _)) => Some(writer),
+                Some(closed) => Some(&closed.writer),
                 None => inner.open.as_ref(),
             };
             return writer.map(|w| w.read(row)).transpose();
@@ -283,12 +213,27 @@ impl<'a> Session<'a> {
 }
 
 impl Inner {
+    /// Completes the open pack and lets a thread of its own bring it to the disk.
     fn close_open(&mut self) -> Result<()> {
-        if let Some(mut writer) = self.open.take() {
-            let name = writer.close()?;
-            self.closed.push((writer, name));
+        let Some(mut writer) = self.open.take() else {
+            return Ok(());
+        };
+        let name = writer.seal()?;
+        let sync = writer.syncer()?;
+        let gate = fs::gate();
+        let syncing = Some(std::thread::spawn(move || {
+            fs::enter(gate);
+            sync()
+        }));
+        self.closed.push(Closed {
+            writer,
+            name,
+            syncing,
+        });
+        match self.closed.len().checked_sub(1 + SYNCING_MAX) {
+            Some(oldest) => self.closed[oldest].wait(),
+            None => Ok(()),
         }
-        Ok(())
     }
 }
 
@@ -303,27 +248,4 @@ impl Source for Session<'_> {
                 id: to_hex(id),
             })
     }
-}
-
-/// Cuts the input and hands every chunk to both queues; returns the number of bytes.
-fn feed<R: Read>(
-    cutter: &mut Cutter<R>,
-    chunks: &crossbeam_channel::Sender<(usize, Arc<Vec<u8>>)>,
-    whole: &crossbeam_channel::Sender<Arc<Vec<u8>>>,
-) -> Result<u64> {
-    let (mut number, mut size) = (0, 0);
-    while let Some(chunk) = cutter.next_chunk().map_err(Error::Input)? {
-        size += chunk.len() as u64;
-        let chunk = Arc::new(chunk);
-        // A queue closes early only when a worker failed; its error is reported by the caller.
-        if whole.send(chunk.clone()).is_err() || chunks.send((number, chunk)).is_err() {
-            break;
-        }
-        number += 1;
-    }
-    Ok(size)
-}
-
-fn thread_died() -> Error {
-    Error::Input(std::io::Error::other("a worker thread ended early"))
 }

@@ -9,7 +9,7 @@ use modelv_core::id::{BlobId, from_hex, to_hex};
 
 use crate::error::{Error, Result};
 use crate::index::Index;
-use crate::pack::{self, MAGIC, Row};
+use crate::pack::{self, MAGIC, PACK_BYTES, Row};
 use crate::reader::BlobReader;
 use crate::session::Session;
 use crate::{Cuts, Key, Tag, fs};
@@ -21,6 +21,8 @@ pub struct Store {
     packs: RwLock<Vec<Arc<Pack>>>,
     /// Position of the pack that answered last: neighbours are asked for together.
     last_hit: AtomicUsize,
+    /// Packs are closed at this size; smaller in tests.
+    pub(crate) pack_bytes: u64,
 }
 
 #[derive(Debug)]
@@ -76,9 +78,14 @@ impl Store {
             dir: dir.to_owned(),
             packs: RwLock::new(Vec::new()),
             last_hit: AtomicUsize::new(0),
+            pack_bytes: PACK_BYTES,
         };
         store.refresh()?;
         Ok(store)
+    }
+
+    pub(crate) fn pack_bytes(&self) -> u64 {
+        self.pack_bytes
     }
 
     pub(crate) fn packs_dir(&self) -> PathBuf {

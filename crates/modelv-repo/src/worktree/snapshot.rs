@@ -1,7 +1,7 @@
 //! Snapshots: the content ids of all files, hashing only what the stat cache does not know.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -293,7 +293,7 @@ fn read_one(
     let file = File::open(path).map_err(Error::io("read", path))?;
     let mut counted = Counted { inner: file, ctx };
     match session {
-        Some(session) => match session.put_blob(&mut counted, meta.size()) {
+        Some(session) => match session.put_file(&mut counted, meta.size()) {
             Ok((blob, _)) => Ok(blob),
             Err(modelv_store::Error::Input(_)) if ctx.cancel.is_cancelled() => {
                 Err(Error::Cancelled)
@@ -334,5 +334,11 @@ impl Read for Counted<'_, '_> {
         let n = self.inner.read(buf)?;
         self.ctx.progress.advance(n as u64);
         Ok(n)
+    }
+}
+
+impl Seek for Counted<'_, '_> {
+    fn seek(&mut self, to: SeekFrom) -> std::io::Result<u64> {
+        self.inner.seek(to)
     }
 }

@@ -27,13 +27,14 @@ pub enum Codec {
 }
 
 /// What is known of the bytes of an entry.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Content {
-    /// A canonical object: text and hashes.
-    Object,
+    /// No numbers wider than a byte: objects, text.
+    Bytes,
     /// Numbers of this width, the first of them at the first byte.
     Numbers(Width),
     /// Anything.
+    #[default]
     Unknown,
 }
 
@@ -129,7 +130,7 @@ mod tests {
     #[test]
     fn text_shrinks_and_noise_stays_raw() {
         let text = b"the same words again and again ".repeat(10_000);
-        let (codec, stored) = encode(&text, Content::Object).unwrap();
+        let (codec, stored) = encode(&text, Content::Bytes).unwrap();
         assert_eq!(codec, Codec::Zstd);
         assert!(stored.len() < text.len() / 10);
         assert_eq!(decode(codec, stored, text.len()).unwrap(), text);
@@ -181,7 +182,7 @@ mod tests {
     #[test]
     fn a_wrong_hint_costs_little_and_loses_nothing() {
         let text = b"the same words again and again ".repeat(10_000);
-        for width in [Width::Two, Width::Four, Width::Eight] {
+        for width in Width::ALL {
             let (codec, stored) = encode(&text, Content::Numbers(width)).unwrap();
             assert!(stored.len() < text.len() / 10, "{codec:?}");
             assert_eq!(decode(codec, stored, text.len()).unwrap(), text);

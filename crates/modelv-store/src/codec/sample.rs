@@ -111,7 +111,7 @@ pub(super) fn choose(plain: &[u8], content: Content, scratch: &mut Scratch) -> C
     let zstd = zstd_estimate(plain, PIECE_BYTES, scratch);
     let (planes, choice) = match content {
         _ if plain.len() < PLANES_BYTES_MIN => (1.0, Choice::Raw),
-        Content::Object => (1.0, Choice::Raw),
+        Content::Bytes => (1.0, Choice::Raw),
         Content::Numbers(width) => {
             let (estimate, _) = planes_estimate(&histograms(plain), width);
             // Told so: planes even where a short sample lets zstd look slightly better.

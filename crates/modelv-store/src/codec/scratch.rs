@@ -10,8 +10,8 @@ use zstd::zstd_safe::{CParameter, ParamSwitch};
 use super::LEVEL;
 use crate::error::{Error, Result};
 
-/// Level at which zstd looks for hardly any repetition and is left with its Huffman stage.
-const HUFFMAN_LEVEL: i32 = -1000;
+/// The lowest level: zstd looks for hardly any repetition and is left with its Huffman stage.
+const HUFFMAN_LEVEL: i32 = -131_072;
 
 /// What encoding and decoding work in. Nothing in it outlives one call.
 #[derive(Default)]
