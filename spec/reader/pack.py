@@ -16,20 +16,20 @@ ROW, PIECE = struct.Struct("<BB32sQII"), 1 << 20
 
 def join_planes(data, size):
     """Codec 2: words rotated left by one bit and split into planes of bytes."""
-    need(len(data) >= 2 and data[0] in (1, 2, 4, 8) and data[1] < data[0] and data[1] <= size, "PLANE-1", "header")
+    need(len(data) >= 2 and data[0] in (1, 2, 4, 8) and data[1] < data[0] and data[1] <= size, "PACK-6", "header")
     width, skip = data[0], data[1]
     n, at = (size - skip) // width, 2 + 5 * width
-    need(len(data) >= at, "PLANE-3", "cut off")
+    need(len(data) >= at, "PACK-6", "cut off")
     loose, planes = data[at:at + size - n * width], []
     at += len(loose)
     for i in range(width):
         how, length = struct.unpack_from("<BI", data, 2 + 5 * i)
-        need(how < 2 and (how or length == n), "PLANE-2", "a plane of %d bytes" % length)
+        need(how < 2 and (how or length == n), "PACK-6", "a plane of %d bytes" % length)
         plane = data[at:at + length]
         planes.append(unzstd(plane, n) if how else plane)
-        need(len(planes[-1]) == n, "PLANE-2", "a plane of %d bytes" % len(planes[-1]))
+        need(len(planes[-1]) == n, "PACK-6", "a plane of %d bytes" % len(planes[-1]))
         at += length
-    need(at == len(data), "PLANE-3", "planes end at %d of %d" % (at, len(data)))
+    need(at == len(data), "PACK-6", "planes end at %d of %d" % (at, len(data)))
     words = bytearray(n * width)
     for i, parts in enumerate(zip(*planes)):
         word = int.from_bytes(bytes(parts), "big")
