@@ -34,7 +34,7 @@ pub(crate) fn enter(gate: Gate) {
     #[cfg(test)]
     GATE.set(gate);
     #[cfg(not(test))]
-    let _ = gate;
+    let Gate {} = gate;
 }
 
 /// Lets so many calls of this thread and its helpers succeed; all, when `None`.

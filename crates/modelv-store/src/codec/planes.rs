@@ -16,6 +16,8 @@ use crate::error::{Error, Result};
 /// Bytes of one number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Width {
+    /// f8, 8-bit integers.
+    One = 1,
     /// bf16, f16, 16-bit integers.
     Two = 2,
     /// f32, 32-bit integers.
@@ -26,7 +28,7 @@ pub enum Width {
 
 impl Width {
     /// All widths, smallest first.
-    pub(super) const ALL: [Self; 3] = [Self::Two, Self::Four, Self::Eight];
+    pub(super) const ALL: [Self; 4] = [Self::One, Self::Two, Self::Four, Self::Eight];
 
     fn from_byte(byte: u8) -> Option<Self> {
         Self::ALL.into_iter().find(|w| *w as u8 == byte)
@@ -79,12 +81,13 @@ macro_rules! word {
             $(let $plane = &$plane[..n];)+
             for i in 0..n {
                 let mut word: $word = 0;
-                $(word = word.wrapping_shl(8) | <$word>::from($plane[i]);)+
+                $(word = word.checked_shl(8).unwrap_or(0) | <$word>::from($plane[i]);)+
                 words[i] = word.rotate_right(1).to_le_bytes();
             }
         }
     };
 }
+word!(u8, 1, split1, join1, [a]);
 word!(u16, 2, split2, join2, [a, b]);
 word!(u32, 4, split4, join4, [a, b, c, d]);
 word!(u64, 8, split8, join8, [a, b, c, d, e, f, g, h]);
@@ -107,6 +110,7 @@ pub(super) fn encode(
         planes.resize(words.len(), 0);
     }
     match width {
+        Width::One => split1(words, &mut planes[..words.len()], n),
         Width::Two => split2(words, &mut planes[..words.len()], n),
         Width::Four => split4(words, &mut planes[..words.len()], n),
         Width::Eight => split8(words, &mut planes[..words.len()], n),
@@ -225,6 +229,7 @@ pub(super) fn decode(stored: &[u8], plain_len: usize, scratch: &mut Scratch) -> 
     let mut plain = vec![0; plain_len];
     let words = &mut plain[skip..skip + n * width.bytes()];
     match width {
+        Width::One => join1(&planes, words),
         Width::Two => join2(&planes, words),
         Width::Four => join4(&planes, words),
         Width::Eight => join8(&planes, words),
@@ -305,7 +310,7 @@ mod tests {
         fn any_bytes_round_trip(
             bytes in proptest::collection::vec(any::<u8>(), 16..5000),
             repeat in 1usize..20,
-            width in 0usize..3,
+            width in 0usize..4,
             skip in 0usize..8,
         ) {
             let width = Width::ALL[width];

@@ -148,7 +148,7 @@ fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
 /// Content of elements of so many bytes.
 fn content_of(element_bytes: usize) -> Content {
     match element_bytes {
-        1 => Content::Bytes,
+        1 => Content::Numbers(Width::One),
         2 => Content::Numbers(Width::Two),
         4 => Content::Numbers(Width::Four),
         8 => Content::Numbers(Width::Eight),

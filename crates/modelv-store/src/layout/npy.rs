@@ -59,7 +59,7 @@ fn content(dict: &[u8]) -> Content {
         (Some('<'), Some('f' | 'i' | 'u' | 'V'), Ok(bytes)) => content_of(bytes),
         // Two floats each.
         (Some('<'), Some('c'), Ok(bytes)) => content_of(bytes / 2),
-        (Some('|'), Some('i' | 'u' | 'b'), Ok(1)) => Content::Bytes,
+        (Some('|'), Some('i' | 'u' | 'b'), Ok(1)) => content_of(1),
         _ => Content::Unknown,
     }
 }

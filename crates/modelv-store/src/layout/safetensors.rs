@@ -51,7 +51,7 @@ fn content(dtype: &str) -> Content {
         "BF16" | "F16" | "I16" | "U16" => content_of(2),
         "F32" | "I32" | "U32" => content_of(4),
         "F64" | "I64" | "U64" => content_of(8),
-        "BOOL" | "U8" | "I8" => content_of(1),
+        "BOOL" | "U8" | "I8" | "F8_E4M3" | "F8_E5M2" => content_of(1),
         _ => Content::Unknown,
     }
 }

@@ -179,7 +179,7 @@ fn npy_is_cut_behind_its_header() {
         ("<f2", TWO),
         ("<i8", EIGHT),
         ("<c16", EIGHT),
-        ("|u1", Content::Bytes),
+        ("|u1", Content::Numbers(Width::One)),
         (">f4", Content::Unknown),
         ("|O", Content::Unknown),
     ] {
