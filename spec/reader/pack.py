@@ -3,6 +3,7 @@ import struct
 from functools import lru_cache
 
 import objects
+import planes
 import tree
 from blake3 import Hasher, blake3
 from canon import KINDS, OBJECT_MAX, derived_id, need
@@ -43,7 +44,7 @@ class Pack:
     def check_row(self, row):
         tag, codec, _, offset, stored, plain = row
         need(tag in TAGS, "PACK-8", "tag %d" % tag)
-        need(codec < 2, "PACK-6", "codec %d" % codec)
+        need(codec < 3, "PACK-6", "codec %d" % codec)
         limit = objects.CHUNK_MAX if tag == CHUNK else OBJECT_MAX
         need(stored <= plain <= limit, "PACK-2", "%d bytes stored for %d" % (stored, plain))
         need(codec or stored == plain, "PACK-6", "raw bytes of two lengths")
@@ -68,7 +69,7 @@ class Pack:
         tag, codec, key, offset, stored, plain = row
         data = self.read(offset, stored)
         if codec:
-            data = unzstd(data, plain)
+            data = (unzstd if codec == 1 else planes.decode)(data, plain)
         if tag == CHUNK:
             need(blake3(data) == key, "PACK-1", "chunk %s" % key.hex())
         elif tag != CUTS:
