@@ -89,18 +89,18 @@ class Wire:
     def optional(self, item):
         return item() if self.bool() else None
 
-    def count(self):
+    def count(self, most):
         n = self.uint()
-        need(n <= COUNT_MAX, "WIRE-8", "%d elements" % n)
+        need(n <= most, "WIRE-8", "%d elements" % n)
         need(n <= len(self.data) - self.at, "WIRE-7", "%d elements in fewer bytes" % n)
         return n
 
-    def list(self, item):
-        return [item() for _ in range(self.count())]
+    def list(self, item, most=COUNT_MAX):
+        return [item() for _ in range(self.count(most))]
 
     def map(self, value):
         out, last = {}, None
-        for _ in range(self.count()):
+        for _ in range(self.count(COUNT_MAX)):
             key = self.text()
             need(last is None or key.encode() > last, "WIRE-6", "key `%s` out of order" % key)
             last = key.encode()

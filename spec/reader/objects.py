@@ -1,7 +1,8 @@
 """The kinds of objects but trees (commit.md, env.md, run.md, blob.md, oplog.md)."""
 import re
 
-from canon import body_of, need
+from canon import OBJECT_MAX, body_of, need
+from tree import check_path
 
 STATUS = ("Finished", "Failed", "Interrupted")
 DETERMINISM = ("Unknown", "BitEqual", "Tolerance", "Different")
@@ -55,17 +56,20 @@ def env(w):
     e["packages"] = w.list(lambda: package(w))
     e["locks"] = w.list(lambda: {"path": w.bytes(), "blob": w.id()})
     ascending(e["packages"], "name", "ENV-1")
-    for p in e["packages"]:
-        need(re.sub("[-_.]+", "-", p["name"]).lower() == p["name"], "ENV-2", "name `%s`" % p["name"])
+    for name in (p["name"] for p in e["packages"]):
+        normal = "".join(c.lower() for c in re.sub("[-_.]+", "-", name.strip(SPACE)))
+        need(name and name == normal, "ENV-2", "name `%s`" % name)
     ascending(e["locks"], "path", "ENV-3")
+    for lock in e["locks"]:
+        check_path(lock["path"], "ENV-4")
     return e
 
 
-def value(w, depth=0):
+def value(w, depth=1):
     """VALUE-1 to VALUE-3; as [variant, content], a float as its 8 bytes."""
+    need(depth <= DEPTH_MAX, "VALUE-1", "a value more than %d deep" % DEPTH_MAX)
     kind = w.variant(VALUES)
     if kind in ("List", "Map"):
-        need(depth < DEPTH_MAX, "VALUE-1", "a value more than %d deep" % DEPTH_MAX)
 
         def inner():
             return value(w, depth + 1)
@@ -90,7 +94,7 @@ def run(w):
 
 
 def cuts(w):
-    c = {"size": w.uint(), "chunks": w.list(lambda: {"id": w.id(), "length": w.uint(32)})}
+    c = {"size": w.uint(), "chunks": w.list(lambda: {"id": w.id(), "length": w.uint(32)}, OBJECT_MAX)}
     lengths = [chunk["length"] for chunk in c["chunks"]]
     need(len(lengths) > 1, "CUTS-1", "%d chunks" % len(lengths))
     need(all(0 < n <= CHUNK_MAX for n in lengths), "CUTS-2", "an empty or too large chunk")

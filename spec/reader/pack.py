@@ -3,6 +3,7 @@ import struct
 from functools import lru_cache
 
 import objects
+import planes
 import tree
 from blake3 import Hasher, blake3
 from canon import KINDS, OBJECT_MAX, derived_id, need
@@ -12,30 +13,6 @@ CHUNK, CUTS = 0, KINDS["cuts"]
 TAGS = {CHUNK: "chunk"}
 TAGS.update((n, kind) for kind, n in KINDS.items() if kind not in ("recipe", "operation"))
 ROW, PIECE = struct.Struct("<BB32sQII"), 1 << 20
-
-
-def join_planes(data, size):
-    """Codec 2: words rotated left by one bit and split into planes of bytes."""
-    need(len(data) >= 2 and data[0] in (1, 2, 4, 8) and data[1] < data[0] and data[1] <= size, "PACK-6", "header")
-    width, skip = data[0], data[1]
-    n, at = (size - skip) // width, 2 + 5 * width
-    need(len(data) >= at, "PACK-6", "cut off")
-    loose, planes = data[at:at + size - n * width], []
-    at += len(loose)
-    for i in range(width):
-        how, length = struct.unpack_from("<BI", data, 2 + 5 * i)
-        need(how < 2 and (how or length == n), "PACK-6", "a plane of %d bytes" % length)
-        plane = data[at:at + length]
-        planes.append(unzstd(plane, n) if how else plane)
-        need(len(planes[-1]) == n, "PACK-6", "a plane of %d bytes" % len(planes[-1]))
-        at += length
-    need(at == len(data), "PACK-6", "planes end at %d of %d" % (at, len(data)))
-    words = bytearray(n * width)
-    for i, parts in enumerate(zip(*planes)):
-        word = int.from_bytes(bytes(parts), "big")
-        word = word >> 1 | (word & 1) << 8 * width - 1
-        words[i * width:(i + 1) * width] = word.to_bytes(width, "little")
-    return loose[:skip] + bytes(words) + loose[skip:]
 
 
 class Pack:
@@ -92,7 +69,7 @@ class Pack:
         tag, codec, key, offset, stored, plain = row
         data = self.read(offset, stored)
         if codec:
-            data = (unzstd if codec == 1 else join_planes)(data, plain)
+            data = (unzstd if codec == 1 else planes.decode)(data, plain)
         if tag == CHUNK:
             need(blake3(data) == key, "PACK-1", "chunk %s" % key.hex())
         elif tag != CUTS:

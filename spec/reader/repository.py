@@ -20,7 +20,9 @@ class Repository:
         """Raises Refused at the first broken rule; returns what was checked, as text."""
         self.store.check()
         waiting = []
-        for kind, target in self.refs.values():
+        changes = [change for operation in self.operations for change in operation["changes"]]
+        targets = {tuple(c[side]) for c in changes for side in ("old", "new") if c[side]}
+        for kind, target in sorted(targets, key=str):
             if kind == "Commit":
                 waiting.append(target)
             elif kind == "Run":

@@ -9,14 +9,22 @@ IGNORED = {c for a, b in ((0x200C, 0x200F), (0x202A, 0x202E), (0x206A, 0x206F), 
            for c in range(a, b + 1)}
 
 
-def check_name(name):
+def check_name(name, rule="TREE-2"):
     """TREE-2."""
-    need(name and name not in (b".", b".."), "TREE-2", "name %r" % name)
-    need(len(name) <= NAME_MAX, "TREE-2", "a name of %d bytes" % len(name))
-    need(b"/" not in name and b"\0" not in name, "TREE-2", "name %r" % name)
+    need(name and name not in (b".", b".."), rule, "name %r" % name)
+    need(len(name) <= NAME_MAX, rule, "a name of %d bytes" % len(name))
+    need(b"/" not in name and b"\0" not in name, rule, "name %r" % name)
     seen = "".join(c for c in name.decode("utf-8", "replace") if ord(c) not in IGNORED)
     seen = seen.split(":")[0].rstrip(". ").encode().lower()  # of bytes: ASCII alone
-    need(seen not in (b".mv", b"mv~1"), "TREE-2", "name %r is the repository's folder" % name)
+    need(seen not in (b".mv", b"mv~1"), rule, "name %r is the repository's folder" % name)
+
+
+def check_path(path, rule):
+    """TREE-2 for every name, TREE-7."""
+    names = path.split(b"/")
+    need(len(path) <= PATH_MAX and len(names) <= DEPTH_MAX, rule, "a path too deep or too long")
+    for name in names:
+        check_name(name, rule)
 
 
 def decode(data):

@@ -8,6 +8,8 @@
 
 use bincode::config::{Configuration, Limit, LittleEndian, Varint};
 
+use crate::value::ELEMENTS_MAX;
+
 /// Largest canonical object, header included, in bytes.
 pub const OBJECT_BYTES_MAX: usize = 16 << 20;
 
@@ -110,6 +112,19 @@ pub trait Object: bincode::Encode + bincode::Decode<()> {
     fn check(&self) -> Result<(), DecodeError> {
         Ok(())
     }
+}
+
+/// Checks the lengths of an object's lists and maps against [`ELEMENTS_MAX`].
+///
+/// # Errors
+/// [`DecodeError::NotCanonical`] when one is longer.
+pub fn check_lengths(lengths: &[usize]) -> Result<(), DecodeError> {
+    if lengths.iter().any(|n| *n > ELEMENTS_MAX) {
+        return Err(DecodeError::NotCanonical(
+            "list or map of more than 65536 elements",
+        ));
+    }
+    Ok(())
 }
 
 /// Why a value has no canonical bytes.

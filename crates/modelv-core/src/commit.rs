@@ -96,6 +96,7 @@ impl Object for Commit {
 
     fn check(&self) -> Result<(), DecodeError> {
         let bad = |what| Err(DecodeError::NotCanonical(what));
+        canon::check_lengths(&[self.runs.len(), self.extra.len()])?;
         if self.parents.len() > PARENTS_MAX {
             return bad("more than 16 parents");
         }

@@ -7,6 +7,7 @@ use bincode::{Decode, Encode};
 
 use crate::canon::{self, DecodeError, Kind, Object};
 use crate::id::{BlobId, EnvId};
+use crate::path::RepoPath;
 
 /// The language interpreter.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Encode, Decode)]
@@ -65,6 +66,7 @@ impl Object for Env {
     const KIND: Kind = Kind::Env;
 
     fn check(&self) -> Result<(), DecodeError> {
+        canon::check_lengths(&[self.packages.len(), self.locks.len()])?;
         if self.packages.windows(2).any(|w| w[0].name >= w[1].name) {
             return Err(DecodeError::NotCanonical(
                 "packages not sorted or not unique",
@@ -81,6 +83,13 @@ impl Object for Env {
         }
         if self.locks.windows(2).any(|w| w[0].path >= w[1].path) {
             return Err(DecodeError::NotCanonical("locks not sorted or not unique"));
+        }
+        if self
+            .locks
+            .iter()
+            .any(|l| RepoPath::new(l.path.as_slice()).is_err())
+        {
+            return Err(DecodeError::NotCanonical("path of a lock breaks a rule"));
         }
         Ok(())
     }

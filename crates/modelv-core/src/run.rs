@@ -7,7 +7,7 @@ use bincode::{Decode, Encode};
 use crate::canon::{self, DecodeError, Kind, Object};
 use crate::commit::Time;
 use crate::id::{BlobId, CommitId, RecipeId, RunId, TreeId};
-use crate::value::{ELEMENTS_MAX, Value};
+use crate::value::Value;
 
 /// How an execution ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Encode, Decode)]
@@ -85,11 +85,8 @@ impl Object for Run {
         if self.command.is_empty() {
             return Err(DecodeError::NotCanonical("run without a command"));
         }
-        if self.params.len().max(self.metrics.len()) > ELEMENTS_MAX {
-            return Err(DecodeError::NotCanonical(
-                "run with more than 65536 parameters or metrics",
-            ));
-        }
+        let named = [&self.params, &self.metrics].map(BTreeMap::len);
+        canon::check_lengths(&[self.command.len(), self.host.len(), named[0], named[1]])?;
         let mut values = self.params.values().chain(self.metrics.values());
         values
             .try_for_each(Value::check)
@@ -108,6 +105,7 @@ impl Run {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::value::ELEMENTS_MAX;
 
     fn run() -> Run {
         Run {

@@ -78,6 +78,7 @@ impl Object for Operation {
     const KIND: Kind = Kind::Operation;
 
     fn check(&self) -> Result<(), DecodeError> {
+        canon::check_lengths(&[self.changes.len()])?;
         let mut names = HashSet::new();
         if self.changes.iter().all(|c| names.insert(c.name.as_str())) {
             return Ok(());
@@ -328,7 +329,9 @@ fn cut_frame(rest: &[u8]) -> Cut<'_> {
         return Cut::Short;
     };
     let len = u32::from_le_bytes([head[0], head[1], head[2], head[3]]);
-    if len != !u32::from_le_bytes([head[4], head[5], head[6], head[7]]) {
+    let complement = u32::from_le_bytes([head[4], head[5], head[6], head[7]]);
+    // No append writes a longer body: such a length is not one that the end of the file cut off.
+    if len != !complement || len as usize > canon::OBJECT_BYTES_MAX {
         return Cut::NoLength;
     }
     let whole = tail

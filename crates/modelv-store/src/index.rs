@@ -165,9 +165,12 @@ impl Index {
     }
 }
 
-/// Whether an index file is whole and belongs to the pack.
-pub(crate) fn is_sound(path: &Path, pack_name: &[u8; 32]) -> bool {
-    std::fs::read(path).is_ok_and(|bytes| from_bytes(&bytes, pack_name).is_some())
+/// Whether an index file is exactly what the rows of its pack make.
+pub(crate) fn is_sound(path: &Path, pack_name: &[u8; 32], rows: &[Row]) -> bool {
+    let wanted = to_bytes(pack_name, rows);
+    let len = std::fs::metadata(path).map(|m| m.len());
+    len.is_ok_and(|len| len == wanted.len() as u64)
+        && std::fs::read(path).is_ok_and(|bytes| bytes == wanted)
 }
 
 fn open_fan(path: &Path) -> Option<Source> {

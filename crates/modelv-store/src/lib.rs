@@ -78,14 +78,8 @@ impl Tag {
     }
 
     pub(crate) fn from_byte(byte: u8) -> Option<Self> {
-        const KINDS: [Kind; 6] = [
-            Kind::Tree,
-            Kind::Env,
-            Kind::Recipe,
-            Kind::Commit,
-            Kind::Run,
-            Kind::Cuts,
-        ];
+        // Recipes are parts of commits and operations are in the log: neither is ever in a pack.
+        const KINDS: [Kind; 5] = [Kind::Tree, Kind::Env, Kind::Commit, Kind::Run, Kind::Cuts];
         if byte == Self::CHUNK {
             return Some(Self::Chunk);
         }

@@ -14,9 +14,13 @@ use std::path::{Path, PathBuf};
 use crate::codec::{self, Codec};
 use crate::cut::CHUNK_BYTES_MAX;
 use crate::error::{Error, Result};
-use crate::{Key, Tag, fs};
+use crate::{Cuts, Key, Tag, fs};
 
-use modelv_core::canon::OBJECT_BYTES_MAX;
+use modelv_core::canon::{self, Kind, OBJECT_BYTES_MAX};
+use modelv_core::commit::Commit;
+use modelv_core::env::Env;
+use modelv_core::run::Run;
+use modelv_core::tree::Node;
 
 /// Magic and format version.
 pub(crate) const MAGIC: &[u8; 8] = b"MVPACK\x00\x01";
@@ -24,12 +28,13 @@ pub(crate) const ROW_BYTES: usize = 50;
 pub(crate) const TRAILER_BYTES: u64 = 40;
 /// A pack is closed when it has grown to this many bytes.
 pub(crate) const PACK_BYTES: u64 = 64 << 20;
-/// Largest entry when decoded: a chunk or a canonical object.
-pub(crate) const PLAIN_BYTES_MAX: usize = if CHUNK_BYTES_MAX > OBJECT_BYTES_MAX {
-    CHUNK_BYTES_MAX
-} else {
-    OBJECT_BYTES_MAX
-};
+/// Largest entry of a tag when decoded.
+fn plain_bytes_max(tag: u8) -> usize {
+    match Tag::from_byte(tag) {
+        Some(Tag::Chunk) => CHUNK_BYTES_MAX,
+        _ => OBJECT_BYTES_MAX,
+    }
+}
 
 /// Where an entry is in a pack and how it is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -170,7 +175,7 @@ impl Drop for Writer {
 /// Reads and decodes one entry; the caller checks its hash.
 pub(crate) fn read_entry(file: &File, path: &Path, row: &Row) -> Result<Vec<u8>> {
     let name = || format!("pack `{}`", path.display());
-    if row.plain as usize > PLAIN_BYTES_MAX || row.stored > row.plain {
+    if row.plain as usize > plain_bytes_max(row.key.0) || row.stored > row.plain {
         return Err(Error::corrupt(name(), "an entry has an impossible length"));
     }
     let codec = Codec::from_byte(row.codec)
@@ -190,10 +195,41 @@ pub(crate) fn check_hash(key: &Key, plain: &[u8]) -> bool {
     match Tag::from_byte(key.0) {
         Some(Tag::Chunk) => *blake3::hash(plain).as_bytes() == key.1,
         // A cuts record is found by the id of the blob it describes; the reader checks the blob.
-        Some(Tag::Object(modelv_core::canon::Kind::Cuts)) => true,
-        Some(Tag::Object(kind)) => modelv_core::canon::hash(kind, plain) == key.1,
+        Some(Tag::Object(Kind::Cuts)) => true,
+        Some(Tag::Object(kind)) => canon::hash(kind, plain) == key.1,
         None => false,
     }
+}
+
+/// Checks that an object is in the canonical form of its kind; whether a chunk is depends on nothing.
+pub(crate) fn is_canonical(key: &Key, plain: &[u8]) -> bool {
+    match Tag::from_byte(key.0) {
+        Some(Tag::Chunk) => true,
+        Some(Tag::Object(Kind::Tree)) => canon::decode::<Node>(plain).is_ok(),
+        Some(Tag::Object(Kind::Env)) => canon::decode::<Env>(plain).is_ok(),
+        Some(Tag::Object(Kind::Commit)) => canon::decode::<Commit>(plain).is_ok(),
+        Some(Tag::Object(Kind::Run)) => canon::decode::<Run>(plain).is_ok(),
+        Some(Tag::Object(Kind::Cuts)) => canon::decode::<Cuts>(plain).is_ok(),
+        Some(Tag::Object(Kind::Recipe | Kind::Operation)) | None => false,
+    }
+}
+
+/// Checks that nothing but entries lies between magic and table, and no byte in two of them. Only
+/// for a whole check: entries of a pack with a gap can be read.
+pub(crate) fn is_filled(rows: &[Row], file: &File) -> bool {
+    let mut word = [0; 8];
+    let table = file.metadata().is_ok_and(|m| {
+        let at = m.len().saturating_sub(TRAILER_BYTES);
+        file.read_exact_at(&mut word, at).is_ok()
+    });
+    let mut places: Vec<(u64, u32)> = rows.iter().map(|r| (r.offset, r.stored)).collect();
+    places.sort_unstable();
+    let end = places
+        .into_iter()
+        .try_fold(MAGIC.len() as u64, |at, (offset, stored)| {
+            (offset == at).then(|| at + u64::from(stored))
+        });
+    table && end == Some(u64::from_le_bytes(word))
 }
 
 /// Reads the table of contents from the end of a pack.

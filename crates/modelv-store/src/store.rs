@@ -314,6 +314,10 @@ impl Store {
         let size = |p: &Arc<Pack>| std::fs::metadata(&p.path).map_or(0, |m| m.len());
         let total = packs.iter().map(size).sum();
         let mut report = Report::default();
+        // All indexes first: reading entries rebuilds those that are damaged.
+        for pack in &packs {
+            report.problems.extend(index_problem(pack));
+        }
         for pack in &packs {
             if let Err(e) = self.verify_pack(pack, &mut report) {
                 report.problems.push(describe(&e));
@@ -345,11 +349,18 @@ impl Store {
         if len < MAGIC.len() as u64 {
             return Err(Error::corrupt(what(), "it is cut off"));
         }
-        for row in pack::read_table(&file, path)? {
+        let rows = pack::read_table(&file, path)?;
+        if !pack::is_filled(&rows, &file) {
+            let detail = "its entries overlap, or there is something between them";
+            report.problems.push(format!("{}: {detail}", what()));
+        }
+        for row in rows {
             report.entries += 1;
             let plain = pack::read_entry(&file, path, &row);
             let is_cuts = row.key.0 == Tag::Object(Kind::Cuts).byte();
-            let fine = plain.as_ref().is_ok_and(|p| pack::check_hash(&row.key, p));
+            let fine = plain
+                .as_ref()
+                .is_ok_and(|p| pack::check_hash(&row.key, p) && pack::is_canonical(&row.key, p));
             let fine = fine && (!is_cuts || self.verify_blob(&BlobId(row.key.1)));
             if !fine {
                 let word = Tag::from_byte(row.key.0).map_or("entry", Tag::word);
@@ -358,12 +369,6 @@ impl Store {
                     .problems
                     .push(format!("{word} `{id}` in {} is damaged", what()));
             }
-        }
-        if !crate::index::is_sound(&path.with_extension("idx"), &pack.name) {
-            let idx = path.with_extension("idx");
-            report
-                .problems
-                .push(format!("index `{}` is damaged or missing", idx.display()));
         }
         Ok(())
     }
@@ -394,6 +399,15 @@ pub(crate) fn unwrap_io(e: std::io::Error) -> Error {
         Ok(inner) => inner,
         Err(e) => Error::Input(e),
     }
+}
+
+/// What is wrong with the index of a pack whose table can be read.
+fn index_problem(pack: &Pack) -> Option<String> {
+    let file = std::fs::File::open(&pack.path).ok()?;
+    let rows = pack::read_table(&file, &pack.path).ok()?;
+    let idx = pack.path.with_extension("idx");
+    let sound = crate::index::is_sound(&idx, &pack.name, &rows);
+    (!sound).then(|| format!("index `{}` is damaged or missing", idx.display()))
 }
 
 fn describe(e: &Error) -> String {

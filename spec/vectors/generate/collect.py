@@ -75,6 +75,6 @@ class Folder:
         """BLAKE3 of each vector as compact JSON with sorted keys, and its name."""
         out = {}
         for vector in self.vectors:
-            compact = json.dumps(vector, sort_keys=True, separators=(",", ":")).encode()
+            compact = json.dumps(vector, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
             out["%s/%s" % (self.name, vector["name"])] = blake3(compact).hex()
         return out

@@ -151,6 +151,7 @@ def packs():
     hostile_rows(f)
     hostile_frames(f)
     hostile_blobs(f)
+    in_planes(f)
     return f
 
 
@@ -201,7 +202,7 @@ def hostile_rows(f):
     refuse(f, "object-above-16-mib", "PACK-2", item(5, run, codec=1, stored=zeros(n), plain=n))
     refuse(f, "decoded-length-4-gib", "PACK-2", item(0, b"abc", codec=1, plain=0xFFFFFFFF))
     refuse(f, "raw-of-two-lengths", "PACK-6", item(0, b"abc", plain=4))
-    refuse(f, "codec-2", "PLANE-1", item(0, b"abc", codec=2))
+    refuse(f, "codec-3", "PACK-6", item(0, b"abc", codec=3))
     refuse(f, "codec-255", "PACK-6", item(0, b"abc", codec=255))
     refuse(f, "offset-in-the-magic", "PACK-7", item(0, b"MVP", offset=0, stored=b"", length=3))
     refuse(f, "entry-into-the-table", "PACK-7", item(0, b"abc", offset=9))
@@ -240,7 +241,6 @@ def hostile_frames(f):
     chunk("with-a-dictionary", x, b"\x28\xb5\x2f\xfd\xa1\x07" + good[5:])
     chunk("reserved-bit", x, frame(200, (1, 200, b"x"), flags=0xA8))
     chunk("block-type-3", x, frame(200, (3, 200, b"x")))
-    chunk("block-above-128-kib", bytes(131073), frame(131073, (1, 131073, b"\0")))
     chunk("block-of-random-bytes", x, frame(200, (2, 60, bytes(range(7, 67)))))
 
 
@@ -260,6 +260,64 @@ def hostile_blobs(f):
     cut("in-another-order", "BLOB-2", dict(record, chunks=chunks[::-1]), *both)
     cut("with-other-lengths", "BLOB-2", dict(record, chunks=[dict(chunks[0], length=1001), dict(chunks[1], length=1047)]), *both)
     cut("of-one-chunk", "CUTS-1", {"size": 1000, "chunks": chunks[:1]}, both[0])
+
+
+def planes(plain, width, skip, frames=()):
+    """Codec 2 by the page: header, loose bytes, planes; those in `frames` as a zstd frame."""
+    n = (len(plain) - skip) // width
+    end, bits = skip + n * width, 8 * width
+    found = [b""] * width
+    for at in range(skip, end, width):
+        word = int.from_bytes(plain[at:at + width], "little")
+        word = (word << 1 | word >> bits - 1) & (1 << bits) - 1
+        found = [p + word.to_bytes(width, "big")[i:i + 1] for i, p in enumerate(found)]
+    rows, body = b"", b""
+    for i, plane in enumerate(found):
+        if i in frames:
+            plane = frame(n, (1, n, plane[:1])) if len(set(plane)) == 1 else frame(n, (0, n, plane))
+        rows += struct.pack("<BI", i in frames, len(plane))
+        body += plane
+    return bytes([width, skip]) + rows + plain[:skip] + plain[end:] + body
+
+
+def in_planes(f):
+    words = b"".join(struct.pack("<I", 0x3F800000 + 77 * n) for n in range(100))
+    for name, plain, width, skip, frames in (
+            ("of-4", words, 4, 0, (0,)), ("of-2", struct.pack("<H", 0xBF80) * 100, 2, 0, (0, 1)),
+            ("of-8", struct.pack("<d", -1.5) * 60, 8, 0, range(8)), ("of-4-after-3", b"abc" + words + b"xy", 4, 3, (0,)),
+            ("of-2-after-1", b"\t" + struct.pack("<H", 0x8000) * 99 + b"\7", 2, 1, (0, 1))):
+        data, rows = pack([item(0, plain, codec=2, stored=planes(plain, width, skip, frames))])
+        f.valid("planes-" + name, "store", {"entries": 1}, files=files(data, rows))
+    good = planes(words, 4, 0, (0,))
+
+    def bad(name, rule, stored, plain=words):
+        refuse(f, "planes-" + name, rule, item(0, plain, codec=2, stored=stored))
+
+    def put(at, *new):
+        return good[:at] + bytes(new) + good[at + len(new):]
+
+    bad("empty", "PLANE-1", b"")
+    bad("one-byte", "PLANE-1", b"\4")
+    for width in (0, 3, 16, 255):
+        bad("width-%d" % width, "PLANE-1", put(0, width))
+    bad("skip-4", "PLANE-1", put(1, 4))
+    bad("skip-255", "PLANE-1", put(1, 255))
+    bad("half-a-header", "PLANE-1", good[:12])
+    bad("loose-bytes-cut", "PLANE-1", bytes([2, 1]) + bytes(10), plain=bytes(12) + b"x")
+    bad("how-2", "PLANE-2", put(7, 2))
+    bad("how-255", "PLANE-2", put(7, 255))
+    bad("raw-one-less", "PLANE-2", put(8, 99))
+    bad("raw-as-a-frame", "PACK-6", put(7, 1))
+    bad("a-byte-behind", "PLANE-3", good + b"\0")
+    bad("cut-by-a-byte", "PLANE-3", good[:-1])
+    bad("plane-of-4-gib", "PLANE-3", put(2, 1, 255, 255, 255, 255))
+    first = frame(100, (1, 100, b"\x7f"))
+    assert good[22:22 + len(first)] == first
+    for name, other in (("bomb", frame(100, *[(1, 131072, b"\x7f")] * 9)), ("short", frame(100, (1, 99, b"\x7f"))),
+                        ("skippable", b"\x50\x2a\x4d\x18\0\0\0\0" + first), ("twice", frame(50, (1, 50, b"\x7f")) * 2)):
+        stored = good[:3] + struct.pack("<I", len(other)) + good[7:22] + other + good[22 + len(first):]
+        bad("frame-" + name, "PACK-6", stored)
+    bad("of-another-word", "PACK-1", good[:-1] + bytes([good[-1] ^ 1]))
 
 
 def pack_indexes():
@@ -351,12 +409,44 @@ def oplogs():
     cut = good[:ends[5]]
     for name, tail in (
             ("1-byte", last[:1]), ("7-bytes", last[:7]), ("head-alone", last[:8]), ("half-a-body", last[:40]),
-            ("no-hash", last[:-32]), ("a-byte-less", last[:-1]), ("hash-of-zeros", last[:-32] + bytes(32)),
-            ("body-and-hash-of-zeros", last[:8] + bytes(len(last) - 8)), ("8-zeros", bytes(8)), ("4096-zeros", bytes(4096))):
+            ("no-hash", last[:-32]), ("a-byte-less", last[:-1]), ("8-zeros", bytes(8)), ("4096-zeros", bytes(4096)),
+            ("longer-and-zeros", struct.pack("<II", 9000, 9000 ^ 0xFFFFFFFF) + bytes(600))):
         valid("unfinished-" + name, cut + tail, 5, before, len(tail))
     hostile_frames_of(f, good, ends)
+    torn(f, valid)
     hostile_operations(f)
     return f
+
+
+def torn(f, valid):
+    """A last frame over four sectors, of which any are zeros."""
+    long_name = operation(1, change("refs/heads/" + "x" * 1400, None, ["Commit", A]))
+    first, both = log(history()[0]), log(history()[0], long_name)
+    start, sectors = len(first), (len(both) + 511) // 512
+    assert sectors == 4 and start < 512
+    refs = {"HEAD": REFS["HEAD"]}
+    for lost in range(1, 1 << sectors):
+        data = bytearray(both)
+        for k in range(sectors):
+            if lost >> k & 1:
+                low, high = max(512 * k, start), min(512 * (k + 1), len(both))
+                data[low:high] = bytes(high - low)
+        valid("torn-%s" % format(lost, "04b"), bytes(data), 1, refs, len(both) - start)
+    third = log(history()[0], long_name, operation(2, change("x", None, ["Text", "y"])))
+    for k in range(sectors):
+        low, high = max(512 * k, start), min(512 * (k + 1), len(both))
+        f.hostile("sector-%d-lost-before-the-last" % k, "oplog", "OPLOG-7", third[:low] + bytes(high - low) + third[high:])
+    f.hostile("zeros-but-no-sector", "oplog", "OPLOG-7", both[:520] + bytes(500) + both[1020:])
+    later = bytearray(both)
+    inner = operation(2)
+    later[512:1024] = bytes(512)
+    later[1100:1108] = struct.pack("<II", len(inner), len(inner) ^ 0xFFFFFFFF)
+    later[1108:1108 + len(inner)] = inner
+    f.hostile("torn-but-holds-a-later-operation", "oplog", "OPLOG-7", bytes(later))
+    same = bytearray(later)
+    inner = operation(1)
+    same[1108:1108 + len(inner)] = inner
+    valid("torn-and-holds-the-same-operation", bytes(same), 1, refs, len(both) - start)
 
 
 def hostile_frames_of(f, good, ends):
@@ -384,6 +474,8 @@ def hostile_frames_of(f, good, ends):
     bad("8-other-bytes-at-the-end", "OPLOG-7", good + b"garbage!")
     bad("zeros-then-a-byte", "OPLOG-7", good + bytes(64) + b"\1")
     bad("hash-of-zeros-then-zeros", "OPLOG-7", good[:-32] + bytes(32 + 8))
+    bad("hash-of-zeros", "OPLOG-7", good[:-32] + bytes(32))
+    bad("body-and-hash-of-zeros", "OPLOG-7", good[:ends[5] + 8] + bytes(len(good) - ends[5] - 8))
     for name, n in (("16-mib-and-one", (16 << 20) + 1), ("4-gib", 0xFFFFFFFF)):
         bad("unfinished-frame-of-" + name, "OPLOG-8", good + struct.pack("<II", n, n ^ 0xFFFFFFFF) + b"MODELV\7\1")
 

@@ -82,7 +82,8 @@ def object_valid(f):
     odd = {"": "", "\0": "\0", "\u00e9": "\ue000", "\U0001f600": "\uffff"}
     f.object("odd-texts", "run", run(host=odd), changed(RUN_1, host=odd))
     for kind in ("List", "Map"):
-        f.object("value-64-%ss-deep" % kind.lower(), "run", with_value(nested(kind, 64)))
+        f.object("value-64-deep-in-%ss" % kind.lower(), "run", with_value(nested(kind, 63)))
+    f.object("empty-list-64-deep", "run", with_value(value(nested("List", 63))[:-1] + u(6) + u(0)))
     f.object("list-of-65536", "run", with_value(["List", u(65536) + MARK]), None, [{"repeat": "00", "times": 65536}])
     f.object("map-of-65536", "run", with_value(["Map", u(65536) + MARK]), None,
              [{"numbers": [0, 65536], "before": "05", "after": "00"}])
@@ -172,12 +173,12 @@ def object_limits(f):
     f.hostile("runs-of-65537", "commit", "WIRE-8", canonical("commit", changed(COMMIT_1, runs=u(65537) + MARK)),
               {"repeat": A, "times": 65537})
     for kind in ("List", "Map"):
-        f.hostile("value-65-%ss-deep" % kind.lower(), "run", "VALUE-1", with_value(nested(kind, 65)))
-    mixed = nested("List", 33)
+        f.hostile("value-65-deep-in-%ss" % kind.lower(), "run", "VALUE-1", with_value(nested(kind, 64)))
+    mixed = nested("List", 32)
     for _ in range(32):
         mixed = ["Map", {"k": mixed}]
     f.hostile("value-65-deep-mixed", "run", "VALUE-1", with_value(mixed))
-    f.hostile("metric-65-deep", "run", "VALUE-1", run(metrics={"m": nested("List", 65)}))
+    f.hostile("metric-65-deep", "run", "VALUE-1", run(metrics={"m": nested("List", 64)}))
     f.hostile("empty-list-65-deep", "run", "VALUE-1", with_value(value(nested("List", 64))[:-1] + u(6) + u(0)))
     for name, deep in (("lists", "0601"), ("maps", "070100")):
         f.hostile("value-100000-%s-deep" % name, "run", "VALUE-1", with_value(MARK + b"\0"),
@@ -250,11 +251,15 @@ def envs():
         f.object(name, "env", data(**fields), changed(ENV_1, **fields))
     for name, names in (("descending", "ba"), ("twice", "aa"), ("last-one-lower", "acb"), ("longer-first", ("a-b", "a"))):
         f.hostile("packages-" + name, "env", "ENV-1", data(packages=[package(n) for n in names]))
-    for name in ("Numpy", "scikit_learn", "zope.interface", "a--b", "a-_b", "a._-b", "NUMPY"):
-        f.hostile("name-" + name, "env", "ENV-2", data(packages=[package(name)]))
+    for name in ("Numpy", "scikit_learn", "zope.interface", "a--b", "a-_b", "a._-b", "NUMPY", "", " a", "a\n", "\u00c9"):
+        f.hostile("name-" + ascii(name)[1:-1], "env", "ENV-2", data(packages=[package(name)]))
     for name, paths in (("descending", "ba"), ("twice", "aa")):
         f.hostile("locks-" + name, "env", "ENV-3", data(locks=[
             {"path": p.encode().hex(), "blob": A} for p in paths]))
+    for name, path in (("empty", b""), ("absolute", b"/uv.lock"), ("above", b"../uv.lock"), ("twice-slash", b"a//uv.lock"),
+                       ("nul", b"uv.lock\0"), ("own-folder", b".MV/uv.lock"), ("folder", b"a/"), ("long", b"a/" * 2048 + b"a"),
+                       ("deep", b"a/" * 128 + b"a")):
+        f.hostile("lock-path-" + name, "env", "ENV-4", data(locks=[{"path": path.hex(), "blob": A}]))
     f.hostile("editable-2", "env", "WIRE-3", data(packages=[package("a", editable=b"\2")]))
     f.hostile("source-2", "env", "WIRE-3", data(packages=[package("a", source=b"\2" + text("x"))]))
     f.hostile("name-not-utf8", "env", "WIRE-5", data(packages=[package(u(1) + b"\xfe")]))
@@ -278,7 +283,7 @@ def runs():
         f.object(name, "run", run(**fields), changed(RUN_1, **fields))
     f.hostile("no-command", "run", "RUN-1", run(command=[]))
     f.hostile("param-uint", "run", "VALUE-2", run(params={"seed": ["UInt", 42]}))
-    f.hostile("param-65-deep", "run", "VALUE-1", run(params={"a": nested("Map", 65)}))
+    f.hostile("param-65-deep", "run", "VALUE-1", run(params={"a": nested("Map", 64)}))
     f.hostile("params-twice", "run", "WIRE-6", run(params=u(2) + (text("a") + value(["Null", None])) * 2))
     f.hostile("metrics-descending", "run", "WIRE-6", run(
         metrics=u(2) + text("b") + value(["Int", 1]) + text("a") + value(["Int", 1])))

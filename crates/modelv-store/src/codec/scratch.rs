@@ -5,13 +5,16 @@ use std::cell::RefCell;
 use std::io;
 
 use zstd::bulk::{Compressor, Decompressor};
-use zstd::zstd_safe::{CParameter, ParamSwitch};
+use zstd::zstd_safe::{CParameter, ParamSwitch, find_frame_compressed_size};
 
 use super::LEVEL;
 use crate::error::{Error, Result};
 
 /// The lowest level: zstd looks for hardly any repetition and is left with its Huffman stage.
 const HUFFMAN_LEVEL: i32 = -131_072;
+
+/// First bytes of a zstd frame that is not to be skipped.
+const FRAME_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 
 /// What encoding and decoding work in. Nothing in it outlives one call.
 #[derive(Default)]
@@ -81,6 +84,12 @@ impl Scratch {
     /// Decodes one frame of exactly as many bytes as `dst` has.
     pub(super) fn unzstd_to(&mut self, stored: &[u8], dst: &mut [u8]) -> Result<()> {
         let bad = |detail: String| Error::corrupt("compressed entry", detail);
+        // The library would take several frames, and skip some that hold anything.
+        let is_frame = stored.starts_with(&FRAME_MAGIC)
+            && find_frame_compressed_size(stored).is_ok_and(|len| len == stored.len());
+        if !is_frame {
+            return Err(bad("it is not exactly one frame".into()));
+        }
         if self.decoder.is_none() {
             self.decoder = Some(Decompressor::new().map_err(Error::Input)?);
         }
