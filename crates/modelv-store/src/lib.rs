@@ -11,6 +11,7 @@ mod fs;
 mod index;
 mod pack;
 mod reader;
+pub mod remote;
 mod session;
 mod store;
 #[cfg(test)]
