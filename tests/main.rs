@@ -10,5 +10,7 @@
 mod alias;
 mod errors;
 mod release;
+mod remote;
+mod s3;
 mod story;
 mod support;

@@ -16,6 +16,7 @@ use crate::envdiff::{EnvChange, diff_env};
 use crate::error::{Error, Result};
 use crate::merge::MergeState;
 use crate::names;
+use crate::remote::Upstream;
 use crate::repo::Repo;
 use crate::worktree::{
     FileChange, Files, Ingredient, Rules, Skipped, Snapshot, compare, snapshot, write_trees,
@@ -83,6 +84,8 @@ pub struct Status {
     pub merge: Option<MergeState>,
     /// Paths that can't be versioned, with the reason.
     pub skipped: Vec<Skipped>,
+    /// How the branch stands to the one it follows.
+    pub upstream: Option<Upstream>,
 }
 
 impl Repo {
@@ -113,6 +116,7 @@ impl Repo {
             model: head.as_ref().map_or(ModelState::None, model_state),
             merge: self.merge_state()?,
             skipped: snapshot.skipped,
+            upstream: self.upstream()?,
         })
     }
 
@@ -122,11 +126,29 @@ impl Repo {
         session: Option<&Session<'_>>,
         ctx: &Ctx<'_>,
     ) -> Result<Snapshot> {
+        if self.is_bare() {
+            let text = "this is a bare repository: it has no working tree";
+            return Err(Error::State(text.into()));
+        }
         let mut cache = self.stat_cache();
-        let snapshot = snapshot(self.root(), rules, &mut cache, session, &self.store, ctx)?;
+        let mut snapshot = snapshot(self.root(), rules, &mut cache, session, &self.store, ctx)?;
+        self.add_absent(&mut snapshot.files)?;
         // A cache that can't be written makes the next call slower, nothing else.
         let _ = cache.save(&self.dir().join("statcache"));
         Ok(snapshot)
+    }
+
+    /// In a clone that holds a part, what it leaves out is not in the working tree, but it is not
+    /// deleted either: it is as HEAD has it.
+    fn add_absent(&self, files: &mut Files) -> Result<()> {
+        if let (Some(only), Some(head)) = (self.only(), self.head()) {
+            for (path, file) in self.files(head)? {
+                if !only.contains(&file.ingredient) {
+                    files.entry(path).or_insert(file);
+                }
+            }
+        }
+        Ok(())
     }
 
     /// The environment as it is now.
