@@ -16,6 +16,7 @@ use crate::envdiff::{EnvChange, diff_env};
 use crate::error::{Error, Result};
 use crate::merge::MergeState;
 use crate::names;
+use crate::remote::Upstream;
 use crate::repo::Repo;
 use crate::worktree::{
     FileChange, Files, Ingredient, Look, Rules, Skipped, Snapshot, Trees, compare, look,
@@ -86,6 +87,8 @@ pub struct Status {
     pub merge: Option<MergeState>,
     /// Paths that can't be versioned, with the reason.
     pub skipped: Vec<Skipped>,
+    /// How the branch stands to the one it follows.
+    pub upstream: Option<Upstream>,
 }
 
 impl Repo {
@@ -95,8 +98,7 @@ impl Repo {
     /// A file can't be read, or the repository is damaged.
     pub fn status(&self, python: Option<PathBuf>, ctx: &Ctx<'_>) -> Result<Status> {
         let rules = self.rules()?;
-        let cache = self.stat_cache();
-        let look = look(self.root(), &cache, None, &self.store, ctx)?;
+        let look = self.look(None, ctx)?;
         let head = self.head().map(|id| self.commit_object(id)).transpose()?;
         let old_env = head
             .as_ref()
@@ -114,6 +116,7 @@ impl Repo {
             model: head.as_ref().map_or(ModelState::None, model_state),
             merge: self.merge_state()?,
             skipped: look.skipped,
+            upstream: self.upstream()?,
         })
     }
 
@@ -125,15 +128,31 @@ impl Repo {
         look: &Look,
         rules: &Rules,
     ) -> Result<Vec<FileChange>> {
-        let mark = head.map(|c| Trees::of(c).mark(rules));
+        // A clone of a part never holds all of HEAD's files.
+        let whole = head.filter(|_| self.only().is_none());
+        let mark = whole.map(|c| Trees::of(c).mark(rules));
         if mark.is_some_and(|m| look.is_known_as(&m)) {
             return Ok(Vec::new());
         }
         let old = head.map(|c| self.files_of_commit(c)).transpose()?;
-        let changes = compare(&old.unwrap_or_default(), &look.files(rules)?);
+        let changes = compare(&old.unwrap_or_default(), &self.files_of_look(look, rules)?);
         // A cache that can't be written makes the next call slower, nothing else.
         let _ = look.save(&self.stat_cache_path(), mark.filter(|_| changes.is_empty()));
         Ok(changes)
+    }
+
+    fn look(&self, session: Option<&Session<'_>>, ctx: &Ctx<'_>) -> Result<Look> {
+        if self.is_bare() {
+            let text = "this is a bare repository: it has no working tree";
+            return Err(Error::State(text.into()));
+        }
+        look(self.root(), &self.stat_cache(), session, &self.store, ctx)
+    }
+
+    fn files_of_look(&self, look: &Look, rules: &Rules) -> Result<Files> {
+        let mut files = look.files(rules)?;
+        self.add_absent(&mut files)?;
+        Ok(files)
     }
 
     pub(crate) fn snapshot(
@@ -142,13 +161,26 @@ impl Repo {
         session: Option<&Session<'_>>,
         ctx: &Ctx<'_>,
     ) -> Result<Snapshot> {
-        let look = look(self.root(), &self.stat_cache(), session, &self.store, ctx)?;
+        let look = self.look(session, ctx)?;
         // A cache that can't be written makes the next call slower, nothing else.
         let _ = look.save(&self.stat_cache_path(), None);
         Ok(Snapshot {
-            files: look.files(rules)?,
+            files: self.files_of_look(&look, rules)?,
             skipped: look.skipped,
         })
+    }
+
+    /// In a clone that holds a part, what it leaves out is not in the working tree, but it is not
+    /// deleted either: it is as HEAD has it.
+    fn add_absent(&self, files: &mut Files) -> Result<()> {
+        if let (Some(only), Some(head)) = (self.only(), self.head()) {
+            for (path, file) in self.files(head)? {
+                if !only.contains(&file.ingredient) {
+                    files.entry(path).or_insert(file);
+                }
+            }
+        }
+        Ok(())
     }
 
     /// The environment as it is now.
@@ -254,19 +286,19 @@ impl Repo {
         ctx: &Ctx<'_>,
     ) -> Result<Taken> {
         let session = self.store.begin()?;
-        let cache = self.stat_cache();
-        let look = look(self.root(), &cache, Some(&session), &self.store, ctx)?;
-        let files = take_part(old, look.files(rules)?, &options.paths)?;
+        let look = self.look(Some(&session), ctx)?;
+        let files = take_part(old, self.files_of_look(&look, rules)?, &options.paths)?;
         if !options.allow_secret {
             self.refuse_secrets(&files, &[old], rules, ctx)?;
         }
         let is_whole = options.paths.is_empty();
+        let is_marked = is_whole && self.only().is_none();
         let env = match parent {
             Some(c) if !is_whole => self.env_object(c.recipe.env)?,
             _ => self.capture_env(&files, rules, options.python.clone())?,
         };
         let (recipe, model) = write_recipe(&files, &env, parent, &session)?;
-        let mark = is_whole.then(|| Trees::of_recipe(&recipe, model.as_ref()).mark(rules));
+        let mark = is_marked.then(|| Trees::of_recipe(&recipe, model.as_ref()).mark(rules));
         // A cache that can't be written makes the next call slower, nothing else.
         let _ = look.save(&self.stat_cache_path(), mark);
         let same = parent.is_some_and(|p| p.recipe == recipe && p.model == model);

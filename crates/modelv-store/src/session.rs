@@ -85,7 +85,7 @@ impl<'a> Session<'a> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn has(&self, key: &Key) -> Result<bool> {
+    pub(crate) fn has(&self, key: &Key) -> Result<bool> {
         if self.lock().known.contains_key(key) {
             return Ok(true);
         }
@@ -198,7 +198,7 @@ impl<'a> Session<'a> {
         Ok(inner.stats)
     }
 
-    fn read(&self, key: &Key) -> Result<Option<Vec<u8>>> {
+    pub(crate) fn read(&self, key: &Key) -> Result<Option<Vec<u8>>> {
         let inner = self.lock();
         if let Some((number, row)) = inner.known.get(key) {
             let writer = match inner.closed.get(*number) {
