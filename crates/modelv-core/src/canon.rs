@@ -47,6 +47,10 @@ pub enum Kind {
     Cuts = 6,
     /// A frame of the operation log.
     Operation = 7,
+    /// The root object of a remote.
+    Root = 32,
+    /// A list of packs of a remote.
+    PackList = 33,
 }
 
 impl Kind {
@@ -61,6 +65,8 @@ impl Kind {
             Self::Run => "modelv 2026-11 run v1",
             Self::Cuts => "modelv 2026-11 cuts v1",
             Self::Operation => "modelv 2026-11 operation v1",
+            Self::Root => "modelv 2026-11 remote root v1",
+            Self::PackList => "modelv 2026-11 pack list v1",
         }
     }
 }

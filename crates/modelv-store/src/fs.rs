@@ -89,6 +89,12 @@ pub(crate) fn remove(path: &Path) -> io::Result<()> {
     std::fs::remove_file(path)
 }
 
+/// Gives a finished file its name, over whatever has it.
+pub(crate) fn replace(from: &Path, to: &Path) -> io::Result<()> {
+    gate()?;
+    std::fs::rename(from, to)
+}
+
 /// Gives a finished file its name, never over an existing one: a file of that name has the same
 /// content, for it is named by its hash.
 pub(crate) fn publish(from: &Path, to: &Path) -> io::Result<()> {

@@ -66,7 +66,7 @@ pub(crate) fn to_bytes(pack_name: &[u8; 32], rows: &[Row]) -> Vec<u8> {
 }
 
 /// Reads a whole index file, checking it; `None` when it is damaged in any way.
-fn from_bytes(bytes: &[u8], pack_name: &[u8; 32]) -> Option<Vec<Row>> {
+pub(crate) fn from_bytes(bytes: &[u8], pack_name: &[u8; 32]) -> Option<Vec<Row>> {
     let body = bytes.len().checked_sub(HASH_BYTES)?;
     let (body, hash) = bytes.split_at(body);
     if blake3::hash(body).as_bytes() != hash || body.get(..8)? != MAGIC {

@@ -13,6 +13,7 @@ mod ingest;
 pub mod layout;
 mod pack;
 mod reader;
+pub mod remote;
 mod session;
 mod store;
 #[cfg(test)]

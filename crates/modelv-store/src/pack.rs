@@ -99,6 +99,10 @@ impl Writer {
         Ok(())
     }
 
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     pub(crate) fn len(&self) -> u64 {
         self.len
     }
@@ -169,18 +173,32 @@ impl Drop for Writer {
 
 /// Reads and decodes one entry; the caller checks its hash.
 pub(crate) fn read_entry(file: &File, path: &Path, row: &Row) -> Result<Vec<u8>> {
+    decode_entry(path, row, read_stored(file, path, row)?)
+}
+
+/// Reads the stored bytes of one entry.
+pub(crate) fn read_stored(file: &File, path: &Path, row: &Row) -> Result<Vec<u8>> {
     let name = || format!("pack `{}`", path.display());
     if row.plain as usize > PLAIN_BYTES_MAX || row.stored > row.plain {
         return Err(Error::corrupt(name(), "an entry has an impossible length"));
     }
-    let codec = Codec::from_byte(row.codec)
-        .ok_or_else(|| Error::corrupt(name(), format!("unknown codec {}", row.codec)))?;
     let mut stored = vec![0; row.stored as usize];
     file.read_exact_at(&mut stored, row.offset)
         .map_err(|e| match e.kind() {
             std::io::ErrorKind::UnexpectedEof => Error::corrupt(name(), "it is cut off"),
             _ => Error::io("read", path)(e),
         })?;
+    Ok(stored)
+}
+
+/// Decodes the stored bytes of one entry of the pack at `path`.
+pub(crate) fn decode_entry(path: &Path, row: &Row, stored: Vec<u8>) -> Result<Vec<u8>> {
+    let name = || format!("pack `{}`", path.display());
+    if row.plain as usize > PLAIN_BYTES_MAX {
+        return Err(Error::corrupt(name(), "an entry has an impossible length"));
+    }
+    let codec = Codec::from_byte(row.codec)
+        .ok_or_else(|| Error::corrupt(name(), format!("unknown codec {}", row.codec)))?;
     codec::decode(codec, stored, row.plain as usize)
         .map_err(|e| Error::corrupt(name(), e.to_string()))
 }
@@ -228,10 +246,17 @@ pub(crate) fn read_table(file: &File, path: &Path) -> Result<Vec<Row>> {
     }
     let mut bytes = vec![0; usize::try_from(end - table).unwrap_or(usize::MAX)];
     file.read_exact_at(&mut bytes, table).map_err(io)?;
-    let (count, rows) = bytes.split_at(8);
-    word.copy_from_slice(count);
+    parse_table(path, &bytes, table)
+}
+
+/// Reads the bytes of a table of contents that begins at `table`.
+pub(crate) fn parse_table(path: &Path, bytes: &[u8], table: u64) -> Result<Vec<Row>> {
+    let bad = |detail: &str| Error::corrupt(format!("pack `{}`", path.display()), detail);
+    let Some((count, rows)) = bytes.split_first_chunk::<8>() else {
+        return Err(bad("it is cut off"));
+    };
     let (rows, rest) = rows.as_chunks::<ROW_BYTES>();
-    if rows.len() as u64 != u64::from_le_bytes(word) || !rest.is_empty() {
+    if rows.len() as u64 != u64::from_le_bytes(*count) || !rest.is_empty() {
         return Err(bad("its table of contents has another length than it says"));
     }
     let rows: Vec<Row> = rows.iter().map(Row::from_bytes).collect();

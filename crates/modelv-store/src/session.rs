@@ -85,7 +85,7 @@ impl<'a> Session<'a> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn has(&self, key: &Key) -> Result<bool> {
+    pub(crate) fn has(&self, key: &Key) -> Result<bool> {
         if self.lock().known.contains_key(key) {
             return Ok(true);
         }
@@ -104,7 +104,14 @@ impl<'a> Session<'a> {
         })
     }
 
-    fn append(&self, key: Key, codec: Codec, stored: &[u8], plain_len: usize) -> Result<()> {
+    /// Appends an entry that is encoded already, unless this session has it.
+    pub(crate) fn append(
+        &self,
+        key: Key,
+        codec: Codec,
+        stored: &[u8],
+        plain_len: usize,
+    ) -> Result<()> {
         let mut inner = self.lock();
         // Another thread may have been faster.
         if inner.known.contains_key(&key) {
@@ -198,7 +205,7 @@ impl<'a> Session<'a> {
         Ok(inner.stats)
     }
 
-    fn read(&self, key: &Key) -> Result<Option<Vec<u8>>> {
+    pub(crate) fn read(&self, key: &Key) -> Result<Option<Vec<u8>>> {
         let inner = self.lock();
         if let Some((number, row)) = inner.known.get(key) {
             let writer = match inner.closed.get(*number) {

@@ -26,14 +26,14 @@ pub struct Store {
 }
 
 #[derive(Debug)]
-struct Pack {
-    name: [u8; 32],
-    path: PathBuf,
+pub(crate) struct Pack {
+    pub(crate) name: [u8; 32],
+    pub(crate) path: PathBuf,
     index: std::sync::OnceLock<Arc<Index>>,
 }
 
 impl Pack {
-    fn index(&self) -> Result<Arc<Index>> {
+    pub(crate) fn index(&self) -> Result<Arc<Index>> {
         if let Some(index) = self.index.get() {
             return Ok(index.clone());
         }
@@ -88,6 +88,10 @@ impl Store {
         self.pack_bytes
     }
 
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     pub(crate) fn packs_dir(&self) -> PathBuf {
         self.dir.join("packs")
     }
@@ -126,7 +130,7 @@ impl Store {
         Ok(())
     }
 
-    fn packs(&self) -> Vec<Arc<Pack>> {
+    pub(crate) fn packs(&self) -> Vec<Arc<Pack>> {
         self.packs
             .read()
             .unwrap_or_else(PoisonError::into_inner)
@@ -141,7 +145,7 @@ impl Store {
         Ok(Session::new(self))
     }
 
-    fn find(&self, key: &Key) -> Result<Option<(Arc<Index>, Row)>> {
+    pub(crate) fn find(&self, key: &Key) -> Result<Option<(Arc<Index>, Row)>> {
         let packs = self.packs();
         let first = self.last_hit.load(Ordering::Relaxed).min(packs.len());
         // First quickly in all; a miss is believed only after the indexes were checked.
@@ -264,7 +268,7 @@ impl Store {
     }
 
     /// How a blob is cut; `None` when it is one chunk.
-    fn cuts(&self, id: &BlobId) -> Result<Option<Cuts>> {
+    pub(crate) fn cuts(&self, id: &BlobId) -> Result<Option<Cuts>> {
         let Some(bytes) = self.read(&(Tag::Object(Kind::Cuts).byte(), id.0))? else {
             return Ok(None);
         };

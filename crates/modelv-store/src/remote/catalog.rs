@@ -1,0 +1,236 @@
+//! What a remote holds, entry by entry: its pack indexes, each fetched once and kept, since a pack
+//! never changes.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use modelv_core::id::{BlobId, to_hex};
+
+use super::root::{self, ListRef, PackInfo, PackList, Root};
+use super::{Item, Remote, RemoteError, Result, Watch};
+use crate::pack::{self, Row};
+use crate::store::Store;
+use crate::{Key, Tag, index};
+
+/// Index requests in flight.
+const REQUESTS_AT_ONCE: usize = 8;
+/// Largest pack index that is read, in bytes.
+const INDEX_BYTES_MAX: u64 = 1 << 30;
+
+/// One pack with its rows.
+#[derive(Debug)]
+pub(crate) struct RemotePack {
+    pub(crate) info: PackInfo,
+    pub(crate) rows: Vec<Row>,
+    /// Whether the local store has the pack of this name.
+    pub(crate) is_local: bool,
+}
+
+/// Everything a remote holds.
+#[derive(Debug, Default)]
+pub struct Catalog {
+    pub(crate) packs: Vec<RemotePack>,
+    by_key: HashMap<Key, (u32, u32)>,
+}
+
+impl Catalog {
+    fn new(packs: Vec<RemotePack>) -> Self {
+        let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        let mut by_key = HashMap::with_capacity(packs.iter().map(|p| p.rows.len()).sum());
+        for (p, pack) in packs.iter().enumerate() {
+            for (r, row) in pack.rows.iter().enumerate() {
+                by_key.entry(row.key).or_insert((number(p), number(r)));
+            }
+        }
+        Self { packs, by_key }
+    }
+
+    /// Whether the remote holds something.
+    #[must_use]
+    pub fn has(&self, item: Item) -> bool {
+        match item {
+            Item::Object(kind, id) => self.has_key(&(Tag::Object(kind).byte(), id)),
+            Item::Blob(id) => self.has_key(&chunk_key(id)) || self.has_key(&cuts_key(id)),
+        }
+    }
+
+    pub(crate) fn has_key(&self, key: &Key) -> bool {
+        self.by_key.contains_key(key)
+    }
+
+    /// Which pack holds an entry, and where.
+    pub(crate) fn find(&self, key: &Key) -> Option<(&RemotePack, Row)> {
+        let (pack, row) = self.by_key.get(key)?;
+        let pack = self.packs.get(*pack as usize)?;
+        Some((pack, *pack.rows.get(*row as usize)?))
+    }
+
+    /// Ids of all commits it holds, sorted.
+    #[must_use]
+    pub fn commits(&self) -> Vec<[u8; 32]> {
+        let tag = Tag::Object(modelv_core::canon::Kind::Commit).byte();
+        let mut ids: Vec<_> = self
+            .by_key
+            .keys()
+            .filter(|k| k.0 == tag)
+            .map(|k| k.1)
+            .collect();
+        ids.sort_unstable();
+        ids
+    }
+
+    /// Bytes of all packs.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.packs.iter().map(|p| p.info.bytes).sum()
+    }
+}
+
+pub(crate) fn chunk_key(id: BlobId) -> Key {
+    (Tag::Chunk.byte(), id.0)
+}
+
+pub(crate) fn cuts_key(id: BlobId) -> Key {
+    (Tag::Object(modelv_core::canon::Kind::Cuts).byte(), id.0)
+}
+
+impl Remote {
+    /// Learns what the remote holds. Only indexes that were never seen are fetched.
+    ///
+    /// # Errors
+    /// The remote can't be reached, or a list or index is damaged.
+    pub fn catalog(&self, root: &Root, store: &Store, watch: &dyn Watch) -> Result<Catalog> {
+        let mut infos = Vec::new();
+        for list in &root.lists {
+            infos.extend(self.list(list)?.packs);
+        }
+        infos.sort_unstable();
+        infos.dedup_by_key(|p| p.name);
+        let local: HashMap<[u8; 32], _> = store.packs().into_iter().map(|p| (p.name, p)).collect();
+        let next = AtomicUsize::new(0);
+        let found = Mutex::new(Vec::with_capacity(infos.len()));
+        let work = || -> Result<()> {
+            while let Some(info) = infos.get(next.fetch_add(1, Ordering::Relaxed)) {
+                if watch.is_stopped() {
+                    return Err(RemoteError::Stopped);
+                }
+                let mine = local.get(&info.name);
+                let rows = match mine {
+                    Some(pack) => pack.index()?.with_rows(&pack.name, <[Row]>::to_vec)?,
+                    None => self.rows(info)?,
+                };
+                let pack = RemotePack {
+                    info: *info,
+                    rows,
+                    is_local: mine.is_some(),
+                };
+                lock(&found).push(pack);
+            }
+            Ok(())
+        };
+        let threads = infos.len().min(REQUESTS_AT_ONCE);
+        super::on_threads(threads, &work)?;
+        let mut packs = found
+            .into_inner()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        packs.sort_by_key(|p| p.info);
+        Ok(Catalog::new(packs))
+    }
+
+    /// A list of packs, from the cache or the remote.
+    pub(crate) fn list(&self, list: &ListRef) -> Result<PackList> {
+        let path = self.cache.join("meta").join(to_hex(&list.id));
+        if let Ok(bytes) = std::fs::read(&path)
+            && let Ok(found) = root::decode_list(&self.url, list, &bytes)
+        {
+            return Ok(found);
+        }
+        let key = list.key();
+        let found = self.backend.read(&key, root::BYTES_MAX)?;
+        let Some((bytes, _)) = found else {
+            return Err(RemoteError::corrupt(
+                &self.url,
+                format!("`{key}`"),
+                "it is missing",
+            ));
+        };
+        let decoded = root::decode_list(&self.url, list, &bytes)?;
+        keep(&path, &bytes);
+        Ok(decoded)
+    }
+
+    /// The rows of a pack: from the cache, from its index, or from the pack itself.
+    fn rows(&self, info: &PackInfo) -> Result<Vec<Row>> {
+        let path = self.index_path(info);
+        let cached = std::fs::read(&path).ok();
+        let cached = cached.and_then(|bytes| index::from_bytes(&bytes, &info.name));
+        let rows = match cached {
+            Some(rows) => rows,
+            None => match self.backend.read(&info.index_key(), INDEX_BYTES_MAX)? {
+                Some((bytes, _)) => match index::from_bytes(&bytes, &info.name) {
+                    Some(rows) => {
+                        keep(&path, &bytes);
+                        rows
+                    }
+                    None => self.table(info)?,
+                },
+                None => self.table(info)?,
+            },
+        };
+        let outside = |r: &Row| r.offset.saturating_add(u64::from(r.stored)) > info.bytes;
+        if rows.iter().any(outside) {
+            let what = format!("`{}`", info.index_key());
+            return Err(RemoteError::corrupt(
+                &self.url,
+                what,
+                "an entry lies outside of its pack",
+            ));
+        }
+        Ok(rows)
+    }
+
+    /// The table at the end of a pack, when its index is missing or damaged.
+    fn table(&self, info: &PackInfo) -> Result<Vec<Row>> {
+        let key = info.key();
+        let bad = |detail: &str| RemoteError::corrupt(&self.url, format!("`{key}`"), detail);
+        let end = info
+            .bytes
+            .checked_sub(pack::TRAILER_BYTES)
+            .ok_or_else(|| bad("it is cut off"))?;
+        let tail = self.backend.range(&key, end..end + 8)?;
+        let word: [u8; 8] = tail.try_into().map_err(|_| bad("it is cut off"))?;
+        let table = u64::from_le_bytes(word);
+        if table < 8 || table >= end || end - table > INDEX_BYTES_MAX {
+            return Err(bad("its table of contents is not where the trailer says"));
+        }
+        let bytes = self.backend.range(&key, table..end)?;
+        pack::parse_table(Path::new(&key), &bytes, table).map_err(|e| bad(&e.to_string()))
+    }
+
+    fn index_path(&self, info: &PackInfo) -> PathBuf {
+        let name = to_hex(&info.name);
+        self.cache.join("idx").join(name).with_extension("idx")
+    }
+
+    /// Keeps the index of a pack that was just sent: asking for it would be a waste.
+    pub(crate) fn keep_index(&self, info: &PackInfo, bytes: &[u8]) {
+        keep(&self.index_path(info), bytes);
+    }
+}
+
+/// Writes a file of the cache; one that can't be written is fetched again next time.
+fn keep(path: &Path, bytes: &[u8]) {
+    let Some(dir) = path.parent() else { return };
+    let temp = dir.join(format!("tmp-{}", to_hex(&root::nonce())));
+    let _ = std::fs::create_dir_all(dir)
+        .and_then(|()| std::fs::write(&temp, bytes))
+        .and_then(|()| std::fs::rename(&temp, path));
+}
+
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+}

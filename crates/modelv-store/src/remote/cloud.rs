@@ -1,0 +1,354 @@
+//! A remote behind `object_store`: S3 and what speaks its protocol, Google Cloud Storage, Azure
+//! Blob Storage, and static web servers (to read).
+//!
+//! Requests are repeated by the library, but for the conditional put: there a repetition could
+//! refuse what its lost first answer had granted.
+
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use object_store::path::Path as Key;
+use object_store::{
+    Error as StoreError, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, RetryConfig,
+    UpdateVersion, WriteMultipart,
+};
+use tokio::runtime::Runtime;
+
+use super::backend::{Backend, PutIf, Version};
+use super::{RemoteError, Result, Trouble, Watch, tick};
+
+/// Files up to this size go in one request; larger ones in parts of this size.
+const PART_BYTES: usize = 8 << 20;
+/// Parts of one file in flight.
+const PARTS_AT_ONCE: usize = 4;
+
+/// The same store three times, differing in how often a request is repeated.
+#[derive(Debug)]
+pub(crate) struct Clients {
+    /// Never: for conditional puts.
+    once: Arc<dyn ObjectStore>,
+    /// A few times, under a second: for the first contact.
+    quick: Arc<dyn ObjectStore>,
+    /// For minutes: for transfers.
+    patient: Arc<dyn ObjectStore>,
+}
+
+impl Clients {
+    pub(crate) fn make<S: ObjectStore>(
+        build: impl Fn(usize) -> object_store::Result<S>,
+    ) -> object_store::Result<Self> {
+        // Two providers of cryptography could be linked in; ours is set once for the process.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        Ok(Self {
+            once: Arc::new(build(0)?),
+            quick: Arc::new(build(3)?),
+            patient: Arc::new(build(8)?),
+        })
+    }
+}
+
+/// How often and how long requests are repeated.
+pub(crate) fn retry(times: usize) -> RetryConfig {
+    RetryConfig {
+        max_retries: times,
+        retry_timeout: Duration::from_secs(120),
+        ..RetryConfig::default()
+    }
+}
+
+/// A bucket, or a part of one.
+#[derive(Debug)]
+pub(crate) struct Cloud {
+    url: String,
+    clients: Clients,
+    prefix: Key,
+    read_only: bool,
+    runtime: Runtime,
+}
+
+impl Cloud {
+    pub(crate) fn new(url: &str, clients: Clients, prefix: Key, read_only: bool) -> Result<Self> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .map_err(|e| RemoteError::access(url, Trouble::Other, Some(Box::new(e))))?;
+        Ok(Self {
+            url: url.to_owned(),
+            clients,
+            prefix,
+            read_only,
+            runtime,
+        })
+    }
+
+    /// A store in memory, for tests.
+    #[cfg(test)]
+    pub(crate) fn memory(store: &Arc<object_store::memory::InMemory>) -> Self {
+        let shared = || store.clone() as Arc<dyn ObjectStore>;
+        let clients = Clients {
+            once: shared(),
+            quick: shared(),
+            patient: shared(),
+        };
+        Self::new("memory:", clients, Key::default(), false).expect("a runtime")
+    }
+
+    fn key(&self, key: &str) -> Key {
+        let parts = self.prefix.parts();
+        Key::from_iter(parts.chain(Key::from(key).parts()))
+    }
+
+    fn failed(&self, e: StoreError) -> RemoteError {
+        let trouble = classify(&e);
+        RemoteError::access(&self.url, trouble, Some(Box::new(e)))
+    }
+
+    fn writable(&self) -> Result<()> {
+        if self.read_only {
+            return Err(RemoteError::access(&self.url, Trouble::ReadOnly, None));
+        }
+        Ok(())
+    }
+
+    async fn send_parts(&self, key: &Key, file: &Path, watch: &dyn Watch) -> Result<()> {
+        let io = |e: std::io::Error| crate::Error::io("read", file)(e);
+        let mut source = std::fs::File::open(file).map_err(io)?;
+        let size = source.metadata().map_err(io)?.len();
+        if size <= PART_BYTES as u64 {
+            let bytes = std::fs::read(file).map_err(io)?;
+            let patient = &self.clients.patient;
+            patient
+                .put(key, PutPayload::from(bytes))
+                .await
+                .map_err(|e| self.failed(e))?;
+            return tick(watch, size);
+        }
+        let upload = self.clients.patient.put_multipart(key).await;
+        let upload = upload.map_err(|e| self.failed(e))?;
+        let mut writer = WriteMultipart::new_with_chunk_size(upload, PART_BYTES);
+        let sent = self.feed(&mut writer, &mut source, watch).await;
+        match sent {
+            Ok(()) => writer.finish().await.map(drop).map_err(|e| self.failed(e)),
+            Err(e) => {
+                let _ = writer.abort().await;
+                Err(e)
+            }
+        }
+    }
+
+    async fn feed(
+        &self,
+        writer: &mut WriteMultipart,
+        source: &mut std::fs::File,
+        watch: &dyn Watch,
+    ) -> Result<()> {
+        loop {
+            writer
+                .wait_for_capacity(PARTS_AT_ONCE)
+                .await
+                .map_err(|e| self.failed(e))?;
+            let mut part = Vec::with_capacity(PART_BYTES);
+            let mut limited = std::io::Read::take(&mut *source, PART_BYTES as u64);
+            let n =
+                std::io::Read::read_to_end(&mut limited, &mut part).map_err(crate::Error::Input)?;
+            if n == 0 {
+                return Ok(());
+            }
+            writer.put(Bytes::from(part));
+            tick(watch, n as u64)?;
+        }
+    }
+}
+
+impl Backend for Cloud {
+    fn read(&self, key: &str, limit: u64) -> Result<Option<(Vec<u8>, Version)>> {
+        let key = self.key(key);
+        self.runtime.block_on(async {
+            let found = match self.clients.quick.get(&key).await {
+                Ok(found) => found,
+                Err(e) if is_missing(&e) => return Ok(None),
+                Err(e) => return Err(self.failed(e)),
+            };
+            let version = Version {
+                e_tag: found.meta.e_tag.clone(),
+                version: found.meta.version.clone(),
+            };
+            if found.meta.size > limit {
+                let what = format!("`{key}`");
+                return Err(RemoteError::corrupt(&self.url, what, "it is too large"));
+            }
+            let bytes = found.bytes().await.map_err(|e| self.failed(e))?;
+            Ok(Some((bytes.to_vec(), version)))
+        })
+    }
+
+    fn put_if(&self, key: &str, bytes: &[u8], expected: Option<&Version>) -> PutIf {
+        if let Err(e) = self.writable() {
+            return PutIf::Failed(e);
+        }
+        let mode = expected.map_or(PutMode::Create, |v| {
+            PutMode::Update(UpdateVersion {
+                e_tag: v.e_tag.clone(),
+                version: v.version.clone(),
+            })
+        });
+        let payload = PutPayload::from(bytes.to_vec());
+        let key = self.key(key);
+        let put = self
+            .clients
+            .once
+            .put_opts(&key, payload, PutOptions::from(mode));
+        let put = self.runtime.block_on(put);
+        match put {
+            Ok(_) => PutIf::Done,
+            Err(StoreError::AlreadyExists { .. } | StoreError::Precondition { .. }) => {
+                PutIf::Refused
+            }
+            Err(e) => match classify(&e) {
+                // The server has looked at the request and turned it down, or never got it.
+                Trouble::Credentials
+                | Trouble::Denied
+                | Trouble::Bucket
+                | Trouble::Region
+                | Trouble::Clock
+                | Trouble::Name
+                | Trouble::Refused => PutIf::Failed(self.failed(e)),
+                _ => PutIf::Ambiguous(self.failed(e)),
+            },
+        }
+    }
+
+    fn put(&self, key: &str, bytes: &[u8]) -> Result<()> {
+        self.writable()?;
+        let key = self.key(key);
+        let put = self
+            .clients
+            .patient
+            .put(&key, PutPayload::from(bytes.to_vec()));
+        self.runtime
+            .block_on(put)
+            .map(drop)
+            .map_err(|e| self.failed(e))
+    }
+
+    fn size(&self, key: &str) -> Result<Option<u64>> {
+        let key = self.key(key);
+        match self.runtime.block_on(self.clients.patient.head(&key)) {
+            Ok(meta) => Ok(Some(meta.size)),
+            Err(e) if is_missing(&e) => Ok(None),
+            Err(e) => Err(self.failed(e)),
+        }
+    }
+
+    fn upload(&self, key: &str, file: &Path, watch: &dyn Watch) -> Result<()> {
+        self.writable()?;
+        let key = self.key(key);
+        self.runtime.block_on(self.send_parts(&key, file, watch))
+    }
+
+    fn download(&self, key: &str, sink: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        let key = self.key(key);
+        self.runtime.block_on(async {
+            let found = self.clients.patient.get(&key).await;
+            let mut stream = found.map_err(|e| self.failed(e))?.into_stream();
+            while let Some(bytes) = stream.next().await {
+                sink(&bytes.map_err(|e| self.failed(e))?)?;
+            }
+            Ok(())
+        })
+    }
+
+    fn ranges(&self, key: &str, ranges: &[Range<u64>]) -> Result<Vec<Vec<u8>>> {
+        let key = self.key(key);
+        let found = self.clients.patient.get_ranges(&key, ranges);
+        let found = self.runtime.block_on(found).map_err(|e| self.failed(e))?;
+        Ok(found.into_iter().map(|b| b.to_vec()).collect())
+    }
+
+    fn delete(&self, key: &str) -> Result<()> {
+        let key = self.key(key);
+        match self.runtime.block_on(self.clients.patient.delete(&key)) {
+            Err(e) if !is_missing(&e) => Err(self.failed(e)),
+            _ => Ok(()),
+        }
+    }
+
+    fn is_read_only(&self) -> bool {
+        self.read_only
+    }
+}
+
+/// An object that is not there; a bucket that is not there is another matter.
+fn is_missing(e: &StoreError) -> bool {
+    matches!(e, StoreError::NotFound { .. }) && classify(e) == Trouble::Missing
+}
+
+/// Everything an error and its causes say.
+fn chain(e: &StoreError) -> String {
+    let mut text = e.to_string();
+    let mut at = std::error::Error::source(e);
+    while let Some(cause) = at {
+        text.push_str(" | ");
+        text.push_str(&cause.to_string());
+        at = cause.source();
+    }
+    text
+}
+
+/// Sorts an error by the codes of S3, Google and Azure and the words of the network stack; the
+/// library's variants alone don't tell a missing bucket from a missing object.
+pub(crate) fn classify(e: &StoreError) -> Trouble {
+    let text = chain(e);
+    let says = |words: &[&str]| words.iter().any(|w| text.contains(w));
+    if says(&[
+        "NoSuchBucket",
+        "ContainerNotFound",
+        "The specified bucket does not exist",
+    ]) {
+        Trouble::Bucket
+    } else if says(&["RequestTimeTooSkewed", "RequestExpired"]) {
+        Trouble::Clock
+    } else if says(&[
+        "AuthorizationHeaderMalformed",
+        "PermanentRedirect",
+        "without LOCATION",
+    ]) {
+        Trouble::Region
+    } else if says(&[
+        "InvalidAccessKeyId",
+        "SignatureDoesNotMatch",
+        "ExpiredToken",
+        "InvalidToken",
+        "AuthenticationFailed",
+        "latest/api/token",
+        "security-credentials",
+        "metadata.google.internal",
+    ]) || matches!(e, StoreError::Unauthenticated { .. })
+    {
+        Trouble::Credentials
+    } else if says(&["AccessDenied"]) || matches!(e, StoreError::PermissionDenied { .. }) {
+        Trouble::Denied
+    } else if says(&["dns error", "failed to lookup address"]) {
+        Trouble::Name
+    } else if says(&["onnection refused"]) {
+        Trouble::Refused
+    } else if says(&[
+        "certificate",
+        "UnknownIssuer",
+        "InvalidContentType",
+        "URL scheme is not allowed",
+    ]) {
+        Trouble::Tls
+    } else if matches!(e, StoreError::NotFound { .. }) {
+        Trouble::Missing
+    } else if says(&["timed out", "operation timed"]) {
+        Trouble::Timeout
+    } else {
+        Trouble::Other
+    }
+}

@@ -1,0 +1,320 @@
+//! Sending: what the remote does not have, in as few packs as sensible, several at a time.
+//!
+//! The same objects make the same packs, so a push that was cut short finds its finished packs
+//! there and sends only the others.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use modelv_core::id::{BlobId, to_hex};
+
+use super::catalog::{chunk_key, cuts_key, lock};
+use super::root::PackInfo;
+use super::{Catalog, Item, Remote, RemoteError, Result, Watch};
+use crate::codec::Codec;
+use crate::pack::{self, Row, Writer};
+use crate::store::{Pack, Store};
+use crate::{Error, Key, Tag, index};
+
+/// A local pack of this size or more is sent as it is when all of it is wanted; smaller ones are
+/// put together, so that a remote does not fill with small packs.
+const WHOLE_BYTES_MIN: u64 = 8 << 20;
+/// Packs on their way at once.
+const UPLOADS_AT_ONCE: usize = 4;
+
+/// What is to be sent: everything that was added and the remote does not have.
+#[derive(Debug)]
+pub struct Outgoing<'a> {
+    store: &'a Store,
+    catalog: &'a Catalog,
+    keys: Vec<Key>,
+    known: HashSet<Key>,
+}
+
+/// What was sent.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Sent {
+    /// Packs that are on the remote now, sent or found there.
+    pub packs: Vec<PackInfo>,
+    /// Entries in them.
+    pub entries: u64,
+    /// Bytes that went over the line.
+    pub bytes: u64,
+    /// Bytes of packs that an earlier attempt had brought there.
+    pub bytes_found: u64,
+}
+
+impl<'a> Outgoing<'a> {
+    /// Starts with nothing.
+    #[must_use]
+    pub fn new(store: &'a Store, catalog: &'a Catalog) -> Self {
+        Self {
+            store,
+            catalog,
+            keys: Vec::new(),
+            known: HashSet::new(),
+        }
+    }
+
+    /// Adds something; `true` when the remote does not have it and it was not added before, so
+    /// that the caller goes on with what it leads to.
+    ///
+    /// # Errors
+    /// The local store does not have it either.
+    pub fn add(&mut self, item: Item) -> Result<bool> {
+        if self.catalog.has(item) {
+            return Ok(false);
+        }
+        match item {
+            Item::Object(kind, id) => self.add_key((Tag::Object(kind).byte(), id)),
+            Item::Blob(id) => self.add_blob(id),
+        }
+    }
+
+    fn add_key(&mut self, key: Key) -> Result<bool> {
+        if self.catalog.has_key(&key) || self.known.contains(&key) {
+            return Ok(false);
+        }
+        if !self.store.has(&key)? {
+            let what = Tag::from_byte(key.0).map_or("entry", Tag::word);
+            let id = to_hex(&key.1);
+            return Err(Error::NotFound { what, id }.into());
+        }
+        self.known.insert(key);
+        self.keys.push(key);
+        Ok(true)
+    }
+
+    fn add_blob(&mut self, id: BlobId) -> Result<bool> {
+        if self.known.contains(&chunk_key(id)) || self.known.contains(&cuts_key(id)) {
+            return Ok(false);
+        }
+        if self.store.has(&chunk_key(id))? {
+            return self.add_key(chunk_key(id));
+        }
+        let Some(cuts) = self.store.cuts(&id)? else {
+            let what = "file content";
+            let id = id.to_hex();
+            return Err(Error::NotFound { what, id }.into());
+        };
+        for (chunk, _) in &cuts.chunks {
+            self.add_key((Tag::Chunk.byte(), chunk.0))?;
+        }
+        self.add_key(cuts_key(id))
+    }
+
+    /// Entries to send.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// Whether the remote has everything.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+}
+
+/// A pack that is ready to go.
+struct Job {
+    name: [u8; 32],
+    path: PathBuf,
+    index: Vec<u8>,
+    entries: u64,
+    /// Removes a pack that was made for the purpose.
+    _temp: Option<Writer>,
+}
+
+impl Remote {
+    /// Sends packs that hold what was added. Nothing on the remote refers to them until the root
+    /// is moved.
+    ///
+    /// # Errors
+    /// The local store is damaged, or the remote can't be reached or written.
+    pub fn send(&self, out: &Outgoing<'_>, watch: &dyn Watch) -> Result<Sent> {
+        let (whole, rest, total) = plan(out)?;
+        watch.start("sending", total);
+        let sent = Mutex::new(Sent::default());
+        let (give, take) = crossbeam_channel::bounded::<Job>(1);
+        let done = std::thread::scope(|scope| {
+            let hands: Vec<_> = (0..UPLOADS_AT_ONCE)
+                .map(|_| {
+                    let take = take.clone();
+                    let sent = &sent;
+                    scope.spawn(move || take.iter().try_for_each(|job| self.ship(job, sent, watch)))
+                })
+                .collect();
+            drop(take);
+            // The queue closes early only when all hands failed; theirs is the error to tell.
+            let mut hand_over = |job| give.send(job).is_ok();
+            let made = hand_out_whole(&whole, &mut hand_over)
+                .and_then(|()| build(out.store, &rest, watch, &mut hand_over));
+            drop(give);
+            let shipped = hands
+                .into_iter()
+                .try_for_each(|hand| hand.join().unwrap_or_else(|_| Err(super::thread_died())));
+            shipped.and(made)
+        });
+        watch.finish();
+        done?;
+        let mut sent = sent
+            .into_inner()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        sent.packs.sort_unstable();
+        Ok(sent)
+    }
+
+    fn ship(&self, job: Job, sent: &Mutex<Sent>, watch: &dyn Watch) -> Result<()> {
+        let size = std::fs::metadata(&job.path)
+            .map_err(Error::io("read", &job.path))?
+            .len();
+        let info = PackInfo {
+            name: job.name,
+            bytes: size,
+            entries: job.entries,
+        };
+        let is_there = self.backend.size(&info.key())? == Some(size);
+        if is_there {
+            super::tick(watch, size)?;
+        } else {
+            super::stage::check_file(&job.path, &job.name)?;
+            self.backend.upload(&info.key(), &job.path, watch)?;
+        }
+        self.backend.put(&info.index_key(), &job.index)?;
+        self.keep_index(&info, &job.index);
+        let mut sent = lock(sent);
+        sent.packs.push(info);
+        sent.entries += job.entries;
+        if is_there {
+            sent.bytes_found += size;
+        } else {
+            sent.bytes += size;
+        }
+        Ok(())
+    }
+}
+
+type Plan = (Vec<Arc<Pack>>, Vec<Key>, u64);
+
+/// Which local packs go as they are, and which entries go into new ones; and the bytes of all.
+fn plan(out: &Outgoing<'_>) -> Result<Plan> {
+    let mut left = out.known.clone();
+    let mut whole = Vec::new();
+    let mut total = 0;
+    for pack in out.store.packs() {
+        let bytes = std::fs::metadata(&pack.path).map_or(0, |m| m.len());
+        if bytes < WHOLE_BYTES_MIN {
+            continue;
+        }
+        let keys = pack.index()?.with_rows(&pack.name, |rows| {
+            let wanted = rows.iter().all(|r| left.contains(&r.key));
+            wanted.then(|| rows.iter().map(|r| r.key).collect::<Vec<_>>())
+        })?;
+        if let Some(keys) = keys {
+            for key in &keys {
+                left.remove(key);
+            }
+            total += bytes;
+            whole.push(pack);
+        }
+    }
+    let mut rest: Vec<Key> = out
+        .keys
+        .iter()
+        .filter(|k| left.contains(k))
+        .copied()
+        .collect();
+    // Objects before chunks: whoever reads the history alone finds it in one place.
+    rest.sort_by_key(|key| key.0 == Tag::Chunk.byte());
+    for key in &rest {
+        total += out
+            .store
+            .find(key)?
+            .map_or(0, |(_, row)| u64::from(row.stored));
+    }
+    Ok((whole, rest, total))
+}
+
+fn hand_out_whole(packs: &[Arc<Pack>], hand_over: &mut dyn FnMut(Job) -> bool) -> Result<()> {
+    for pack in packs {
+        let rows = pack.index()?.with_rows(&pack.name, <[Row]>::to_vec)?;
+        let job = Job {
+            name: pack.name,
+            path: pack.path.clone(),
+            index: index::to_bytes(&pack.name, &rows),
+            entries: rows.len() as u64,
+            _temp: None,
+        };
+        if !hand_over(job) {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Puts entries together in new packs, checking each on the way.
+fn build(
+    store: &Store,
+    keys: &[Key],
+    watch: &dyn Watch,
+    hand_over: &mut dyn FnMut(Job) -> bool,
+) -> Result<()> {
+    let mut open: Option<Writer> = None;
+    for key in keys {
+        if watch.is_stopped() {
+            return Err(RemoteError::Stopped);
+        }
+        let mut writer = match open.take() {
+            Some(writer) => writer,
+            None => Writer::create(temp_path(store.dir()))?,
+        };
+        copy_entry(store, key, &mut writer)?;
+        if writer.len() < store.pack_bytes() {
+            open = Some(writer);
+        } else if !hand_over(close(writer)?) {
+            return Ok(());
+        }
+    }
+    if let Some(writer) = open {
+        hand_over(close(writer)?);
+    }
+    Ok(())
+}
+
+fn temp_path(dir: &Path) -> PathBuf {
+    let name = format!("tmp-push-{}.pack", to_hex(&super::root::nonce()));
+    dir.join("tmp").join(name)
+}
+
+fn close(mut writer: Writer) -> Result<Job> {
+    let name = writer.close()?;
+    Ok(Job {
+        name,
+        path: writer.path().to_owned(),
+        index: index::to_bytes(&name, &writer.rows),
+        entries: writer.rows.len() as u64,
+        _temp: Some(writer),
+    })
+}
+
+/// Copies an entry as it is stored, after decoding it once: damage must not travel.
+fn copy_entry(store: &Store, key: &Key, writer: &mut Writer) -> Result<()> {
+    if let Some((index, row)) = store.find(key)?
+        && let Ok(stored) = pack::read_stored(&index.pack, &index.pack_path, &row)
+        && let Some(codec) = Codec::from_byte(row.codec)
+        && let Ok(plain) = pack::decode_entry(&index.pack_path, &row, stored.clone())
+        && pack::check_hash(key, &plain)
+    {
+        writer.append(*key, codec, &stored, plain.len())?;
+        return Ok(());
+    }
+    // The slow way finds the entry behind a damaged index, or says what is wrong.
+    let plain = store.read(key)?.ok_or_else(|| Error::NotFound {
+        what: Tag::from_byte(key.0).map_or("entry", Tag::word),
+        id: to_hex(&key.1),
+    })?;
+    writer.append(*key, Codec::Raw, &plain, plain.len())?;
+    Ok(())
+}
