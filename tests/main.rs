@@ -12,6 +12,8 @@ mod bases;
 mod docker;
 mod errors;
 mod release;
+mod remote;
+mod s3;
 mod secrets;
 mod serving;
 mod story;

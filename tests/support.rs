@@ -20,7 +20,7 @@ pub(crate) struct Done {
 }
 
 impl Done {
-    fn new(output: &Output) -> Self {
+    pub(crate) fn new(output: &Output) -> Self {
         let text = |b: &[u8]| String::from_utf8_lossy(b).into_owned();
         Self {
             status: output.status.code(),

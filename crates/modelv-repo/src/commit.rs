@@ -16,6 +16,7 @@ use crate::envdiff::{EnvChange, diff_env};
 use crate::error::{Error, Result};
 use crate::merge::MergeState;
 use crate::names;
+use crate::remote::Upstream;
 use crate::repo::Repo;
 use crate::worktree::{
     FileChange, Files, Ingredient, Look, Rules, Skipped, Snapshot, Trees, compare, look,
@@ -86,6 +87,8 @@ pub struct Status {
     pub merge: Option<MergeState>,
     /// Paths that can't be versioned, with the reason.
     pub skipped: Vec<Skipped>,
+    /// How the branch stands to the one it follows.
+    pub upstream: Option<Upstream>,
 }
 
 impl Repo {
@@ -95,8 +98,7 @@ impl Repo {
     /// A file can't be read, or the repository is damaged.
     pub fn status(&self, python: Option<PathBuf>, ctx: &Ctx<'_>) -> Result<Status> {
         let rules = self.rules()?;
-        let cache = self.stat_cache();
-        let look = look(self.root(), &cache, None, &self.store, ctx)?;
+        let look = self.look_at(None, ctx)?;
         let head = self.head().map(|id| self.commit_object(id)).transpose()?;
         let old_env = head
             .as_ref()
@@ -114,6 +116,7 @@ impl Repo {
             model: head.as_ref().map_or(ModelState::None, model_state),
             merge: self.merge_state()?,
             skipped: look.skipped,
+            upstream: self.upstream()?,
         })
     }
 
@@ -130,7 +133,7 @@ impl Repo {
             return Ok(Vec::new());
         }
         let old = head.map(|c| self.files_of_commit(c)).transpose()?;
-        let changes = compare(&old.unwrap_or_default(), &look.files(rules)?);
+        let changes = compare(&old.unwrap_or_default(), &self.files_at(look, rules)?);
         // A cache that can't be written makes the next call slower, nothing else.
         let _ = look.save(&self.stat_cache_path(), mark.filter(|_| changes.is_empty()));
         Ok(changes)
@@ -142,13 +145,36 @@ impl Repo {
         session: Option<&Session<'_>>,
         ctx: &Ctx<'_>,
     ) -> Result<Snapshot> {
-        let look = look(self.root(), &self.stat_cache(), session, &self.store, ctx)?;
+        let look = self.look_at(session, ctx)?;
         // A cache that can't be written makes the next call slower, nothing else.
         let _ = look.save(&self.stat_cache_path(), None);
         Ok(Snapshot {
-            files: look.files(rules)?,
+            files: self.files_at(&look, rules)?,
             skipped: look.skipped,
         })
+    }
+
+    /// Looks at the working tree, if there is one.
+    fn look_at(&self, session: Option<&Session<'_>>, ctx: &Ctx<'_>) -> Result<Look> {
+        if self.is_bare() {
+            let text = "this is a bare repository: it has no working tree";
+            return Err(Error::State(text.into()));
+        }
+        look(self.root(), &self.stat_cache(), session, &self.store, ctx)
+    }
+
+    /// The files that were seen. In a clone that holds a part, what it leaves out is not in the
+    /// working tree, but it is not deleted either: it is as HEAD has it.
+    fn files_at(&self, look: &Look, rules: &Rules) -> Result<Files> {
+        let mut files = look.files(rules)?;
+        if let (Some(only), Some(head)) = (self.only(), self.head()) {
+            for (path, file) in self.files(head)? {
+                if !only.contains(&file.ingredient) {
+                    files.entry(path).or_insert(file);
+                }
+            }
+        }
+        Ok(files)
     }
 
     /// The environment as it is now.
@@ -254,9 +280,8 @@ impl Repo {
         ctx: &Ctx<'_>,
     ) -> Result<Taken> {
         let session = self.store.begin()?;
-        let cache = self.stat_cache();
-        let look = look(self.root(), &cache, Some(&session), &self.store, ctx)?;
-        let files = take_part(old, look.files(rules)?, &options.paths)?;
+        let look = self.look_at(Some(&session), ctx)?;
+        let files = take_part(old, self.files_at(&look, rules)?, &options.paths)?;
         if !options.allow_secret {
             self.refuse_secrets(&files, &[old], rules, ctx)?;
         }

@@ -91,6 +91,17 @@ pub enum Error {
         /// The ref.
         name: String,
     },
+    /// A remote's refs can't move as asked. None of them has.
+    #[error("`{remote}` refuses {}", rejected(.refs))]
+    Rejected {
+        /// Name of the remote.
+        remote: String,
+        /// Refs and reasons.
+        refs: Vec<(String, &'static str)>,
+    },
+    /// A remote's own error.
+    #[error(transparent)]
+    Remote(#[from] modelv_store::remote::RemoteError),
     /// A file changed while it was read.
     #[error("`{}` changed while it was read", .path.display())]
     ChangedWhileRead {
@@ -155,6 +166,14 @@ fn lines(findings: &[Finding]) -> String {
     text
 }
 
+fn rejected(refs: &[(String, &'static str)]) -> String {
+    let each: Vec<String> = refs
+        .iter()
+        .map(|(name, reason)| format!("`{name}` ({reason})"))
+        .collect();
+    each.join(", ")
+}
+
 fn list(items: &[String]) -> String {
     const SHOWN: usize = 5;
     let mut text = items
@@ -204,9 +223,11 @@ impl Error {
             | Self::NothingToCommit { .. }
             | Self::Secrets { .. }
             | Self::State(_) => ErrorKind::InvalidInput,
-            Self::WouldOverwrite { .. } | Self::ConflictsRemain { .. } | Self::RefMoved { .. } => {
-                ErrorKind::Conflict
-            }
+            Self::WouldOverwrite { .. }
+            | Self::ConflictsRemain { .. }
+            | Self::Rejected { .. }
+            | Self::RefMoved { .. } => ErrorKind::Conflict,
+            Self::Remote(e) => remote_kind(e),
             Self::Newer { .. } => ErrorKind::Unsupported,
             Self::Corrupt { .. } => ErrorKind::Corrupt,
             Self::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
@@ -257,6 +278,25 @@ impl From<DecodeError> for Error {
             what: "object".into(),
             detail: e.to_string(),
         }
+    }
+}
+
+fn remote_kind(e: &modelv_store::remote::RemoteError) -> ErrorKind {
+    use modelv_store::remote::{RemoteError as R, Trouble};
+    match e {
+        R::Stopped => ErrorKind::Cancelled,
+        R::Address { .. } => ErrorKind::InvalidInput,
+        R::Access {
+            trouble: Trouble::Denied | Trouble::Credentials,
+            ..
+        } => ErrorKind::Denied,
+        R::Access {
+            trouble: Trouble::Bucket,
+            ..
+        } => ErrorKind::NotFound,
+        R::NoSwap { .. } => ErrorKind::Unsupported,
+        e if e.is_corrupt() => ErrorKind::Corrupt,
+        _ => ErrorKind::Io,
     }
 }
 

@@ -8,7 +8,7 @@ use modelv_core::id::CommitId;
 use modelv_core::path::RepoPath;
 use modelv_core::tree;
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::repo::Repo;
 
 /// Which commits `log` gives.
@@ -30,7 +30,7 @@ impl Repo {
     /// # Errors
     /// A commit is missing or damaged.
     pub fn history(&self, options: &LogOptions) -> Result<Vec<(CommitId, Commit)>> {
-        let parents = |id| Ok::<_, Error>(self.commit_object(id)?.parents);
+        let parents = |id| self.parents_of(id);
         let hidden = graph::ancestors(&options.exclude, parents)?;
         let mut commits: HashMap<CommitId, Commit> = HashMap::new();
         let mut children: HashMap<CommitId, usize> = HashMap::new();
@@ -41,7 +41,8 @@ impl Repo {
                 continue;
             }
             let commit = self.commit_object(id)?;
-            for parent in &commit.parents {
+            let parents = self.parents_of(id)?;
+            for parent in &parents {
                 *children.entry(*parent).or_default() += 1;
                 stack.push(*parent);
             }
@@ -82,10 +83,11 @@ impl Repo {
         if paths.is_empty() {
             return Ok(true);
         }
-        if commit.parents.is_empty() {
+        let parents = self.parents_of(commit.id())?;
+        if parents.is_empty() {
             return self.differs(None, commit, paths);
         }
-        for parent in &commit.parents {
+        for parent in &parents {
             let parent = self.commit_object(*parent)?;
             if !self.differs(Some(&parent), commit, paths)? {
                 return Ok(false);
@@ -127,6 +129,6 @@ impl Repo {
     /// # Errors
     /// A commit is missing or damaged.
     pub fn merge_bases(&self, a: CommitId, b: CommitId) -> Result<Vec<CommitId>> {
-        graph::merge_bases(a, b, |id| Ok::<_, Error>(self.commit_object(id)?.parents))
+        graph::merge_bases(a, b, |id| self.parents_of(id))
     }
 }

@@ -6,6 +6,8 @@ use crate::error::{Error, Result};
 pub const HEADS: &str = "refs/heads/";
 /// Where tags live.
 pub const TAGS: &str = "refs/tags/";
+/// Where the branches of remotes live, as they were last seen: `refs/remotes/NAME/BRANCH`.
+pub const REMOTES: &str = "refs/remotes/";
 /// Where runs live.
 pub const RUNS: &str = "refs/runs/";
 /// Where configuration values live.
@@ -63,6 +65,7 @@ pub fn check(what: &'static str, name: &str) -> Result<()> {
 pub fn short(full: &str) -> &str {
     full.strip_prefix(HEADS)
         .or_else(|| full.strip_prefix(TAGS))
+        .or_else(|| full.strip_prefix(REMOTES))
         .unwrap_or(full)
 }
 

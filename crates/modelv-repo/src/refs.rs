@@ -6,7 +6,7 @@ use modelv_core::path::RepoPath;
 use crate::ctx::Ctx;
 use crate::error::{Error, Result};
 use crate::names;
-use crate::oplog::{RefChange, Target};
+use crate::oplog::{Operation, RefChange, Target};
 use crate::repo::Repo;
 use crate::worktree::{Files, checkout};
 
@@ -30,6 +30,14 @@ pub struct Undone {
     pub changes: Vec<RefChange>,
     /// Whether files were brought back too.
     pub worktree: bool,
+}
+
+/// Whether an operation only notes what a remote has: taking that back would change nothing there.
+fn is_note(operation: &Operation) -> bool {
+    operation
+        .changes
+        .iter()
+        .all(|c| c.name.starts_with(names::REMOTES))
 }
 
 impl Repo {
@@ -126,10 +134,13 @@ impl Repo {
         let (target, new_head, mut changes) = match to {
             SwitchTo::Branch(name) => {
                 let full = format!("{}{name}", names::HEADS);
-                let id = self
-                    .ref_commit(&full)
-                    .ok_or_else(|| Error::not_found("branch", name))?;
-                (id, Target::Symbolic(full), vec![])
+                match self.ref_commit(&full) {
+                    Some(id) => (id, Target::Symbolic(full), vec![]),
+                    None => {
+                        let (id, changes) = self.branch_of_remote(name)?;
+                        (id, Target::Symbolic(full), changes)
+                    }
+                }
             }
             SwitchTo::New(name, start) => {
                 names::check("branch", name)?;
@@ -171,6 +182,28 @@ impl Repo {
         Ok(target)
     }
 
+    /// A new branch for the one of this name that exactly one remote has.
+    fn branch_of_remote(&self, name: &str) -> Result<(CommitId, Vec<RefChange>)> {
+        let found: Vec<(String, CommitId)> = self
+            .remotes()
+            .into_iter()
+            .filter_map(|r| {
+                let id = self.ref_commit(&format!("{}{}/{name}", names::REMOTES, r.name))?;
+                Some((r.name, id))
+            })
+            .collect();
+        let [(remote, id)] = found.as_slice() else {
+            return Err(Error::not_found("branch", name));
+        };
+        let mut changes = self.upstream_changes(name, remote, name);
+        changes.push(RefChange {
+            name: format!("{}{name}", names::HEADS),
+            old: None,
+            new: Some(Target::Commit(*id)),
+        });
+        Ok((*id, changes))
+    }
+
     /// Brings the working tree from one commit's files to others, refusing to lose anything.
     pub(crate) fn check_out(
         &self,
@@ -193,8 +226,14 @@ impl Repo {
         action: &'static str,
         ctx: &Ctx<'_>,
     ) -> Result<()> {
-        let current = self.snapshot(&self.rules()?, None, ctx)?.files;
-        let plan = checkout::plan(self.root(), &current, from, to, action)?;
+        let mut current = self.snapshot(&self.rules()?, None, ctx)?.files;
+        let (mut from, mut to) = (from.clone(), to.clone());
+        if let Some(only) = self.only() {
+            for files in [&mut current, &mut from, &mut to] {
+                files.retain(|_, f| only.contains(&f.ingredient));
+            }
+        }
+        let plan = checkout::plan(self.root(), &current, &from, &to, action)?;
         let mut cache = self.stat_cache();
         plan.apply(self.root(), &self.store, &mut cache, ctx)?;
         let _ = cache.save(&self.stat_cache_path());
@@ -253,7 +292,7 @@ impl Repo {
             .operations
             .iter()
             .rev()
-            .find(|o| o.undoes.is_none() && !undone.contains(&o.seq) && o.seq > 0)
+            .find(|o| o.undoes.is_none() && !undone.contains(&o.seq) && o.seq > 0 && !is_note(o))
             .cloned();
         let Some(operation) = last else {
             return Err(Error::State("there is nothing to undo".into()));

@@ -29,6 +29,7 @@ pub(crate) const DOCUMENT_BYTES_MAX: u64 = 64 << 20;
 pub struct Repo {
     root: PathBuf,
     dir: PathBuf,
+    bare: bool,
     pub(crate) store: Store,
     pub(crate) log: OpLog,
     command: String,
@@ -40,7 +41,18 @@ impl Repo {
     /// # Errors
     /// There is one already, or the folder can't be written.
     pub fn init(root: &Path) -> Result<Self> {
-        let dir = root.join(DIR_NAME);
+        Self::init_at(root, root.join(DIR_NAME))
+    }
+
+    /// Makes a repository without a working tree: its parts lie in `dir` itself.
+    ///
+    /// # Errors
+    /// There is one already, or the folder can't be written.
+    pub fn init_bare(dir: &Path) -> Result<Self> {
+        Self::init_at(dir, dir.to_owned())
+    }
+
+    fn init_at(root: &Path, dir: PathBuf) -> Result<Self> {
         if dir.join("oplog").exists() {
             return Err(Error::Exists {
                 what: "repository",
@@ -67,13 +79,18 @@ impl Repo {
         Ok(repo)
     }
 
-    /// Opens the repository whose working tree is `root`.
+    /// Opens the repository whose working tree is `root`, or the bare one that `root` is.
     ///
     /// # Errors
     /// None there, damaged, from a newer program, or owned by somebody else.
     pub fn open(root: &Path) -> Result<Self> {
         let root = std::path::absolute(root).map_err(Error::io("open", root))?;
-        let dir = root.join(DIR_NAME);
+        let bare = is_bare(&root);
+        let dir = if bare {
+            root.clone()
+        } else {
+            root.join(DIR_NAME)
+        };
         let log_path = dir.join("oplog");
         if !log_path.exists() {
             return Err(Error::NotARepository { path: root });
@@ -84,6 +101,7 @@ impl Repo {
         Ok(Self {
             root,
             dir,
+            bare,
             store,
             log,
             command: String::new(),
@@ -98,7 +116,7 @@ impl Repo {
         let absolute = std::path::absolute(start).map_err(Error::io("open", start))?;
         let mut at = Some(absolute.as_path());
         while let Some(dir) = at {
-            if dir.join(DIR_NAME).join("oplog").exists() {
+            if dir.join(DIR_NAME).join("oplog").exists() || is_bare(dir) {
                 return Self::open(dir);
             }
             at = dir.parent();
@@ -106,7 +124,13 @@ impl Repo {
         Err(Error::NotARepository { path: absolute })
     }
 
-    /// Root of the working tree.
+    /// Whether there is no working tree.
+    #[must_use]
+    pub fn is_bare(&self) -> bool {
+        self.bare
+    }
+
+    /// Root of the working tree; of a bare repository, its folder.
     #[must_use]
     pub fn root(&self) -> &Path {
         &self.root
@@ -253,6 +277,9 @@ impl Repo {
         for (name, id) in self.refs_below(names::TAGS) {
             out.entry(id).or_default().push(format!("tag: {name}"));
         }
+        for (name, id) in self.refs_below(names::REMOTES) {
+            out.entry(id).or_default().push(name);
+        }
         out
     }
 
@@ -355,6 +382,12 @@ impl Repo {
         self.update_refs(vec![RefChange { name, old, new }])
             .map(|_| ())
     }
+}
+
+/// Whether a folder is a repository without a working tree.
+fn is_bare(dir: &Path) -> bool {
+    let has = |name: &str| dir.join(name).exists();
+    !has(DIR_NAME) && has("oplog") && has("packs") && has("leases")
 }
 
 /// `user@host` of this process.

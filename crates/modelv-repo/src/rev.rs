@@ -85,6 +85,7 @@ impl Repo {
             base.to_owned(),
             names::HEADS.to_owned() + base,
             names::TAGS.to_owned() + base,
+            names::REMOTES.to_owned() + base,
         ];
         let mut found: Vec<(String, CommitId)> = full
             .iter()

@@ -40,7 +40,6 @@ pub(crate) struct Args {
     json: bool,
 }
 
-#[expect(clippy::too_many_lines, reason = "one screen, top to bottom")]
 pub(super) fn run(args: Args, s: Session<'_>) -> Done {
     let mut repo = s.repo()?;
     if args.abort {
@@ -80,8 +79,19 @@ pub(super) fn run(args: Args, s: Session<'_>) -> Done {
     if args.json {
         s.ui.json(&to_json(&outcome));
     }
+    report(s, &outcome, revision, args.json, args.dry_run)
+}
+
+/// Says what a merge came to.
+pub(super) fn report(
+    s: Session<'_>,
+    outcome: &MergeOutcome,
+    revision: &str,
+    is_json: bool,
+    is_dry_run: bool,
+) -> Done {
     let say = |text: String, s: Session<'_>| {
-        if !args.json {
+        if !is_json {
             s.ui.line(text);
         }
     };
@@ -89,7 +99,7 @@ pub(super) fn run(args: Args, s: Session<'_>) -> Done {
         MergeOutcome::UpToDate => say("already up to date".into(), s),
         MergeOutcome::FastForward(id) => say(format!("fast-forward to {}", id.short()), s),
         MergeOutcome::Merged(id) => say(format!("merged {revision} as {}", id.short()), s),
-        MergeOutcome::Staged if args.dry_run => say(format!("{revision} merges cleanly"), s),
+        MergeOutcome::Staged if is_dry_run => say(format!("{revision} merges cleanly"), s),
         MergeOutcome::Staged => {
             say(
                 "merged, not committed (`modelv merge --continue` commits)".into(),
@@ -97,8 +107,8 @@ pub(super) fn run(args: Args, s: Session<'_>) -> Done {
             );
         }
         MergeOutcome::Conflicts(list) => {
-            if !args.json {
-                for conflict in &list {
+            if !is_json {
+                for conflict in list {
                     show(s.ui, conflict);
                 }
             }
@@ -107,7 +117,7 @@ pub(super) fn run(args: Args, s: Session<'_>) -> Done {
                 "{n} conflict{} to decide",
                 if n == 1 { "" } else { "s" }
             ));
-            if !args.dry_run {
+            if !is_dry_run {
                 s.ui.talk("\nhint: `modelv resolve ITEM --ours|--theirs|--value V`, then `modelv merge --continue`");
             }
             return Ok(ExitCode::from(CONFLICTS));
@@ -143,7 +153,7 @@ pub(super) fn conflict_json(c: &ConflictState) -> serde_json::Value {
     })
 }
 
-fn to_json(outcome: &MergeOutcome) -> serde_json::Value {
+pub(super) fn to_json(outcome: &MergeOutcome) -> serde_json::Value {
     match outcome {
         MergeOutcome::UpToDate => json!({"outcome": "up-to-date"}),
         MergeOutcome::FastForward(id) => json!({"outcome": "fast-forward", "commit": id.to_hex()}),

@@ -3,17 +3,22 @@
 mod alias;
 mod branch;
 mod cat;
+mod clone;
 mod commit;
 mod config;
 mod conflicts;
 mod diff;
 mod env;
 mod export;
+mod fetch;
 mod fsck;
 mod init;
 mod log;
 mod merge;
+mod pull;
+mod push;
 mod release;
+mod remote;
 mod resolve;
 mod restore;
 mod rev_parse;
@@ -70,6 +75,11 @@ enum Command {
     Conflicts(conflicts::Args),
     Resolve(resolve::Args),
     Undo(undo::Args),
+    Clone(clone::Args),
+    Remote(remote::Args),
+    Fetch(fetch::Args),
+    Pull(pull::Args),
+    Push(push::Args),
     RevParse(rev_parse::Args),
     Cat(cat::Args),
     Export(export::Args),
@@ -98,13 +108,7 @@ impl Session<'_> {
     /// The repository around the current folder.
     fn repo(&self) -> Result<Repo, CommandError> {
         let mut repo = Repo::discover(&self.dir)?;
-        let mut words: Vec<String> = std::env::args_os()
-            .skip(1)
-            .map(|a| a.to_string_lossy().into_owned())
-            .collect();
-        modelv_repo::capture::secrets::mask_words(&mut words);
-        // The log is for people: a long message or script does not belong there as a whole.
-        repo.set_command(words.join(" ").chars().take(200).collect::<String>());
+        repo.set_command(command_line());
         Ok(repo)
     }
 
@@ -193,6 +197,11 @@ pub(crate) fn run(cli: Cli, ui: &mut Ui, cancel: &Cancel) -> Done {
         Command::Conflicts(args) => conflicts::run(&args, s),
         Command::Resolve(args) => resolve::run(&args, s),
         Command::Undo(args) => undo::run(&args, s),
+        Command::Clone(args) => clone::run(args, s),
+        Command::Remote(args) => remote::run(&args, s),
+        Command::Fetch(args) => fetch::run(args, s),
+        Command::Pull(args) => pull::run(args, s),
+        Command::Push(args) => push::run(args, s),
         Command::RevParse(args) => rev_parse::run(&args, s),
         Command::Cat(args) => cat::run(&args, s),
         Command::Export(args) => export::run(&args, s),
@@ -205,6 +214,17 @@ pub(crate) fn run(cli: Cli, ui: &mut Ui, cancel: &Cancel) -> Done {
         Command::Config(args) => config::run(&args, s),
         Command::Alias(args) => alias::run(&args, s),
     }
+}
+
+/// The command line for the operation log. It is for people: a long message or script does not
+/// belong there as a whole.
+fn command_line() -> String {
+    let mut words: Vec<String> = std::env::args_os()
+        .skip(1)
+        .map(|a| a.to_string_lossy().into_owned())
+        .collect();
+    modelv_repo::capture::secrets::mask_words(&mut words);
+    words.join(" ").chars().take(200).collect()
 }
 
 /// Names of verbs that lie about as files at the top: `mv` would take them for files.

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use modelv_repo::remote::Upstream;
 use modelv_repo::worktree::{ChangeKind, FileChange, Ingredient};
 use modelv_repo::{EnvChange, ModelState, Status};
 use serde_json::json;
@@ -39,6 +40,9 @@ pub(super) fn run(args: Args, s: Session<'_>) -> Done {
         "{place} {} ({head})",
         s.ui.paint(Style::Strong, &status.head_label)
     ));
+    if let Some(upstream) = &status.upstream {
+        s.ui.line(upstream_line(upstream));
+    }
     if let Some(merge) = &status.merge {
         let open = merge.open().count();
         s.ui.line(format!(
@@ -96,6 +100,20 @@ pub(super) fn run(args: Args, s: Session<'_>) -> Done {
         ));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// How the branch stands to the one it follows, as a line.
+fn upstream_line(u: &Upstream) -> String {
+    let name = &u.name;
+    match (u.commit.is_some(), u.ahead, u.behind) {
+        (false, ..) => format!("follows {name}, which is not there (`modelv push`)"),
+        (_, 0, 0) => format!("up to date with {name}"),
+        (_, n, 0) => format!("{n} ahead of {name} (`modelv push`)"),
+        (_, 0, n) => format!("{n} behind {name} (`modelv pull`)"),
+        (_, a, b) => {
+            format!("{a} ahead of and {b} behind {name} (`modelv pull`, then `modelv push`)")
+        }
+    }
 }
 
 /// One changed file as a line.
@@ -163,6 +181,9 @@ fn to_json(status: &Status) -> serde_json::Value {
         "env": env_json(&status.env),
         "model": model_word(status.model),
         "merge": status.merge,
+        "upstream": status.upstream.as_ref().map(|u| json!({
+            "name": u.name, "commit": u.commit.map(|id| id.to_hex()), "ahead": u.ahead, "behind": u.behind,
+        })),
         "skipped": status.skipped.iter().map(|s| json!({"path": s.path, "reason": s.reason})).collect::<Vec<_>>(),
     })
 }

@@ -34,6 +34,12 @@ impl Ingredient {
         }
     }
 
+    /// The ingredient that a word names.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::from_word(word)
+    }
+
     fn from_word(word: &str) -> Option<Self> {
         [Self::Code, Self::Data, Self::Config, Self::Model]
             .into_iter()

@@ -163,13 +163,13 @@ impl ListRef {
 }
 
 /// Reference and bytes of a list.
-pub(crate) fn encode_list(mut packs: Vec<PackInfo>) -> (ListRef, Vec<u8>) {
+pub(crate) fn encode_list(mut packs: Vec<PackInfo>) -> Result<(ListRef, Vec<u8>)> {
     packs.sort_unstable();
     packs.dedup_by_key(|p| p.name);
     let count = u32::try_from(packs.len()).unwrap_or(u32::MAX);
-    let bytes = canon::encode(&PackList { packs });
+    let bytes = canon::encode(&PackList { packs }).map_err(crate::Error::from)?;
     let id = canon::hash(Kind::PackList, &bytes);
-    (ListRef { id, packs: count }, bytes)
+    Ok((ListRef { id, packs: count }, bytes))
 }
 
 /// Reads a list, checking it against its name.
@@ -183,11 +183,11 @@ pub(crate) fn decode_list(url: &str, list: &ListRef, bytes: &[u8]) -> Result<Pac
 }
 
 /// The bytes of a root object: canonical bytes, then their hash.
-pub(crate) fn encode_root(root: &Root) -> Vec<u8> {
-    let mut bytes = canon::encode(root);
+pub(crate) fn encode_root(root: &Root) -> Result<Vec<u8>> {
+    let mut bytes = canon::encode(root).map_err(crate::Error::from)?;
     let hash = canon::hash(Kind::Root, &bytes);
     bytes.extend_from_slice(&hash);
-    bytes
+    Ok(bytes)
 }
 
 /// Reads a root object.

@@ -289,7 +289,7 @@ fn temp_path(dir: &Path) -> PathBuf {
 }
 
 fn close(mut writer: Writer) -> Result<Job> {
-    let name = writer.close()?;
+    let name = writer.seal()?;
     Ok(Job {
         name,
         path: writer.path().to_owned(),

@@ -91,7 +91,7 @@ fn attempt(
     expected: Option<&Version>,
     backoff: &mut Backoff,
 ) -> Result<Attempt> {
-    let bytes = root::encode_root(next);
+    let bytes = root::encode_root(next)?;
     let mut in_doubt = false;
     loop {
         match backend.put_if(root::KEY, &bytes, expected) {
@@ -145,7 +145,7 @@ fn with_packs(remote: &Remote, base: Option<&Root>, sent: &Sent) -> Result<Vec<L
         packs.extend(remote.list(last)?.packs);
         lists.pop();
     }
-    let (list, bytes) = root::encode_list(packs);
+    let (list, bytes) = root::encode_list(packs)?;
     remote.backend.put(&list.key(), &bytes)?;
     lists.push(list);
     Ok(lists)

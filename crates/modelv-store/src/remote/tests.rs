@@ -302,7 +302,9 @@ fn a_pack_that_lies_about_a_content_is_refused() {
     let key: Key = (Tag::Object(Kind::Cuts).byte(), wanted.0);
     let session = a.begin().unwrap();
     let content = crate::codec::Content::Bytes;
-    session.put(key, &canon::encode(&cuts), content).unwrap();
+    session
+        .put(key, &canon::encode(&cuts).unwrap(), content)
+        .unwrap();
     session.finish().unwrap();
     push(&remote, &a, &[real, wanted]);
     let error = pull(&remote, &b).unwrap_err();
@@ -541,7 +543,7 @@ fn the_root_has_the_bytes_of_the_specification() {
         }],
         refs: BTreeMap::from([("refs/heads/main".to_owned(), CommitId([5; 32]))]),
     };
-    let bytes = root::encode_root(&root);
+    let bytes = root::encode_root(&root).unwrap();
     let mut want = b"MODELV\x20\x01".to_vec();
     want.extend([1; 16]);
     want.extend([0xfb, 0x2c, 0x01]);

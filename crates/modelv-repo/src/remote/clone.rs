@@ -1,0 +1,243 @@
+//! Clone: a new repository with a remote, its history, and a branch checked out; or one commit
+//! with exactly what a release of it needs.
+
+use std::path::Path;
+
+use modelv_core::id::CommitId;
+use modelv_store::remote::{Received, Remote, Root};
+
+use super::walk::Scope;
+use super::{FetchOptions, ORIGIN, RemoteInfo, RemoteOptions};
+use crate::ctx::Ctx;
+use crate::error::{Error, Result};
+use crate::names;
+use crate::oplog::{RefChange, Target};
+use crate::repo::Repo;
+use crate::worktree::Ingredient;
+
+/// What `clone` is asked for.
+#[derive(Debug, Clone, Default)]
+pub struct CloneOptions {
+    /// No working tree.
+    pub bare: bool,
+    /// Check this branch out instead of the remote's own choice.
+    pub branch: Option<String>,
+    /// Take this commit alone: an id, the beginning of one, a branch or a tag of the remote.
+    pub commit: Option<String>,
+    /// Take the contents of these ingredients only; empty: of all.
+    pub only: Vec<Ingredient>,
+    /// Settings of the remote.
+    pub remote: RemoteOptions,
+}
+
+/// What a clone holds.
+#[derive(Debug)]
+pub struct Cloned {
+    /// The repository.
+    pub repo: Repo,
+    /// What is checked out; `None` when the remote has no commit.
+    pub head: Option<CommitId>,
+    /// Name of the branch that is checked out.
+    pub branch: Option<String>,
+    /// What came.
+    pub received: Received,
+}
+
+/// What a release reads: everything but the data.
+const RELEASED: [Ingredient; 3] = [Ingredient::Code, Ingredient::Config, Ingredient::Model];
+
+impl Repo {
+    /// Clones the repository at `url` into `dir`, which is made, or is empty, or holds a clone of
+    /// the same remote that was cut short: then it goes on.
+    ///
+    /// # Errors
+    /// The remote can't be reached or is damaged; `dir` has content; the branch or commit is not
+    /// there. A clone that fails on the way can be started again.
+    pub fn clone_from(
+        url: &str,
+        dir: &Path,
+        options: &CloneOptions,
+        command: &str,
+        ctx: &Ctx<'_>,
+    ) -> Result<Cloned> {
+        let info = RemoteInfo {
+            name: ORIGIN.into(),
+            url: url.to_owned(),
+            options: options.remote.clone(),
+        };
+        let metadata = if options.bare {
+            dir.to_owned()
+        } else {
+            dir.join(crate::repo::DIR_NAME)
+        };
+        let remote = Remote::open(url, &info.options, &metadata.join("cache/remote"))?;
+        let root = remote
+            .root()?
+            .ok_or_else(|| Error::not_found("repository", url))?;
+        let mut repo = Self::prepare_clone(&info, dir, options)?;
+        repo.set_command(command);
+        match &options.commit {
+            Some(text) => repo.clone_commit(&info, &remote, &root, text, options, ctx),
+            None => repo.clone_branches(&info, &remote, &root, options, ctx),
+        }
+    }
+
+    /// Makes the repository, or finds one that an earlier attempt made.
+    fn prepare_clone(info: &RemoteInfo, dir: &Path, options: &CloneOptions) -> Result<Self> {
+        let is_empty = std::fs::read_dir(dir).map_or(true, |mut d| d.next().is_none());
+        let mut repo = if is_empty {
+            if options.bare {
+                Self::init_bare(dir)?
+            } else {
+                Self::init(dir)?
+            }
+        } else {
+            let found = Self::open(dir).ok().filter(|repo| {
+                let same = repo.remotes().iter().any(|r| r == info);
+                same && repo.head().is_none() && repo.is_bare() == options.bare
+            });
+            found.ok_or_else(|| Error::Exists {
+                what: "folder",
+                name: dir.display().to_string(),
+            })?
+        };
+        let mut changes = repo.remote_settings(info);
+        if !options.only.is_empty() {
+            let words: Vec<_> = options.only.iter().map(|i| i.word()).collect();
+            changes.extend(repo.config_change("clone.only", Some(&words.join(","))));
+        }
+        if !changes.is_empty() {
+            repo.set_command("clone");
+            repo.update_refs(changes)?;
+        }
+        Ok(repo)
+    }
+
+    fn clone_branches(
+        mut self,
+        info: &RemoteInfo,
+        remote: &Remote,
+        root: &Root,
+        options: &CloneOptions,
+        ctx: &Ctx<'_>,
+    ) -> Result<Cloned> {
+        let full = match &options.branch {
+            Some(name) => format!("{}{name}", names::HEADS),
+            None => root.head.clone(),
+        };
+        let head = root.refs.get(&full).copied();
+        if head.is_none() && options.branch.is_some() {
+            return Err(Error::not_found("branch", names::short(&full)));
+        }
+        let report = self.fetch_root(info, remote, root, &FetchOptions::default(), ctx)?;
+        let Some(id) = head else {
+            return Ok(Cloned {
+                repo: self,
+                head: None,
+                branch: None,
+                received: report.received,
+            });
+        };
+        let branch = names::short(&full).to_owned();
+        names::check("branch", &branch)?;
+        if !self.is_bare() {
+            self.check_out(None, &self.files(id)?, "clone", ctx)?;
+        }
+        let mut changes = self.upstream_changes(&branch, &info.name, &branch);
+        changes.push(RefChange {
+            name: full.clone(),
+            old: None,
+            new: Some(Target::Commit(id)),
+        });
+        changes.extend(self.head_to(Target::Symbolic(full)));
+        self.append(changes, !self.is_bare(), None)?;
+        Ok(Cloned {
+            repo: self,
+            head,
+            branch: Some(branch),
+            received: report.received,
+        })
+    }
+
+    /// One commit, detached: what a release of it needs, or the ingredients that were named.
+    fn clone_commit(
+        mut self,
+        info: &RemoteInfo,
+        remote: &Remote,
+        root: &Root,
+        text: &str,
+        options: &CloneOptions,
+        ctx: &Ctx<'_>,
+    ) -> Result<Cloned> {
+        let id = self.find_commit(remote, root, text, ctx)?;
+        let only = if options.only.is_empty() {
+            RELEASED.into_iter().collect()
+        } else {
+            options.only.iter().copied().collect()
+        };
+        let scope = Scope {
+            single: true,
+            only: Some(only),
+        };
+        let received = self.receive(remote, root, &[id], &scope, ctx)?;
+        let runs = self.check_connected(info, &[id], &scope, true)?;
+        let words: Vec<_> = scope.only.iter().flatten().map(|i| i.word()).collect();
+        let mut changes = self.run_changes(runs);
+        changes.extend(self.config_change("clone.only", Some(&words.join(","))));
+        changes.extend(self.config_change("clone.depth", Some("1")));
+        self.update_refs(changes)?;
+        if !self.is_bare() {
+            self.check_out(None, &self.files(id)?, "clone", ctx)?;
+        }
+        let change = self.head_to(Target::Commit(id));
+        self.append(change.into_iter().collect(), !self.is_bare(), None)?;
+        Ok(Cloned {
+            repo: self,
+            head: Some(id),
+            branch: None,
+            received,
+        })
+    }
+
+    fn head_to(&self, target: Target) -> Option<RefChange> {
+        let old = self.log.refs.get(names::HEAD).cloned();
+        let new = Some(target);
+        (old != new).then_some(RefChange {
+            name: names::HEAD.into(),
+            old,
+            new,
+        })
+    }
+
+    /// The commit that a text names on a remote.
+    fn find_commit(
+        &self,
+        remote: &Remote,
+        root: &Root,
+        text: &str,
+        ctx: &Ctx<'_>,
+    ) -> Result<CommitId> {
+        let named = [names::HEADS, names::TAGS]
+            .iter()
+            .find_map(|prefix| root.refs.get(&format!("{prefix}{text}")));
+        if let Some(id) = named {
+            return Ok(*id);
+        }
+        let catalog = remote.catalog(root, &self.store, &super::CtxWatch(ctx))?;
+        let commits = catalog.commits();
+        let text = text.to_ascii_lowercase();
+        let found: Vec<CommitId> = commits
+            .into_iter()
+            .map(CommitId)
+            .filter(|id| text.len() >= 4 && id.to_hex().starts_with(&text))
+            .collect();
+        match found.as_slice() {
+            [id] => Ok(*id),
+            [] => Err(Error::not_found("revision", text)),
+            several => Err(Error::Ambiguous {
+                name: text,
+                candidates: several.iter().take(8).map(CommitId::short).collect(),
+            }),
+        }
+    }
+}

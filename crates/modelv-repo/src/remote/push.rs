@@ -1,0 +1,342 @@
+//! Push: what is missing goes up first, then all refs move at once, or none.
+
+use std::collections::BTreeMap;
+
+use modelv_core::id::CommitId;
+use modelv_store::remote::{Catalog, Change, Outgoing, Remote, Root, Sent};
+
+use super::walk::{Scope, walk};
+use super::{CtxWatch, RefUpdate, RemoteInfo};
+use crate::ctx::Ctx;
+use crate::error::{Error, Result};
+use crate::names;
+use crate::oplog::RefChange;
+use crate::repo::Repo;
+
+/// What `push` is asked for.
+#[derive(Debug, Clone, Default)]
+pub struct PushOptions {
+    /// `NAME`, `NAME:THEIRS`, or `:THEIRS` to delete; branches before tags. Empty: the current
+    /// branch.
+    pub refs: Vec<String>,
+    /// All branches.
+    pub all: bool,
+    /// All tags.
+    pub tags: bool,
+    /// Delete the named refs on the remote.
+    pub delete: bool,
+    /// Replace commits that are not ancestors, if the remote still has what was last seen of it.
+    pub force_with_lease: bool,
+    /// Make the pushed branches follow the remote's.
+    pub set_upstream: bool,
+    /// Only tell.
+    pub dry_run: bool,
+}
+
+/// What a push did.
+#[derive(Debug)]
+pub struct PushReport {
+    /// Where to.
+    pub remote: RemoteInfo,
+    /// Refs that moved there; empty: everything was up to date.
+    pub updates: Vec<RefUpdate>,
+    /// What went up.
+    pub sent: Sent,
+}
+
+/// One ref that is to move on the remote.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Wish {
+    /// Full name there.
+    theirs: String,
+    /// Branch here that it comes from.
+    ours: Option<String>,
+    new: Option<CommitId>,
+}
+
+impl Repo {
+    /// Sends refs and all that they lead to.
+    ///
+    /// # Errors
+    /// [`Error::Rejected`] when the remote has commits that we do not know ("fetch first"); the
+    /// remote can't be reached; something is missing here. The remote's refs have not moved then.
+    pub fn push(
+        &mut self,
+        info: &RemoteInfo,
+        options: &PushOptions,
+        ctx: &Ctx<'_>,
+    ) -> Result<PushReport> {
+        let wishes = self.wishes(info, options)?;
+        let remote = self.open_remote(info)?;
+        let root = remote.root()?;
+        let decided = self.decide(info, root.as_ref(), &wishes, options)?;
+        let mut updates = decided.unwrap_or_default();
+        let mut sent = Sent::default();
+        if !updates.is_empty() && !options.dry_run {
+            sent = self.send(&remote, root.as_ref(), &updates, ctx)?;
+            let mut head = self.head_ref().unwrap_or_default().to_owned();
+            if !wishes.iter().any(|w| w.theirs == head) {
+                head = wishes.first().map(|w| w.theirs.clone()).unwrap_or_default();
+            }
+            remote.swap(&sent, &mut |root| {
+                ctx.cancel.check()?;
+                let Some(now) = self.decide(info, root, &wishes, options)? else {
+                    return Ok(None);
+                };
+                let change = apply(root, &now, &head);
+                updates = now;
+                Ok::<_, Error>(Some(change))
+            })?;
+        }
+        if !options.dry_run {
+            self.note_push(info, &wishes, options)?;
+        }
+        Ok(PushReport {
+            remote: info.clone(),
+            updates,
+            sent,
+        })
+    }
+
+    /// The refs the user wants to move.
+    fn wishes(&self, info: &RemoteInfo, options: &PushOptions) -> Result<Vec<Wish>> {
+        let mut wishes = Vec::new();
+        for text in &options.refs {
+            wishes.push(self.wish(text, options.delete)?);
+        }
+        let mut take_all = |prefix: &str| {
+            for (name, id) in self.refs_below(prefix) {
+                wishes.push(Wish {
+                    theirs: format!("{prefix}{name}"),
+                    ours: (prefix == names::HEADS).then_some(name),
+                    new: Some(id),
+                });
+            }
+        };
+        if options.all {
+            take_all(names::HEADS);
+        }
+        if options.tags {
+            take_all(names::TAGS);
+        }
+        if wishes.is_empty() && !options.all && !options.tags {
+            let full = self
+                .head_ref()
+                .ok_or_else(|| Error::State("HEAD is detached: name what to push".into()))?;
+            let ours = names::short(full).to_owned();
+            let theirs = match self.upstream_of(&ours) {
+                Some((remote, theirs)) if remote == info.name => theirs,
+                _ => ours.clone(),
+            };
+            wishes.push(Wish {
+                theirs: format!("{}{theirs}", names::HEADS),
+                ours: Some(ours),
+                new: Some(self.get_head()?),
+            });
+        }
+        wishes.sort_by(|a, b| a.theirs.cmp(&b.theirs));
+        wishes.dedup();
+        if let Some(twice) = wishes.windows(2).find(|w| w[0].theirs == w[1].theirs) {
+            let reason = "it is to become two commits at once";
+            return Err(Error::invalid(
+                "ref",
+                names::short(&twice[0].theirs),
+                reason,
+            ));
+        }
+        Ok(wishes)
+    }
+
+    fn wish(&self, text: &str, delete: bool) -> Result<Wish> {
+        let (ours, theirs) = match text.split_once(':') {
+            Some((ours, theirs)) => (ours, theirs),
+            None if delete => ("", text),
+            None => (text, text),
+        };
+        if ours.is_empty() {
+            names::check("branch", names::short(theirs))?;
+            let full = if theirs.starts_with("refs/") {
+                theirs.to_owned()
+            } else {
+                format!("{}{theirs}", names::HEADS)
+            };
+            return Ok(Wish {
+                theirs: full,
+                ours: None,
+                new: None,
+            });
+        }
+        let short = names::short(ours);
+        let branch = format!("{}{short}", names::HEADS);
+        let tag = format!("{}{short}", names::TAGS);
+        let (below, new) = match (self.ref_commit(&branch), self.ref_commit(&tag)) {
+            (Some(id), _) if !ours.starts_with(names::TAGS) => (names::HEADS, id),
+            (_, Some(id)) => (names::TAGS, id),
+            _ if ours == names::HEAD || ours == "@" => (names::HEADS, self.get_head()?),
+            _ => return Err(Error::not_found("branch", ours)),
+        };
+        let theirs = names::short(if theirs == ours { short } else { theirs });
+        names::check("branch", theirs)?;
+        if theirs == names::HEAD {
+            return Err(Error::invalid("ref", text, "say where to: `HEAD:BRANCH`"));
+        }
+        Ok(Wish {
+            theirs: format!("{below}{theirs}"),
+            ours: (below == names::HEADS && self.ref_commit(&branch).is_some())
+                .then(|| short.to_owned()),
+            new: Some(new),
+        })
+    }
+
+    /// What would move; `None` when nothing would. Asked again with each root that gets in the way.
+    fn decide(
+        &self,
+        info: &RemoteInfo,
+        root: Option<&Root>,
+        wishes: &[Wish],
+        options: &PushOptions,
+    ) -> Result<Option<Vec<RefUpdate>>> {
+        let mut updates = Vec::new();
+        let mut refused = Vec::new();
+        for wish in wishes {
+            let old = root.and_then(|r| r.refs.get(&wish.theirs).copied());
+            if old == wish.new {
+                continue;
+            }
+            let is_head = root.is_some_and(|r| r.head == wish.theirs);
+            let verdict = match wish.new {
+                None if is_head => Err("clones check it out"),
+                _ if options.force_with_lease => self.check_lease(info, wish, old),
+                None => Ok(false),
+                Some(new) => self.check_forward(wish, old, new)?,
+            };
+            match verdict {
+                Ok(forced) => updates.push(RefUpdate {
+                    name: wish.theirs.clone(),
+                    old,
+                    new: wish.new,
+                    forced,
+                }),
+                Err(reason) => refused.push((names::short(&wish.theirs).to_owned(), reason)),
+            }
+        }
+        if !refused.is_empty() {
+            return Err(Error::Rejected {
+                remote: info.name.clone(),
+                refs: refused,
+            });
+        }
+        Ok((!updates.is_empty()).then_some(updates))
+    }
+
+    /// A lease holds when the remote still has what was last seen of it.
+    fn check_lease(
+        &self,
+        info: &RemoteInfo,
+        wish: &Wish,
+        old: Option<CommitId>,
+    ) -> Result<bool, &'static str> {
+        let Some(branch) = wish.theirs.strip_prefix(names::HEADS) else {
+            return Ok(old.is_some());
+        };
+        let seen = self.ref_commit(&format!("{}{}/{branch}", names::REMOTES, info.name));
+        if seen != old {
+            return Err("it has moved since it was last fetched");
+        }
+        let forward = match (old, wish.new) {
+            (Some(old), Some(new)) => self.is_ancestor(old, new).unwrap_or(false),
+            _ => true,
+        };
+        Ok(!forward)
+    }
+
+    /// Without force, a branch only goes forward and a tag never moves.
+    fn check_forward(
+        &self,
+        wish: &Wish,
+        old: Option<CommitId>,
+        new: CommitId,
+    ) -> Result<Result<bool, &'static str>> {
+        let Some(old) = old else {
+            return Ok(Ok(false));
+        };
+        if wish.theirs.starts_with(names::TAGS) {
+            return Ok(Err("the tag is another commit there"));
+        }
+        let known = self.has_commit(old)? && self.is_ancestor(old, new)?;
+        Ok(if known { Ok(false) } else { Err("fetch first") })
+    }
+
+    pub(super) fn is_ancestor(&self, old: CommitId, new: CommitId) -> Result<bool> {
+        Ok(self.ancestors_of(new)?.contains(&old))
+    }
+
+    fn send(
+        &self,
+        remote: &Remote,
+        root: Option<&Root>,
+        updates: &[RefUpdate],
+        ctx: &Ctx<'_>,
+    ) -> Result<Sent> {
+        let watch = CtxWatch(ctx);
+        let catalog = match root {
+            Some(root) => remote.catalog(root, &self.store, &watch)?,
+            None => Catalog::default(),
+        };
+        let mut out = Outgoing::new(&self.store, &catalog);
+        let start = updates.iter().filter_map(|u| u.new);
+        walk(&self.store, start, &Scope::default(), &mut |step| {
+            ctx.cancel.check()?;
+            out.add(step.item()).map_err(Error::from)
+        })?;
+        if out.is_empty() {
+            return Ok(Sent::default());
+        }
+        Ok(remote.send(&out, &watch)?)
+    }
+
+    /// Remembers here what the remote has now.
+    fn note_push(
+        &mut self,
+        info: &RemoteInfo,
+        wishes: &[Wish],
+        options: &PushOptions,
+    ) -> Result<()> {
+        let mut changes: Vec<RefChange> = Vec::new();
+        for wish in wishes {
+            let Some(branch) = wish.theirs.strip_prefix(names::HEADS) else {
+                continue;
+            };
+            changes.extend(self.tracking_change(&info.name, branch, wish.new));
+            if let Some(ours) = &wish.ours
+                && (options.set_upstream || self.upstream_of(ours).is_none())
+            {
+                changes.extend(self.upstream_changes(ours, &info.name, branch));
+            }
+        }
+        if changes.is_empty() {
+            return Ok(());
+        }
+        match self.update_refs(changes) {
+            // Another process has fetched or pushed meanwhile: what it saw is newer.
+            Err(Error::RefMoved { .. }) => Ok(()),
+            other => other.map(drop),
+        }
+    }
+}
+
+/// The refs of the next root.
+fn apply(root: Option<&Root>, updates: &[RefUpdate], first_head: &str) -> Change {
+    let mut refs: BTreeMap<String, CommitId> = root.map(|r| r.refs.clone()).unwrap_or_default();
+    for update in updates {
+        match update.new {
+            Some(id) => refs.insert(update.name.clone(), id),
+            None => refs.remove(&update.name),
+        };
+    }
+    let head = root
+        .map(|r| r.head.clone())
+        .filter(|h| refs.contains_key(h))
+        .unwrap_or_else(|| first_head.to_owned());
+    Change { head, refs }
+}
