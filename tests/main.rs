@@ -9,6 +9,8 @@
 
 mod alias;
 mod bases;
+mod completion;
+mod dependencies;
 mod docker;
 mod environment;
 mod errors;
@@ -16,5 +18,6 @@ mod release;
 mod runs;
 mod secrets;
 mod serving;
+mod snapshots;
 mod story;
 mod support;
