@@ -1,6 +1,6 @@
 //! Cutting a file into chunks at borders its content decides, so that an insertion changes the
 //! chunks around it and no others; where the layout of the file is known, at the borders of its
-//! parts. See `spec/pack.md`.
+//! parts. See `spec/blob.md`.
 //!
 //! FastCDC with normalised chunk sizes (Xia et al., "The Design of Fast Content-Defined Chunking
 //! for Data Deduplication Based Storage Systems", TPDS 2020). Borders are no part of any id.

@@ -284,6 +284,7 @@ def in_planes(f):
     words = b"".join(struct.pack("<I", 0x3F800000 + 77 * n) for n in range(100))
     for name, plain, width, skip, frames in (
             ("of-4", words, 4, 0, (0,)), ("of-2", struct.pack("<H", 0xBF80) * 100, 2, 0, (0, 1)),
+            ("of-1-in-a-frame", b"\x81" * 100, 1, 0, (0,)),
             ("of-8", struct.pack("<d", -1.5) * 60, 8, 0, range(8)), ("of-4-after-3", b"abc" + words + b"xy", 4, 3, (0,)),
             ("of-2-after-1", b"\t" + struct.pack("<H", 0x8000) * 99 + b"\7", 2, 1, (0, 1))):
         data, rows = pack([item(0, plain, codec=2, stored=planes(plain, width, skip, frames))])
@@ -300,6 +301,7 @@ def in_planes(f):
     bad("one-byte", "PLANE-1", b"\4")
     for width in (0, 3, 16, 255):
         bad("width-%d" % width, "PLANE-1", put(0, width))
+    bad("skip-1-of-1", "PLANE-1", b"\1\1\0\7\0\0\0abcdefgh", plain=bytes(range(60)))
     bad("skip-4", "PLANE-1", put(1, 4))
     bad("skip-255", "PLANE-1", put(1, 255))
     bad("half-a-header", "PLANE-1", good[:12])

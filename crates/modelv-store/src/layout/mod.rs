@@ -1,4 +1,4 @@
-//! Where the tensors of a file are, so that it is cut at their borders. See `spec/pack.md`.
+//! Where the tensors of a file are, so that it is cut at their borders. See `spec/blob.md`.
 //!
 //! Owns the readers of headers: safetensors, GGUF, npy, and the stored members of zip files (npz,
 //! PyTorch). A layout is advice: a header that lies, is malformed or is too large makes cutting
