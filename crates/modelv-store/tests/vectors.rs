@@ -29,8 +29,8 @@ fn borders(vector: &Vector) -> Value {
         _ => LARGE,
     };
     let mut cutter = Cutter::new(bytes.as_slice(), sizes);
-    let chunks = std::iter::from_fn(|| cutter.next_chunk().unwrap());
-    json!({"lengths": chunks.map(|c| c.len()).collect::<Vec<_>>()})
+    let chunks = std::iter::from_fn(|| cutter.next_chunk(Vec::new()).unwrap());
+    json!({"lengths": chunks.map(|c| c.bytes.len()).collect::<Vec<_>>()})
 }
 
 #[test]
