@@ -44,7 +44,7 @@ class Pack:
     def check_row(self, row):
         tag, codec, _, offset, stored, plain = row
         need(tag in TAGS, "PACK-8", "tag %d" % tag)
-        need(codec < 3, "PACK-6", "codec %d" % codec)
+        need(codec < (4 if tag == CHUNK else 3), "PACK-6", "codec %d" % codec)
         limit = objects.CHUNK_MAX if tag == CHUNK else OBJECT_MAX
         need(stored <= plain <= limit, "PACK-2", "%d bytes stored for %d" % (stored, plain))
         need(codec or stored == plain, "PACK-6", "raw bytes of two lengths")
@@ -64,12 +64,19 @@ class Pack:
         need(name == self.read(self.size - 32, 32), "PACK-4", "hash")
         need(name.hex() == self.path.stem, "PACK-4", "name")
 
-    def entry(self, row):
-        """Decoded bytes, checked against the id (PACK-1)."""
+    def entry(self, row, base):
+        """Decoded bytes, checked against the id (PACK-1); `base` gives a chunk that is stored whole."""
         tag, codec, key, offset, stored, plain = row
         data = self.read(offset, stored)
-        if codec:
-            data = (unzstd if codec == 1 else planes.decode)(data, plain)
+        if codec == 1:
+            data = unzstd(data, plain)
+        elif codec == 2:
+            data = planes.decode(data, plain)
+        elif codec == 3:
+            need(stored >= 32, "PACK-6", "no room for a base")
+            whole, data = base(data[:32]), planes.decode(data[32:], plain)
+            need(len(whole) == plain, "PACK-6", "a base of %d bytes" % len(whole))
+            data = bytes(a ^ b for a, b in zip(data, whole))
         if tag == CHUNK:
             need(blake3(data) == key, "PACK-1", "chunk %s" % key.hex())
         elif tag != CUTS:
@@ -101,10 +108,12 @@ class Store:
 
     def __init__(self, folder):
         self.packs = [Pack(path) for path in sorted(folder.glob("*.pack"))]
-        self.places, self.indexes, self.entries = {}, 0, 0
+        self.places, self.bases, self.indexes, self.entries = {}, {}, 0, 0
         for pack in self.packs:
             for row in pack.rows:
                 self.places.setdefault((row[0], row[2]), (pack, row))
+                if row[0] == CHUNK and row[1] != 3:
+                    self.bases.setdefault(row[2], (pack, row))
         self.get = lru_cache(maxsize=64)(self.get)
         self.blob_size = lru_cache(maxsize=1 << 20)(self.blob_size)
 
@@ -112,7 +121,13 @@ class Store:
         need((tag, key) in self.places, "BLOB-1" if tag in (CHUNK, CUTS) else "OPLOG-9",
              "%s %s is missing" % (TAGS[tag], key.hex()))
         pack, row = self.places[tag, key]
-        return pack.entry(row)
+        return pack.entry(row, self.whole)
+
+    def whole(self, key):
+        """A base (PACK-10)."""
+        need(key in self.bases, "PACK-10", "base %s is missing" % key.hex())
+        pack, row = self.bases[key]
+        return pack.entry(row, None)
 
     def object(self, kind, key):
         data = self.get(KINDS[kind], key)
@@ -127,7 +142,7 @@ class Store:
             pack.check()
             self.indexes += pack.check_index()
             for row in pack.rows:
-                data = pack.entry(row)
+                data = pack.entry(row, self.whole)
                 if row[0] == KINDS["tree"]:
                     tree.decode(data)
                 elif row[0] != CHUNK:

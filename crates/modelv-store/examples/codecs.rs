@@ -45,7 +45,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let ratio = stored as f64 / bytes.len().max(1) as f64;
         let start = processor_time();
         for (block, (codec, stored)) in bytes.chunks(BLOCK_BYTES).zip(blocks) {
-            let plain = decode(codec, stored, block.len())?;
+            let plain = decode(codec, &stored, block.len())?;
             assert!(plain == block, "decoding gave other bytes");
         }
         let decoding = rate(start);

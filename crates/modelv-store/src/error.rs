@@ -62,6 +62,9 @@ pub enum Error {
     /// The file that was being stored can't be read.
     #[error("cannot read the content")]
     Input(#[source] io::Error),
+    /// Who asked for content can't take it.
+    #[error("cannot write the content")]
+    Output(#[source] io::Error),
 }
 
 impl Error {

@@ -10,6 +10,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use modelv_core::canon::{self, Kind};
 use modelv_core::id::{BlobId, ChunkId};
 
+use crate::base::BaseChunks;
 use crate::codec::Content;
 use crate::cut::{Chunk, Cutter, sizes_for};
 use crate::error::{Error, Result};
@@ -43,25 +44,41 @@ impl Session<'_> {
     /// # Errors
     /// The content can't be read ([`Error::Input`]) or written.
     pub fn put_blob(&self, input: &mut dyn Read, size: u64) -> Result<(BlobId, u64)> {
-        self.put_cut(&mut Cutter::new(input, sizes_for(size)), size)
+        let mut cutter = Cutter::new(input, sizes_for(size));
+        self.put_cut(&mut cutter, size, &BaseChunks::default())
     }
 
-    /// The same for a file, from its start: one that holds tensors is cut at their borders.
+    /// The same for a file, from its start: one that holds tensors is cut at their borders, and
+    /// what changed little since `base`, the same file in an earlier commit, is stored over that.
     ///
     /// # Errors
     /// The content can't be read ([`Error::Input`]) or written.
-    pub fn put_file(&self, input: &mut dyn Input, size: u64) -> Result<(BlobId, u64)> {
+    pub fn put_file(
+        &self,
+        input: &mut dyn Input,
+        size: u64,
+        base: Option<&BlobId>,
+    ) -> Result<(BlobId, u64)> {
         let parts = layout::read(input, size).map_err(Error::Input)?;
         input.seek(SeekFrom::Start(0)).map_err(Error::Input)?;
+        let bases = match base {
+            Some(base) => BaseChunks::find(self.store(), base, &parts)?,
+            None => BaseChunks::default(),
+        };
         let mut cutter = Cutter::with_layout(input, sizes_for(size), &parts);
-        self.put_cut(&mut cutter, size)
+        self.put_cut(&mut cutter, size, &bases)
     }
 
-    fn put_cut<R: Read>(&self, cutter: &mut Cutter<R>, size: u64) -> Result<(BlobId, u64)> {
+    fn put_cut<R: Read>(
+        &self,
+        cutter: &mut Cutter<R>,
+        size: u64,
+        bases: &BaseChunks,
+    ) -> Result<(BlobId, u64)> {
         let (id, cuts) = if size <= INLINE_BYTES_MAX {
-            self.put_inline(cutter)?
+            self.put_inline(cutter, bases)?
         } else {
-            self.put_parallel(cutter)?
+            self.put_parallel(cutter, bases)?
         };
         let size = cuts.size;
         if cuts.chunks.len() > 1 {
@@ -71,13 +88,19 @@ impl Session<'_> {
         Ok((id, size))
     }
 
-    fn put_chunk(&self, chunk: &Chunk) -> Result<(ChunkId, u32)> {
+    fn put_chunk(&self, chunk: &Chunk, bases: &BaseChunks) -> Result<(ChunkId, u32)> {
         let id = ChunkId::of(&chunk.bytes);
-        self.put((Tag::Chunk.byte(), id.0), &chunk.bytes, chunk.content)?;
+        let key = (Tag::Chunk.byte(), id.0);
+        let base = bases.get(chunk.place);
+        self.put_over(key, &chunk.bytes, chunk.content, base)?;
         Ok((id, u32::try_from(chunk.bytes.len()).unwrap_or(u32::MAX)))
     }
 
-    fn put_inline<R: Read>(&self, cutter: &mut Cutter<R>) -> Result<(BlobId, Cuts)> {
+    fn put_inline<R: Read>(
+        &self,
+        cutter: &mut Cutter<R>,
+        bases: &BaseChunks,
+    ) -> Result<(BlobId, Cuts)> {
         let mut whole = blake3::Hasher::new();
         let mut cuts = Cuts {
             size: 0,
@@ -87,18 +110,22 @@ impl Session<'_> {
         while let Some(chunk) = cutter.next_chunk(buffer).map_err(Error::Input)? {
             whole.update(&chunk.bytes);
             cuts.size += chunk.bytes.len() as u64;
-            cuts.chunks.push(self.put_chunk(&chunk)?);
+            cuts.chunks.push(self.put_chunk(&chunk, bases)?);
             buffer = chunk.bytes;
         }
         if cuts.chunks.is_empty() {
-            cuts.chunks.push(self.put_chunk(&Chunk::default())?);
+            cuts.chunks.push(self.put_chunk(&Chunk::default(), bases)?);
         }
         Ok((BlobId(*whole.finalize().as_bytes()), cuts))
     }
 
     /// Reads and cuts on this thread, hashes the whole on a second one, and hashes, encodes and
     /// appends chunks on as many as there are cores. Queues are short, so memory stays bounded.
-    fn put_parallel<R: Read>(&self, cutter: &mut Cutter<R>) -> Result<(BlobId, Cuts)> {
+    fn put_parallel<R: Read>(
+        &self,
+        cutter: &mut Cutter<R>,
+        bases: &BaseChunks,
+    ) -> Result<(BlobId, Cuts)> {
         let workers = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
         let (send_chunk, take_chunk) = bounded::<Arc<Job>>(QUEUE_CHUNKS);
         let (send_whole, take_whole) = bounded::<Arc<Job>>(QUEUE_CHUNKS);
@@ -116,7 +143,7 @@ impl Session<'_> {
                     let (queue, gate) = (take_chunk.clone(), gate.clone());
                     scope.spawn(move || {
                         fs::enter(gate);
-                        self.work(&queue)
+                        self.work(&queue, bases)
                     })
                 })
                 .collect();
@@ -132,17 +159,21 @@ impl Session<'_> {
             chunks.sort_unstable_by_key(|c| c.0);
             let mut chunks: Vec<_> = chunks.into_iter().map(|(_, chunk)| chunk).collect();
             if chunks.is_empty() {
-                chunks.push(self.put_chunk(&Chunk::default())?);
+                chunks.push(self.put_chunk(&Chunk::default(), bases)?);
             }
             Ok((id, Cuts { size, chunks }))
         })
     }
 
     /// Stores the chunks of a queue; their numbers, ids and lengths.
-    fn work(&self, queue: &Receiver<Arc<Job>>) -> Result<Vec<(usize, (ChunkId, u32))>> {
+    fn work(
+        &self,
+        queue: &Receiver<Arc<Job>>,
+        bases: &BaseChunks,
+    ) -> Result<Vec<(usize, (ChunkId, u32))>> {
         let mut done = Vec::new();
         for job in queue {
-            done.push((job.number, self.put_chunk(&job.chunk)?));
+            done.push((job.number, self.put_chunk(&job.chunk, bases)?));
         }
         Ok(done)
     }

@@ -4,9 +4,11 @@
 //! What is stored is found by (tag, id). A pack is written once, synced, renamed into place, and
 //! never changed. Codecs and cutting are no part of any id, so they can improve.
 
+mod base;
 pub mod codec;
 pub mod cut;
 mod error;
+mod fetch;
 mod fs;
 mod index;
 mod ingest;
@@ -20,6 +22,7 @@ mod store;
 mod tests;
 
 pub use error::{Error, Result};
+pub use fetch::Sink;
 pub use reader::BlobReader;
 pub use session::{Session, Stats};
 pub use store::{Report, Store};

@@ -11,7 +11,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use crate::codec::{self, Codec};
+use crate::codec::{self, Bases, Codec};
 use crate::cut::CHUNK_BYTES_MAX;
 use crate::error::{Error, Result};
 use crate::{Cuts, Key, Tag, fs};
@@ -134,7 +134,13 @@ impl Writer {
 
     /// Reads an entry that was appended.
     pub(crate) fn read(&self, row: &Row) -> Result<Vec<u8>> {
-        read_entry(&self.file, &self.path, row)
+        let bases: Bases<'_> = &|_| {
+            let detail = "an entry that is being written is over a base";
+            Err(Error::corrupt("pack", detail))
+        };
+        let mut plain = Vec::new();
+        read_entry(&self.file, &self.path, row, bases, &mut plain)?;
+        Ok(plain)
     }
 
     /// Writes table and trailer; returns the pack's name. It can be published when it is synced.
@@ -176,36 +182,79 @@ impl Drop for Writer {
     }
 }
 
-/// Reads and decodes one entry; the caller checks its hash.
-pub(crate) fn read_entry(file: &File, path: &Path, row: &Row) -> Result<Vec<u8>> {
-    decode_entry(path, row, read_stored(file, path, row)?)
+/// Reads and decodes one entry into `plain`; the caller checks its hash.
+pub(crate) fn read_entry(
+    file: &File,
+    path: &Path,
+    row: &Row,
+    bases: Bases<'_>,
+    plain: &mut Vec<u8>,
+) -> Result<()> {
+    let name = || format!("pack `{}`", path.display());
+    check_lengths(path, row)?;
+    let codec = codec_of(path, row)?;
+    // Growing clears what is new only: a buffer that is used again costs nothing here.
+    plain.resize(row.plain as usize, 0);
+    if codec == Codec::Raw && row.stored == row.plain {
+        return read_exact(file, path, plain, row.offset);
+    }
+    codec::with_scratch(|scratch| {
+        let mut stored = std::mem::take(&mut scratch.stored);
+        stored.resize(row.stored as usize, 0);
+        let done = read_exact(file, path, &mut stored, row.offset).and_then(|()| {
+            codec::decode_into(codec, &stored, plain, bases, scratch)
+                .map_err(|e| Error::corrupt(name(), e.to_string()))
+        });
+        scratch.stored = stored;
+        done
+    })
 }
 
 /// Reads the stored bytes of one entry.
 pub(crate) fn read_stored(file: &File, path: &Path, row: &Row) -> Result<Vec<u8>> {
-    let name = || format!("pack `{}`", path.display());
-    if row.plain as usize > plain_bytes_max(row.key.0) || row.stored > row.plain {
-        return Err(Error::corrupt(name(), "an entry has an impossible length"));
-    }
+    check_lengths(path, row)?;
     let mut stored = vec![0; row.stored as usize];
-    file.read_exact_at(&mut stored, row.offset)
-        .map_err(|e| match e.kind() {
-            std::io::ErrorKind::UnexpectedEof => Error::corrupt(name(), "it is cut off"),
-            _ => Error::io("read", path)(e),
-        })?;
+    read_exact(file, path, &mut stored, row.offset)?;
     Ok(stored)
 }
 
-/// Decodes the stored bytes of one entry of the pack at `path`.
-pub(crate) fn decode_entry(path: &Path, row: &Row, stored: Vec<u8>) -> Result<Vec<u8>> {
-    let name = || format!("pack `{}`", path.display());
-    if row.plain as usize > plain_bytes_max(row.key.0) {
-        return Err(Error::corrupt(name(), "an entry has an impossible length"));
-    }
-    let codec = Codec::from_byte(row.codec)
-        .ok_or_else(|| Error::corrupt(name(), format!("unknown codec {}", row.codec)))?;
+/// Decodes the stored bytes of one entry of the pack at `path` that is over no base.
+pub(crate) fn decode_entry(path: &Path, row: &Row, stored: &[u8]) -> Result<Vec<u8>> {
+    check_lengths(path, row)?;
+    let codec = codec_of(path, row)?;
     codec::decode(codec, stored, row.plain as usize)
-        .map_err(|e| Error::corrupt(name(), e.to_string()))
+        .map_err(|e| Error::corrupt(format!("pack `{}`", path.display()), e.to_string()))
+}
+
+fn check_lengths(path: &Path, row: &Row) -> Result<()> {
+    if row.plain as usize > plain_bytes_max(row.key.0) || row.stored > row.plain {
+        let name = format!("pack `{}`", path.display());
+        return Err(Error::corrupt(name, "an entry has an impossible length"));
+    }
+    Ok(())
+}
+
+fn codec_of(path: &Path, row: &Row) -> Result<Codec> {
+    Codec::from_byte(row.codec).ok_or_else(|| {
+        let name = format!("pack `{}`", path.display());
+        Error::corrupt(name, format!("unknown codec {}", row.codec))
+    })
+}
+
+/// The id of the chunk that a delta is over.
+pub(crate) fn read_base(file: &File, path: &Path, row: &Row) -> Result<[u8; 32]> {
+    let mut stored = [0; 32];
+    read_exact(file, path, &mut stored, row.offset)?;
+    codec::split_delta(&stored).map(|(id, _)| *id)
+}
+
+fn read_exact(file: &File, path: &Path, buf: &mut [u8], at: u64) -> Result<()> {
+    file.read_exact_at(buf, at).map_err(|e| match e.kind() {
+        std::io::ErrorKind::UnexpectedEof => {
+            Error::corrupt(format!("pack `{}`", path.display()), "it is cut off")
+        }
+        _ => Error::io("read", path)(e),
+    })
 }
 
 /// Checks that decoded bytes are what their key says.

@@ -2,9 +2,9 @@
 
 use std::io::{self, Read, Seek, SeekFrom};
 
+use crate::Cuts;
 use crate::error::Error;
 use crate::store::Store;
-use crate::{Cuts, Tag};
 
 /// Content of one file. Every chunk is checked against its id before a byte of it is given out.
 #[derive(Debug)]
@@ -79,15 +79,9 @@ impl<'a> BlobReader<'a> {
                 "a chunk is missing from its record",
             ));
         };
-        let bytes = self.store.read(&(Tag::Chunk.byte(), id.0))?;
-        let bytes = bytes.ok_or_else(|| Error::NotFound {
-            what: "chunk",
-            id: id.to_hex(),
-        })?;
-        if bytes.len() != *len as usize {
-            let what = format!("chunk `{id}`");
-            return Err(Error::corrupt(what, "its length is not the recorded one"));
-        }
+        let (id, len) = (*id, *len);
+        let mut bytes = self.current.take().map(|(_, b)| b).unwrap_or_default();
+        self.store.read_chunk(&id, len, &mut bytes)?;
         self.current = Some((number, bytes));
         Ok(())
     }

@@ -9,9 +9,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use modelv_core::canon::{self, Kind, Object, Source};
-use modelv_core::id::to_hex;
+use modelv_core::id::{ChunkId, to_hex};
 
-use crate::codec::{self, Codec, Content};
+use crate::codec::{self, Base, Codec, Content};
 use crate::error::{Error, Result};
 use crate::pack::{Row, Writer};
 use crate::store::Store;
@@ -81,6 +81,10 @@ impl<'a> Session<'a> {
         }
     }
 
+    pub(crate) fn store(&self) -> &Store {
+        self.store
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -94,14 +98,34 @@ impl<'a> Session<'a> {
 
     /// Encodes and appends an entry unless it is there.
     pub(crate) fn put(&self, key: Key, plain: &[u8], content: Content) -> Result<()> {
+        self.put_over(key, plain, content, None)
+    }
+
+    /// The same, over a chunk of the store if that is smaller.
+    pub(crate) fn put_over(
+        &self,
+        key: Key,
+        plain: &[u8],
+        content: Content,
+        base: Option<&ChunkId>,
+    ) -> Result<()> {
         if self.has(&key)? {
             return Ok(());
         }
+        let base = base.and_then(|id| self.base(id));
         codec::with_scratch(|scratch| {
-            let (codec, stored) =
-                codec::encode_in(plain, content, scratch).unwrap_or((Codec::Raw, plain));
+            let (codec, stored) = codec::encode_in(plain, content, base.as_ref(), scratch)
+                .unwrap_or((Codec::Raw, plain));
             self.append(key, codec, stored, plain.len())
         })
+    }
+
+    /// A base is stored whole: behind a chunk that is not, the one that it is over. None when it
+    /// can't be read: the new chunk is then stored without it.
+    fn base(&self, id: &ChunkId) -> Option<Base> {
+        let id = self.store.base_of(id).ok()?.unwrap_or(*id);
+        let plain = self.store.read_whole(&id.0).ok()?;
+        Some(Base { id: id.0, plain })
     }
 
     fn append(&self, key: Key, codec: Codec, stored: &[u8], plain_len: usize) -> Result<()> {

@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use modelv_core::canon::{self, Kind, OBJECT_BYTES_MAX, Source};
-use modelv_core::id::{BlobId, from_hex, to_hex};
+use modelv_core::id::{BlobId, ChunkId, from_hex, to_hex};
 
+use crate::codec::Codec;
 use crate::error::{Error, Result};
 use crate::index::Index;
 use crate::pack::{self, MAGIC, PACK_BYTES, Row};
@@ -146,19 +147,29 @@ impl Store {
     }
 
     pub(crate) fn find(&self, key: &Key) -> Result<Option<(Arc<Index>, Row)>> {
+        self.find_where(key, &|_| true)
+    }
+
+    /// The first row that fits: an entry may be in several packs, whole in one and over a base in
+    /// another.
+    fn find_where(
+        &self,
+        key: &Key,
+        fits: &dyn Fn(&Row) -> bool,
+    ) -> Result<Option<(Arc<Index>, Row)>> {
         let packs = self.packs();
         let first = self.last_hit.load(Ordering::Relaxed).min(packs.len());
         // First quickly in all; a miss is believed only after the indexes were checked.
         for i in (first..packs.len()).chain(0..first) {
             let index = packs[i].index()?;
-            if let Some(row) = index.find_unchecked(key) {
+            if let Some(row) = index.find_unchecked(key).filter(|r| fits(r)) {
                 self.last_hit.store(i, Ordering::Relaxed);
                 return Ok(Some((index, row)));
             }
         }
         for pack in &packs {
             let index = pack.index()?;
-            if let Some(row) = index.find(key, &pack.name)? {
+            if let Some(row) = index.find(key, &pack.name)?.filter(|r| fits(r)) {
                 return Ok(Some((index, row)));
             }
         }
@@ -171,21 +182,34 @@ impl Store {
 
     /// Decoded bytes of an entry, checked against its id.
     pub(crate) fn read(&self, key: &Key) -> Result<Option<Vec<u8>>> {
+        let mut plain = Vec::new();
+        Ok(self.read_into(key, &mut plain)?.then_some(plain))
+    }
+
+    /// The same into a buffer; `false` when it is not there.
+    pub(crate) fn read_into(&self, key: &Key, plain: &mut Vec<u8>) -> Result<bool> {
         let Some((index, row)) = self.find(key)? else {
-            return Ok(None);
+            return Ok(false);
         };
-        let plain = pack::read_entry(&index.pack, &index.pack_path, &row);
-        if let Ok(plain) = plain
-            && pack::check_hash(key, &plain)
+        self.read_row(&index, row, plain)?;
+        Ok(true)
+    }
+
+    /// Decoded bytes of a row, checked against its id.
+    fn read_row(&self, index: &Index, row: Row, plain: &mut Vec<u8>) -> Result<()> {
+        let key = &row.key;
+        let bases = |id: &[u8; 32]| self.read_whole(id);
+        let (file, path) = (&index.pack, &index.pack_path);
+        if pack::read_entry(file, path, &row, &bases, plain).is_ok() && pack::check_hash(key, plain)
         {
-            return Ok(Some(plain));
+            return Ok(());
         }
         // The row may be what is damaged: the pack's own table decides.
         let row = index.table()?.into_iter().find(|r| r.key == *key);
         if let Some(row) = row {
-            let plain = pack::read_entry(&index.pack, &index.pack_path, &row)?;
-            if pack::check_hash(key, &plain) {
-                return Ok(Some(plain));
+            pack::read_entry(file, path, &row, &bases, plain)?;
+            if pack::check_hash(key, plain) {
+                return Ok(());
             }
         }
         let word = Tag::from_byte(key.0).map_or("entry", Tag::word);
@@ -197,6 +221,38 @@ impl Store {
             ),
             "its bytes do not match its id",
         ))
+    }
+
+    /// Bytes of a chunk that is stored without a base.
+    pub(crate) fn read_whole(&self, id: &[u8; 32]) -> Result<Vec<u8>> {
+        let key = (Tag::Chunk.byte(), *id);
+        let whole = self.find_where(&key, &|row| row.codec != Codec::Delta as u8)?;
+        let (index, row) = whole.ok_or_else(|| Error::NotFound {
+            what: "base of a chunk",
+            id: to_hex(id),
+        })?;
+        let mut plain = Vec::new();
+        self.read_row(&index, row, &mut plain)?;
+        Ok(plain)
+    }
+
+    /// The chunk that another one is stored over, if it is. Whoever keeps or sends the one must keep
+    /// or send the other.
+    ///
+    /// # Errors
+    /// An index or the pack can't be read.
+    pub fn base_of(&self, id: &ChunkId) -> Result<Option<ChunkId>> {
+        let key = (Tag::Chunk.byte(), id.0);
+        if self
+            .find_where(&key, &|row| row.codec != Codec::Delta as u8)?
+            .is_some()
+        {
+            return Ok(None);
+        }
+        let Some((index, row)) = self.find(&key)? else {
+            return Ok(None);
+        };
+        pack::read_base(&index.pack, &index.pack_path, &row).map(|id| Some(ChunkId(id)))
     }
 
     /// The canonical bytes of an object, checked against its id.
@@ -358,13 +414,14 @@ impl Store {
             let detail = "its entries overlap, or there is something between them";
             report.problems.push(format!("{}: {detail}", what()));
         }
+        let mut plain = Vec::new();
         for row in rows {
             report.entries += 1;
-            let plain = pack::read_entry(&file, path, &row);
             let is_cuts = row.key.0 == Tag::Object(Kind::Cuts).byte();
-            let fine = plain
-                .as_ref()
-                .is_ok_and(|p| pack::check_hash(&row.key, p) && pack::is_canonical(&row.key, p));
+            let bases = |id: &[u8; 32]| self.read_whole(id);
+            let fine = pack::read_entry(&file, path, &row, &bases, &mut plain).is_ok()
+                && pack::check_hash(&row.key, &plain)
+                && pack::is_canonical(&row.key, &plain);
             let fine = fine && (!is_cuts || self.verify_blob(&BlobId(row.key.1)));
             if !fine {
                 let word = Tag::from_byte(row.key.0).map_or("entry", Tag::word);

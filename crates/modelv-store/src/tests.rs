@@ -4,7 +4,7 @@ use modelv_core::canon::{Kind, Object};
 use modelv_core::id::BlobId;
 use proptest::prelude::*;
 
-use crate::{Cuts, Error, Store, fs};
+use crate::{Cuts, Error, Stats, Store, fs};
 
 #[derive(bincode::Encode, bincode::Decode, Debug, PartialEq)]
 struct Note(String);
@@ -317,48 +317,142 @@ fn a_crash_in_the_pipeline_leaves_the_old_state_or_the_new_one() {
     assert!(crash_at_every_call(2 << 20, &noise(8, (4 << 20) + 1)) > 30);
 }
 
+/// bf16 numbers near one.
+fn weights(seed: u64, count: usize) -> Vec<u8> {
+    let bytes = noise(seed, count * 4);
+    let near_one = |b: &[u8; 4]| [b[0], 0x3c | (b[1] & b[2] & b[3] & 1)];
+    bytes.as_chunks::<4>().0.iter().flat_map(near_one).collect()
+}
+
+fn safetensors(note: &str, tensors: &[Vec<u8>]) -> Vec<u8> {
+    let mut at = 0;
+    let mut json = format!(r#"{{"__metadata__":{{"note":"{note}"}}"#);
+    for (number, tensor) in tensors.iter().enumerate() {
+        let end = at + tensor.len();
+        json +=
+            &format!(r#","t{number}":{{"dtype":"BF16","shape":[],"data_offsets":[{at},{end}]}}"#);
+        at = end;
+    }
+    json.push('}');
+    let mut out = (json.len() as u64).to_le_bytes().to_vec();
+    out.extend_from_slice(json.as_bytes());
+    out.extend(tensors.concat());
+    out
+}
+
+/// Stores a file of tensors and reads it back in both ways; what the session wrote.
+fn put_tensors(store: &Store, bytes: &[u8], base: Option<&BlobId>) -> (BlobId, Stats) {
+    let session = store.begin().unwrap();
+    let mut input = std::io::Cursor::new(bytes);
+    let (id, _) = session
+        .put_file(&mut input, bytes.len() as u64, base)
+        .unwrap();
+    let stats = session.finish().unwrap();
+    assert_eq!(id, BlobId::of(bytes));
+    assert!(store.read_blob(&id, u64::MAX).unwrap() == *bytes);
+    assert!(fetch(store, &id).unwrap() == *bytes);
+    (id, stats)
+}
+
+fn fetch(store: &Store, id: &BlobId) -> crate::Result<Vec<u8>> {
+    let out = std::sync::Mutex::new(Vec::new());
+    let size = store.fetch_blob(id, &|at, bytes| {
+        let (at, mut out) = (usize::try_from(at).unwrap(), out.lock().unwrap());
+        let end = at + bytes.len();
+        if out.len() < end {
+            out.resize(end, 0);
+        }
+        out[at..end].copy_from_slice(bytes);
+        Ok(())
+    })?;
+    let out = out.into_inner().unwrap();
+    assert_eq!(out.len() as u64, size);
+    Ok(out)
+}
+
+fn problems(store: &Store) -> Vec<String> {
+    store.verify(&mut |_, _| {}).unwrap().problems
+}
+
 #[test]
 fn files_of_tensors_share_what_is_alike_and_shrink() {
-    let weights = |seed: u64, count: usize| -> Vec<u8> {
-        let bytes = noise(seed, count * 4);
-        let near_one = |b: &[u8; 4]| [b[0], 0x3c | (b[1] & b[2] & b[3] & 1)];
-        bytes.as_chunks::<4>().0.iter().flat_map(near_one).collect()
-    };
-    let file = |note: &str, tensors: &[Vec<u8>]| {
-        let mut at = 0;
-        let mut json = format!(r#"{{"__metadata__":{{"note":"{note}"}}"#);
-        for (number, tensor) in tensors.iter().enumerate() {
-            let end = at + tensor.len();
-            json += &format!(
-                r#","t{number}":{{"dtype":"BF16","shape":[],"data_offsets":[{at},{end}]}}"#
-            );
-            at = end;
-        }
-        json.push('}');
-        let mut out = (json.len() as u64).to_le_bytes().to_vec();
-        out.extend_from_slice(json.as_bytes());
-        out.extend(tensors.concat());
-        out
-    };
     let (_dir, store) = fresh();
     let mut tensors = [
         weights(1, 1_500_000),
         weights(2, 700_000),
         weights(3, 100_000),
     ];
-    let first = file("x", &tensors);
+    let (_, stats) = put_tensors(&store, &safetensors("x", &tensors), None);
+    assert!(stats.stored_bytes < 3_200_000, "{stats:?}");
     tensors[1] = weights(4, 700_000);
-    let second = file("longer than before", &tensors);
-    for (bytes, at_most) in [(&first, 3_200_000), (&second, 1_000_000)] {
-        let session = store.begin().unwrap();
-        let mut input = std::io::Cursor::new(bytes);
-        let (id, _) = session.put_file(&mut input, bytes.len() as u64).unwrap();
-        let stats = session.finish().unwrap();
-        assert_eq!(id, BlobId::of(bytes));
-        assert!(stats.stored_bytes < at_most, "{stats:?}");
-        assert!(store.read_blob(&id, u64::MAX).unwrap() == *bytes);
+    let second = safetensors("longer than before", &tensors);
+    let (_, stats) = put_tensors(&store, &second, None);
+    assert!(stats.stored_bytes < 1_000_000, "{stats:?}");
+    assert!(problems(&store).is_empty());
+}
+
+/// Flips the lowest bit of one number in so many.
+fn moved(tensor: &[u8], seed: u64) -> Vec<u8> {
+    let noise = noise(seed, tensor.len() / 2);
+    let mut out = tensor.to_vec();
+    for (word, noise) in out.as_chunks_mut::<2>().0.iter_mut().zip(noise) {
+        word[0] ^= u8::from(noise < 16);
     }
-    assert!(store.verify(&mut |_, _| {}).unwrap().problems.is_empty());
+    out
+}
+
+#[test]
+fn what_moved_a_little_is_stored_over_the_commit_before() {
+    let (dir, store) = fresh();
+    let mut tensors = [weights(1, 1_500_000), weights(2, 1_400_000)];
+    let (mut last, whole) = put_tensors(&store, &safetensors("0", &tensors), None);
+    for step in 1..4u64 {
+        tensors = [moved(&tensors[0], 10 + step), moved(&tensors[1], 20 + step)];
+        let bytes = safetensors(&step.to_string(), &tensors);
+        let (id, stats) = put_tensors(&store, &bytes, Some(&last));
+        assert!(stats.stored_bytes * 3 < whole.stored_bytes, "{stats:?}");
+        // Never a delta of a delta: every base is whole.
+        for (chunk, _) in store.cuts(&id).unwrap().unwrap().chunks {
+            if let Some(base) = store.base_of(&chunk).unwrap() {
+                assert_eq!(store.base_of(&base).unwrap(), None);
+            }
+        }
+        last = id;
+    }
+    assert!(problems(&store).is_empty());
+    // Without the pack of the first version, the last one is damaged, and fsck says so.
+    let largest = pack_files(&dir, "pack")
+        .into_iter()
+        .max_by_key(|p| std::fs::metadata(p).unwrap().len())
+        .unwrap();
+    std::fs::remove_file(&largest).unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    assert!(!problems(&store).is_empty());
+    assert!(store.read_blob(&last, u64::MAX).is_err());
+    assert!(fetch(&store, &last).is_err());
+}
+
+#[test]
+fn a_base_of_another_kind_or_shape_is_no_help_and_no_harm() {
+    let (_dir, store) = fresh();
+    let tensors = [weights(1, 1_500_000), weights(2, 1_400_000)];
+    let text = put(&store, &b"no tensors in here. ".repeat(100_000));
+    let (other, _) = put_tensors(&store, &safetensors("x", &[weights(1, 1_400_000)]), None);
+    let nowhere = BlobId([9; 32]);
+    for (base, note) in [(text, "a"), (other, "b"), (nowhere, "c")] {
+        put_tensors(&store, &safetensors(note, &tensors), Some(&base));
+    }
+    assert!(problems(&store).is_empty());
+}
+
+#[test]
+fn a_sink_that_fails_stops_the_fetch() {
+    let (_dir, store) = fresh();
+    let id = put(&store, &noise(1, 9 << 20));
+    let full = |_, _: &[u8]| Err(std::io::Error::other("no room"));
+    let error = store.fetch_blob(&id, &full).unwrap_err();
+    assert!(matches!(error, Error::Output(_)), "{error}");
+    assert!(fetch(&store, &BlobId([1; 32])).is_err());
 }
 
 /// A reader that fails, or a file that shrank, is an error or a shorter file, never a wrong one.
@@ -369,7 +463,7 @@ fn a_file_of_another_size_than_said_is_stored_as_it_is() {
         let bytes = noise(said, 100_000);
         let session = store.begin().unwrap();
         let (id, size) = session
-            .put_file(&mut std::io::Cursor::new(&bytes), said)
+            .put_file(&mut std::io::Cursor::new(&bytes), said, None)
             .unwrap();
         session.finish().unwrap();
         assert_eq!((id, size), (BlobId::of(&bytes), 100_000));

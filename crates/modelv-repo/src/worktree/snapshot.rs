@@ -293,7 +293,7 @@ fn read_one(
     let file = File::open(path).map_err(Error::io("read", path))?;
     let mut counted = Counted { inner: file, ctx };
     match session {
-        Some(session) => match session.put_file(&mut counted, meta.size()) {
+        Some(session) => match session.put_file(&mut counted, meta.size(), None) {
             Ok((blob, _)) => Ok(blob),
             Err(modelv_store::Error::Input(_)) if ctx.cancel.is_cancelled() => {
                 Err(Error::Cancelled)

@@ -4,10 +4,12 @@
 //! Owns the bytes behind a row of a pack. It must never trust them: every length is checked against
 //! what the row promises before anything is allocated, and the caller checks the hash.
 
+mod delta;
 mod planes;
 mod sample;
 mod scratch;
 
+pub(crate) use delta::{Base, split as split_delta};
 pub use planes::Width;
 pub(crate) use scratch::{Scratch, with_scratch};
 
@@ -24,6 +26,8 @@ pub enum Codec {
     Zstd = 1,
     /// Numbers of a fixed width, split into planes of bytes.
     Planes = 2,
+    /// What differs from another chunk, split into planes.
+    Delta = 3,
 }
 
 /// What is known of the bytes of an entry.
@@ -51,54 +55,83 @@ impl Codec {
             0 => Some(Self::Raw),
             1 => Some(Self::Zstd),
             2 => Some(Self::Planes),
+            3 => Some(Self::Delta),
             _ => None,
         }
     }
 }
 
+/// Gives the bytes of a chunk that is stored whole.
+pub(crate) type Bases<'a> = &'a dyn Fn(&[u8; 32]) -> Result<Vec<u8>>;
+
 /// Encodes bytes, or gives `None` when raw is as small.
 #[must_use]
 pub fn encode(plain: &[u8], content: Content) -> Option<(Codec, Vec<u8>)> {
-    with_scratch(|s| encode_in(plain, content, s).map(|(codec, bytes)| (codec, bytes.to_vec())))
+    with_scratch(|s| {
+        encode_in(plain, content, None, s).map(|(codec, bytes)| (codec, bytes.to_vec()))
+    })
 }
 
-/// Encodes bytes into `scratch`, or gives `None` when raw is as small.
+/// Encodes bytes into `scratch`, over a base if that is clearly better, or gives `None` when raw is
+/// as small.
 pub(crate) fn encode_in<'a>(
     plain: &[u8],
     content: Content,
+    base: Option<&Base>,
     scratch: &'a mut Scratch,
 ) -> Option<(Codec, &'a [u8])> {
     if plain.len() < MIN_BYTES {
         return None;
     }
-    let (codec, len) = match sample::choose(plain, content, scratch) {
+    // At least a thirty-second smaller, or decoding is not worth its time.
+    let room = plain.len() - plain.len() / 32;
+    let (alone, choice) = sample::choose(plain, content, scratch);
+    let over = base.and_then(|base| delta::encode(plain, base, content, alone, scratch));
+    if let Some(len) = over.filter(|len| *len < room) {
+        return Some((Codec::Delta, &scratch.out[..len]));
+    }
+    let (codec, len) = match choice {
         Choice::Raw => return None,
         Choice::Zstd => (Codec::Zstd, scratch.zstd(plain)?),
         Choice::Planes { width, skip } => {
-            (Codec::Planes, planes::encode(plain, width, skip, scratch)?)
+            let len = planes::encode(plain, width, skip, &[], scratch)?;
+            (Codec::Planes, len)
         }
     };
-    // At least a thirty-second smaller, or decoding is not worth its time.
-    (len < plain.len() - plain.len() / 32).then(|| (codec, &scratch.out[..len]))
+    (len < room).then(|| (codec, &scratch.out[..len]))
 }
 
-/// Decodes exactly `plain_len` bytes; never allocates more than a small multiple of that.
+/// Decodes exactly `plain_len` bytes that are not over a base; never allocates more than a small
+/// multiple of that.
 ///
 /// # Errors
 /// The stored bytes are damaged or have another length.
-pub fn decode(codec: Codec, stored: Vec<u8>, plain_len: usize) -> Result<Vec<u8>> {
-    let plain = match codec {
-        Codec::Raw => stored,
-        Codec::Zstd => with_scratch(|s| s.unzstd(&stored, plain_len))?,
-        Codec::Planes => with_scratch(|s| planes::decode(&stored, plain_len, s))?,
-    };
-    if plain.len() != plain_len {
-        return Err(Error::corrupt(
-            "entry",
-            "its length is not the recorded one",
-        ));
-    }
+pub fn decode(codec: Codec, stored: &[u8], plain_len: usize) -> Result<Vec<u8>> {
+    let mut plain = vec![0; plain_len];
+    let bases: Bases<'_> = &|_| Err(Error::corrupt("entry over a base", "no base is at hand"));
+    with_scratch(|s| decode_into(codec, stored, &mut plain, bases, s))?;
     Ok(plain)
+}
+
+/// Decodes exactly as many bytes as `plain` has.
+pub(crate) fn decode_into(
+    codec: Codec,
+    stored: &[u8],
+    plain: &mut [u8],
+    bases: Bases<'_>,
+    scratch: &mut Scratch,
+) -> Result<()> {
+    match codec {
+        Codec::Raw if stored.len() == plain.len() => plain.copy_from_slice(stored),
+        Codec::Raw => {
+            let detail = "its length is not the recorded one";
+            return Err(Error::corrupt("entry", detail));
+        }
+        Codec::Zstd => scratch.unzstd_to(stored, plain)?,
+        Codec::Planes => planes::decode(stored, plain, scratch)?,
+        Codec::Delta => delta::decode(stored, plain, bases, scratch)?,
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -133,7 +166,7 @@ mod tests {
         let (codec, stored) = encode(&text, Content::Bytes).unwrap();
         assert_eq!(codec, Codec::Zstd);
         assert!(stored.len() < text.len() / 10);
-        assert_eq!(decode(codec, stored, text.len()).unwrap(), text);
+        assert_eq!(decode(codec, &stored, text.len()).unwrap(), text);
         assert!(encode(&noise(1, 1 << 20), Content::Unknown).is_none());
         assert!(encode(&noise(1, 1 << 20), Content::Numbers(Width::Two)).is_none());
         assert!(encode(b"short", Content::Unknown).is_none());
@@ -161,7 +194,7 @@ mod tests {
                 assert_eq!(codec, Codec::Planes, "{width:?} from byte {shift}");
                 let ratio = stored.len() as f64 / plain.len() as f64;
                 assert!(ratio < at_most, "{width:?} from byte {shift}: {ratio}");
-                assert!(decode(codec, stored, plain.len()).unwrap() == plain);
+                assert!(decode(codec, &stored, plain.len()).unwrap() == plain);
             }
         }
     }
@@ -185,7 +218,7 @@ mod tests {
         for width in Width::ALL {
             let (codec, stored) = encode(&text, Content::Numbers(width)).unwrap();
             assert!(stored.len() < text.len() / 10, "{codec:?}");
-            assert_eq!(decode(codec, stored, text.len()).unwrap(), text);
+            assert_eq!(decode(codec, &stored, text.len()).unwrap(), text);
         }
     }
 
@@ -193,8 +226,78 @@ mod tests {
     fn a_bomb_is_refused_before_it_grows() {
         let bomb = zstd::bulk::compress(&vec![0; 64 << 20], 1).unwrap();
         assert!(bomb.len() < 10_000);
-        assert!(decode(Codec::Zstd, bomb.clone(), 1000).is_err());
-        assert!(decode(Codec::Zstd, b"not a frame".to_vec(), 1000).is_err());
-        assert!(decode(Codec::Raw, vec![0; 3], 4).is_err());
+        assert!(decode(Codec::Zstd, &bomb, 1000).is_err());
+        assert!(decode(Codec::Zstd, b"not a frame", 1000).is_err());
+        assert!(decode(Codec::Raw, &[0; 3], 4).is_err());
+    }
+
+    fn over(plain: &[u8], base: &Base, content: Content) -> Option<(Codec, Vec<u8>)> {
+        with_scratch(|s| {
+            encode_in(plain, content, Some(base), s).map(|(codec, bytes)| (codec, bytes.to_vec()))
+        })
+    }
+
+    fn under(codec: Codec, stored: &[u8], len: usize, base: &Base) -> Result<Vec<u8>> {
+        let mut plain = vec![0; len];
+        let bases: Bases<'_> = &|id| {
+            assert_eq!(*id, base.id);
+            Ok(base.plain.clone())
+        };
+        with_scratch(|s| decode_into(codec, stored, &mut plain, bases, s))?;
+        Ok(plain)
+    }
+
+    #[test]
+    fn a_small_move_of_every_weight_costs_little_over_the_base() {
+        let (old, noise) = (weights(1, 400_000), weights(2, 400_000));
+        let id = [7; 32];
+        let plain = bf16(&old);
+        let base = Base { id, plain };
+        for (step, at_most) in [(1e-4, 0.10), (1e-3, 0.25), (1e-2, 0.45)] {
+            let moved = |(a, b): (&f32, &f32)| a * (1.0 + step * b * 20.0);
+            let new: Vec<f32> = old.iter().zip(&noise).map(moved).collect();
+            let new = bf16(&new);
+            for content in [Content::Numbers(Width::Two), Content::Unknown] {
+                let (codec, stored) = over(&new, &base, content).unwrap();
+                assert_eq!(codec, Codec::Delta, "{step}");
+                let ratio = stored.len() as f64 / new.len() as f64;
+                assert!(ratio < at_most, "{step}: {ratio}");
+                assert!(under(codec, &stored, new.len(), &base).unwrap() == new);
+            }
+        }
+    }
+
+    #[test]
+    fn a_base_that_does_not_help_is_not_used() {
+        let plain = bf16(&weights(1, 100_000));
+        for other in [bf16(&weights(2, 100_000)), plain[2..].to_vec()] {
+            let base = Base {
+                id: [7; 32],
+                plain: other,
+            };
+            let (codec, _) = over(&plain, &base, Content::Numbers(Width::Two)).unwrap();
+            assert_eq!(codec, Codec::Planes);
+        }
+    }
+
+    #[test]
+    fn a_delta_that_lies_is_refused() {
+        let base = Base {
+            id: [7; 32],
+            plain: bf16(&weights(1, 50_000)),
+        };
+        let mut new = base.plain.clone();
+        new[500] ^= 1;
+        let (codec, stored) = over(&new, &base, Content::Unknown).unwrap();
+        assert!(codec == Codec::Delta && stored.len() < 1000);
+        assert!(under(codec, &stored[..31], new.len(), &base).is_err());
+        assert!(under(codec, &stored[..40], new.len(), &base).is_err());
+        assert!(under(codec, &stored, new.len() - 2, &base).is_err());
+        assert!(decode(codec, &stored, new.len()).is_err());
+        let shorter = Base {
+            id: base.id,
+            plain: base.plain[2..].to_vec(),
+        };
+        assert!(under(codec, &stored, new.len(), &shorter).is_err());
     }
 }

@@ -92,11 +92,12 @@ word!(u16, 2, split2, join2, [a, b]);
 word!(u32, 4, split4, join4, [a, b, c, d]);
 word!(u64, 8, split8, join8, [a, b, c, d, e, f, g, h]);
 
-/// Encodes into `scratch.out`; the length, which may be more than raw.
+/// Encodes into `scratch.out`, behind `prefix`; the length, which may be more than raw.
 pub(super) fn encode(
     plain: &[u8],
     width: Width,
     skip: usize,
+    prefix: &[u8],
     scratch: &mut Scratch,
 ) -> Option<usize> {
     let body = plain.get(skip..)?;
@@ -115,17 +116,19 @@ pub(super) fn encode(
         Width::Four => split4(words, &mut planes[..words.len()], n),
         Width::Eight => split8(words, &mut planes[..words.len()], n),
     }
-    let mut out = scratch.take_out(header_bytes(width) + plain.len());
-    out[0] = width as u8;
-    out[1] = u8::try_from(skip).ok()?;
-    let mut at = header_bytes(width);
+    let start = prefix.len();
+    let mut out = scratch.take_out(start + header_bytes(width) + plain.len());
+    out[..start].copy_from_slice(prefix);
+    out[start] = width as u8;
+    out[start + 1] = u8::try_from(skip).ok()?;
+    let mut at = start + header_bytes(width);
     for loose in [&plain[..skip], tail] {
         out[at..at + loose.len()].copy_from_slice(loose);
         at += loose.len();
     }
     for (number, plane) in planes[..words.len()].chunks_exact(n).enumerate() {
         let (how, len) = encode_plane(plane, &mut out[at..], scratch);
-        let header = &mut out[2 + number * PLANE_HEADER_BYTES..][..PLANE_HEADER_BYTES];
+        let header = &mut out[start + 2 + number * PLANE_HEADER_BYTES..][..PLANE_HEADER_BYTES];
         header[0] = how as u8;
         header[1..].copy_from_slice(&u32::try_from(len).ok()?.to_le_bytes());
         at += len;
@@ -205,9 +208,9 @@ fn read_header(stored: &[u8], plain_len: usize) -> Result<Header> {
     })
 }
 
-/// Decodes `plain_len` bytes.
-pub(super) fn decode(stored: &[u8], plain_len: usize, scratch: &mut Scratch) -> Result<Vec<u8>> {
-    let header = read_header(stored, plain_len)?;
+/// Decodes into `plain`, which has the entry's length.
+pub(super) fn decode(stored: &[u8], plain: &mut [u8], scratch: &mut Scratch) -> Result<()> {
+    let header = read_header(stored, plain.len())?;
     let Header { width, skip, n, .. } = header;
     let mut buffer = std::mem::take(&mut scratch.planes);
     if buffer.len() < n * width.bytes() {
@@ -226,7 +229,6 @@ pub(super) fn decode(stored: &[u8], plain_len: usize, scratch: &mut Scratch) -> 
             }
         }
     }
-    let mut plain = vec![0; plain_len];
     let words = &mut plain[skip..skip + n * width.bytes()];
     match width {
         Width::One => join1(&planes, words),
@@ -238,7 +240,7 @@ pub(super) fn decode(stored: &[u8], plain_len: usize, scratch: &mut Scratch) -> 
     plain[..skip].copy_from_slice(before);
     plain[skip + n * width.bytes()..].copy_from_slice(behind);
     scratch.planes = buffer;
-    Ok(plain)
+    Ok(())
 }
 
 #[cfg(test)]
@@ -249,8 +251,14 @@ mod tests {
 
     fn encoded(plain: &[u8], width: Width, skip: usize) -> Vec<u8> {
         let mut scratch = Scratch::default();
-        let len = encode(plain, width, skip, &mut scratch).unwrap();
+        let len = encode(plain, width, skip, &[], &mut scratch).unwrap();
         scratch.out[..len].to_vec()
+    }
+
+    fn decoded(stored: &[u8], len: usize) -> Result<Vec<u8>> {
+        let mut plain = vec![0; len];
+        decode(stored, &mut plain, &mut Scratch::default())?;
+        Ok(plain)
     }
 
     /// The bytes that `spec/pack.md` shows.
@@ -265,7 +273,7 @@ mod tests {
                 2, 1, 0, 2, 0, 0, 0, 0, 2, 0, 0, 0, 9, 7, 0x7f, 0x80, 0x00, 0x03
             ]
         );
-        assert_eq!(decode(&stored, 6, &mut Scratch::default()).unwrap(), plain);
+        assert_eq!(decoded(&stored, 6).unwrap(), plain);
     }
 
     #[test]
@@ -273,11 +281,10 @@ mod tests {
         let plain: Vec<u8> = (0..4000u32).flat_map(|i| (i / 7).to_le_bytes()).collect();
         let good = encoded(&plain, Width::Four, 0);
         assert!(good.len() < plain.len() / 2);
-        let mut scratch = Scratch::default();
-        let mut refused = |change: &dyn Fn(&mut Vec<u8>), len: usize| {
+        let refused = |change: &dyn Fn(&mut Vec<u8>), len: usize| {
             let mut stored = good.clone();
             change(&mut stored);
-            assert!(decode(&stored, len, &mut scratch).is_err());
+            assert!(decoded(&stored, len).is_err());
         };
         refused(&|_| (), plain.len() - 4);
         refused(&|_| (), plain.len() + 1);
@@ -302,7 +309,7 @@ mod tests {
         stored.extend_from_slice(&[0, 100, 0, 0, 0]);
         stored.extend_from_slice(&bomb);
         stored.extend_from_slice(&[0; 100]);
-        assert!(decode(&stored, 200, &mut Scratch::default()).is_err());
+        assert!(decoded(&stored, 200).is_err());
     }
 
     proptest! {
@@ -318,7 +325,7 @@ mod tests {
             let plain = bytes.repeat(repeat);
             let stored = encoded(&plain, width, skip);
             prop_assert!(stored.len() <= plain.len() + header_bytes(width));
-            let back = decode(&stored, plain.len(), &mut Scratch::default()).unwrap();
+            let back = decoded(&stored, plain.len()).unwrap();
             prop_assert!(back == plain);
         }
 
@@ -327,7 +334,7 @@ mod tests {
             stored in proptest::collection::vec(any::<u8>(), 0..200),
             len in 0usize..300,
         ) {
-            if let Ok(plain) = decode(&stored, len, &mut Scratch::default()) {
+            if let Ok(plain) = decoded(&stored, len) {
                 prop_assert_eq!(plain.len(), len);
             }
         }

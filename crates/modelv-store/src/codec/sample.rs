@@ -106,38 +106,43 @@ fn zstd_estimate(plain: &[u8], piece_bytes: usize, scratch: &mut Scratch) -> f64
     packed as f64 / raw.max(1) as f64
 }
 
-/// Chooses for an entry.
-pub(super) fn choose(plain: &[u8], content: Content, scratch: &mut Scratch) -> Choice {
+/// The best planes for an entry: part of the size that they need, width, bytes to skip.
+pub(super) fn planes_of(plain: &[u8], content: Content) -> (f64, Width, usize) {
+    let counts = histograms(plain);
+    if let Content::Numbers(width) = content {
+        return (planes_estimate(&counts, width).0, width, 0);
+    }
+    let mut best = (f64::INFINITY, Width::One, 0);
+    for width in Width::ALL {
+        let (estimate, lowest) = planes_estimate(&counts, width);
+        // A wider word must be clearly better: every multiple of the true width is good.
+        if estimate < best.0 * 0.98 {
+            best = (estimate, width, (lowest + 1) % width.bytes());
+        }
+    }
+    best
+}
+
+/// Chooses for an entry; with the part of its size that it needs.
+pub(super) fn choose(plain: &[u8], content: Content, scratch: &mut Scratch) -> (f64, Choice) {
     let zstd = zstd_estimate(plain, PIECE_BYTES, scratch);
-    let (planes, choice) = match content {
-        _ if plain.len() < PLANES_BYTES_MIN => (1.0, Choice::Raw),
-        Content::Bytes => (1.0, Choice::Raw),
-        Content::Numbers(width) => {
-            let (estimate, _) = planes_estimate(&histograms(plain), width);
-            // Told so: planes even where a short sample lets zstd look slightly better.
-            (estimate * 0.95, Choice::Planes { width, skip: 0 })
-        }
-        Content::Unknown => {
-            let counts = histograms(plain);
-            let mut best = (1.0, Choice::Raw);
-            for width in Width::ALL {
-                let (estimate, lowest) = planes_estimate(&counts, width);
-                let skip = (lowest + 1) % width.bytes();
-                // A wider word must be clearly better: every multiple of the true width is good.
-                if estimate < best.0 * 0.98 {
-                    best = (estimate, Choice::Planes { width, skip });
-                }
-            }
-            // zstd finds more repetition in the whole than in a sample.
-            (best.0 * 1.1, best.1)
-        }
+    let (planes, width, skip) = match content {
+        _ if plain.len() < PLANES_BYTES_MIN => (1.0, Width::One, 0),
+        Content::Bytes => (1.0, Width::One, 0),
+        Content::Numbers(_) | Content::Unknown => planes_of(plain, content),
     };
-    if planes < zstd && planes < WORTH {
-        choice
+    let weighed = match content {
+        // Told so: planes even where a short sample lets zstd look slightly better.
+        Content::Numbers(_) => planes * 0.95,
+        // zstd finds more repetition in the whole than in a sample.
+        _ => planes * 1.1,
+    };
+    if weighed < zstd && weighed < WORTH {
+        (planes, Choice::Planes { width, skip })
     } else if zstd < WORTH {
-        Choice::Zstd
+        (zstd, Choice::Zstd)
     } else {
-        Choice::Raw
+        (1.0, Choice::Raw)
     }
 }
 
@@ -149,7 +154,8 @@ pub(super) fn choose_plane(plane: &[u8], scratch: &mut Scratch) -> PlaneChoice {
             counts[usize::from(*byte)] += 1;
         }
     }
-    let huffman = entropy(&counts) / 8.0;
+    // No code is shorter than a bit.
+    let huffman = entropy(&counts).max(1.0) / 8.0;
     let matching = zstd_estimate(plane, PLANE_PIECE_BYTES, scratch);
     // The search for repetition takes four times as long as Huffman codes alone.
     if matching < huffman * 0.9 && matching < WORTH {

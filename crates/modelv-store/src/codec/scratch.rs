@@ -23,21 +23,26 @@ pub(crate) struct Scratch {
     pub(super) out: Vec<u8>,
     /// The planes, one behind the other.
     pub(super) planes: Vec<u8>,
+    /// What differs from a base.
+    pub(super) xor: Vec<u8>,
+    /// Stored bytes as they were read.
+    pub(crate) stored: Vec<u8>,
     matching: Option<Compressor<'static>>,
     huffman: Option<Compressor<'static>>,
     decoder: Option<Decompressor<'static>>,
 }
 
 thread_local! {
-    static SCRATCH: RefCell<Scratch> = RefCell::default();
+    /// More than one only where decoding a chunk needs another one first.
+    static SCRATCHES: RefCell<Vec<Scratch>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Runs `work` with this thread's scratch, or with a fresh one inside another `work`.
+/// Runs `work` with a scratch of this thread.
 pub(crate) fn with_scratch<T>(work: impl FnOnce(&mut Scratch) -> T) -> T {
-    SCRATCH.with(|cell| match cell.try_borrow_mut() {
-        Ok(mut scratch) => work(&mut scratch),
-        Err(_) => work(&mut Scratch::default()),
-    })
+    let mut scratch = SCRATCHES.with_borrow_mut(Vec::pop).unwrap_or_default();
+    let value = work(&mut scratch);
+    SCRATCHES.with_borrow_mut(|all| all.push(scratch));
+    value
 }
 
 fn new_huffman() -> io::Result<Compressor<'static>> {
@@ -103,12 +108,5 @@ impl Scratch {
             return Err(bad("its length is not the recorded one".into()));
         }
         Ok(())
-    }
-
-    /// Decodes one frame of `len` bytes.
-    pub(super) fn unzstd(&mut self, stored: &[u8], len: usize) -> Result<Vec<u8>> {
-        let mut out = vec![0; len];
-        self.unzstd_to(stored, &mut out)?;
-        Ok(out)
     }
 }

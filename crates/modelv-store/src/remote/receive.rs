@@ -265,7 +265,7 @@ impl<'a> Incoming<'a> {
         let found = self.remote.backend.ranges(&key, &ranges)?;
         for (row, stored) in rows.iter().zip(found) {
             let bytes = stored.len() as u64;
-            let plain = pack::decode_entry(Path::new(&key), row, stored);
+            let plain = pack::decode_entry(Path::new(&key), row, &stored);
             let plain = plain.ok().filter(|p| pack::check_hash(&row.key, p));
             let Some(plain) = plain else {
                 let what = format!("`{}` in `{key}`", to_hex(&row.key.1));

@@ -12,7 +12,7 @@ use modelv_core::id::{BlobId, to_hex};
 use super::catalog::{chunk_key, cuts_key, lock};
 use super::root::PackInfo;
 use super::{Catalog, Item, Remote, RemoteError, Result, Watch};
-use crate::codec::Codec;
+use crate::codec::{self, Codec, Content};
 use crate::pack::{self, PACK_BYTES, Row, Writer};
 use crate::store::{Pack, Store};
 use crate::{Error, Key, Tag, index};
@@ -209,7 +209,9 @@ fn plan(out: &Outgoing<'_>) -> Result<Plan> {
             continue;
         }
         let keys = pack.index()?.with_rows(&pack.name, |rows| {
-            let wanted = rows.iter().all(|r| left.contains(&r.key));
+            // What is stored over a base goes on its own, for the base may lie in another pack.
+            let fits = |r: &Row| left.contains(&r.key) && r.codec != Codec::Delta as u8;
+            let wanted = rows.iter().all(fits);
             wanted.then(|| rows.iter().map(|r| r.key).collect::<Vec<_>>())
         })?;
         if let Some(keys) = keys {
@@ -304,17 +306,22 @@ fn copy_entry(store: &Store, key: &Key, writer: &mut Writer) -> Result<()> {
     if let Some((index, row)) = store.find(key)?
         && let Ok(stored) = pack::read_stored(&index.pack, &index.pack_path, &row)
         && let Some(codec) = Codec::from_byte(row.codec)
-        && let Ok(plain) = pack::decode_entry(&index.pack_path, &row, stored.clone())
+        && codec != Codec::Delta
+        && let Ok(plain) = pack::decode_entry(&index.pack_path, &row, &stored)
         && pack::check_hash(key, &plain)
     {
         writer.append(*key, codec, &stored, plain.len())?;
         return Ok(());
     }
-    // The slow way finds the entry behind a damaged index, or says what is wrong.
+    // The slow way puts an entry and its base together, finds it behind a damaged index, or says
+    // what is wrong.
     let plain = store.read(key)?.ok_or_else(|| Error::NotFound {
         what: Tag::from_byte(key.0).map_or("entry", Tag::word),
         id: to_hex(&key.1),
     })?;
-    writer.append(*key, Codec::Raw, &plain, plain.len())?;
+    match codec::encode(&plain, Content::Unknown) {
+        Some((codec, stored)) => writer.append(*key, codec, &stored, plain.len())?,
+        None => writer.append(*key, Codec::Raw, &plain, plain.len())?,
+    };
     Ok(())
 }

@@ -152,7 +152,10 @@ impl<'a> Stage<'a> {
         }
         let read = |key: &Key| -> Result<Option<Vec<u8>>> {
             match place.get(key) {
-                Some((pack, row)) => Ok(Some(pack::read_entry(&pack.file, &pack.path, row)?)),
+                Some((pack, row)) => {
+                    let stored = pack::read_stored(&pack.file, &pack.path, row)?;
+                    Ok(Some(pack::decode_entry(&pack.path, row, &stored)?))
+                }
                 None => Ok(session.read(key)?),
             }
         };
