@@ -9,6 +9,8 @@
 
 mod alias;
 mod bases;
+mod completion;
+mod dependencies;
 mod docker;
 mod environment;
 mod errors;
@@ -18,5 +20,6 @@ mod runs;
 mod s3;
 mod secrets;
 mod serving;
+mod snapshots;
 mod story;
 mod support;

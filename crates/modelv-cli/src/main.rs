@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
-use clap::{CommandFactory, FromArgMatches};
+use clap::FromArgMatches;
 use modelv_repo::Cancel;
 
 /// Set by the first Ctrl-C; long work stops at the next file or object.
@@ -22,7 +22,7 @@ fn main() -> ExitCode {
         Ok(args) => args,
         Err(code) => return code,
     };
-    let matches = commands::Cli::command().get_matches_from(args);
+    let matches = commands::command().get_matches_from(args);
     let cli = match commands::Cli::from_arg_matches(&matches) {
         Ok(cli) => cli,
         Err(e) => e.exit(),

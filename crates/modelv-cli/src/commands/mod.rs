@@ -5,6 +5,7 @@ mod branch;
 mod cat;
 mod clone;
 mod commit;
+mod completions;
 mod config;
 mod conflicts;
 mod diff;
@@ -12,8 +13,10 @@ mod env;
 mod export;
 mod fetch;
 mod fsck;
+mod help;
 mod init;
 mod log;
+mod man;
 mod merge;
 mod pull;
 mod push;
@@ -31,6 +34,8 @@ mod switch;
 mod tag;
 mod track;
 mod undo;
+
+pub(crate) use help::command;
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
@@ -91,6 +96,11 @@ enum Command {
     Fsck(fsck::Args),
     Config(config::Args),
     Alias(alias::Args),
+    Completions(completions::Args),
+    Man(man::Args),
+    /// Names of branches and tags, for completion.
+    #[command(hide = true)]
+    ListRefs,
 }
 
 /// What every command gets.
@@ -213,6 +223,9 @@ pub(crate) fn run(cli: Cli, ui: &mut Ui, cancel: &Cancel) -> Done {
         Command::Fsck(args) => fsck::run(&args, s),
         Command::Config(args) => config::run(&args, s),
         Command::Alias(args) => alias::run(&args, s),
+        Command::Completions(args) => completions::run(&args, s),
+        Command::Man(args) => man::run(&args, s),
+        Command::ListRefs => completions::list_refs(s),
     }
 }
 
