@@ -11,10 +11,8 @@ def scores(p):
     classifier = model.Classifier(p)
     out = {}
     for language in sorted(os.path.basename(d) for d in glob.glob("data/*") if os.path.isdir(d)):
-        texts, labels = preprocess.load(language, p["data"]["threshold"])
-        unseen = [
-            (t, l) for t, l in zip(texts, labels) if preprocess.is_test(t, p["data"]["test_share"])
-        ]
+        rows = zip(*preprocess.load(language, p["data"]["threshold"]))
+        unseen = [(t, l) for key, t, l in rows if preprocess.is_test(key, p["data"]["test_share"])]
         guesses = classifier.scores([t for t, _ in unseen]) > 0.5
         right = sum(int(g) == l for g, (_, l) in zip(guesses, unseen))
         out[language] = {"accuracy": round(right / len(unseen), 4), "texts": len(unseen)}

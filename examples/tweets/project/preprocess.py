@@ -14,19 +14,20 @@ def clean(text):
 
 
 def load(language, threshold):
-    """Texts and labels (1 is positive) of one language. The order is that of the files."""
-    texts, labels = [], []
+    """Keys, texts and labels (1 is positive) of one language. The order is that of the files."""
+    keys, texts, labels = [], [], []
     for path in sorted(glob.glob("data/%s/*.tsv" % language)):
         with open(path, encoding="utf-8") as file:
             for line in file:
-                _, rating, text = line.rstrip("\n").split("\t", 2)
+                key, rating, text = line.rstrip("\n").split("\t", 2)
                 if abs(float(rating)) > threshold:
+                    keys.append("%s/%s" % (language, key))
                     texts.append(clean(text))
                     labels.append(int(float(rating) > 0))
-    return texts, labels
+    return keys, texts, labels
 
 
-def is_test(text, share):
-    """Decided by the text alone, so that a text never changes sides."""
-    digest = hashlib.sha256(text.encode()).digest()
+def is_test(key, share):
+    """Decided by the key alone, so that a text never changes sides, however it is cleaned."""
+    digest = hashlib.sha256(key.encode()).digest()
     return int.from_bytes(digest[:4], "big") / 2**32 < share

@@ -15,11 +15,11 @@ import preprocess
 
 def main():
     p = params.load()
-    texts, labels, weights = [], [], []
+    texts, labels = [], []
     for language in p["data"]["languages"]:
-        loaded, rated = preprocess.load(language, p["data"]["threshold"])
-        for text, label in zip(loaded, rated):
-            if not preprocess.is_test(text, p["data"]["test_share"]):
+        rows = zip(*preprocess.load(language, p["data"]["threshold"]))
+        for key, text, label in rows:
+            if not preprocess.is_test(key, p["data"]["test_share"]):
                 texts.append(text)
                 labels.append(label)
     vectorizer = model.vectorizer(p)

@@ -11,7 +11,7 @@ use modelv_core::path::RepoPath;
 use modelv_core::tree::Mode;
 
 use super::mask::shown;
-use super::scan::{Hit, scan};
+use super::scan::{Hit, scan, scan_sized};
 use crate::ctx::Ctx;
 use crate::error::{Error, Result};
 use crate::repo::Repo;
@@ -184,7 +184,8 @@ impl Repo {
             inner: opened,
             hasher: blake3::Hasher::new(),
         };
-        let hits = scan(&mut hashed, is_config(path, file)).map_err(Error::io("read", &full))?;
+        let hits = scan_sized(&mut hashed, is_config(path, file), file.size)
+            .map_err(Error::io("read", &full))?;
         if BlobId(*hashed.hasher.finalize().as_bytes()) != file.blob {
             return Err(Error::ChangedWhileRead { path: full });
         }

@@ -14,6 +14,8 @@ use crate::error::{Error, Result};
 /// Characters of a long value that stay readable, so that people know which one it is.
 const SHOWN: usize = 4;
 const LONG: usize = 16;
+/// No shorter word of a command line is a credential by its shape.
+const SHORTEST: usize = 12;
 
 /// A value for people: its first characters if it is long, and stars.
 pub(super) fn shown(value: &[u8]) -> String {
@@ -95,7 +97,7 @@ pub fn mask_words(words: &mut [String]) {
             *word = masked;
         } else if word.starts_with("--") && !word.contains('=') {
             flag = Some(word.trim_start_matches('-').to_owned());
-        } else {
+        } else if word.len() >= SHORTEST {
             *word = mask_text(word);
         }
     }

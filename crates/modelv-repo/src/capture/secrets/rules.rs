@@ -238,6 +238,28 @@ pub(super) const RULES: &[Rule] = &[
     },
 ];
 
+/// A cheap look before the pattern: code is full of the word `token`, and of lines that hold no
+/// value long enough to be one.
+pub(super) fn is_worth_it(rule: &Rule, window: &[u8]) -> bool {
+    const SHORTEST: usize = 16;
+    if rule.check == Check::Password {
+        return rule.id != "url-password" || window.contains(&b'@');
+    }
+    let (mut run, mut digits) = (0, 0);
+    for b in window {
+        if b.is_ascii_alphanumeric() || b"_.+/=~-%".contains(b) {
+            run += 1;
+            digits += usize::from(b.is_ascii_digit());
+            if run >= SHORTEST && (digits > 0 || rule.check == Check::Shape) {
+                return true;
+            }
+        } else {
+            (run, digits) = (0, 0);
+        }
+    }
+    false
+}
+
 /// Whether a value that fits `rule` is a credential, as far as can be told.
 pub(super) fn is_plausible(rule: &Rule, name: &str, value: &str) -> bool {
     if is_placeholder(value) || names_something_else(name) {

@@ -4,7 +4,7 @@ use std::io::Read;
 use std::ops::Range;
 use std::sync::{LazyLock, OnceLock};
 
-use aho_corasick::AhoCorasick;
+use aho_corasick::{AhoCorasick, AhoCorasickKind, StartKind};
 use regex::bytes::{Captures, Regex, RegexBuilder};
 
 use super::rules::{self, RULES};
@@ -53,6 +53,8 @@ static SCANNER: LazyLock<Option<Scanner>> = LazyLock::new(|| {
         rules: words.iter().map(of).collect(),
         keywords: AhoCorasick::builder()
             .ascii_case_insensitive(true)
+            .kind(Some(AhoCorasickKind::DFA))
+            .start_kind(StartKind::Unanchored)
             .build(&words)
             .ok()?,
         patterns: RULES.iter().map(|_| OnceLock::new()).collect(),
@@ -77,17 +79,27 @@ fn pattern(scanner: &Scanner, rule: usize) -> Option<&Regex> {
 /// # Errors
 /// The stream can't be read.
 pub fn scan(stream: &mut dyn Read, is_config: bool) -> std::io::Result<Vec<Hit>> {
+    scan_sized(stream, is_config, 0)
+}
+
+/// [`scan`] of a stream of about so many bytes: one of the right size is read at once.
+pub(super) fn scan_sized(
+    stream: &mut dyn Read,
+    is_config: bool,
+    size: u64,
+) -> std::io::Result<Vec<Hit>> {
     let mut found = Vec::new();
     let Some(scanner) = SCANNER.as_ref() else {
         return Ok(found);
     };
-    let mut buffer: Vec<u8> = Vec::new();
+    let room = usize::try_from(size).map_or(CHUNK, |n| n.min(CHUNK)) + 1;
+    let mut buffer: Vec<u8> = Vec::with_capacity(room);
     // Offset of the buffer in the stream, lines before it, and what of it was searched already.
     let (mut offset, mut lines, mut searched) = (0u64, 0u64, 0usize);
     loop {
         let have = buffer.len();
         stream.take(CHUNK as u64).read_to_end(&mut buffer)?;
-        let is_end = buffer.len() == have;
+        let is_end = buffer.len() < have + CHUNK;
         if offset == 0 && have == 0 && is_binary(&buffer) {
             std::io::copy(stream, &mut std::io::sink())?;
             return Ok(found);
@@ -145,6 +157,9 @@ fn search(scanner: &Scanner, bytes: &[u8], part: Range<usize>, is_config: bool) 
                 continue;
             }
             done[number] = window.end;
+            if !rules::is_worth_it(rule, &bytes[window.clone()]) {
+                continue;
+            }
             let Some(regex) = pattern(scanner, number) else {
                 continue;
             };
