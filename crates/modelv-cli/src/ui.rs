@@ -168,6 +168,10 @@ impl Progress for Bar {
         }
     }
 
+    fn note(&self, text: &str) {
+        let _ = writeln!(std::io::stderr(), "note: {text}");
+    }
+
     fn finish(&self) {
         let Ok(mut slot) = self.state.lock() else {
             return;

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use crate::driver::{self, Driver, Item, Labels};
+use crate::driver::{self, Item, Labels};
 use crate::id::BlobId;
 use crate::path::RepoPath;
 use crate::tree::Mode;
@@ -100,6 +100,8 @@ pub struct Merged {
     pub files: BTreeMap<RepoPath, Outcome>,
     /// What is left to decide, by path.
     pub conflicts: Vec<Conflict>,
+    /// What people should know: files that are not what their names claim.
+    pub notes: Vec<String>,
 }
 
 /// Gives the content of a file, or `None` when it is too large to be merged inside.
@@ -199,7 +201,7 @@ fn merge_path<E>(
     labels: &Labels<'_>,
     read: Read<'_, E>,
 ) -> Result<(), E> {
-    let mut conflict = |why, part| {
+    let conflict = |out: &mut Merged, why, part| {
         let (base, ours, theirs) = (b.copied(), o.copied(), t.copied());
         out.conflicts.push(Conflict {
             path: path.clone(),
@@ -212,13 +214,14 @@ fn merge_path<E>(
     };
     let (Some(ours), Some(theirs)) = (o, t) else {
         // Whoever kept the file keeps it until somebody decides.
-        conflict(Why::DeleteModify, None);
+        conflict(out, Why::DeleteModify, None);
         keep(out, path, o.or(t));
         return Ok(());
     };
     let regular = |s: &Side| matches!(s.mode, Mode::File | Mode::Executable);
     if !regular(ours) || !regular(theirs) {
         conflict(
+            out,
             if ours.mode == theirs.mode {
                 Why::Content
             } else {
@@ -250,12 +253,15 @@ fn merge_path<E>(
         base.map(|b| read(b.blob, b.size)).transpose()?,
     );
     let (Some(ours_bytes), Some(theirs_bytes), base_bytes) = contents else {
-        conflict(Why::Content, None);
+        conflict(out, Why::Content, None);
         keep(out, path, o);
         return Ok(());
     };
     let base_bytes = base_bytes.flatten();
-    let kind = common_driver(path, base_bytes.as_deref(), &ours_bytes, &theirs_bytes);
+    let mut versions = vec![ours_bytes.as_slice(), &theirs_bytes];
+    versions.extend(base_bytes.as_deref());
+    let (kind, notes) = driver::examine_all(path.as_bytes(), &versions);
+    out.notes.extend(notes);
     let merged = driver::merge(
         kind,
         base_bytes.as_deref(),
@@ -266,15 +272,15 @@ fn merge_path<E>(
     let mut whole = None;
     for part in merged.conflicts {
         match part.item {
-            Item::Key(_) => conflict(Why::Key, Some(part)),
-            Item::Package(_) => conflict(Why::Package, Some(part)),
+            Item::Key(_) => conflict(out, Why::Key, Some(part)),
+            Item::Package(_) => conflict(out, Why::Package, Some(part)),
             Item::Lines { .. } => whole = Some(Why::Text),
             Item::File if base.is_none() => whole = Some(Why::AddAdd),
             Item::File => whole = Some(Why::Content),
         }
     }
     if let Some(why) = whole {
-        conflict(why, None);
+        conflict(out, why, None);
     }
     out.files.insert(
         path.clone(),
@@ -284,20 +290,6 @@ fn merge_path<E>(
         },
     );
     Ok(())
-}
-
-/// The driver all versions of a file agree on; text or binary when they don't.
-fn common_driver(path: &RepoPath, base: Option<&[u8]>, ours: &[u8], theirs: &[u8]) -> Driver {
-    let choose = |bytes: &[u8]| driver::choose(path.as_bytes(), bytes);
-    let kind = choose(ours);
-    if choose(theirs) == kind && base.is_none_or(|b| choose(b) == kind) {
-        return kind;
-    }
-    let text = [Some(ours), Some(theirs), base]
-        .into_iter()
-        .flatten()
-        .all(|bytes| !matches!(driver::choose(b"", bytes), Driver::Binary));
-    if text { Driver::Text } else { Driver::Binary }
 }
 
 /// Where one side has a file and the other a directory of the same name, the file steps aside as

@@ -12,6 +12,8 @@ pub trait Progress: Sync {
     fn advance(&self, amount: u64);
     /// The work that was started last has ended.
     fn finish(&self);
+    /// Something people should know, that stops nothing.
+    fn note(&self, _text: &str) {}
 }
 
 /// What amounts of progress count.

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use modelv_core::driver::{self, Change, Driver};
+use modelv_core::driver::{self, Change, Driver, Source, TensorError, TensorFile};
 use modelv_core::env::Env;
 use modelv_core::id::{BlobId, CommitId};
 use modelv_core::path::RepoPath;
+use modelv_core::tree::Mode;
 use modelv_core::value::Value;
 
 use crate::ctx::Ctx;
@@ -39,10 +40,12 @@ pub struct FileDiff {
     pub driver: Driver,
     /// What differs inside; empty when it is too large to look.
     pub inside: Vec<Change>,
-    /// Old content, where it was read.
+    /// Old content, where it was read; without secrets where the name says that it may have some.
     pub old: Option<Vec<u8>>,
-    /// New content, where it was read.
+    /// New content, likewise.
     pub new: Option<Vec<u8>>,
+    /// What people should know: that it is not what its name claims.
+    pub notes: Vec<String>,
 }
 
 /// One metric that differs.
@@ -178,46 +181,112 @@ impl Repo {
             crate::worktree::ChangeKind::Renamed { from } => from.clone(),
             _ => change.path.clone(),
         };
+        if let Some(format) = TensorFile::of_path(change.path.as_bytes())
+            && [&change.old, &change.new]
+                .into_iter()
+                .flatten()
+                .all(|f| matches!(f.mode, Mode::File | Mode::Executable))
+        {
+            return self.diff_tensors(format, change, (old, &old_path), new);
+        }
         let a = self.side_content(old, &old_path, change.old.as_ref())?;
         let b = self.side_content(new, &change.path, change.new.as_ref())?;
-        let driver = match (&a, &b) {
-            (Some(a), Some(b)) => {
-                let (x, y) = (a.as_deref(), b.as_deref());
-                let choose = |bytes: Option<&[u8]>| {
-                    bytes.map(|bytes| driver::choose(change.path.as_bytes(), bytes))
-                };
-                match (choose(x), choose(y)) {
-                    (Some(x), Some(y)) if x == y => x,
-                    (Some(one), None) | (None, Some(one)) => one,
-                    (Some(Driver::Binary), _) | (_, Some(Driver::Binary)) => Driver::Binary,
-                    _ => Driver::Text,
-                }
-            }
-            // Too large to look inside.
-            _ => Driver::Binary,
-        };
         let (Some(a), Some(b)) = (a, b) else {
             let size = |f: &Option<SnapFile>| f.as_ref().map_or(0, |f| f.size);
             let inside = vec![Change::Bytes {
                 old: size(&change.old),
                 new: size(&change.new),
             }];
+            let mib = CONTENT_BYTES_MAX >> 20;
+            let note = format!(
+                "{} is larger than {mib} MiB: compared as a whole",
+                change.path
+            );
             return Ok(FileDiff {
                 change,
-                driver,
+                driver: Driver::Binary,
                 inside,
                 old: None,
                 new: None,
+                notes: vec![note],
             });
         };
+        let path = change.path.as_bytes();
+        let versions: Vec<&[u8]> = [&a, &b].into_iter().filter_map(Option::as_deref).collect();
+        let (driver, notes) = driver::examine_all(path, &versions);
         let inside = driver::diff(driver, a.as_deref(), b.as_deref());
+        let to_show = |bytes: Option<Vec<u8>>| {
+            bytes.map(|bytes| driver::without_secrets(path, &bytes).unwrap_or(bytes))
+        };
+        let (old, new) = (to_show(a), to_show(b));
         Ok(FileDiff {
             change,
             driver,
             inside,
-            old: a,
-            new: b,
+            old,
+            new,
+            notes,
         })
+    }
+
+    /// Compares files of tensors of any size, read in pieces.
+    fn diff_tensors(
+        &self,
+        format: TensorFile,
+        change: FileChange,
+        (old, old_path): (&DiffSide, &RepoPath),
+        new: &DiffSide,
+    ) -> Result<FileDiff> {
+        let mut a = self.side_source(old, old_path, change.old.as_ref())?;
+        let mut b = self.side_source(new, &change.path, change.new.as_ref())?;
+        let found = format.diff(
+            a.as_mut().map(|s| &mut **s as &mut dyn Source),
+            b.as_mut().map(|s| &mut **s as &mut dyn Source),
+        );
+        let size = |f: &Option<SnapFile>| f.as_ref().map_or(0, |f| f.size);
+        let bytes = Change::Bytes {
+            old: size(&change.old),
+            new: size(&change.new),
+        };
+        let (driver, inside, notes) = match found {
+            Ok(mut changes) => {
+                changes.push(bytes);
+                (Driver::Tensors(format), changes, Vec::new())
+            }
+            Err(TensorError::Refused(why)) => {
+                let note = driver::tensor_note(&change.path.to_string(), format, &why);
+                (Driver::Binary, vec![bytes], vec![note])
+            }
+            Err(TensorError::Io(e)) => {
+                let full = place(self.root(), &change.path);
+                return Err(Error::io("read", &full)(e));
+            }
+        };
+        Ok(FileDiff {
+            change,
+            driver,
+            inside,
+            old: None,
+            new: None,
+            notes,
+        })
+    }
+
+    fn side_source<'r>(
+        &'r self,
+        side: &DiffSide,
+        path: &RepoPath,
+        file: Option<&SnapFile>,
+    ) -> Result<Option<Box<dyn Source + 'r>>> {
+        let Some(file) = file else {
+            return Ok(None);
+        };
+        if side.commit.is_some() || self.store.has_blob(&file.blob)? {
+            return Ok(Some(Box::new(self.store.open_blob(&file.blob)?)));
+        }
+        let full = place(self.root(), path);
+        let open = std::fs::File::open(&full).map_err(Error::io("read", &full))?;
+        Ok(Some(Box::new(std::io::BufReader::new(open))))
     }
 
     /// Content of one side: outer `None`: too large; inner `None`: absent.
@@ -238,7 +307,7 @@ impl Repo {
             return self.read_blob(file.blob).map(|b| Some(Some(b)));
         }
         let full = place(self.root(), path);
-        if file.mode == modelv_core::tree::Mode::Symlink {
+        if file.mode == Mode::Symlink {
             use std::os::unix::ffi::OsStrExt;
             let target = std::fs::read_link(&full).map_err(Error::io("read", &full))?;
             return Ok(Some(Some(target.as_os_str().as_bytes().to_vec())));

@@ -161,6 +161,16 @@ struct Work {
     files: HashMap<RepoPath, Outcome>,
     conflicts: Vec<ConflictState>,
     env: Env,
+    /// Files that are not what their names claim.
+    notes: Vec<String>,
+}
+
+impl Work {
+    /// Tells what people should know of it.
+    fn told(self, ctx: &Ctx<'_>) -> Self {
+        self.notes.iter().for_each(|n| ctx.progress.note(n));
+        self
+    }
 }
 
 impl Repo {
@@ -208,7 +218,7 @@ impl Repo {
             base: "base",
             theirs: revision,
         };
-        let work = self.combine(&bases, ours, theirs, &labels)?;
+        let work = self.combine(&bases, ours, theirs, &labels)?.told(ctx);
         if options.dry_run {
             return Ok(if work.conflicts.is_empty() {
                 MergeOutcome::Staged
@@ -273,7 +283,11 @@ impl Repo {
         let (base, base_env, base_model) = self.virtual_base(bases, &mut made)?;
         let (our_files, their_files) = (self.files(ours)?, self.files(theirs)?);
         let (o, t) = (listing(&our_files), listing(&their_files));
-        let Merged { files, conflicts } = self.merge_listings(&base, &o, &t, labels, &made)?;
+        let Merged {
+            files,
+            conflicts,
+            notes,
+        } = self.merge_listings(&base, &o, &t, labels, &made)?;
         let mut files: HashMap<RepoPath, Outcome> = files.into_iter().collect();
         // The model is the product of one recipe: never mixed from two. One side's new model is
         // taken (and is stale); when both trained, the merge has none until it is trained itself.
@@ -312,6 +326,7 @@ impl Repo {
             files,
             conflicts: all,
             env,
+            notes,
         })
     }
 
@@ -717,6 +732,17 @@ impl Repo {
 }
 
 impl ConflictState {
+    /// A value of the conflict as it may be shown: what looks secret is hidden.
+    #[must_use]
+    pub fn shown(&self, value: Option<&str>) -> Option<String> {
+        let value = value?;
+        let key = self.part.as_deref().unwrap_or("");
+        if driver::is_secret(&self.path_bytes, key, value) {
+            return Some("(hidden)".into());
+        }
+        Some(value.to_owned())
+    }
+
     fn repo_path(&self) -> Result<RepoPath> {
         Ok(RepoPath::new(self.path_bytes.clone())?)
     }

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use modelv_repo::core::driver::{Change, Driver, unified};
+use modelv_repo::core::driver::{Change, Driver, State, TensorChange, TensorKind, unified};
 use modelv_repo::core::value::Value;
 use modelv_repo::{DiffReport, DiffSide, FileDiff, Range, Repo};
 use serde_json::json;
@@ -87,25 +87,22 @@ fn show_file(ui: &mut Ui, file: &FileDiff, stat: bool) {
     let line = super::status::change_line(ui, change);
     let word = ui.paint(Style::Faint, change.ingredient().word());
     ui.line(format!("{word} {line}{}", counts(ui, file)));
+    for note in &file.notes {
+        ui.talk(format!("note: {note}"));
+    }
     if stat {
         return;
     }
-    let keyed: Vec<&Change> = file
+    let parts: Vec<String> = file
         .inside
         .iter()
-        .filter(|c| {
-            matches!(
-                c,
-                Change::Key { .. } | Change::Package { .. } | Change::Column { .. }
-            )
-        })
+        .filter_map(|c| part_line(ui, c))
         .collect();
-    for change in &keyed {
-        let text = part_line(ui, change);
+    for text in &parts {
         ui.line(format!("    {text}"));
     }
     let is_text =
-        matches!(file.driver, Driver::Text) || (keyed.is_empty() && file.driver != Driver::Binary);
+        matches!(file.driver, Driver::Text) || (parts.is_empty() && file.driver != Driver::Binary);
     let is_data = matches!(
         file.driver,
         Driver::Table(_) | Driver::JsonLines | Driver::Notebook
@@ -145,6 +142,12 @@ fn counts(ui: &Ui, file: &FileDiff) -> String {
                 parts.push(format!("+{added} -{removed} lines"));
             }
             Change::Rows { old, new } => parts.push(format!("{old} -> {new} rows")),
+            Change::Keyed {
+                key,
+                added,
+                removed,
+                changed,
+            } => parts.push(format!("by {key}: +{added} -{removed} ~{changed}")),
             Change::Bytes { old, new } => {
                 parts.push(format!("{} -> {}", size(*old), size(*new)));
             }
@@ -157,7 +160,8 @@ fn counts(ui: &Ui, file: &FileDiff) -> String {
     ui.paint(Style::Faint, &format!("  ({})", parts.join(", ")))
 }
 
-fn part_line(ui: &Ui, change: &Change) -> String {
+/// A part of a file on one line; `None`: it is in the summary of the file.
+fn part_line(ui: &Ui, change: &Change) -> Option<String> {
     let line = |name: &str, old: Option<String>, new: Option<String>| match (old, new) {
         (None, Some(new)) => ui.paint(Style::Added, &format!("+ {name} = {new}")),
         (Some(old), None) => ui.paint(Style::Removed, &format!("- {name} = {old}")),
@@ -170,7 +174,7 @@ fn part_line(ui: &Ui, change: &Change) -> String {
             ),
         ),
     };
-    match change {
+    let text = match change {
         Change::Key { key, old, new } => line(
             key,
             old.as_ref().map(Value::to_string),
@@ -181,7 +185,100 @@ fn part_line(ui: &Ui, change: &Change) -> String {
         Change::Column { name, added: false } => {
             ui.paint(Style::Removed, &format!("- column {name}"))
         }
-        _ => String::new(),
+        Change::Cell {
+            name, kind, state, ..
+        } => signed(
+            ui,
+            *state,
+            &format!(
+                "{} cell {}{}",
+                visible(kind),
+                visible(name),
+                cell_words(change)
+            ),
+        ),
+        Change::Row { key, state, cells } => {
+            let cells: Vec<String> = cells
+                .iter()
+                .map(|(column, old, new)| format!("{column}: {old} -> {new}"))
+                .collect();
+            let cells = cells.join(", ");
+            let gap = if cells.is_empty() { "" } else { "  " };
+            signed(
+                ui,
+                *state,
+                &format!("row {}{gap}{}", visible(key), visible(&cells)),
+            )
+        }
+        Change::Tensor(tensor) => tensor_line(ui, tensor),
+        Change::Lines { .. }
+        | Change::Rows { .. }
+        | Change::Keyed { .. }
+        | Change::Bytes { .. } => return None,
+    };
+    Some(text)
+}
+
+/// Text without control characters.
+fn visible(text: &str) -> String {
+    let plain = |c: char| if c.is_control() { '\u{fffd}' } else { c };
+    text.chars().map(plain).collect()
+}
+
+fn signed(ui: &Ui, state: State, text: &str) -> String {
+    let (sign, style) = match state {
+        State::Added => ('+', Style::Added),
+        State::Removed => ('-', Style::Removed),
+        State::Changed => ('~', Style::Changed),
+    };
+    ui.paint(style, &format!("{sign} {text}"))
+}
+
+fn cell_words(change: &Change) -> String {
+    let Change::Cell {
+        added,
+        removed,
+        outputs,
+        metadata,
+        ..
+    } = change
+    else {
+        return String::new();
+    };
+    let mut words = Vec::new();
+    if added + removed > 0 {
+        words.push(format!("+{added} -{removed} lines"));
+    }
+    words.extend(outputs.then(|| "outputs".to_owned()));
+    words.extend(metadata.then(|| "metadata".to_owned()));
+    if words.is_empty() {
+        return String::new();
+    }
+    format!("  ({})", words.join(", "))
+}
+
+fn tensor_line(ui: &Ui, tensor: &TensorChange) -> String {
+    let name = visible(&tensor.name);
+    match (&tensor.old, &tensor.new, &tensor.numbers) {
+        (None, Some(new), _) => signed(ui, State::Added, &format!("{name} {new}")),
+        (Some(old), None, _) => signed(ui, State::Removed, &format!("{name} {old}")),
+        (Some(old), Some(new), numbers) => {
+            let kind = if old == new {
+                new.to_string()
+            } else {
+                format!("{old} -> {new}")
+            };
+            let numbers = numbers.map_or_else(String::new, |n| {
+                #[expect(clippy::cast_precision_loss, reason = "a share for people")]
+                let share = 100.0 * n.changed as f64 / n.count.max(1) as f64;
+                format!(
+                    "  {share:.1}% changed, max {:.3e}, rms {:.3e}, cosine {:.6}",
+                    n.max_abs, n.rms, n.cosine
+                )
+            });
+            signed(ui, State::Changed, &format!("{name} {kind}{numbers}"))
+        }
+        (None, None, _) => name,
     }
 }
 
@@ -209,21 +306,14 @@ fn show_metrics(ui: &mut Ui, report: &DiffReport) {
 
 fn to_json(report: &DiffReport, old: &DiffSide, new: &DiffSide) -> serde_json::Value {
     let value = |v: &Option<Value>| v.as_ref().map(Value::to_json);
-    let part = |c: &Change| match c {
-        Change::Lines { added, removed } => json!({"lines": {"added": added, "removed": removed}}),
-        Change::Key { key, old, new } => json!({"key": key, "old": value(old), "new": value(new)}),
-        Change::Package { name, old, new } => json!({"package": name, "old": old, "new": new}),
-        Change::Rows { old, new } => json!({"rows": {"old": old, "new": new}}),
-        Change::Column { name, added } => json!({"column": name, "added": added}),
-        Change::Bytes { old, new } => json!({"bytes": {"old": old, "new": new}}),
-    };
     let files: Vec<serde_json::Value> = report
         .files
         .iter()
         .map(|f| {
             let mut json = super::status::change_json(&f.change);
             json["driver"] = f.driver.to_string().into();
-            json["inside"] = f.inside.iter().map(part).collect();
+            json["notes"] = f.notes.clone().into();
+            json["inside"] = f.inside.iter().map(part_json).collect();
             json
         })
         .collect();
@@ -236,4 +326,52 @@ fn to_json(report: &DiffReport, old: &DiffSide, new: &DiffSide) -> serde_json::V
             json!({"key": m.key, "old": value(&m.old), "new": value(&m.new)})
         }).collect::<Vec<_>>(),
     })
+}
+
+fn part_json(change: &Change) -> serde_json::Value {
+    let value = |v: &Option<Value>| v.as_ref().map(Value::to_json);
+    match change {
+        Change::Lines { added, removed } => json!({"lines": {"added": added, "removed": removed}}),
+        Change::Key { key, old, new } => json!({"key": key, "old": value(old), "new": value(new)}),
+        Change::Package { name, old, new } => json!({"package": name, "old": old, "new": new}),
+        Change::Rows { old, new } => json!({"rows": {"old": old, "new": new}}),
+        Change::Column { name, added } => json!({"column": name, "added": added}),
+        Change::Bytes { old, new } => json!({"bytes": {"old": old, "new": new}}),
+        Change::Cell {
+            name,
+            kind,
+            state,
+            added,
+            removed,
+            outputs,
+            metadata,
+        } => json!({"cell": name, "type": kind, "state": state.to_string(),
+            "lines": {"added": added, "removed": removed}, "outputs": outputs, "metadata": metadata}),
+        Change::Keyed {
+            key,
+            added,
+            removed,
+            changed,
+        } => json!({"keyed": {"key": key, "added": added, "removed": removed, "changed": changed}}),
+        Change::Row { key, state, cells } => {
+            let cells: Vec<serde_json::Value> = cells
+                .iter()
+                .map(|(column, old, new)| json!({"column": column, "old": old, "new": new}))
+                .collect();
+            json!({"row": key, "state": state.to_string(), "cells": cells})
+        }
+        Change::Tensor(tensor) => tensor_json(tensor),
+    }
+}
+
+fn tensor_json(tensor: &TensorChange) -> serde_json::Value {
+    let kind = |kind: &Option<TensorKind>| {
+        kind.as_ref()
+            .map(|k| json!({"dtype": k.dtype, "shape": k.shape}))
+    };
+    let numbers = tensor.numbers.map(|n| {
+        json!({"count": n.count, "changed": n.changed, "max_abs": n.max_abs,
+            "mean_abs": n.mean_abs, "rms": n.rms, "cosine": n.cosine, "not_finite": n.not_finite})
+    });
+    json!({"tensor": tensor.name, "old": kind(&tensor.old), "new": kind(&tensor.new), "numbers": numbers})
 }

@@ -140,7 +140,7 @@ pub(super) fn show(ui: &mut crate::ui::Ui, c: &ConflictState) {
         for (name, value) in [("base", &c.base), ("ours", &c.ours), ("theirs", &c.theirs)] {
             ui.line(format!(
                 "    {name:6} {}",
-                value.as_deref().unwrap_or("(absent)")
+                c.shown(value.as_deref()).as_deref().unwrap_or("(absent)")
             ));
         }
     }
@@ -149,7 +149,8 @@ pub(super) fn show(ui: &mut crate::ui::Ui, c: &ConflictState) {
 pub(super) fn conflict_json(c: &ConflictState) -> serde_json::Value {
     json!({
         "item": c.item, "kind": c.kind, "path": c.path, "part": c.part,
-        "base": c.base, "ours": c.ours, "theirs": c.theirs, "resolved": c.resolved,
+        "base": c.shown(c.base.as_deref()), "ours": c.shown(c.ours.as_deref()),
+        "theirs": c.shown(c.theirs.as_deref()), "resolved": c.resolved,
     })
 }
 

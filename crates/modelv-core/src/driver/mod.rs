@@ -1,22 +1,27 @@
 //! Drivers: the rules by which one kind of content is compared and merged. Pure functions of bytes.
 //!
 //! A driver is chosen by name and checked against the content: a file that claims a format and is
-//! not one is text, or binary. Every driver first tries the lines; it looks deeper only where lines
-//! alone would conflict or mean something else.
+//! not one is text, or binary, and whoever asks is told so. Every driver first tries the lines; it
+//! looks deeper only where lines alone would conflict or mean something else.
 
+mod binary;
 mod config;
-mod json;
+mod notebook;
 mod packages;
 mod table;
+mod tensor;
 mod text;
+mod types;
 
-use std::collections::BTreeMap;
 use std::fmt;
 
-pub use config::{Format, config_values};
+pub use config::{Format, config_values, is_secret, without_secrets};
+pub use tensor::{Source, TensorError, TensorFile};
 pub use text::{has_markers, unified};
-
-use crate::value::Value;
+pub use types::{
+    Change, Conflict, Item, Labels, Merged, Numbers, Refusal, SettleError, State, TensorChange,
+    TensorKind,
+};
 
 /// Kinds of content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,8 +36,10 @@ pub enum Driver {
     Table(char),
     /// One JSON value a line.
     JsonLines,
-    /// A notebook: merged as a whole.
+    /// A notebook.
     Notebook,
+    /// Tensors.
+    Tensors(TensorFile),
     /// Anything else: as a whole.
     Binary,
 }
@@ -45,159 +52,162 @@ impl fmt::Display for Driver {
             Self::Packages => "packages",
             Self::Table(_) | Self::JsonLines => "table",
             Self::Notebook => "notebook",
+            Self::Tensors(_) => "tensors",
             Self::Binary => "binary",
         })
     }
 }
 
-/// How conflict markers name the three versions.
-#[derive(Debug, Clone, Copy)]
-pub struct Labels<'a> {
-    /// Our side, for example the branch.
-    pub ours: &'a str,
-    /// The merge base.
-    pub base: &'a str,
-    /// Their side.
-    pub theirs: &'a str,
+/// What every driver can do.
+trait Rules {
+    /// Why content is not taken apart by these rules.
+    fn check(&self, _content: &[u8]) -> Result<(), Refusal> {
+        Ok(())
+    }
+
+    /// Merges two different versions over their base (`None`: both added the file).
+    fn merge(&self, base: Option<&[u8]>, ours: &[u8], theirs: &[u8], labels: &Labels<'_>)
+    -> Merged;
+
+    /// Lists what differs between two different versions; `None` is absent.
+    fn diff(&self, old: Option<&[u8]>, new: Option<&[u8]>) -> Vec<Change>;
+
+    /// Puts a decision into a file.
+    fn settle(
+        &self,
+        _current: &[u8],
+        _item: &Item,
+        _value: Option<&str>,
+    ) -> Result<Vec<u8>, SettleError> {
+        Err(SettleError("such a file has no parts".into()))
+    }
 }
 
-/// What a conflict inside a file is about.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Item {
-    /// The file as a whole.
-    File,
-    /// Its text: so many places carry markers.
-    Lines {
-        /// Number of places.
-        hunks: u32,
-    },
-    /// A dotted key.
-    Key(String),
-    /// A package, by its PEP 503 name.
-    Package(String),
-}
-
-/// A conflict inside a file, with the three versions as they stand in it; `None` is absent.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Conflict {
-    /// What it is about.
-    pub item: Item,
-    /// In the merge base.
-    pub base: Option<String>,
-    /// On our side.
-    pub ours: Option<String>,
-    /// On their side.
-    pub theirs: Option<String>,
-}
-
-/// A merged file. Text carries markers at its conflicts; a configuration or requirements file has
-/// our value there and still parses.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Merged {
-    /// The content.
-    pub bytes: Vec<u8>,
-    /// What is left to decide.
-    pub conflicts: Vec<Conflict>,
-}
-
-impl Merged {
-    fn clean(bytes: &[u8]) -> Self {
-        Self {
-            bytes: bytes.to_vec(),
-            conflicts: Vec::new(),
+impl Driver {
+    fn rules(self) -> Box<dyn Rules> {
+        match self {
+            Self::Text => Box::new(text::Text),
+            Self::Config(format) => Box::new(format),
+            Self::Packages => Box::new(packages::Packages),
+            Self::Table(separator) => Box::new(table::Table(Some(separator))),
+            Self::JsonLines => Box::new(table::Table(None)),
+            Self::Notebook => Box::new(notebook::Notebook),
+            Self::Tensors(format) => Box::new(format),
+            Self::Binary => Box::new(binary::Binary),
         }
     }
 }
 
-/// One difference inside a file.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Change {
-    /// Lines came and went.
-    Lines {
-        /// Lines only in the new version.
-        added: u64,
-        /// Lines only in the old version.
-        removed: u64,
-    },
-    /// A key's value differs; `None` is absent.
-    Key {
-        /// Dotted key.
-        key: String,
-        /// Old value.
-        old: Option<Value>,
-        /// New value.
-        new: Option<Value>,
-    },
-    /// The demand on a package differs; `None` is absent.
-    Package {
-        /// PEP 503 name.
-        name: String,
-        /// Old demand.
-        old: Option<String>,
-        /// New demand.
-        new: Option<String>,
-    },
-    /// Rows of a table, its header not counted.
-    Rows {
-        /// Rows in the old version.
-        old: u64,
-        /// Rows in the new version.
-        new: u64,
-    },
-    /// A column that only one version has.
-    Column {
-        /// Its name.
-        name: String,
-        /// Whether the new version has it.
-        added: bool,
-    },
-    /// Bytes of a file without an inside for us.
-    Bytes {
-        /// In the old version.
-        old: u64,
-        /// In the new version.
-        new: u64,
-    },
+/// The driver of a file, and a word where it is not the one that the name claims.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chosen {
+    /// By which rules to go.
+    pub driver: Driver,
+    /// Why not by those of the format that the name claims.
+    pub note: Option<String>,
 }
 
-/// A decision that can't be put into a file.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the decision does not fit: {0}")]
-pub struct SettleError(pub String);
+/// The last part of a path, in lower case.
+fn file_name(path: &[u8]) -> Vec<u8> {
+    let name = path.rsplit(|b| *b == b'/').next().unwrap_or(path);
+    name.to_ascii_lowercase()
+}
+
+/// The driver a name claims, and what people call the format.
+fn claimed(path: &[u8]) -> Option<(Driver, String)> {
+    let name = file_name(path);
+    let ends = |suffix: &str| name.ends_with(suffix.as_bytes());
+    if let Some(format) = Format::claimed(&name) {
+        return Some((Driver::Config(format), format.to_string()));
+    }
+    if let Some(format) = TensorFile::claimed(&name) {
+        return Some((Driver::Tensors(format), format.to_string()));
+    }
+    let (driver, called) = match () {
+        () if ends(".ipynb") => (Driver::Notebook, "a notebook"),
+        () if ends(".csv") => (Driver::Table(','), "CSV"),
+        () if ends(".tsv") => (Driver::Table('\t'), "TSV"),
+        () if ends(".jsonl") => (Driver::JsonLines, "JSON Lines"),
+        () if name.starts_with(b"requirements") && ends(".txt") => {
+            (Driver::Packages, "a requirements file")
+        }
+        () => return None,
+    };
+    Some((driver, called.to_owned()))
+}
+
+fn note(path: &str, called: &str, refusal: &Refusal, fallback: Driver) -> String {
+    let is = match refusal {
+        Refusal::Invalid(_) => "is not valid",
+        Refusal::Beyond(_) => "is not taken apart as",
+    };
+    format!("{path} {is} {called} ({refusal}): compared as {fallback}")
+}
+
+/// What people should know of a file of tensors that could not be compared by tensor.
+#[must_use]
+pub fn tensor_note(path: &str, format: TensorFile, refusal: &Refusal) -> String {
+    note(path, &format.to_string(), refusal, Driver::Binary)
+}
+
+/// Chooses the driver of a file by its name, then by its content.
+#[must_use]
+pub fn examine(path: &[u8], content: &[u8]) -> Chosen {
+    let is_text = text::is_text(content);
+    let claimed = claimed(path);
+    let binary = matches!(claimed, Some((Driver::Tensors(_), _)));
+    let fallback = if is_text && !binary {
+        Driver::Text
+    } else {
+        Driver::Binary
+    };
+    let Some((driver, called)) = claimed else {
+        return Chosen {
+            driver: fallback,
+            note: None,
+        };
+    };
+    let refusal = if is_text || binary {
+        driver.rules().check(content).err()
+    } else {
+        Some(Refusal::Invalid("it is no UTF-8 text".into()))
+    };
+    let Some(refusal) = refusal else {
+        return Chosen { driver, note: None };
+    };
+    let note = note(&String::from_utf8_lossy(path), &called, &refusal, fallback);
+    Chosen {
+        driver: fallback,
+        note: Some(note),
+    }
+}
 
 /// Chooses the driver of a file by its name, then by its content.
 #[must_use]
 pub fn choose(path: &[u8], content: &[u8]) -> Driver {
-    let name = path
-        .rsplit(|b| *b == b'/')
-        .next()
-        .unwrap_or(path)
-        .to_ascii_lowercase();
-    let ends = |suffix: &str| name.ends_with(suffix.as_bytes());
-    if !text::is_text(content) {
-        return Driver::Binary;
-    }
-    let claimed = if ends(".toml") {
-        Driver::Config(Format::Toml)
-    } else if ends(".json") {
-        Driver::Config(Format::Json)
-    } else if ends(".ipynb") {
-        Driver::Notebook
-    } else if ends(".csv") {
-        Driver::Table(',')
-    } else if ends(".tsv") {
-        Driver::Table('\t')
-    } else if ends(".jsonl") {
-        Driver::JsonLines
-    } else if name.starts_with(b"requirements") && ends(".txt") {
-        Driver::Packages
-    } else {
-        Driver::Text
+    examine(path, content).driver
+}
+
+/// The driver all given versions of a file agree on, with their notes; text or binary where they
+/// do not agree.
+#[must_use]
+pub fn examine_all(path: &[u8], versions: &[&[u8]]) -> (Driver, Vec<String>) {
+    let all: Vec<Chosen> = versions.iter().map(|v| examine(path, v)).collect();
+    let mut notes: Vec<String> = all.iter().filter_map(|c| c.note.clone()).collect();
+    notes.sort();
+    notes.dedup();
+    let Some(first) = all.first() else {
+        return (Driver::Text, notes);
     };
-    match claimed {
-        Driver::Config(format) if config_values(format, content).is_err() => Driver::Text,
-        other => other,
+    if all.iter().all(|c| c.driver == first.driver) {
+        return (first.driver, notes);
     }
+    let driver = if versions.iter().all(|v| text::is_text(v)) {
+        Driver::Text
+    } else {
+        Driver::Binary
+    };
+    (driver, notes)
 }
 
 /// Merges two versions of a file over their base (`None`: both added it).
@@ -215,34 +225,7 @@ pub fn merge(
     if base == Some(ours) {
         return Merged::clean(theirs);
     }
-    let old = base.unwrap_or(b"");
-    match driver {
-        Driver::Binary | Driver::Notebook => Merged {
-            bytes: ours.to_vec(),
-            conflicts: vec![Conflict {
-                item: Item::File,
-                base: None,
-                ours: None,
-                theirs: None,
-            }],
-        },
-        Driver::Config(Format::Toml) => config::merge_toml(old, ours, theirs, labels),
-        Driver::Packages => packages::merge(old, ours, theirs, labels),
-        Driver::Config(Format::Json) => {
-            let merged = text::merge(old, ours, theirs, labels);
-            let sides = [old, ours, theirs];
-            if !merged.conflicts.is_empty()
-                || config::agrees(Format::Json, sides, &merged.bytes, base.is_none())
-            {
-                return merged;
-            }
-            // Lines that meet to something else than the two sides mean: nobody wrote that.
-            text::whole_conflict(old, ours, theirs, labels)
-        }
-        Driver::Text | Driver::Table(_) | Driver::JsonLines => {
-            text::merge(old, ours, theirs, labels)
-        }
-    }
+    driver.rules().merge(base, ours, theirs, labels)
 }
 
 /// Puts a decision into a file: the value of a key or the demand on a package, as text; `None`
@@ -256,51 +239,16 @@ pub fn settle(
     item: &Item,
     value: Option<&str>,
 ) -> Result<Vec<u8>, SettleError> {
-    match (driver, item) {
-        (Driver::Config(Format::Toml), Item::Key(key)) => config::set_toml(current, key, value),
-        (Driver::Packages, Item::Package(name)) => packages::set(current, name, value),
-        _ => Err(SettleError(format!("a {driver} file has no such part"))),
-    }
+    driver.rules().settle(current, item, value)
 }
 
 /// Lists what differs between two versions of a file; `None` is absent.
 #[must_use]
 pub fn diff(driver: Driver, old: Option<&[u8]>, new: Option<&[u8]>) -> Vec<Change> {
-    let (a, b) = (old.unwrap_or(b""), new.unwrap_or(b""));
     if old == new {
         return Vec::new();
     }
-    let lines = || {
-        let (added, removed) = text::count(a, b);
-        vec![Change::Lines { added, removed }]
-    };
-    match driver {
-        Driver::Binary => vec![Change::Bytes {
-            old: a.len() as u64,
-            new: b.len() as u64,
-        }],
-        Driver::Text | Driver::Notebook => lines(),
-        Driver::Table(separator) => table::diff(a, b, Some(separator)),
-        Driver::JsonLines => table::diff(a, b, None),
-        Driver::Config(format) => match (read(format, old), read(format, new)) {
-            (Some(a), Some(b)) => {
-                let changes = config::diff(&a, &b);
-                if changes.is_empty() { lines() } else { changes }
-            }
-            _ => lines(),
-        },
-        Driver::Packages => {
-            let changes = packages::diff(a, b);
-            if changes.is_empty() { lines() } else { changes }
-        }
-    }
-}
-
-fn read(format: Format, bytes: Option<&[u8]>) -> Option<BTreeMap<String, Value>> {
-    match bytes {
-        None => Some(BTreeMap::new()),
-        Some(bytes) => config_values(format, bytes).ok(),
-    }
+    driver.rules().diff(old, new)
 }
 
 #[cfg(test)]

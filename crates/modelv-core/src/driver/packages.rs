@@ -3,8 +3,43 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Change, Conflict, Item, Labels, Merged, SettleError, text};
+use super::{Change, Conflict, Item, Labels, Merged, Rules, SettleError, text};
 use crate::env::normal_name;
+
+/// Requirement files.
+pub(super) struct Packages;
+
+impl Rules for Packages {
+    fn merge(
+        &self,
+        base: Option<&[u8]>,
+        ours: &[u8],
+        theirs: &[u8],
+        labels: &Labels<'_>,
+    ) -> Merged {
+        merge(base.unwrap_or(b""), ours, theirs, labels)
+    }
+
+    fn diff(&self, old: Option<&[u8]>, new: Option<&[u8]>) -> Vec<Change> {
+        let changes = diff(old.unwrap_or(b""), new.unwrap_or(b""));
+        if changes.is_empty() {
+            return text::diff(old, new);
+        }
+        changes
+    }
+
+    fn settle(
+        &self,
+        current: &[u8],
+        item: &Item,
+        value: Option<&str>,
+    ) -> Result<Vec<u8>, SettleError> {
+        match item {
+            Item::Package(name) => set(current, name, value),
+            _ => Err(SettleError("a requirements file has no such part".into())),
+        }
+    }
+}
 
 /// A demand with the lines it stands on, or lines that are none.
 struct Part {

@@ -31,7 +31,8 @@ fn drivers_are_chosen_by_name_and_content() {
         ("requirements-dev.txt", "a==1", "packages"),
         ("d/x.csv", "a,b", "table"),
         ("x.csv", "a\0b", "binary"),
-        ("n.ipynb", "{}", "notebook"),
+        ("n.ipynb", "{}", "text"),
+        ("n.ipynb", "{\"nbformat\": 4, \"cells\": []}", "notebook"),
     ] {
         assert_eq!(
             choose(name.as_bytes(), content.as_bytes()).to_string(),
@@ -248,11 +249,9 @@ fn requirements() -> impl Strategy<Value = String> {
 /// What a file means: its values or demands, as changes from nothing.
 fn meaning(driver: Driver, text: &str) -> Vec<Change> {
     match driver {
-        Driver::Config(f) => config::diff(
-            &BTreeMap::new(),
-            &config_values(f, text.as_bytes()).unwrap(),
-        ),
-        _ => packages::diff(b"", text.as_bytes()),
+        Driver::Packages => packages::diff(b"", text.as_bytes()),
+        _ if text.is_empty() => vec![],
+        _ => diff(driver, None, Some(text.as_bytes())),
     }
 }
 

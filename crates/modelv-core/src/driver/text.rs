@@ -5,7 +5,32 @@ use std::fmt::Write;
 
 use similar::{Algorithm, DiffOp};
 
-use super::{Conflict, Item, Labels, Merged};
+use super::{Change, Conflict, Item, Labels, Merged, Rules};
+
+/// Lines of text.
+pub(super) struct Text;
+
+impl Rules for Text {
+    fn merge(
+        &self,
+        base: Option<&[u8]>,
+        ours: &[u8],
+        theirs: &[u8],
+        labels: &Labels<'_>,
+    ) -> Merged {
+        merge(base.unwrap_or(b""), ours, theirs, labels)
+    }
+
+    fn diff(&self, old: Option<&[u8]>, new: Option<&[u8]>) -> Vec<Change> {
+        diff(old, new)
+    }
+}
+
+/// Lines that came and went.
+pub(super) fn diff(old: Option<&[u8]>, new: Option<&[u8]>) -> Vec<Change> {
+    let (added, removed) = count(old.unwrap_or(b""), new.unwrap_or(b""));
+    vec![Change::Lines { added, removed }]
+}
 
 /// UTF-8 without NUL. Anything else has no lines for us.
 pub(super) fn is_text(bytes: &[u8]) -> bool {
@@ -84,12 +109,7 @@ fn walk(base: &[u8], ours: &[u8], theirs: &[u8], labels: Option<&Labels<'_>>) ->
         out.extend_from_slice(b[jb]);
         (ib, io, it) = (jb + 1, jo + 1, jt + 1);
     }
-    let conflict = Conflict {
-        item: Item::Lines { hunks },
-        base: None,
-        ours: None,
-        theirs: None,
-    };
+    let conflict = Conflict::bare(Item::Lines { hunks });
     Merged {
         bytes: out,
         conflicts: if hunks == 0 { vec![] } else { vec![conflict] },
@@ -105,15 +125,9 @@ pub(super) fn whole_conflict(
 ) -> Merged {
     let mut bytes = Vec::new();
     write_conflict(&mut bytes, base, ours, theirs, labels);
-    let item = Item::Lines { hunks: 1 };
     Merged {
         bytes,
-        conflicts: vec![Conflict {
-            item,
-            base: None,
-            ours: None,
-            theirs: None,
-        }],
+        conflicts: vec![Conflict::bare(Item::Lines { hunks: 1 })],
     }
 }
 

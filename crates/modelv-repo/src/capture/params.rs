@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use modelv_core::driver::{self, Driver};
+use modelv_core::driver::{self, Driver, Format};
 use modelv_core::path::RepoPath;
 use modelv_core::value::{ELEMENTS_MAX, Value};
 
@@ -17,6 +17,10 @@ pub fn collect(files: &[(RepoPath, Vec<u8>)]) -> BTreeMap<String, Value> {
         let Driver::Config(format) = driver::choose(path.as_bytes(), bytes) else {
             continue;
         };
+        // Variables of an environment hold secrets, and a run's record is shown to everybody.
+        if format == Format::Env {
+            continue;
+        }
         let Ok(values) = driver::config_values(format, bytes) else {
             continue;
         };
@@ -69,5 +73,25 @@ mod tests {
         let cut = bounded(many(ELEMENTS_MAX + 10));
         assert_eq!(cut.len(), ELEMENTS_MAX);
         assert_eq!(cut["\u{2026}"].to_string(), "\"11 more, see the files\"");
+    }
+
+    #[test]
+    fn leaves_of_all_formats_are_parameters_but_no_variables_of_an_environment() {
+        let file =
+            |path: &str, text: &str| (RepoPath::new(path).unwrap(), text.as_bytes().to_vec());
+        let files = [
+            file("a.yaml", "train:\n  lr: 0.1\n"),
+            file("b.json", "{\"k\": 1}"),
+            file("c.ini", "[s]\nx = 1\n"),
+            file(".env", "TOKEN=secret\n"),
+        ];
+        let found: Vec<String> = collect(&files)
+            .iter()
+            .map(|(k, v)| format!("{k}={v}"))
+            .collect();
+        assert_eq!(
+            found,
+            ["a.yaml:train.lr=0.1", "b.json:k=1", "c.ini:s.x=\"1\""]
+        );
     }
 }

@@ -1,5 +1,5 @@
-//! Configuration: typed values by dotted key. A merge of TOML edits our file, so that its comments
-//! and layout survive. Lists are single values.
+//! TOML by dotted key. A merge edits the lines as far as they merge, so that layout and the comments
+//! of both sides survive. Lists of equal length merge by position, and are one value elsewhere.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,75 +7,30 @@ use toml_edit::{
     DocumentMut, InlineTable, Item as Node, Key, Table, TableLike, Value as TomlValue,
 };
 
-use super::json::Json;
-use super::{Change, Conflict, Item, Labels, Merged, SettleError, text};
+use super::super::{Conflict, Item, Labels, Merged, Refusal, SettleError, text};
+use super::comments;
+use super::{diff, same};
 use crate::value::Value;
 
-/// Formats whose keys are known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
-    /// TOML 1.0.
-    Toml,
-    /// JSON, RFC 8259.
-    Json,
+/// The leaves of a file by dotted key.
+pub(super) fn values(text: &str) -> Result<BTreeMap<String, Value>, Refusal> {
+    let doc = parse(text)?;
+    let values = leaves(&doc).into_iter();
+    Ok(values
+        .map(|(path, node)| (dotted(&path), value_of(node)))
+        .collect())
 }
 
-/// Larger files are merged as text, in bytes: taking them apart costs many times their size.
-const BYTES_MAX: usize = 16 << 20;
-
-/// The leaves of a configuration file by dotted key.
-///
-/// # Errors
-/// It does not parse, or its top level is no table.
-pub fn config_values(format: Format, bytes: &[u8]) -> Result<BTreeMap<String, Value>, SettleError> {
-    let text = std::str::from_utf8(bytes).map_err(|e| SettleError(e.to_string()))?;
-    if bytes.len() > BYTES_MAX {
-        return Err(SettleError("the file is too large".into()));
-    }
-    let mut out = BTreeMap::new();
-    match format {
-        Format::Toml => {
-            let doc = parse(text)?;
-            for (path, node) in leaves(&doc) {
-                out.insert(dotted(&path), value_of(node));
-            }
-        }
-        Format::Json => {
-            let Json(json) = serde_json::from_str(text).map_err(|e| SettleError(e.to_string()))?;
-            if !json.is_object() {
-                return Err(SettleError("the top level is no object".into()));
-            }
-            flatten_json(&mut Vec::new(), &json, &mut out);
-        }
-    }
-    Ok(out)
+fn parse(text: &str) -> Result<DocumentMut, Refusal> {
+    text.parse::<DocumentMut>().map_err(|e| {
+        let line = e.span().map_or(1, |s| {
+            text[..s.start.min(text.len())].matches('\n').count() + 1
+        });
+        Refusal::Invalid(format!("line {line}: {}", e.message().replace('\n', ", ")))
+    })
 }
 
-fn flatten_json(
-    path: &mut Vec<String>,
-    json: &serde_json::Value,
-    out: &mut BTreeMap<String, Value>,
-) {
-    match json {
-        serde_json::Value::Object(object) if !object.is_empty() || path.is_empty() => {
-            for (key, value) in object {
-                path.push(key.clone());
-                flatten_json(path, value, out);
-                path.pop();
-            }
-        }
-        leaf => {
-            out.insert(dotted(path), Value::from_json(leaf));
-        }
-    }
-}
-
-fn parse(text: &str) -> Result<DocumentMut, SettleError> {
-    text.parse::<DocumentMut>()
-        .map_err(|e| SettleError(e.to_string()))
-}
-
-type Path = Vec<String>;
+pub(super) type Path = Vec<String>;
 
 /// A dotted key as TOML writes it: parts that are no bare key are quoted.
 fn dotted(path: &[String]) -> String {
@@ -83,7 +38,7 @@ fn dotted(path: &[String]) -> String {
     parts.join(".")
 }
 
-fn leaves(doc: &DocumentMut) -> Vec<(Path, &Node)> {
+pub(super) fn leaves(doc: &DocumentMut) -> Vec<(Path, &Node)> {
     let mut out = Vec::new();
     collect(doc.as_table(), &mut Vec::new(), &mut out);
     out
@@ -147,27 +102,6 @@ fn scalar(value: &TomlValue) -> Value {
     }
 }
 
-/// Keys that differ.
-pub(super) fn diff(old: &BTreeMap<String, Value>, new: &BTreeMap<String, Value>) -> Vec<Change> {
-    let keys: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
-    keys.into_iter()
-        .filter(|k| !same(old.get(*k), new.get(*k)))
-        .map(|k| Change::Key {
-            key: k.clone(),
-            old: old.get(k).cloned(),
-            new: new.get(k).cloned(),
-        })
-        .collect()
-}
-
-fn same(a: Option<&Value>, b: Option<&Value>) -> bool {
-    match (a, b) {
-        (None, None) => true,
-        (Some(a), Some(b)) => a.same(b),
-        _ => false,
-    }
-}
-
 /// The values of a merge, and the keys both sides changed in different ways, which stay as ours.
 fn decide<K: Ord + Clone>(
     base: &BTreeMap<K, Value>,
@@ -186,7 +120,10 @@ fn decide<K: Ord + Clone>(
             continue;
         }
         if !same(o, b) {
-            open.push(key.clone());
+            match by_position(b, o, t) {
+                Some(list) => drop(want.insert(key.clone(), list)),
+                None => open.push(key.clone()),
+            }
             continue;
         }
         match t {
@@ -197,21 +134,36 @@ fn decide<K: Ord + Clone>(
     (want, open)
 }
 
+/// Merges lists of one length element by element.
+fn by_position(
+    base: Option<&Value>,
+    ours: Option<&Value>,
+    theirs: Option<&Value>,
+) -> Option<Value> {
+    let (Value::List(b), Value::List(o), Value::List(t)) = (base?, ours?, theirs?) else {
+        return None;
+    };
+    if b.len() != o.len() || o.len() != t.len() {
+        return None;
+    }
+    let items = b.iter().zip(o).zip(t).map(|((b, o), t)| {
+        if o.same(t) || t.same(b) {
+            Some(o.clone())
+        } else if o.same(b) {
+            Some(t.clone())
+        } else {
+            by_position(Some(b), Some(o), Some(t))
+        }
+    });
+    items.collect::<Option<Vec<Value>>>().map(Value::List)
+}
+
 /// Whether merged lines mean what the three versions mean together. Lines can meet to a file that
 /// does not parse, or that has a key twice and so loses one side's value.
-pub(super) fn agrees(
-    format: Format,
-    [base, ours, theirs]: [&[u8]; 3],
-    merged: &[u8],
-    added: bool,
-) -> bool {
-    let read = |bytes: &[u8]| config_values(format, bytes).ok();
-    let old = if added {
-        Some(BTreeMap::new())
-    } else {
-        read(base)
-    };
-    let (Some(b), Some(o), Some(t), Some(m)) = (old, read(ours), read(theirs), read(merged)) else {
+fn agrees([base, ours, theirs]: [&[u8]; 3], merged: &[u8]) -> bool {
+    let read = |bytes: &[u8]| values(std::str::from_utf8(bytes).ok()?).ok();
+    let (Some(b), Some(o), Some(t), Some(m)) = (read(base), read(ours), read(theirs), read(merged))
+    else {
         return false;
     };
     let (want, open) = decide(&b, &o, &t);
@@ -220,23 +172,25 @@ pub(super) fn agrees(
 
 /// Merges TOML by key. The start is the lines as far as they merge, for they carry the comments of
 /// both sides; keys that do not yet have their value are then set.
-pub(super) fn merge_toml(base: &[u8], ours: &[u8], theirs: &[u8], labels: &Labels<'_>) -> Merged {
+pub(super) fn merge(base: &[u8], ours: &[u8], theirs: &[u8], labels: &Labels<'_>) -> Merged {
+    let by_lines = text::merge(base, ours, theirs, labels);
+    if by_lines.conflicts.is_empty() && agrees([base, ours, theirs], &by_lines.bytes) {
+        return by_lines;
+    }
     if let Some(merged) = merge_keys(base, ours, theirs) {
         return merged;
     }
-    let by_lines = text::merge(base, ours, theirs, labels);
-    let sides = [base, ours, theirs];
-    if !by_lines.conflicts.is_empty() || agrees(Format::Toml, sides, &by_lines.bytes, false) {
-        return by_lines;
+    if by_lines.conflicts.is_empty() {
+        return text::whole_conflict(base, ours, theirs, labels);
     }
-    text::whole_conflict(base, ours, theirs, labels)
+    by_lines
 }
 
 fn read_toml(bytes: &[u8]) -> Option<DocumentMut> {
     parse(std::str::from_utf8(bytes).ok()?).ok()
 }
 
-fn values_by_path(doc: &DocumentMut) -> BTreeMap<Path, Value> {
+pub(super) fn values_by_path(doc: &DocumentMut) -> BTreeMap<Path, Value> {
     let values = leaves(doc).into_iter().map(|(p, n)| (p, value_of(n)));
     values.collect()
 }
@@ -283,13 +237,17 @@ fn shown(node: &Node) -> String {
 /// Gives `start` the wanted values, taking nodes from their file or ours; `None` if they do not fit.
 fn edit(start: &[u8], want: &BTreeMap<Path, Value>, docs: &[DocumentMut; 3]) -> Option<Vec<u8>> {
     let doc = read_toml(start)?;
-    if equal(&values_by_path(&doc), want) {
-        return Some(start.to_vec());
-    }
     // A comment behind a value has no place in an inline table: the second try is without it.
-    let text = [false, true]
-        .into_iter()
-        .find_map(|bare| place(doc.clone(), want, docs, bare))?;
+    let text = if equal(&values_by_path(&doc), want) {
+        doc.to_string()
+    } else {
+        [false, true]
+            .into_iter()
+            .find_map(|bare| place(doc.clone(), want, docs, bare))?
+    };
+    let text = comments::carry(&text, docs)
+        .filter(|t| parse(t).is_ok_and(|doc| equal(&values_by_path(&doc), want)))
+        .unwrap_or(text);
     let ends = start.iter().filter(|b| **b == b'\n').count();
     if ends > 0 && ends == start.windows(2).filter(|w| w == b"\r\n").count() {
         let text = text.replace("\r\n", "\n").replace('\n', "\r\n");
@@ -326,8 +284,47 @@ fn place(
             return None;
         }
     }
+    for (path, value) in want.iter().filter(|(p, v)| !same(have.get(*p), Some(v))) {
+        let find = |doc: &DocumentMut| {
+            leaves(doc)
+                .into_iter()
+                .find(|(p, _)| p == path)
+                .map(|(_, n)| n.clone())
+        };
+        let (Some(Node::Value(o)), Some(Node::Value(t))) = (find(ours), find(theirs)) else {
+            continue;
+        };
+        if matches!(value, Value::List(_))
+            && let Some(list) = blend(&o, &t, value)
+            && !put(doc.as_table_mut(), path, &Node::Value(list))
+        {
+            return None;
+        }
+    }
     let text = doc.to_string();
     equal(&values_by_path(&parse(&text).ok()?), want).then_some(text)
+}
+
+/// A list with each element from the side that has it.
+fn blend(ours: &TomlValue, theirs: &TomlValue, want: &Value) -> Option<TomlValue> {
+    if scalar(ours).same(want) {
+        return Some(ours.clone());
+    }
+    if scalar(theirs).same(want) {
+        let mut value = theirs.clone();
+        *value.decor_mut() = ours.decor().clone();
+        return Some(value);
+    }
+    let (TomlValue::Array(o), TomlValue::Array(t), Value::List(items)) = (ours, theirs, want)
+    else {
+        return None;
+    };
+    let mut out = o.clone();
+    for (i, want) in items.iter().enumerate() {
+        let item = blend(o.get(i)?, t.get(i)?, want)?;
+        out.replace_formatted(i, item);
+    }
+    Some(TomlValue::Array(out))
 }
 
 /// Sets a leaf, making tables on the way; `false` when a value is where a table is needed.
@@ -388,11 +385,7 @@ fn remove(table: &mut dyn TableLike, path: &[String]) {
 }
 
 /// Sets or removes the value of a dotted key.
-pub(super) fn set_toml(
-    current: &[u8],
-    key: &str,
-    value: Option<&str>,
-) -> Result<Vec<u8>, SettleError> {
+pub(super) fn set(current: &[u8], key: &str, value: Option<&str>) -> Result<Vec<u8>, SettleError> {
     let text = std::str::from_utf8(current).map_err(|e| SettleError(e.to_string()))?;
     let mut doc = parse(text)?;
     let path: Path = Key::parse(key)

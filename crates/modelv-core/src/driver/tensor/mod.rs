@@ -1,0 +1,268 @@
+//! Tensors in safetensors, npy and npz files: compared one by one, merged as a whole file. Reads
+//! through [`Source`] in pieces of a fixed size; headers are bounded and checked before anything
+//! in them is believed. Nothing in such a file is ever executed or unpickled.
+
+mod npy;
+mod npz;
+mod numbers;
+mod safetensors;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io::{self, Cursor, Read, Seek, SeekFrom};
+
+use numbers::Number;
+
+use super::{Change, Labels, Merged, Refusal, Rules, TensorChange, TensorKind, binary::Binary};
+
+/// Files of tensors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TensorFile {
+    /// safetensors.
+    Safetensors,
+    /// One array of NumPy.
+    Npy,
+    /// Several arrays of NumPy, in a zip without compression.
+    Npz,
+}
+
+impl fmt::Display for TensorFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Safetensors => "safetensors",
+            Self::Npy => "npy",
+            Self::Npz => "npz",
+        })
+    }
+}
+
+/// Content that is read in pieces.
+pub trait Source: Read + Seek {}
+
+impl<T: Read + Seek> Source for T {}
+
+/// A header of more bytes is refused.
+const HEADER_BYTES_MAX: u64 = 16 << 20;
+
+/// More tensors in one file are refused.
+const TENSORS_MAX: usize = 1 << 20;
+
+/// Why a file could not be compared by tensor.
+#[derive(Debug, thiserror::Error)]
+pub enum TensorError {
+    /// It is not what its name claims, or uses what we do not read.
+    #[error("{0}")]
+    Refused(Refusal),
+    /// It can't be read.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+impl From<Refusal> for TensorError {
+    fn from(from: Refusal) -> Self {
+        Self::Refused(from)
+    }
+}
+
+/// One tensor and where its numbers stand.
+#[derive(Debug, Clone)]
+struct Tensor {
+    kind: TensorKind,
+    /// `None`: of a type whose numbers we do not read.
+    number: Option<Number>,
+    /// Whether columns are next to each other instead of rows.
+    fortran: bool,
+    offset: u64,
+    bytes: u64,
+}
+
+type Tensors = BTreeMap<String, Tensor>;
+
+impl TensorFile {
+    pub(super) fn claimed(name: &[u8]) -> Option<Self> {
+        let ends = |suffix: &str| name.ends_with(suffix.as_bytes());
+        Some(match () {
+            () if ends(".safetensors") => Self::Safetensors,
+            () if ends(".npy") => Self::Npy,
+            () if ends(".npz") => Self::Npz,
+            () => return None,
+        })
+    }
+
+    /// The format that the name of a file claims, if it is one of these.
+    #[must_use]
+    pub fn of_path(path: &[u8]) -> Option<Self> {
+        Self::claimed(&super::file_name(path))
+    }
+
+    fn tensors(self, source: &mut dyn Source) -> Result<Tensors, TensorError> {
+        let size = source.seek(SeekFrom::End(0))?;
+        match self {
+            Self::Safetensors => safetensors::read(source, size),
+            Self::Npy => {
+                let tensor = npy::read(source, 0, size)?;
+                Ok(BTreeMap::from([("array".to_owned(), tensor)]))
+            }
+            Self::Npz => npz::read(source, size),
+        }
+    }
+
+    /// Lists the tensors that differ; `None` is an absent file.
+    ///
+    /// # Errors
+    /// A file can't be read, or is not what its name claims.
+    pub fn diff<'s>(
+        self,
+        old: Option<&'s mut (dyn Source + 's)>,
+        new: Option<&'s mut (dyn Source + 's)>,
+    ) -> Result<Vec<Change>, TensorError> {
+        let mut sides = [old, new];
+        let [mut a, mut b] = [Tensors::new(), Tensors::new()];
+        for (side, tensors) in sides.iter_mut().zip([&mut a, &mut b]) {
+            if let Some(source) = side {
+                *tensors = self.tensors(*source)?;
+            }
+        }
+        let mut out = Vec::new();
+        let names: std::collections::BTreeSet<&String> = a.keys().chain(b.keys()).collect();
+        for name in names {
+            let (x, y) = (a.get(name), b.get(name));
+            let mut numbers = None;
+            if let (Some(x), Some(y)) = (x, y)
+                && let [Some(old), Some(new)] = &mut sides
+            {
+                match compare(*old, x, *new, y)? {
+                    Compared::Same => continue,
+                    Compared::Numbers(found) => numbers = Some(found),
+                    Compared::Other => {}
+                }
+            }
+            out.push(Change::Tensor(Box::new(TensorChange {
+                name: name.clone(),
+                old: x.map(|t| t.kind.clone()),
+                new: y.map(|t| t.kind.clone()),
+                numbers,
+            })));
+        }
+        Ok(out)
+    }
+}
+
+enum Compared {
+    Same,
+    Numbers(super::Numbers),
+    Other,
+}
+
+/// Numbers of two tensors are read in pieces of so many.
+const PIECE: usize = 1 << 16;
+
+fn compare(
+    old: &mut dyn Source,
+    x: &Tensor,
+    new: &mut dyn Source,
+    y: &Tensor,
+) -> Result<Compared, TensorError> {
+    if x.kind == y.kind && x.fortran == y.fortran && same_bytes(old, x, new, y)? {
+        return Ok(Compared::Same);
+    }
+    let (Some(p), Some(q)) = (x.number, y.number) else {
+        return Ok(Compared::Other);
+    };
+    if x.kind.shape != y.kind.shape || x.fortran != y.fortran {
+        return Ok(Compared::Other);
+    }
+    let count = x.bytes / p.width() as u64;
+    let mut sum = numbers::Sum::default();
+    let (mut a, mut b) = (vec![0; PIECE * p.width()], vec![0; PIECE * q.width()]);
+    let (mut u, mut v) = (Vec::with_capacity(PIECE), Vec::with_capacity(PIECE));
+    let mut done = 0;
+    while done < count {
+        let n = usize::try_from(count - done).unwrap_or(PIECE).min(PIECE);
+        let (a, b) = (&mut a[..n * p.width()], &mut b[..n * q.width()]);
+        read_at(old, x.offset + done * p.width() as u64, a)?;
+        read_at(new, y.offset + done * q.width() as u64, b)?;
+        sum.add(
+            p.decode(a, &mut u),
+            q.decode(b, &mut v),
+            p.is_whole() && p == q,
+        );
+        if p.is_whole() && p == q {
+            sum.changed_raw(a, b, p.width());
+        }
+        done += n as u64;
+    }
+    Ok(Compared::Numbers(sum.finish(count)))
+}
+
+fn same_bytes(
+    old: &mut dyn Source,
+    x: &Tensor,
+    new: &mut dyn Source,
+    y: &Tensor,
+) -> Result<bool, TensorError> {
+    if x.bytes != y.bytes {
+        return Ok(false);
+    }
+    let (mut a, mut b) = (vec![0; 1 << 20], vec![0; 1 << 20]);
+    let mut done = 0;
+    while done < x.bytes {
+        let n = usize::try_from(x.bytes - done)
+            .unwrap_or(a.len())
+            .min(a.len());
+        read_at(old, x.offset + done, &mut a[..n])?;
+        read_at(new, y.offset + done, &mut b[..n])?;
+        if a[..n] != b[..n] {
+            return Ok(false);
+        }
+        done += n as u64;
+    }
+    Ok(true)
+}
+
+fn read_at(source: &mut dyn Source, at: u64, into: &mut [u8]) -> Result<(), TensorError> {
+    source.seek(SeekFrom::Start(at))?;
+    source.read_exact(into)?;
+    Ok(())
+}
+
+/// Bytes that a tensor of this shape needs.
+fn bytes_of(shape: &[u64], width: u64) -> Option<u64> {
+    shape.iter().try_fold(width, |all, n| all.checked_mul(*n))
+}
+
+impl Rules for TensorFile {
+    fn check(&self, content: &[u8]) -> Result<(), Refusal> {
+        match self.tensors(&mut Cursor::new(content)) {
+            Ok(_) => Ok(()),
+            Err(TensorError::Refused(refusal)) => Err(refusal),
+            Err(TensorError::Io(e)) => Err(Refusal::Invalid(e.to_string())),
+        }
+    }
+
+    fn merge(
+        &self,
+        base: Option<&[u8]>,
+        ours: &[u8],
+        theirs: &[u8],
+        labels: &Labels<'_>,
+    ) -> Merged {
+        Binary.merge(base, ours, theirs, labels)
+    }
+
+    fn diff(&self, old: Option<&[u8]>, new: Option<&[u8]>) -> Vec<Change> {
+        let (mut a, mut b) = (old.map(Cursor::new), new.map(Cursor::new));
+        let changes = TensorFile::diff(
+            *self,
+            a.as_mut().map(|c| c as &mut dyn Source),
+            b.as_mut().map(|c| c as &mut dyn Source),
+        );
+        match changes {
+            Ok(changes) if !changes.is_empty() => changes,
+            _ => Binary.diff(old, new),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

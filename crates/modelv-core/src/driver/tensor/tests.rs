@@ -1,0 +1,346 @@
+use proptest::prelude::*;
+
+use super::super::{Driver, examine, merge};
+use super::*;
+
+/// A safetensors file with one F32 tensor each.
+fn file(tensors: &[(&str, &[f32])]) -> Vec<u8> {
+    let (mut header, mut body) = (Vec::new(), Vec::new());
+    for (name, numbers) in tensors {
+        let begin = body.len();
+        numbers.iter().for_each(|n| body.extend(n.to_le_bytes()));
+        header.push(format!(
+            "\"{name}\":{{\"dtype\":\"F32\",\"shape\":[{}],\"data_offsets\":[{begin},{}]}}",
+            numbers.len(),
+            body.len()
+        ));
+    }
+    with_header(&format!("{{{}}}", header.join(",")), &body)
+}
+
+fn with_header(header: &str, body: &[u8]) -> Vec<u8> {
+    [
+        &(header.len() as u64).to_le_bytes(),
+        header.as_bytes(),
+        body,
+    ]
+    .concat()
+}
+
+fn npy(descr: &str, order: &str, shape: &str, body: &[u8]) -> Vec<u8> {
+    let header = format!("{{'descr': {descr}, 'fortran_order': {order}, 'shape': {shape}, }}\n");
+    let length = u16::try_from(header.len()).unwrap().to_le_bytes();
+    [
+        b"\x93NUMPY\x01\x00",
+        length.as_slice(),
+        header.as_bytes(),
+        body,
+    ]
+    .concat()
+}
+
+fn npz(members: &[(&str, Vec<u8>)], method: u16) -> Vec<u8> {
+    let (mut out, mut table) = (Vec::new(), Vec::new());
+    for (name, body) in members {
+        let at = u32::try_from(out.len()).unwrap();
+        let size = u32::try_from(body.len()).unwrap().to_le_bytes();
+        let n = u16::try_from(name.len()).unwrap().to_le_bytes();
+        let common = [
+            &[20, 0, 0, 0],
+            method.to_le_bytes().as_slice(),
+            &[0; 8],
+            &size,
+            &size,
+            &n,
+            &[0, 0],
+        ]
+        .concat();
+        out.extend([b"PK\x03\x04", common.as_slice(), name.as_bytes(), body].concat());
+        table.extend(
+            [
+                b"PK\x01\x02\x14\x00",
+                common.as_slice(),
+                &[0; 10],
+                &at.to_le_bytes(),
+                name.as_bytes(),
+            ]
+            .concat(),
+        );
+    }
+    let at = u32::try_from(out.len()).unwrap().to_le_bytes();
+    let size = u32::try_from(table.len()).unwrap().to_le_bytes();
+    out.extend(table);
+    out.extend([b"PK\x05\x06", [0; 8].as_slice(), &size, &at, &[0, 0]].concat());
+    out
+}
+
+fn changes(format: TensorFile, old: &[u8], new: &[u8]) -> Vec<TensorChange> {
+    let (mut a, mut b) = (Cursor::new(old), Cursor::new(new));
+    let all = format.diff(Some(&mut a), Some(&mut b)).unwrap();
+    all.into_iter()
+        .map(|c| match c {
+            Change::Tensor(change) => *change,
+            other => panic!("{other:?}"),
+        })
+        .collect()
+}
+
+fn close(a: f64, b: f64) -> bool {
+    (a - b).abs() <= 1e-9 * a.abs().max(b.abs()).max(1.0)
+}
+
+#[test]
+fn tensors_are_compared_one_by_one() {
+    let old = file(&[
+        ("a", &[1.0, 2.0, 2.0]),
+        ("b", &[1.0]),
+        ("gone", &[]),
+        ("s", &[1.0]),
+    ]);
+    let new = file(&[
+        ("a", &[1.0, 2.0, 4.0]),
+        ("b", &[1.0]),
+        ("come", &[1.0]),
+        ("s", &[1.0, 1.0]),
+    ]);
+    let found = changes(TensorFile::Safetensors, &old, &new);
+    let names: Vec<&str> = found.iter().map(|c| c.name.as_str()).collect();
+    assert_eq!(names, ["a", "come", "gone", "s"]);
+    let n = found[0].numbers.unwrap();
+    assert_eq!((n.count, n.changed, n.not_finite), (3, 1, 0));
+    assert!(
+        close(n.max_abs, 2.0)
+            && close(n.mean_abs, 2.0 / 3.0)
+            && close(n.rms, (4.0f64 / 3.0).sqrt())
+    );
+    assert!(close(n.cosine, 13.0 / (3.0 * 21f64.sqrt())), "{n:?}");
+    assert!(found[1].old.is_none() && found[2].new.is_none() && found[3].numbers.is_none());
+    assert_eq!(found[3].new.as_ref().unwrap().to_string(), "F32 [2]");
+}
+
+#[test]
+fn types_may_change_and_odd_numbers_are_counted() {
+    let halves = |dtype: &str, bits: &[u16]| {
+        let body: Vec<u8> = bits.iter().flat_map(|b| b.to_le_bytes()).collect();
+        with_header(
+            &format!(
+                "{{\"a\":{{\"dtype\":\"{dtype}\",\"shape\":[{}],\"data_offsets\":[0,{}]}}}}",
+                bits.len(),
+                body.len()
+            ),
+            &body,
+        )
+    };
+    // The same three numbers as F16 and as BF16.
+    let found = changes(
+        TensorFile::Safetensors,
+        &halves("F16", &[0x3c00, 0xc000, 0]),
+        &halves("BF16", &[0x3f80, 0xc000, 0]),
+    );
+    assert_eq!(found[0].numbers.unwrap().changed, 0);
+    // NaN stays NaN, infinity becomes a number.
+    let found = changes(
+        TensorFile::Safetensors,
+        &halves("BF16", &[0x7fc0, 0x7f80, 0x3f80]),
+        &halves("BF16", &[0x7fc0, 0, 0x4000]),
+    );
+    let n = found[0].numbers.unwrap();
+    assert_eq!((n.changed, n.not_finite), (2, 2));
+    assert!(close(n.max_abs, 1.0));
+    // Whole numbers that are one f64 are two numbers.
+    let long = |n: i64| npy("'<i8'", "False", "(1,)", &n.to_le_bytes());
+    let found = changes(TensorFile::Npy, &long(i64::MAX), &long(i64::MAX - 1));
+    assert_eq!(found[0].numbers.unwrap().changed, 1);
+}
+
+#[test]
+fn arrays_of_numpy_are_read() {
+    let body = |n: &[f64]| n.iter().flat_map(|n| n.to_le_bytes()).collect::<Vec<u8>>();
+    let array = |n: &[f64]| npy("'<f8'", "False", "(1, 2)", &body(n));
+    let old = npz(
+        &[("w.npy", array(&[1.0, 2.0])), ("v.npy", array(&[0.0, 0.0]))],
+        0,
+    );
+    let new = npz(
+        &[("w.npy", array(&[1.0, 2.5])), ("v.npy", array(&[0.0, 0.0]))],
+        0,
+    );
+    let found = changes(TensorFile::Npz, &old, &new);
+    assert_eq!((found.len(), found[0].name.as_str()), (1, "w"));
+    assert!(close(found[0].numbers.unwrap().max_abs, 0.5));
+    // Another order of the same numbers is a change without numbers.
+    let turned = npy("'<f8'", "True", "(1, 2)", &body(&[1.0, 2.0]));
+    assert!(
+        changes(TensorFile::Npy, &array(&[1.0, 2.0]), &turned)[0]
+            .numbers
+            .is_none()
+    );
+    assert!(changes(TensorFile::Npy, &array(&[1.0, 2.0]), &array(&[1.0, 2.0])).is_empty());
+}
+
+#[test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
+fn hostile_files_are_binary_with_a_word() {
+    let one = |dtype: &str, shape: &str, span: &str| {
+        format!("{{\"dtype\":\"{dtype}\",\"shape\":{shape},\"data_offsets\":{span}}}")
+    };
+    let tensors = |list: &[(&str, String)]| {
+        let list: Vec<String> = list.iter().map(|(n, t)| format!("\"{n}\":{t}")).collect();
+        format!("{{{}}}", list.join(","))
+    };
+    let (a, b) = (one("F32", "[1]", "[0,4]"), one("F32", "[1]", "[2,6]"));
+    let array = npy("'<f4'", "False", "(1,)", &[0; 4]);
+    for (name, content, want) in [
+        (
+            "a.safetensors",
+            b"short".to_vec(),
+            "shorter than its header",
+        ),
+        (
+            "a.safetensors",
+            u64::MAX.to_le_bytes().to_vec(),
+            "its header is too large",
+        ),
+        (
+            "a.safetensors",
+            with_header("{", &[]),
+            "expected a key in quotes",
+        ),
+        ("a.safetensors", with_header("[]", &[]), "no object"),
+        (
+            "a.safetensors",
+            with_header(&tensors(&[("a", a.clone()), ("b", b)]), &[0; 6]),
+            "overlap or leave holes",
+        ),
+        (
+            "a.safetensors",
+            with_header(&tensors(&[("a", a.clone())]), &[0; 8]),
+            "do not fill the file",
+        ),
+        (
+            "a.safetensors",
+            with_header(&tensors(&[("a", a.clone())]), &[0; 3]),
+            "do not fill the file",
+        ),
+        (
+            "a.safetensors",
+            with_header(&tensors(&[("a", a.clone()), ("a", a)]), &[0; 4]),
+            "stands there twice",
+        ),
+        (
+            "a.safetensors",
+            with_header(&tensors(&[("a", one("X9", "[1]", "[0,4]"))]), &[0; 4]),
+            "an unknown dtype",
+        ),
+        (
+            "a.safetensors",
+            with_header(&tensors(&[("a", one("F32", "[2]", "[0,4]"))]), &[0; 4]),
+            "not the bytes of its shape",
+        ),
+        (
+            "a.safetensors",
+            with_header(&tensors(&[("a", one("F32", "[1]", "[4,0]"))]), &[0; 4]),
+            "go backwards",
+        ),
+        (
+            "a.safetensors",
+            with_header(
+                &tensors(&[("a", one("F32", "[4294967296,4294967296,4]", "[0,0]"))]),
+                &[],
+            ),
+            "not the bytes of its shape",
+        ),
+        (
+            "a.npy",
+            b"\x93NUMPZ123456".to_vec(),
+            "does not start like one",
+        ),
+        (
+            "a.npy",
+            npy("'|O'", "False", "(1,)", &[0; 8]),
+            "elements of type `|O`",
+        ),
+        (
+            "a.npy",
+            npy("[('a', '<f4')]", "False", "(1,)", &[0; 4]),
+            "elements of type `of fields`",
+        ),
+        (
+            "a.npy",
+            npy("'<f4'", "False", "(2,)", &[0; 4]),
+            "not the bytes of its shape",
+        ),
+        (
+            "a.npy",
+            npy("'<f4'", "Maybe", "(2,)", &[0; 4]),
+            "no dictionary",
+        ),
+        ("a.npz", b"PK".to_vec(), "it is no zip"),
+        (
+            "a.npz",
+            npz(&[("a.npy", array.clone())], 8),
+            "its members are compressed",
+        ),
+        (
+            "a.npz",
+            npz(&[("a.npy", array.clone()), ("a.npy", array)], 0),
+            "two members have one name",
+        ),
+    ] {
+        let found = examine(name.as_bytes(), &content);
+        assert_eq!(found.driver, Driver::Binary, "{want}");
+        let note = found.note.unwrap();
+        assert!(
+            note.contains(want) && note.ends_with("compared as binary"),
+            "{note}"
+        );
+    }
+}
+
+#[test]
+fn files_of_tensors_merge_as_a_whole() {
+    let [b, o, t] = [1.0, 2.0, 3.0].map(|n| file(&[("a", &[n])]));
+    let driver = examine(b"a.safetensors", &o).driver;
+    assert_eq!(driver, Driver::Tensors(TensorFile::Safetensors));
+    let labels = Labels {
+        ours: "o",
+        base: "b",
+        theirs: "t",
+    };
+    assert_eq!(
+        merge(driver, Some(&b), &o, &t, &labels),
+        Merged::undecided(&o)
+    );
+    assert_eq!(merge(driver, Some(&b), &o, &b, &labels).bytes, o);
+}
+
+proptest! {
+    #[test]
+    fn numbers_are_what_they_are_defined_as(pairs in proptest::collection::vec((-1e3f32..1e3, -1e3f32..1e3), 1..50)) {
+        let (a, b): (Vec<f32>, Vec<f32>) = pairs.iter().copied().unzip();
+        prop_assume!(a != b);
+        let found = changes(TensorFile::Safetensors, &file(&[("x", &a)]), &file(&[("x", &b)]));
+        let n = found[0].numbers.unwrap();
+        let gaps: Vec<f64> = pairs.iter().map(|(a, b)| (f64::from(*b) - f64::from(*a)).abs()).collect();
+        let dot = |x: &[f32], y: &[f32]| x.iter().zip(y).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
+        let count = gaps.len() as f64;
+        prop_assert_eq!(n.changed, gaps.iter().filter(|g| **g > 0.0).count() as u64);
+        prop_assert!(close(n.max_abs, gaps.iter().copied().fold(0.0, f64::max)));
+        prop_assert!(close(n.mean_abs, gaps.iter().sum::<f64>() / count));
+        prop_assert!(close(n.rms, (gaps.iter().map(|g| g * g).sum::<f64>() / count).sqrt()));
+        prop_assert!(close(n.cosine, dot(&a, &b) / (dot(&a, &a).sqrt() * dot(&b, &b).sqrt())));
+    }
+
+    #[test]
+    fn nothing_panics(name in "a.(safetensors|npy|npz)", mut bytes: Vec<u8>, at in 0usize..200, to: u8) {
+        let _ = examine(name.as_bytes(), &bytes);
+        for mut whole in [file(&[("a", &[1.0, 2.0])]), npz(&[("a.npy", npy("'<f4'", "False", "(1,)", &[0; 4]))], 0)] {
+            let n = whole.len();
+            whole[at % n] = to;
+            let _ = examine(name.as_bytes(), &whole);
+            whole.truncate(at);
+            let _ = examine(name.as_bytes(), &whole);
+        }
+        bytes.truncate(3);
+    }
+}
