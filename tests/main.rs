@@ -21,5 +21,6 @@ mod s3;
 mod secrets;
 mod serving;
 mod snapshots;
+mod spec;
 mod story;
 mod support;
