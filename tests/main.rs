@@ -11,6 +11,7 @@ mod alias;
 mod bases;
 mod docker;
 mod errors;
+mod python;
 mod release;
 mod secrets;
 mod serving;

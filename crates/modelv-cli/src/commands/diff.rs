@@ -6,8 +6,7 @@ use std::process::ExitCode;
 
 use modelv_repo::core::driver::{Change, Driver, unified};
 use modelv_repo::core::value::Value;
-use modelv_repo::{DiffReport, DiffSide, FileDiff, Range, Repo};
-use serde_json::json;
+use modelv_repo::{DiffReport, DiffSide, FileDiff, Range, Repo, json};
 
 use super::{Done, Session};
 use crate::error::CommandError;
@@ -45,7 +44,7 @@ pub(super) fn run(args: Args, s: Session<'_>) -> Done {
     let paths = s.paths(&repo, &args.paths)?;
     let report = repo.diff(&old, &new, &paths)?;
     if args.json {
-        s.ui.json(&to_json(&report, &old, &new));
+        s.ui.json(&json::diff(&report, &old, &new));
     } else {
         for file in &report.files {
             show_file(s.ui, file, args.stat);
@@ -205,35 +204,4 @@ fn show_metrics(ui: &mut Ui, report: &DiffReport) {
             text(&m.new)
         ));
     }
-}
-
-fn to_json(report: &DiffReport, old: &DiffSide, new: &DiffSide) -> serde_json::Value {
-    let value = |v: &Option<Value>| v.as_ref().map(Value::to_json);
-    let part = |c: &Change| match c {
-        Change::Lines { added, removed } => json!({"lines": {"added": added, "removed": removed}}),
-        Change::Key { key, old, new } => json!({"key": key, "old": value(old), "new": value(new)}),
-        Change::Package { name, old, new } => json!({"package": name, "old": old, "new": new}),
-        Change::Rows { old, new } => json!({"rows": {"old": old, "new": new}}),
-        Change::Column { name, added } => json!({"column": name, "added": added}),
-        Change::Bytes { old, new } => json!({"bytes": {"old": old, "new": new}}),
-    };
-    let files: Vec<serde_json::Value> = report
-        .files
-        .iter()
-        .map(|f| {
-            let mut json = super::status::change_json(&f.change);
-            json["driver"] = f.driver.to_string().into();
-            json["inside"] = f.inside.iter().map(part).collect();
-            json
-        })
-        .collect();
-    json!({
-        "old": {"label": old.label, "commit": old.commit.map(|c| c.to_hex())},
-        "new": {"label": new.label, "commit": new.commit.map(|c| c.to_hex())},
-        "files": files,
-        "env": super::status::env_json(&report.env),
-        "metrics": report.metrics.iter().map(|m| {
-            json!({"key": m.key, "old": value(&m.old), "new": value(&m.new)})
-        }).collect::<Vec<_>>(),
-    })
 }
