@@ -125,6 +125,11 @@ fn files() {
 }
 
 #[test]
+fn runs() {
+    unittest("test_run");
+}
+
+#[test]
 fn stubs() {
     unittest("test_stubs");
 }

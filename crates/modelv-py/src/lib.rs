@@ -7,6 +7,7 @@ mod convert;
 mod error;
 mod file;
 mod repo;
+mod run;
 mod value;
 mod work;
 
@@ -19,6 +20,8 @@ mod _modelv {
     use crate::file::Reader;
     #[pymodule_export]
     use crate::repo::Repo;
+    #[pymodule_export]
+    use crate::run::{ActiveRun, Outcome};
     #[pymodule_export]
     use crate::value::{Commit, Recipe};
 

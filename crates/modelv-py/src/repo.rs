@@ -10,11 +10,12 @@ use modelv_repo::{
     CommitOptions, Error, LogOptions, MergeOptions, MergeOutcome, SwitchTo, json, names,
 };
 use pyo3::prelude::*;
+use pyo3::types::PyList;
 
 use crate::file::Reader;
 use crate::value::{Commit, Recipe};
 use crate::work::work;
-use crate::{convert, error};
+use crate::{convert, error, run};
 
 /// A repository. Every call opens it anew, so it always sees what other processes did, and one
 /// object can be used from several threads and after a fork.
@@ -295,6 +296,33 @@ impl Repo {
     /// Gives an open merge up: the working tree is what it was before.
     fn merge_abort(&self, py: Python<'_>) -> PyResult<()> {
         work(py, |ctx| self.open_as("merge --abort")?.merge_abort(ctx))
+    }
+
+    /// All recorded runs, newest first, each a dict.
+    fn runs<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        run::list(py, self)
+    }
+
+    /// The metric points of a run, or those of one metric, in the order they were noted: dicts
+    /// with `name`, `step`, `value` and `time`.
+    #[pyo3(signature = (run, name=None))]
+    fn series<'py>(
+        &self,
+        py: Python<'py>,
+        run: &str,
+        name: Option<&str>,
+    ) -> PyResult<Bound<'py, PyList>> {
+        run::points(py, self, run, name)
+    }
+
+    /// What a path of the working tree belongs to: `code`, `data`, `config` or `model`.
+    fn ingredient(&self, py: Python<'_>, path: PathBuf) -> PyResult<&'static str> {
+        work(py, |_| {
+            let repo = self.open_as("track")?;
+            let path = below(&repo, &[path])?.pop();
+            let path = path.ok_or_else(|| Error::State("the root is no file".into()))?;
+            Ok(repo.rules()?.classify(&path).ingredient.word())
+        })
     }
 
     fn __repr__(&self) -> String {

@@ -152,11 +152,7 @@ impl Commit {
     /// Metrics of its last run, by dotted key.
     #[getter]
     fn metrics<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let dict = PyDict::new(py);
-        for (key, value) in &self.metrics {
-            dict.set_item(key, convert::from_value(py, value)?)?;
-        }
-        Ok(dict)
+        convert::from_values(py, &self.metrics)
     }
 
     /// Further facts, for example Git's HEAD.

@@ -43,4 +43,6 @@ pub use modelv_core as core;
 pub use refs::{SwitchTo, Undone};
 pub use repo::{DIR_NAME, Repo};
 pub use rev::Range;
-pub use run::{METRICS_FILE, RunOptions, RunOutcome};
+pub use run::{
+    ActiveRun, Ending, Journal, METRICS_FILE, Point, RUN_VARIABLE, RunOptions, RunOutcome,
+};

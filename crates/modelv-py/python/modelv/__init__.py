@@ -6,6 +6,9 @@
     commit = repo.commit("clean the tweets")
     with mv.read("HEAD~1", "models/w.npy") as f:
         weights = f.read()
+    with mv.run("train", params={"seed": 7}) as run:
+        run.metric("loss", 0.5, step=1)
+        run.save("models/w.npy", weights)
 """
 
 import os as _os
@@ -21,6 +24,7 @@ from ._errors import (
 )
 from ._file import BlobFile
 from ._modelv import Commit, Recipe, Repo, __version__
+from ._run import Run, run
 
 __all__ = [
     "BlobFile",
@@ -34,10 +38,12 @@ __all__ = [
     "Recipe",
     "Repo",
     "RevisionError",
+    "Run",
     "__version__",
     "init",
     "open",
     "read",
+    "run",
 ]
 
 

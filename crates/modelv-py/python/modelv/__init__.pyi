@@ -13,6 +13,8 @@ from ._modelv import Commit as Commit
 from ._modelv import Recipe as Recipe
 from ._modelv import Repo as Repo
 from ._modelv import __version__ as __version__
+from ._run import Run as Run
+from ._run import run as run
 
 _Path = Union[str, "os.PathLike[str]"]
 
