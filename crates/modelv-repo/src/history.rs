@@ -10,6 +10,7 @@ use modelv_core::tree;
 
 use crate::error::Result;
 use crate::repo::Repo;
+use crate::rev::Range;
 
 /// Which commits `log` gives.
 #[derive(Debug, Clone, Default)]
@@ -25,6 +26,23 @@ pub struct LogOptions {
 }
 
 impl Repo {
+    /// What `A`, `A..B` or `A...B` names, as options without a limit or paths.
+    ///
+    /// # Errors
+    /// As [`Repo::resolve`].
+    pub fn span(&self, text: &str) -> Result<LogOptions> {
+        let (start, exclude) = match self.resolve_range(text)? {
+            Range::One(id) => (vec![id], vec![]),
+            Range::Two(a, b) => (vec![b], vec![a]),
+            Range::FromBase(a, b) => (vec![a, b], self.merge_bases(a, b)?),
+        };
+        Ok(LogOptions {
+            start,
+            exclude,
+            ..LogOptions::default()
+        })
+    }
+
     /// Commits, children before parents, newest first among those that are free to come.
     ///
     /// # Errors

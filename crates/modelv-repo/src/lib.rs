@@ -18,8 +18,10 @@ pub mod ctx;
 mod diff;
 mod envdiff;
 pub mod error;
+mod file;
 mod fsck;
 mod history;
+pub mod json;
 mod merge;
 pub mod names;
 pub mod oplog;
@@ -37,6 +39,7 @@ pub use ctx::{Cancel, Ctx};
 pub use diff::{DiffReport, DiffSide, FileDiff, MetricChange};
 pub use envdiff::{EnvChange, diff_env};
 pub use error::{Error, ErrorKind, Result};
+pub use file::FileReader;
 pub use history::LogOptions;
 pub use merge::{ConflictState, Decision, MergeOptions, MergeOutcome, MergeState};
 pub use modelv_core as core;
@@ -45,5 +48,7 @@ pub use recreate::{EnvCheck, RecreateOptions, Recreated};
 pub use refs::{SwitchTo, Undone};
 pub use repo::{DIR_NAME, Repo};
 pub use rev::Range;
-pub use run::{METRICS_FILE, RunOptions, RunOutcome};
+pub use run::{
+    ActiveRun, Ending, Journal, METRICS_FILE, Point, RUN_VARIABLE, RunOptions, RunOutcome,
+};
 pub use runs::{Condition, Field, Order, Row, RunQuery, compare_runs};

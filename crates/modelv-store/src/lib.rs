@@ -23,9 +23,9 @@ mod tests;
 
 pub use error::{Error, Result};
 pub use fetch::Sink;
-pub use reader::BlobReader;
+pub use reader::{BlobReader, Reader};
 pub use session::{Session, Stats};
-pub use store::{Report, Store};
+pub use store::{Report, Store, unwrap_io};
 
 use modelv_core::canon::{DecodeError, Kind, Object};
 use modelv_core::id::ChunkId;

@@ -1,15 +1,23 @@
 //! Reading a file's content from its chunks, with seeking; decodes only the chunks it needs.
 
 use std::io::{self, Read, Seek, SeekFrom};
+use std::ops::Deref;
 
-use crate::Cuts;
+use modelv_core::id::BlobId;
+
 use crate::error::Error;
 use crate::store::Store;
+use crate::{Cuts, Tag};
+
+/// Content of one file, read through a borrowed store.
+pub type BlobReader<'a> = Reader<&'a Store>;
 
 /// Content of one file. Every chunk is checked against its id before a byte of it is given out.
+///
+/// `S` is a borrowed store, or whatever keeps one alive for as long as the reader.
 #[derive(Debug)]
-pub struct BlobReader<'a> {
-    store: &'a Store,
+pub struct Reader<S> {
+    store: S,
     cuts: Option<Cuts>,
     /// Offset of each chunk; empty for a blob of one chunk.
     starts: Vec<u64>,
@@ -19,8 +27,25 @@ pub struct BlobReader<'a> {
     current: Option<(usize, Vec<u8>)>,
 }
 
-impl<'a> BlobReader<'a> {
-    pub(crate) fn whole(store: &'a Store, bytes: Vec<u8>) -> Self {
+impl<S: Deref<Target = Store>> Reader<S> {
+    /// Opens the content of a blob; see [`Store::open_blob`].
+    ///
+    /// # Errors
+    /// Missing or damaged.
+    pub fn open(store: S, id: &BlobId) -> Result<Self, Error> {
+        if let Some(bytes) = store.read(&(Tag::Chunk.byte(), id.0))? {
+            return Ok(Self::whole(store, bytes));
+        }
+        match store.cuts(id)? {
+            Some(cuts) => Ok(Self::cut(store, cuts)),
+            None => Err(Error::NotFound {
+                what: "file content",
+                id: id.to_hex(),
+            }),
+        }
+    }
+
+    fn whole(store: S, bytes: Vec<u8>) -> Self {
         let size = bytes.len() as u64;
         let current = Some((0, bytes));
         Self {
@@ -33,7 +58,7 @@ impl<'a> BlobReader<'a> {
         }
     }
 
-    pub(crate) fn cut(store: &'a Store, cuts: Cuts) -> Self {
+    pub(crate) fn cut(store: S, cuts: Cuts) -> Self {
         let mut at = 0;
         let starts = cuts
             .chunks
@@ -87,7 +112,7 @@ impl<'a> BlobReader<'a> {
     }
 }
 
-impl Read for BlobReader<'_> {
+impl<S: Deref<Target = Store>> Read for Reader<S> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         if self.position >= self.size || buf.is_empty() {
             return Ok(0);
@@ -104,7 +129,7 @@ impl Read for BlobReader<'_> {
     }
 }
 
-impl Seek for BlobReader<'_> {
+impl<S> Seek for Reader<S> {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
         let target = match to {
             SeekFrom::Start(n) => Some(n),

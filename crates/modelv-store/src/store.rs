@@ -336,16 +336,7 @@ impl Store {
     /// # Errors
     /// Missing or damaged.
     pub fn open_blob(&self, id: &BlobId) -> Result<BlobReader<'_>> {
-        if let Some(bytes) = self.read(&(Tag::Chunk.byte(), id.0))? {
-            return Ok(BlobReader::whole(self, bytes));
-        }
-        match self.cuts(id)? {
-            Some(cuts) => Ok(BlobReader::cut(self, cuts)),
-            None => Err(Error::NotFound {
-                what: "file content",
-                id: id.to_hex(),
-            }),
-        }
+        BlobReader::open(self, id)
     }
 
     /// A file's content, if it has at most `limit` bytes.
@@ -455,7 +446,8 @@ impl Source for Store {
 }
 
 /// An I/O error of a [`BlobReader`] as the store error it was made from.
-pub(crate) fn unwrap_io(e: std::io::Error) -> Error {
+#[must_use]
+pub fn unwrap_io(e: std::io::Error) -> Error {
     match e.downcast::<Error>() {
         Ok(inner) => inner,
         Err(e) => Error::Input(e),

@@ -1,7 +1,7 @@
 //! `modelv cat`.
 
-use std::io::Read;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use modelv_repo::core::path::RepoPath;
 
@@ -25,21 +25,12 @@ pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
         )
     })?;
     let repo = s.repo()?;
-    let id = repo.resolve(&String::from_utf8_lossy(&bytes[..at]))?;
+    let revision = String::from_utf8_lossy(&bytes[..at]);
     let path = RepoPath::new(&bytes[at + 1..]).map_err(modelv_repo::Error::from)?;
-    let files = repo.files(id)?;
-    let file = files
-        .get(&path)
-        .ok_or_else(|| modelv_repo::Error::not_found("path", path.to_string()))?;
-    let mut reader = repo
-        .store()
-        .open_blob(&file.blob)
-        .map_err(modelv_repo::Error::from)?;
+    let mut reader = Arc::new(repo).open_file(&revision, &path)?;
     let mut buffer = vec![0; 1 << 18];
     loop {
-        let n = reader
-            .read(&mut buffer)
-            .map_err(modelv_repo::Error::io("read", path.to_string()))?;
+        let n = reader.read(&mut buffer)?;
         if n == 0 {
             return Ok(ExitCode::SUCCESS);
         }

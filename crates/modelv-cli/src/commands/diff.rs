@@ -4,10 +4,9 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use modelv_repo::core::driver::{Change, Driver, State, TensorChange, TensorKind, unified};
+use modelv_repo::core::driver::{Change, Driver, State, TensorChange, unified};
 use modelv_repo::core::value::Value;
-use modelv_repo::{DiffReport, DiffSide, FileDiff, Range, Repo};
-use serde_json::json;
+use modelv_repo::{DiffReport, DiffSide, FileDiff, Range, Repo, json};
 
 use super::{Done, Session};
 use crate::error::CommandError;
@@ -45,7 +44,7 @@ pub(super) fn run(args: Args, s: Session<'_>) -> Done {
     let paths = s.paths(&repo, &args.paths)?;
     let report = repo.diff(&old, &new, &paths)?;
     if args.json {
-        s.ui.json(&to_json(&report, &old, &new));
+        s.ui.json(&json::diff(&report, &old, &new));
     } else {
         for file in &report.files {
             show_file(s.ui, file, args.stat);
@@ -302,76 +301,4 @@ fn show_metrics(ui: &mut Ui, report: &DiffReport) {
             text(&m.new)
         ));
     }
-}
-
-fn to_json(report: &DiffReport, old: &DiffSide, new: &DiffSide) -> serde_json::Value {
-    let value = |v: &Option<Value>| v.as_ref().map(Value::to_json);
-    let files: Vec<serde_json::Value> = report
-        .files
-        .iter()
-        .map(|f| {
-            let mut json = super::status::change_json(&f.change);
-            json["driver"] = f.driver.to_string().into();
-            json["notes"] = f.notes.clone().into();
-            json["inside"] = f.inside.iter().map(part_json).collect();
-            json
-        })
-        .collect();
-    json!({
-        "old": {"label": old.label, "commit": old.commit.map(|c| c.to_hex())},
-        "new": {"label": new.label, "commit": new.commit.map(|c| c.to_hex())},
-        "files": files,
-        "env": super::status::env_json(&report.env),
-        "metrics": report.metrics.iter().map(|m| {
-            json!({"key": m.key, "old": value(&m.old), "new": value(&m.new)})
-        }).collect::<Vec<_>>(),
-    })
-}
-
-fn part_json(change: &Change) -> serde_json::Value {
-    let value = |v: &Option<Value>| v.as_ref().map(Value::to_json);
-    match change {
-        Change::Lines { added, removed } => json!({"lines": {"added": added, "removed": removed}}),
-        Change::Key { key, old, new } => json!({"key": key, "old": value(old), "new": value(new)}),
-        Change::Package { name, old, new } => json!({"package": name, "old": old, "new": new}),
-        Change::Rows { old, new } => json!({"rows": {"old": old, "new": new}}),
-        Change::Column { name, added } => json!({"column": name, "added": added}),
-        Change::Bytes { old, new } => json!({"bytes": {"old": old, "new": new}}),
-        Change::Cell {
-            name,
-            kind,
-            state,
-            added,
-            removed,
-            outputs,
-            metadata,
-        } => json!({"cell": name, "type": kind, "state": state.to_string(),
-            "lines": {"added": added, "removed": removed}, "outputs": outputs, "metadata": metadata}),
-        Change::Keyed {
-            key,
-            added,
-            removed,
-            changed,
-        } => json!({"keyed": {"key": key, "added": added, "removed": removed, "changed": changed}}),
-        Change::Row { key, state, cells } => {
-            let cells: Vec<serde_json::Value> = cells
-                .iter()
-                .map(|(column, old, new)| json!({"column": column, "old": old, "new": new}))
-                .collect();
-            json!({"row": key, "state": state.to_string(), "cells": cells})
-        }
-        Change::Tensor(tensor) => tensor_json(tensor),
-    }
-}
-
-fn tensor_json(tensor: &TensorChange) -> serde_json::Value {
-    let kind = |kind: &Option<TensorKind>| {
-        kind.as_ref()
-            .map(|k| json!({"dtype": k.dtype, "shape": k.shape}))
-    };
-    let numbers = tensor.numbers.map(|n| {
-        json!({"count": n.count, "changed": n.changed, "max_abs": n.max_abs,
-            "mean_abs": n.mean_abs, "rms": n.rms, "cosine": n.cosine, "not_finite": n.not_finite})
-    });
-    json!({"tensor": tensor.name, "old": kind(&tensor.old), "new": kind(&tensor.new), "numbers": numbers})
 }

@@ -4,13 +4,9 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use modelv_repo::capture::clock;
-use modelv_repo::core::commit::Commit;
-use modelv_repo::core::id::{CommitId, RunId};
-use modelv_repo::{LogOptions, ModelState, Range, model_state};
-use serde_json::json;
+use modelv_repo::{LogOptions, ModelState, json, model_state};
 
 use super::{Done, Session};
-use crate::error::CommandError;
 use crate::graph::Graph;
 use crate::ui::Style;
 
@@ -36,28 +32,18 @@ pub(crate) struct Args {
     paths: Vec<OsString>,
 }
 
-#[expect(clippy::too_many_lines, reason = "two forms of one listing")]
 pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
     let repo = s.repo()?;
-    let (start, exclude) = match &args.revision {
-        None => (vec![repo.get_head()?], vec![]),
-        Some(text) => match repo.resolve_range(text)? {
-            Range::One(id) => (vec![id], vec![]),
-            Range::Two(a, b) => (vec![b], vec![a]),
-            Range::FromBase(a, b) => (vec![a, b], repo.merge_bases(a, b)?),
-        },
-    };
-    let paths = s.paths(&repo, &args.paths)?;
+    let span = repo.span(args.revision.as_deref().unwrap_or("HEAD"))?;
     let commits = repo.history(&LogOptions {
-        start,
-        exclude,
         limit: args.limit,
-        paths,
+        paths: s.paths(&repo, &args.paths)?,
+        ..span
     })?;
     if args.json {
         let mut list = Vec::new();
         for (id, commit) in &commits {
-            list.push(commit_json(&repo, *id, commit)?);
+            list.push(json::commit(&repo, *id, commit)?);
         }
         s.ui.json(&list.into());
         return Ok(ExitCode::SUCCESS);
@@ -112,40 +98,4 @@ pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
         }
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// A commit for machines.
-pub(super) fn commit_json(
-    repo: &modelv_repo::Repo,
-    id: CommitId,
-    commit: &Commit,
-) -> Result<serde_json::Value, CommandError> {
-    let metrics: serde_json::Map<String, serde_json::Value> = repo
-        .metrics(commit)?
-        .iter()
-        .map(|(k, v)| (k.clone(), v.to_json()))
-        .collect();
-    Ok(json!({
-        "id": id.to_hex(),
-        "recipe": {
-            "id": commit.recipe.id().to_hex(),
-            "code": commit.recipe.code.to_hex(),
-            "data": commit.recipe.data.to_hex(),
-            "config": commit.recipe.config.to_hex(),
-            "env": commit.recipe.env.to_hex(),
-        },
-        "model": commit.model.map(|m| json!({
-            "tree": m.tree.to_hex(),
-            "recipe": m.recipe.to_hex(),
-            "stale": m.recipe != commit.recipe.id(),
-        })),
-        "parents": commit.parents.iter().map(CommitId::to_hex).collect::<Vec<_>>(),
-        "author": {"name": commit.author.name, "email": commit.author.email},
-        "committer": {"name": commit.committer.name, "email": commit.committer.email},
-        "time": clock::format_rfc3339(commit.time.seconds),
-        "message": commit.message,
-        "runs": commit.runs.iter().map(RunId::to_hex).collect::<Vec<_>>(),
-        "metrics": metrics,
-        "extra": commit.extra,
-    }))
 }

@@ -39,7 +39,7 @@ pub(crate) use help::command;
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -150,24 +150,7 @@ impl Session<'_> {
             );
             CommandError::usage(text, "name a path below the folder that holds `.mv`")
         };
-        let absolute = std::path::absolute(self.dir.join(typed)).map_err(|_| outside())?;
-        let mut clean = PathBuf::new();
-        for part in absolute.components() {
-            match part {
-                Component::ParentDir => {
-                    clean.pop();
-                }
-                other => clean.push(other),
-            }
-        }
-        let real_root = repo
-            .root()
-            .canonicalize()
-            .unwrap_or_else(|_| repo.root().to_owned());
-        let relative = clean
-            .strip_prefix(repo.root())
-            .or_else(|_| clean.strip_prefix(&real_root))
-            .map_err(|_| outside())?;
+        let relative = repo.relative(&self.dir.join(typed)).ok_or_else(outside)?;
         if relative == Path::new("") {
             return Ok(None);
         }

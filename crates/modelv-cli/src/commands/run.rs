@@ -76,6 +76,12 @@ pub(super) fn run(args: Args, s: Session<'_>) -> Done {
         ));
         s.ui.talk("hint: name outputs under `[ingredients] model` in modelv.toml");
     }
+    if outcome.bad_lines > 0 {
+        s.ui.warn(format!(
+            "{} lines of the run's journal are no metric or parameter, they are left out",
+            outcome.bad_lines
+        ));
+    }
     Ok(match run.status {
         Status::Finished => {
             if outcome.commit.is_none() {

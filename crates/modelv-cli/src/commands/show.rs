@@ -28,7 +28,7 @@ pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
     let id = repo.resolve(&args.revision)?;
     let commit = repo.commit_object(id)?;
     if args.json {
-        let json = super::log::commit_json(&repo, id, &commit)?;
+        let json = modelv_repo::json::commit(&repo, id, &commit)?;
         s.ui.json(&json);
         return Ok(ExitCode::SUCCESS);
     }

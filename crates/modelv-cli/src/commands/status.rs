@@ -5,8 +5,7 @@ use std::process::ExitCode;
 
 use modelv_repo::remote::Upstream;
 use modelv_repo::worktree::{ChangeKind, FileChange, Ingredient};
-use modelv_repo::{EnvChange, ModelState, Status};
-use serde_json::json;
+use modelv_repo::{EnvChange, ModelState, json};
 
 use super::{Done, Session};
 use crate::ui::{Style, Ui};
@@ -27,7 +26,7 @@ pub(super) fn run(args: Args, s: Session<'_>) -> Done {
     let repo = s.repo()?;
     let status = repo.status(args.python, &s.ctx())?;
     if args.json {
-        s.ui.json(&to_json(&status));
+        s.ui.json(&json::status(&status));
         return Ok(ExitCode::SUCCESS);
     }
     let place = if status.on_branch {
@@ -151,47 +150,5 @@ pub(super) fn show_env(ui: &mut Ui, changes: &[EnvChange]) {
     }
     if changes.len() > SHOWN {
         ui.line(format!("  and {} more", changes.len() - SHOWN));
-    }
-}
-
-pub(super) fn env_json(changes: &[EnvChange]) -> serde_json::Value {
-    changes
-        .iter()
-        .map(|c| json!({"item": c.item, "old": c.old, "new": c.new}))
-        .collect()
-}
-
-pub(super) fn change_json(c: &FileChange) -> serde_json::Value {
-    json!({
-        "path": c.path.to_string(),
-        "ingredient": c.ingredient().word(),
-        "change": c.kind.word(),
-        "from": match &c.kind {
-            ChangeKind::Renamed { from } => Some(from.to_string()),
-            _ => None,
-        },
-    })
-}
-
-fn to_json(status: &Status) -> serde_json::Value {
-    json!({
-        "head": status.head.map(|id| id.to_hex()),
-        "branch": status.on_branch.then_some(&status.head_label),
-        "changes": status.changes.iter().map(change_json).collect::<Vec<_>>(),
-        "env": env_json(&status.env),
-        "model": model_word(status.model),
-        "merge": status.merge,
-        "upstream": status.upstream.as_ref().map(|u| json!({
-            "name": u.name, "commit": u.commit.map(|id| id.to_hex()), "ahead": u.ahead, "behind": u.behind,
-        })),
-        "skipped": status.skipped.iter().map(|s| json!({"path": s.path, "reason": s.reason})).collect::<Vec<_>>(),
-    })
-}
-
-pub(super) fn model_word(state: ModelState) -> &'static str {
-    match state {
-        ModelState::None => "none",
-        ModelState::Current => "current",
-        ModelState::Stale => "stale",
     }
 }

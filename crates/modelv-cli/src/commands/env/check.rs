@@ -5,8 +5,8 @@ use std::process::ExitCode;
 
 use serde_json::json;
 
-use super::super::status::env_json;
 use super::{Done, Session, show_changes};
+use modelv_repo::json::env as env_json;
 
 /// Check whether this machine has the environment of a commit.
 ///

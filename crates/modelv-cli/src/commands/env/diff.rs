@@ -27,7 +27,7 @@ pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
     let env = |text: &str| repo.env_object(repo.commit_object(repo.resolve(text)?)?.recipe.env);
     let changes = diff_env(&env(&args.a)?, &env(&args.b)?);
     if args.json {
-        s.ui.json(&super::super::status::env_json(&changes));
+        s.ui.json(&modelv_repo::json::env(&changes));
     } else {
         show_changes(s.ui, &changes);
     }

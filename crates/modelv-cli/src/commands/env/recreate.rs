@@ -6,9 +6,9 @@ use std::process::ExitCode;
 use modelv_repo::{RecreateOptions, Recreated};
 use serde_json::json;
 
-use super::super::status::env_json;
 use super::{Done, Session, show_changes};
 use crate::ui::Ui;
+use modelv_repo::json::env as env_json;
 
 /// Make the environment of a commit again, as a virtual environment.
 ///

@@ -1,0 +1,25 @@
+import os
+from typing import Union
+
+from ._errors import ConflictError as ConflictError
+from ._errors import CorruptError as CorruptError
+from ._errors import Error as Error
+from ._errors import NotARepository as NotARepository
+from ._errors import NothingToCommit as NothingToCommit
+from ._errors import PathNotFound as PathNotFound
+from ._errors import RevisionError as RevisionError
+from ._file import BlobFile as BlobFile
+from ._modelv import Commit as Commit
+from ._modelv import Recipe as Recipe
+from ._modelv import Repo as Repo
+from ._modelv import __version__ as __version__
+from ._run import Run as Run
+from ._run import run as run
+
+_Path = Union[str, "os.PathLike[str]"]
+
+__all__: list[str]
+
+def open(path: _Path = ".") -> Repo: ...
+def init(path: _Path = ".") -> Repo: ...
+def read(rev: str, path: _Path) -> BlobFile: ...

@@ -1,0 +1,203 @@
+"""Runs: training code that records itself."""
+
+import functools
+import inspect
+import os
+import sys
+import traceback
+import warnings
+
+from ._errors import Error
+from ._modelv import ActiveRun, Repo
+from ._save import save as _save
+
+_VARIABLE = "MODELV_RUN"
+
+
+class Run:
+    """One execution of training code, as a context manager or a decorator; see `run`."""
+
+    def __init__(self, message=None, *, params=None, repo=None, author=None, allow_secret=False):
+        self._arguments = dict(
+            message=message, params=params, repo=repo, author=author, allow_secret=allow_secret
+        )
+        self._active = None
+        self._artifacts = []
+        #: The run id, once it is recorded; None inside of another run.
+        self.id = None
+        #: The commit of its outputs, once there is one.
+        self.commit = None
+        #: `active`, `finished`, `failed` or `interrupted`; None before it begins.
+        self.status = None
+        #: The repository.
+        self.repo = None
+
+    def metric(self, name, value, step=None):
+        """Notes a metric: a number, at a step if there is one. All points are kept, and the last
+        one of a name is what `log` and `diff` show. Cheap enough for every batch."""
+        self._running().metric(name, value, step)
+
+    def metrics(self, values, step=None):
+        """Notes several metrics at once, from a dict."""
+        active = self._running()
+        for name, value in values.items():
+            active.metric(name, value, step)
+
+    def param(self, name, value):
+        """Notes a parameter: a number, text or list. A dict is taken apart, its keys become names
+        with dots. The leaves of the configuration files are noted by themselves."""
+        self._running().param(name, value)
+
+    def artifact(self, path):
+        """Names a file as an output of the run; it must be below `[ingredients] model`. A relative
+        path counts from the root of the working tree."""
+        self._running()
+        full = os.path.join(self.repo.root, os.fspath(path))
+        ingredient = self.repo.ingredient(full)
+        if ingredient != "model":
+            raise Error(
+                f"`{os.fspath(path)}` is {ingredient}, not an output: "
+                "name it under `[ingredients] model` in modelv.toml"
+            )
+        if not os.path.lexists(full):
+            raise FileNotFoundError(f"there is no output `{os.fspath(path)}`")
+        self._artifacts.append(os.path.relpath(full, self.repo.root))
+
+    def save(self, path, value):
+        """Writes an output and names it: bytes or text as they are, arrays by the ending of the
+        path, .npy for one, .npz or .safetensors for a dict of them, .json for plain values."""
+        self._running()
+        full = os.path.join(self.repo.root, os.fspath(path))
+        if self.repo.ingredient(full) == "model":
+            _save(full, value)
+        self.artifact(path)
+
+    def _running(self):
+        if self._active is None:
+            raise Error("the run is not active: use it in a `with` block")
+        return self._active
+
+    def __enter__(self):
+        if self.status is not None:
+            raise Error("a run happens once: make another with `modelv.run`")
+        given = self._arguments
+        repo = given["repo"]
+        self.repo = repo if isinstance(repo, Repo) else Repo.discover(os.fspath(repo or "."))
+        outer = os.environ.get(_VARIABLE)
+        active = ActiveRun.join(self.repo, outer) if outer else None
+        if active is None:
+            active = ActiveRun.begin(
+                self.repo, _command(), given["message"], given["author"], given["allow_secret"]
+            )
+        self._active, self._outer, self.status = active, outer, "active"
+        self._process = os.getpid()
+        # Processes that this one starts belong to the run.
+        os.environ[_VARIABLE] = os.fspath(active.folder)
+        # The class's method, without the way through Python.
+        self.metric = active.metric
+        try:
+            for name, value in (given["params"] or {}).items():
+                active.param(str(name), value)
+        except BaseException:
+            self.__exit__(*sys.exc_info())
+            raise
+        return self
+
+    def __exit__(self, kind, error, trace):
+        active, self._active = self._active, None
+        del self.metric
+        if os.getpid() != self._process:
+            # A forked child that leaves the block does not end its parent's run.
+            return False
+        if self._outer is None:
+            os.environ.pop(_VARIABLE, None)
+        else:
+            os.environ[_VARIABLE] = self._outer
+        self.status, code = _ending(kind, error)
+        log = None
+        if self.status == "failed" and not isinstance(error, SystemExit):
+            log = "".join(traceback.format_exception(kind, error, trace))
+        try:
+            outcome = active.finish(self.status, code, log)
+        except Error as failure:
+            if error is None:
+                raise
+            # What the code raised is what its author wants to see.
+            warnings.warn(f"the run could not be recorded: {failure}", stacklevel=2)
+            return False
+        if outcome is not None:
+            self.id, self.commit = outcome.id, outcome.commit
+            self._warn(outcome)
+        return False
+
+    def _warn(self, outcome):
+        if outcome.strays:
+            warnings.warn(
+                "the run changed files that are no model, they stay uncommitted: "
+                + ", ".join(outcome.strays)
+                + "; name outputs under `[ingredients] model` in modelv.toml",
+                stacklevel=3,
+            )
+        for path in self._artifacts if self.commit else ():
+            try:
+                self.repo.read(self.commit.id, path).close()
+            except FileNotFoundError:
+                warnings.warn(f"`{path}` is ignored and was not committed", stacklevel=3)
+
+    def __call__(self, function):
+        """Decorates a function: every call is a run. A parameter named `run` gets the run."""
+        wanted = "run" in inspect.signature(function).parameters
+
+        @functools.wraps(function)
+        def recorded(*args, **kwargs):
+            with Run(**self._arguments) as active:
+                if wanted and "run" not in kwargs:
+                    kwargs["run"] = active
+                return function(*args, **kwargs)
+
+        return recorded
+
+    def __repr__(self):
+        return f"<Run {self.id[:12] if self.id else self.status or 'not begun'}>"
+
+
+def run(message=None, *, params=None, repo=None, author=None, allow_secret=False):
+    """Records what happens in a `with` block, or in a function, as a run, and commits its outputs.
+
+        with mv.run("train", params={"lr": 0.1}) as run:
+            for step, batch in enumerate(batches):
+                run.metric("loss", train(batch), step)
+            run.save("models/w.safetensors", weights)
+        print(run.id, run.commit.id)
+
+    On entry the files, the parameters in them and this interpreter's packages are stored: that is
+    the recipe, whatever is edited meanwhile. On exit the run is recorded as finished, as failed
+    when an exception leaves the block, or as interrupted by Ctrl-C; a finished one is committed
+    with its outputs as the model of the recipe. When the process dies, the next run records it.
+
+    `message` is that of the commit. A run inside of another, or in a process that `modelv run` or
+    another run has started, is a part of it: its metrics and parameters are recorded there.
+    """
+    if callable(message):
+        return Run()(message)
+    return Run(
+        message, params=params, repo=repo, author=author, allow_secret=allow_secret
+    )
+
+
+def _ending(kind, error):
+    """Status and exit status of a block that ended so."""
+    if kind is None:
+        return "finished", 0
+    if issubclass(kind, KeyboardInterrupt):
+        return "interrupted", None
+    if issubclass(kind, SystemExit):
+        code = 0 if error.code is None else error.code if isinstance(error.code, int) else 1
+        return ("failed", code) if code else ("finished", 0)
+    return "failed", 1
+
+
+def _command():
+    """What was typed to start this program."""
+    given = getattr(sys, "orig_argv", None)
+    return list(given) if given else [sys.executable or "python", *sys.argv]

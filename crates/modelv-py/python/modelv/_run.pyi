@@ -1,0 +1,48 @@
+from types import TracebackType
+from typing import Any, Callable, Mapping, Optional, SupportsFloat, TypeVar, Union, overload
+import os
+
+from ._modelv import Commit, Repo
+
+_Path = Union[str, "os.PathLike[str]"]
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+class Run:
+    id: Optional[str]
+    commit: Optional[Commit]
+    status: Optional[str]
+    repo: Optional[Repo]
+    def __init__(
+        self,
+        message: Optional[str] = None,
+        *,
+        params: Optional[Mapping[str, Any]] = None,
+        repo: Union[Repo, _Path, None] = None,
+        author: Optional[str] = None,
+        allow_secret: bool = False,
+    ) -> None: ...
+    def metric(self, name: str, value: SupportsFloat, step: Optional[int] = None) -> None: ...
+    def metrics(self, values: Mapping[str, SupportsFloat], step: Optional[int] = None) -> None: ...
+    def param(self, name: str, value: Any) -> None: ...
+    def artifact(self, path: _Path) -> None: ...
+    def save(self, path: _Path, value: Any) -> None: ...
+    def __enter__(self) -> Run: ...
+    def __exit__(
+        self,
+        kind: Optional[type[BaseException]],
+        error: Optional[BaseException],
+        trace: Optional[TracebackType],
+    ) -> bool: ...
+    def __call__(self, function: _F) -> _F: ...
+
+@overload
+def run(message: _F) -> _F: ...
+@overload
+def run(
+    message: Optional[str] = None,
+    *,
+    params: Optional[Mapping[str, Any]] = None,
+    repo: Union[Repo, _Path, None] = None,
+    author: Optional[str] = None,
+    allow_secret: bool = False,
+) -> Run: ...

@@ -1,0 +1,132 @@
+"""Writing outputs: bytes as they are, arrays as .npy, .npz or .safetensors.
+
+Equal values give equal bytes: nothing here depends on the clock or on the order of a dict, so that
+the same training gives the same model. NumPy is used when it is there and never demanded before.
+"""
+
+import json
+import os
+import struct
+import zipfile
+
+# safetensors: the names of NumPy's types, and those of ml_dtypes.
+_DTYPES = {
+    "bool": "BOOL",
+    "uint8": "U8",
+    "int8": "I8",
+    "uint16": "U16",
+    "int16": "I16",
+    "uint32": "U32",
+    "int32": "I32",
+    "uint64": "U64",
+    "int64": "I64",
+    "float16": "F16",
+    "bfloat16": "BF16",
+    "float32": "F32",
+    "float64": "F64",
+    "complex64": "C64",
+    "float8_e4m3fn": "F8_E4M3",
+    "float8_e5m2": "F8_E5M2",
+}
+
+
+def save(path, value):
+    """Writes `value` to `path` by its ending; the file appears whole or not at all."""
+    path = os.fspath(path)
+    write = {".npy": _npy, ".npz": _npz, ".safetensors": _safetensors, ".json": _json}.get(
+        os.path.splitext(path)[1], _bytes
+    )
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        write = _bytes
+    parent = os.path.dirname(path)
+    if parent:
+        os.makedirs(parent, exist_ok=True)
+    temporary = f"{path}.{os.getpid()}.tmp"
+    try:
+        with open(temporary, "wb") as out:
+            write(out, value)
+        os.replace(temporary, path)
+    except BaseException:
+        if os.path.exists(temporary):
+            os.unlink(temporary)
+        raise
+
+
+def _bytes(out, value):
+    if isinstance(value, str):
+        value = value.encode()
+    if not isinstance(value, (bytes, bytearray, memoryview)):
+        raise TypeError(
+            f"can't write a {type(value).__name__} to `{out.name}`: give bytes or text, or a path "
+            "that ends in .npy, .npz, .safetensors or .json"
+        )
+    out.write(value)
+
+
+def _json(out, value):
+    text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False)
+    out.write((text + "\n").encode())
+
+
+def _array(value):
+    """A NumPy array of what has one inside: arrays, scalars, lists, tensors."""
+    try:
+        import numpy
+    except ImportError as error:
+        raise TypeError("arrays need NumPy: `pip install numpy`, or give bytes") from error
+    for step in ("detach", "cpu"):
+        # Tensors that record gradients or live on an accelerator.
+        value = getattr(value, step, lambda value=value: value)()
+    array = numpy.asarray(value)
+    if array.dtype.hasobject:
+        raise TypeError("an array of Python objects has no bytes of its own")
+    return array
+
+
+def _arrays(value):
+    if not hasattr(value, "items"):
+        raise TypeError(f"expected a dict of arrays, not a {type(value).__name__}")
+    return {str(name): _array(array) for name, array in value.items()}
+
+
+def _npy(out, value):
+    array = _array(value)
+    from numpy.lib import format as npy
+
+    npy.write_array(out, array, allow_pickle=False)
+
+
+def _npz(out, value):
+    arrays = _arrays(value)
+    from numpy.lib import format as npy
+
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
+        for name in sorted(arrays):
+            # Without a date of its own an entry would carry that of now.
+            entry = zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0))
+            with archive.open(entry, "w", force_zip64=True) as part:
+                npy.write_array(part, arrays[name], allow_pickle=False)
+
+
+def _safetensors(out, value):
+    """8 bytes length, a JSON header, then the tensors: largest items first, so all are aligned."""
+    arrays = _arrays(value)
+    order = sorted(arrays, key=lambda name: (-arrays[name].dtype.itemsize, name))
+    header, at = {}, 0
+    for name in order:
+        array = arrays[name]
+        if array.dtype.name not in _DTYPES:
+            raise TypeError(f"safetensors has no {array.dtype} (`{name}`)")
+        header[name] = {
+            "dtype": _DTYPES[array.dtype.name],
+            "shape": list(array.shape),
+            "data_offsets": [at, at + array.nbytes],
+        }
+        at += array.nbytes
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    out.write(struct.pack("<Q", len(text)))
+    out.write(text)
+    for name in order:
+        array = arrays[name]
+        out.write(array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes())

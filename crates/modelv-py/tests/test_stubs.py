@@ -1,0 +1,79 @@
+"""The stubs say what is there: names, parameters and documentation."""
+
+import ast
+import importlib
+import inspect
+import pathlib
+import unittest
+
+import modelv
+
+FOLDER = pathlib.Path(modelv.__file__).parent
+# What every module or class has, and what is public by another module's stub.
+IGNORED = {"__doc__", "__module__", "__weakref__", "__dict__", "__eq__", "__hash__", "__init__"}
+
+
+def public(names):
+    return {n for n in names if not n.startswith("_") and n not in IGNORED}
+
+
+def parameters(function):
+    """Names of the parameters of a function of a stub, in order, without `self`."""
+    a = function.args
+    names = [p.arg for p in a.posonlyargs + a.args + a.kwonlyargs if p.arg not in ("self", "cls")]
+    return names + [p.arg for p in (a.vararg, a.kwarg) if p]
+
+
+class Stubs(unittest.TestCase):
+    def compare(self, where, stub, real):
+        self.assertTrue(
+            hasattr(real, stub.name), f"{where}.{stub.name} is in the stub and nowhere else"
+        )
+        # Looked up without binding, so that properties stay properties.
+        found = inspect.getattr_static(real, stub.name)
+        if isinstance(stub, ast.ClassDef):
+            return self.compare_class(f"{where}.{stub.name}", stub, found)
+        if stub.name not in IGNORED and not stub.name.startswith("__"):
+            self.assertTrue(inspect.getdoc(getattr(real, stub.name)), f"{where}.{stub.name}: no documentation")
+        if any(getattr(d, "id", "") == "property" for d in stub.decorator_list):
+            return None
+        if stub.name in IGNORED:
+            return None
+        signature = inspect.signature(getattr(real, stub.name))
+        names = [n for n in signature.parameters if n not in ("self", "cls")]
+        self.assertEqual(names, parameters(stub), f"{where}.{stub.name}")
+        return None
+
+    def compare_class(self, where, stub, real):
+        listed = set()
+        for part in stub.body:
+            if isinstance(part, ast.FunctionDef):
+                listed.add(part.name)
+                self.compare(where, part, real)
+            elif isinstance(part, ast.AnnAssign):
+                listed.add(part.target.id)
+        missing = public(vars(real)) - listed
+        self.assertEqual(missing, set(), f"{where}: not in the stub")
+        self.assertTrue(inspect.getdoc(real), f"{where}: no documentation")
+
+    def test_stubs_match_the_modules(self):
+        stubs = sorted(FOLDER.glob("*.pyi"))
+        self.assertTrue(stubs and (FOLDER / "py.typed").exists())
+        for path in stubs:
+            name = "modelv" if path.stem == "__init__" else f"modelv.{path.stem}"
+            module = importlib.import_module(name)
+            for part in ast.parse(path.read_text()).body:
+                if isinstance(part, (ast.FunctionDef, ast.ClassDef)) and part.name[0] != "_":
+                    self.compare(name, part, module)
+
+    def test_all_public_names_are_in_the_stub(self):
+        tree = ast.parse((FOLDER / "__init__.pyi").read_text())
+        listed = {a.asname or a.name for n in tree.body if isinstance(n, ast.ImportFrom) for a in n.names}
+        listed |= {n.name for n in tree.body if isinstance(n, (ast.FunctionDef, ast.ClassDef))}
+        self.assertEqual(set(modelv.__all__) - listed, set())
+        for name in modelv.__all__:
+            self.assertTrue(hasattr(modelv, name), name)
+
+
+if __name__ == "__main__":
+    unittest.main()

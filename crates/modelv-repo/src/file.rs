@@ -1,0 +1,115 @@
+//! Files of commits, opened one by one: found through the trees, read with seeking, chunk by chunk.
+//!
+//! A reader keeps its repository alive; it must never give out a byte that was not checked.
+
+use std::io::{Read, Seek, SeekFrom};
+use std::ops::Deref;
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+
+use modelv_core::id::BlobId;
+use modelv_core::path::RepoPath;
+use modelv_core::tree::{self, Mode};
+use modelv_store::{Reader, Store, unwrap_io};
+
+use crate::error::{Error, Result};
+use crate::repo::Repo;
+
+/// A repository that is held open for its store.
+#[derive(Debug)]
+struct Held(Arc<Repo>);
+
+impl Deref for Held {
+    type Target = Store;
+
+    fn deref(&self) -> &Store {
+        &self.0.store
+    }
+}
+
+/// The content of one file of a commit.
+#[derive(Debug)]
+pub struct FileReader {
+    inner: Reader<Held>,
+}
+
+impl FileReader {
+    /// Bytes of the whole file.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.inner.size()
+    }
+
+    /// Reads what comes next; 0 at the end. Fills less than `buf` at the border of a chunk.
+    ///
+    /// # Errors
+    /// A chunk is missing or damaged.
+    pub fn read(&mut self, buf: &mut [u8]) -> Result<usize> {
+        Ok(self.inner.read(buf).map_err(unwrap_io)?)
+    }
+
+    /// Fills `buf` from `position` on, as far as the file reaches, and says how far that was.
+    ///
+    /// # Errors
+    /// A chunk is missing or damaged.
+    pub fn read_at(&mut self, position: u64, buf: &mut [u8]) -> Result<usize> {
+        self.inner
+            .seek(SeekFrom::Start(position))
+            .map_err(unwrap_io)?;
+        let mut filled = 0;
+        while filled < buf.len() {
+            match self.read(&mut buf[filled..])? {
+                0 => break,
+                n => filled += n,
+            }
+        }
+        Ok(filled)
+    }
+}
+
+impl Repo {
+    /// Opens a file of a commit; a symbolic link reads as its target.
+    ///
+    /// # Errors
+    /// No such revision, no such file in it, or damage.
+    pub fn open_file(self: &Arc<Self>, revision: &str, path: &RepoPath) -> Result<FileReader> {
+        let commit = self.commit_object(self.resolve(revision)?)?;
+        let recipe = commit.recipe;
+        let roots = [Some(recipe.code), Some(recipe.data), Some(recipe.config)];
+        for root in roots
+            .into_iter()
+            .chain([commit.model.map(|m| m.tree)])
+            .flatten()
+        {
+            let found = tree::find(&self.store, root, path)?;
+            if let Some(entry) = found.filter(|e| e.mode != Mode::Tree) {
+                let inner = Reader::open(Held(Arc::clone(self)), &BlobId(entry.id))?;
+                return Ok(FileReader { inner });
+            }
+        }
+        Err(Error::not_found("path", path.to_string()))
+    }
+
+    /// Where a path lies below the root of the working tree; empty for the root itself, `None`
+    /// outside of it. Looks at names only: nothing needs to exist.
+    #[must_use]
+    pub fn relative(&self, path: &Path) -> Option<PathBuf> {
+        let absolute = std::path::absolute(self.root().join(path)).ok()?;
+        let mut clean = PathBuf::new();
+        for part in absolute.components() {
+            match part {
+                Component::ParentDir => {
+                    clean.pop();
+                }
+                other => clean.push(other),
+            }
+        }
+        let real_root = self.root().canonicalize();
+        let real_root = real_root.unwrap_or_else(|_| self.root().to_owned());
+        clean
+            .strip_prefix(self.root())
+            .or_else(|_| clean.strip_prefix(&real_root))
+            .map(Path::to_owned)
+            .ok()
+    }
+}

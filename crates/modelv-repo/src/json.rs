@@ -1,0 +1,173 @@
+//! What the library tells, as JSON for machines: one form for the command line and for bindings.
+//!
+//! Keys are only ever added. Never holds what people read: words and colours are the caller's.
+
+use std::collections::BTreeMap;
+
+use modelv_core::commit::Commit;
+use modelv_core::driver::{Change, TensorChange, TensorKind};
+use modelv_core::id::{CommitId, RunId};
+use modelv_core::value::Value;
+use serde_json::json;
+
+use crate::capture::clock;
+use crate::commit::{ModelState, Status};
+use crate::diff::{DiffReport, DiffSide};
+use crate::envdiff::EnvChange;
+use crate::error::Result;
+use crate::repo::Repo;
+use crate::worktree::{ChangeKind, FileChange};
+
+/// A commit with the metrics of its last run.
+///
+/// # Errors
+/// The run is missing or damaged.
+pub fn commit(repo: &Repo, id: CommitId, commit: &Commit) -> Result<serde_json::Value> {
+    Ok(json!({
+        "id": id.to_hex(),
+        "recipe": {
+            "id": commit.recipe.id().to_hex(),
+            "code": commit.recipe.code.to_hex(),
+            "data": commit.recipe.data.to_hex(),
+            "config": commit.recipe.config.to_hex(),
+            "env": commit.recipe.env.to_hex(),
+        },
+        "model": commit.model.map(|m| json!({
+            "tree": m.tree.to_hex(),
+            "recipe": m.recipe.to_hex(),
+            "stale": m.recipe != commit.recipe.id(),
+        })),
+        "parents": commit.parents.iter().map(CommitId::to_hex).collect::<Vec<_>>(),
+        "author": {"name": commit.author.name, "email": commit.author.email},
+        "committer": {"name": commit.committer.name, "email": commit.committer.email},
+        "time": clock::format_rfc3339(commit.time.seconds),
+        "message": commit.message,
+        "runs": commit.runs.iter().map(RunId::to_hex).collect::<Vec<_>>(),
+        "metrics": values(&repo.metrics(commit)?),
+        "extra": commit.extra,
+    }))
+}
+
+/// The working tree against HEAD.
+#[must_use]
+pub fn status(status: &Status) -> serde_json::Value {
+    json!({
+        "head": status.head.map(|id| id.to_hex()),
+        "branch": status.on_branch.then_some(&status.head_label),
+        "changes": status.changes.iter().map(change).collect::<Vec<_>>(),
+        "env": env(&status.env),
+        "model": model_word(status.model),
+        "merge": status.merge,
+        "upstream": status.upstream.as_ref().map(|u| json!({
+            "name": u.name, "commit": u.commit.map(|id| id.to_hex()), "ahead": u.ahead, "behind": u.behind,
+        })),
+        "skipped": status.skipped.iter().map(|s| json!({"path": s.path, "reason": s.reason})).collect::<Vec<_>>(),
+    })
+}
+
+/// What differs between two sides.
+#[must_use]
+pub fn diff(report: &DiffReport, old: &DiffSide, new: &DiffSide) -> serde_json::Value {
+    let value = |v: &Option<Value>| v.as_ref().map(Value::to_json);
+    let files: Vec<serde_json::Value> = report
+        .files
+        .iter()
+        .map(|f| {
+            let mut json = change(&f.change);
+            json["driver"] = f.driver.to_string().into();
+            json["notes"] = f.notes.clone().into();
+            json["inside"] = f.inside.iter().map(part).collect();
+            json
+        })
+        .collect();
+    json!({
+        "old": {"label": old.label, "commit": old.commit.map(|c| c.to_hex())},
+        "new": {"label": new.label, "commit": new.commit.map(|c| c.to_hex())},
+        "files": files,
+        "env": env(&report.env),
+        "metrics": report.metrics.iter().map(|m| {
+            json!({"key": m.key, "old": value(&m.old), "new": value(&m.new)})
+        }).collect::<Vec<_>>(),
+    })
+}
+
+fn part(change: &Change) -> serde_json::Value {
+    let value = |v: &Option<Value>| v.as_ref().map(Value::to_json);
+    match change {
+        Change::Lines { added, removed } => json!({"lines": {"added": added, "removed": removed}}),
+        Change::Key { key, old, new } => json!({"key": key, "old": value(old), "new": value(new)}),
+        Change::Package { name, old, new } => json!({"package": name, "old": old, "new": new}),
+        Change::Rows { old, new } => json!({"rows": {"old": old, "new": new}}),
+        Change::Column { name, added } => json!({"column": name, "added": added}),
+        Change::Bytes { old, new } => json!({"bytes": {"old": old, "new": new}}),
+        Change::Cell {
+            name,
+            kind,
+            state,
+            added,
+            removed,
+            outputs,
+            metadata,
+        } => json!({"cell": name, "type": kind, "state": state.to_string(),
+            "lines": {"added": added, "removed": removed}, "outputs": outputs, "metadata": metadata}),
+        Change::Keyed {
+            key,
+            added,
+            removed,
+            changed,
+        } => json!({"keyed": {"key": key, "added": added, "removed": removed, "changed": changed}}),
+        Change::Row { key, state, cells } => {
+            let cells: Vec<serde_json::Value> = cells
+                .iter()
+                .map(|(column, old, new)| json!({"column": column, "old": old, "new": new}))
+                .collect();
+            json!({"row": key, "state": state.to_string(), "cells": cells})
+        }
+        Change::Tensor(change) => tensor(change),
+    }
+}
+
+fn tensor(change: &TensorChange) -> serde_json::Value {
+    let kind = |kind: &Option<TensorKind>| {
+        kind.as_ref()
+            .map(|k| json!({"dtype": k.dtype, "shape": k.shape}))
+    };
+    let numbers = change.numbers.map(|n| {
+        json!({"count": n.count, "changed": n.changed, "max_abs": n.max_abs,
+            "mean_abs": n.mean_abs, "rms": n.rms, "cosine": n.cosine, "not_finite": n.not_finite})
+    });
+    json!({"tensor": change.name, "old": kind(&change.old), "new": kind(&change.new), "numbers": numbers})
+}
+
+fn change(c: &FileChange) -> serde_json::Value {
+    json!({
+        "path": c.path.to_string(),
+        "ingredient": c.ingredient().word(),
+        "change": c.kind.word(),
+        "from": match &c.kind {
+            ChangeKind::Renamed { from } => Some(from.to_string()),
+            _ => None,
+        },
+    })
+}
+
+/// How two environments differ.
+#[must_use]
+pub fn env(changes: &[EnvChange]) -> serde_json::Value {
+    changes
+        .iter()
+        .map(|c| json!({"item": c.item, "old": c.old, "new": c.new}))
+        .collect()
+}
+
+fn values(map: &BTreeMap<String, Value>) -> serde_json::Map<String, serde_json::Value> {
+    map.iter().map(|(k, v)| (k.clone(), v.to_json())).collect()
+}
+
+fn model_word(state: ModelState) -> &'static str {
+    match state {
+        ModelState::None => "none",
+        ModelState::Current => "current",
+        ModelState::Stale => "stale",
+    }
+}

@@ -1,0 +1,92 @@
+//! Runs that crashed: told apart from active ones by a kernel lock, which dies with its holder, and
+//! recorded by the next run with all they had told. Must never touch the folder of an active run.
+
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Write};
+use std::path::Path;
+
+use modelv_core::canon;
+use modelv_core::id::RunId;
+use modelv_core::run::Run;
+
+use super::active::{FOLDER_PREFIX, LOG_FILE, record_of};
+use super::journal::{PARAMS_FILE, SERIES_FILE};
+use crate::error::{Error, Result};
+use crate::repo::Repo;
+
+/// The record as it was when the run began, in its folder; locked while the run is active.
+pub(super) const START_FILE: &str = "start";
+/// Largest record that is read back, in bytes.
+const START_BYTES_MAX: u64 = 16 << 20;
+
+impl Repo {
+    /// Records the runs whose process died, as interrupted, with all they had told.
+    pub(super) fn record_crashed(&mut self) -> Result<()> {
+        let tmp = self.dir().join("tmp");
+        for entry in std::fs::read_dir(&tmp).map_err(Error::io("read", &tmp))? {
+            let folder = entry.map_err(Error::io("read", &tmp))?.path();
+            let name = folder.file_name().unwrap_or_default().to_string_lossy();
+            if !name.starts_with(FOLDER_PREFIX) || !folder.is_dir() {
+                continue;
+            }
+            let Some((mut run, _lock)) = read_start(&folder)? else {
+                continue;
+            };
+            self.take_journal(&folder, &mut run)?;
+            run.duration_ms = last_sign(&folder, run.started.seconds);
+            let session = self.store.begin()?;
+            let id = RunId(session.put_object(&run)?);
+            session.finish()?;
+            self.update_refs(vec![record_of(id)])?;
+            std::fs::remove_dir_all(&folder).map_err(Error::io("remove", &folder))?;
+        }
+        Ok(())
+    }
+}
+
+/// Writes the record so far under a lock; only a locked file ever gets the final name.
+pub(super) fn write_start(folder: &Path, draft: &Run) -> Result<File> {
+    let (new, path) = (folder.join("start.new"), folder.join(START_FILE));
+    let mut options = OpenOptions::new();
+    let opened = options.read(true).write(true).create_new(true).open(&new);
+    let mut file = opened.map_err(Error::io("create", &new))?;
+    file.lock().map_err(Error::io("lock", &new))?;
+    let bytes = canon::encode(draft)
+        .map_err(|e| Error::invalid("run", draft.command.join(" "), e.to_string()))?;
+    file.write_all(&bytes).map_err(Error::io("write", &new))?;
+    std::fs::rename(&new, &path).map_err(Error::io("write", &path))?;
+    Ok(file)
+}
+
+/// The record of a run whose owner is gone, with the lock on it; `None` for an active one, and for
+/// a folder that never held a run.
+fn read_start(folder: &Path) -> Result<Option<(Run, File)>> {
+    let path = folder.join(START_FILE);
+    let Ok(file) = File::open(&path) else {
+        return Ok(None);
+    };
+    if file.try_lock().is_err() {
+        return Ok(None);
+    }
+    let mut bytes = Vec::new();
+    (&file)
+        .take(START_BYTES_MAX)
+        .read_to_end(&mut bytes)
+        .map_err(Error::io("read", &path))?;
+    // A torn one can't be recorded. It stays where it is: nothing suspect is deleted.
+    Ok(canon::decode(&bytes).ok().map(|run| (run, file)))
+}
+
+/// Milliseconds from the start of a crashed run to the last thing it told.
+fn last_sign(folder: &Path, started: i64) -> u64 {
+    [SERIES_FILE, PARAMS_FILE, LOG_FILE]
+        .iter()
+        .filter_map(|name| std::fs::metadata(folder.join(name)).ok()?.modified().ok())
+        .filter_map(|time| time.duration_since(std::time::UNIX_EPOCH).ok())
+        .filter_map(|since| {
+            let start = u128::try_from(started).ok()? * 1000;
+            u64::try_from(since.as_millis().saturating_sub(start)).ok()
+        })
+        .max()
+        .unwrap_or(0)
+}

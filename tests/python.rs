@@ -1,0 +1,227 @@
+//! The Python package, through the real wheel: built, installed into an environment of its own, and
+//! tested by the tests beside it. Whatever is missing is a failure.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use modelv_repo::core::id::TreeId;
+use modelv_repo::{CommitOptions, Ctx, Repo};
+
+use crate::support::{BINARY, Tree};
+
+/// Builds the wheel; the newest that is known to work.
+const MATURIN: &str = "maturin==1.16.0";
+/// What the tests of saving arrays need; any version will do.
+const NUMPY: &str = "numpy";
+
+fn package() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../modelv-py")
+}
+
+/// Runs a program that must succeed, and gives what it printed.
+fn must(command: &mut Command) -> String {
+    let output = command
+        .output()
+        .unwrap_or_else(|e| panic!("{command:?}: {e}"));
+    let text = |b: &[u8]| String::from_utf8_lossy(b).into_owned();
+    assert!(
+        output.status.success(),
+        "{command:?}\n{}{}",
+        text(&output.stdout),
+        text(&output.stderr)
+    );
+    text(&output.stdout)
+}
+
+/// The interpreter of an environment that holds the wheel of this source. The environment stays in
+/// cargo's target folder, so that only the first run downloads anything.
+fn python() -> &'static Path {
+    static PYTHON: OnceLock<PathBuf> = OnceLock::new();
+    PYTHON.get_or_init(|| {
+        let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("python");
+        let venv = dir.join("venv");
+        let python = venv.join("bin/python");
+        if !venv.join("ready").exists() {
+            let _ = std::fs::remove_dir_all(&venv);
+            must(Command::new("python3").args(["-m", "venv"]).arg(&venv));
+            let pip = ["-m", "pip", "install", "--quiet", MATURIN, NUMPY];
+            must(Command::new(&python).args(pip));
+            std::fs::write(venv.join("ready"), "").unwrap();
+        }
+        let wheels = dir.join("wheels");
+        let _ = std::fs::remove_dir_all(&wheels);
+        // Cargo's lock on the target folder is free while tests run, and what they were built with
+        // is used again.
+        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
+        must(
+            Command::new(&python)
+                .args(["-m", "maturin", "build", "--locked", "--interpreter"])
+                .arg(&python)
+                .arg("--manifest-path")
+                .arg(package().join("Cargo.toml"))
+                .arg("--out")
+                .arg(&wheels)
+                .env("CARGO_TARGET_DIR", target),
+        );
+        let found: Vec<PathBuf> = std::fs::read_dir(&wheels)
+            .unwrap()
+            .map(|e| e.unwrap().path())
+            .collect();
+        let [wheel] = found.as_slice() else {
+            panic!("one wheel expected: {found:?}");
+        };
+        let name = wheel.file_name().unwrap().to_string_lossy().into_owned();
+        assert!(name.contains("-cp39-abi3-"), "{name}");
+        let pip = [
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--no-deps",
+            "--force-reinstall",
+        ];
+        must(Command::new(&python).args(pip).arg(wheel));
+        python
+    })
+}
+
+fn unittest(module: &str) {
+    let output = Command::new(python())
+        .args(["-m", "unittest", "-v", module])
+        .current_dir(package().join("tests"))
+        .env("MODELV_BIN", BINARY)
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{text}");
+    assert!(!text.contains("Ran 0 tests"), "{text}");
+    assert!(!text.contains("skipped"), "{text}");
+}
+
+#[test]
+fn every_test_of_the_package_is_run_here() {
+    let here = include_str!("python.rs");
+    for entry in std::fs::read_dir(package().join("tests")).unwrap() {
+        let name = entry.unwrap().file_name().to_string_lossy().into_owned();
+        if let Some(module) = name.strip_suffix(".py").filter(|n| n.starts_with("test_")) {
+            assert!(
+                here.contains(&format!("unittest(\"{module}\")")),
+                "{module}"
+            );
+        }
+    }
+}
+
+#[test]
+fn repositories() {
+    unittest("test_repo");
+}
+
+#[test]
+fn files() {
+    unittest("test_file");
+}
+
+#[test]
+fn runs() {
+    unittest("test_run");
+}
+
+#[test]
+fn stubs() {
+    unittest("test_stubs");
+}
+
+/// Recipe and tree ids of HEAD, as the command line prints them.
+fn ids_by_command(tree: &Tree) -> serde_json::Value {
+    let python = python().to_string_lossy().into_owned();
+    tree.mv(&["init"]).success();
+    tree.mv(&["commit", "-m", "one", "--python", &python])
+        .success();
+    let commit = tree.json(&["show", "--json"]);
+    serde_json::json!({"recipe": commit["recipe"], "model": commit["model"]["tree"]})
+}
+
+fn ids_by_library(tree: &Tree) -> serde_json::Value {
+    let mut repo = Repo::init(tree.root()).unwrap();
+    let options = CommitOptions {
+        message: "two".into(),
+        author: Some("Bob <bob@example.org>".into()),
+        python: Some(python().to_owned()),
+        ..CommitOptions::default()
+    };
+    let id = repo.commit(&options, &Ctx::quiet()).unwrap().id;
+    let commit = repo.commit_object(id).unwrap();
+    serde_json::json!({
+        "recipe": {
+            "id": commit.recipe.id().to_hex(),
+            "code": commit.recipe.code.to_hex(),
+            "data": commit.recipe.data.to_hex(),
+            "config": commit.recipe.config.to_hex(),
+            "env": commit.recipe.env.to_hex(),
+        },
+        "model": commit.model.map(|m| TreeId::to_hex(&m.tree)),
+    })
+}
+
+fn ids_by_wheel(tree: &Tree) -> serde_json::Value {
+    const SCRIPT: &str = "import json, sys, modelv as mv\n\
+        c = mv.init(sys.argv[1]).commit('three', author='Eve <eve@example.org>')\n\
+        parts = ('id', 'code', 'data', 'config', 'env')\n\
+        recipe = {p: getattr(c.recipe, p) for p in parts}\n\
+        print(json.dumps({'recipe': recipe, 'model': c.model}))";
+    let printed = must(Command::new(python()).args(["-c", SCRIPT]).arg(tree.root()));
+    serde_json::from_str(&printed).unwrap()
+}
+
+/// Writes a tree that `seed` alone decides: all ingredients, depths, sizes, an executable, a link.
+fn generate(tree: &Tree, seed: u64) {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut next = |below: u64| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state % below
+    };
+    let folders = [
+        "",
+        "src/",
+        "src/deep/er/",
+        "data/",
+        "data/rohe Daten/",
+        "models/",
+        "conf/",
+    ];
+    let endings = [".py", ".csv", ".toml", ".safetensors", ".txt", ".ipynb", ""];
+    for i in 0..40 {
+        let folder = folders[usize::try_from(next(7)).unwrap()];
+        let ending = endings[usize::try_from(next(7)).unwrap()];
+        let size = [0, 10, 5000, 300_000][usize::try_from(next(4)).unwrap()];
+        let content: String = (0..size)
+            .map(|_| char::from(b' ' + u8::try_from(next(90)).unwrap()))
+            .collect();
+        tree.put(&format!("{folder}f{i}ü{ending}"), &content);
+    }
+    tree.put("run.sh", "#!/bin/sh\n");
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(tree.path("run.sh"), mode).unwrap();
+    std::os::unix::fs::symlink("run.sh", tree.path("link")).unwrap();
+}
+
+#[test]
+fn command_library_and_wheel_give_the_same_ids() {
+    let mut seen = std::collections::BTreeSet::new();
+    for seed in 1..=4 {
+        let trees = [Tree::empty(), Tree::empty(), Tree::empty()];
+        for tree in &trees {
+            generate(tree, seed);
+        }
+        let ids = ids_by_command(&trees[0]);
+        assert_eq!(ids, ids_by_library(&trees[1]), "seed {seed}");
+        assert_eq!(ids, ids_by_wheel(&trees[2]), "seed {seed}");
+        seen.insert(ids["recipe"]["id"].as_str().unwrap().to_owned());
+    }
+    assert_eq!(seen.len(), 4);
+}
