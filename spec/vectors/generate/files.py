@@ -152,6 +152,7 @@ def packs():
     hostile_frames(f)
     hostile_blobs(f)
     in_planes(f)
+    over_a_base(f)
     return f
 
 
@@ -320,6 +321,29 @@ def in_planes(f):
         stored = good[:3] + struct.pack("<I", len(other)) + good[7:22] + other + good[22 + len(first):]
         bad("frame-" + name, "PACK-6", stored)
     bad("of-another-word", "PACK-1", good[:-1] + bytes([good[-1] ^ 1]))
+
+
+def over(base, plain, key=None):
+    """Codec 3: the id of the base, then the exclusive or in planes."""
+    mixed = bytes(x ^ y for x, y in zip(base, plain))
+    return (blake3(base) if key is None else key) + planes(mixed, 4, 0, (0, 1, 2, 3))
+
+
+def over_a_base(f):
+    one, two, three = (struct.pack("<I", n) * 100 for n in (0x3F800000, 0x3F800001, 0x3F800003))
+    base, other = item(0, one), item(0, two, codec=3, stored=over(one, two))
+    data, rows = pack([base, other])
+    f.valid("over-a-base", "store", {"entries": 2}, files=files(data, rows))
+    refuse(f, "over-a-missing-base", "PACK-10", other)
+    refuse(f, "over-itself", "PACK-10", item(0, two, codec=3, stored=over(two, two)))
+    refuse(f, "over-one-that-is-over-a-base", "PACK-10", base, other, item(0, three, codec=3, stored=over(two, three)))
+    refuse(f, "over-a-longer-base", "PACK-6", item(0, one + b"x"),
+           item(0, two, codec=3, stored=over(one, two, blake3(one + b"x"))))
+    refuse(f, "over-half-an-id", "PACK-6", item(0, two, codec=3, stored=bytes(31)))
+    run = canonical("run", changed(RUN_1, command=["x" * 400]))
+    flat = item(0, bytes(len(run)))
+    refuse(f, "run-over-a-base", "PACK-6", flat, item(5, run, codec=3, stored=over(flat["stored"], run)[:200]))
+    refuse(f, "over-another-base", "PACK-1", base, item(0, three, codec=3, stored=over(one, two)))
 
 
 def pack_indexes():
