@@ -188,7 +188,7 @@ fn remotes_are_added_listed_and_forgotten() {
     assert!(a.json(&["status", "--json"])["upstream"].is_null());
     let full = clone(&remote, &[]);
     let taken = full.mv(&["clone", &url(&remote), "."]).fails_with(1);
-    assert!(taken.contains("empty or missing"), "{taken}");
+    assert!(taken.contains("already exists"), "{taken}");
 }
 
 #[test]

@@ -113,7 +113,8 @@ fn differences_are_shown_by_ingredient() {
     tree.put("requirements.txt", "numpy==1.26.4\nscipy==1.14.1\n");
     let shown = tree.mv(&["diff"]).success();
     for line in [
-        "data ~ data/en.tsv  (1 -> 2 rows, +1 -0 lines)",
+        "data ~ data/en.tsv  (1 -> 2 rows, by id: +1 -0 ~0, +1 -0 lines)",
+        "    + row 2",
         "    ~ train.c: 1.0 -> 2.0",
         "    ~ scipy: scipy==1.13.0 -> scipy==1.14.1",
         "    -b = 2\n    +b = 20",

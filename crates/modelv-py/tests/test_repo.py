@@ -221,6 +221,8 @@ class Threads(TreeCase):
             self.put(f"data/{i}.bin", os.urandom(20_000))
         script = (
             "import sys, modelv as mv\n"
+            # A shell that put the tests in the background has them ignore Ctrl-C.
+            "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
             "print('ready', flush=True)\n"
             "try:\n"
             "    mv.open().commit('never')\n"

@@ -263,6 +263,8 @@ class Ends(Runs):
     def test_ctrl_c_in_a_real_process_is_recorded(self):
         script = (
             "import time, modelv as mv\n"
+            # A shell that put the tests in the background has them ignore Ctrl-C.
+            "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
             "with mv.run('long') as run:\n"
             "    run.metric('loss', 0.5, 1)\n"
             "    print('ready', flush=True)\n"
