@@ -1,5 +1,6 @@
 //! Commit and status: what the working tree holds against what HEAD holds.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -19,7 +20,7 @@ use crate::names;
 use crate::remote::Upstream;
 use crate::repo::Repo;
 use crate::worktree::{
-    FileChange, Files, Ingredient, Look, Rules, Skipped, Snapshot, Trees, compare, look,
+    FileChange, Files, Ingredient, Keep, Look, Rules, Skipped, Snapshot, Trees, compare, look,
     write_trees,
 };
 
@@ -146,7 +147,15 @@ impl Repo {
             let text = "this is a bare repository: it has no working tree";
             return Err(Error::State(text.into()));
         }
-        look(self.root(), &self.stat_cache(), session, &self.store, ctx)
+        // Read only when a large file is stored.
+        let head = OnceCell::new();
+        let before = |path: &RepoPath| {
+            let files = head.get_or_init(|| self.head().and_then(|id| self.files(id).ok()));
+            files.as_ref()?.get(path).map(|f| f.blob)
+        };
+        let before: &dyn Fn(&RepoPath) -> Option<BlobId> = &before;
+        let keep = session.map(|session| Keep { session, before });
+        look(self.root(), &self.stat_cache(), keep, &self.store, ctx)
     }
 
     fn files_of_look(&self, look: &Look, rules: &Rules) -> Result<Files> {

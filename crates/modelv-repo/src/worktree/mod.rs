@@ -21,7 +21,7 @@ use modelv_store::Session;
 
 pub use ingredient::{Ingredient, Reason, Rules};
 pub use scan::Skipped;
-pub use snapshot::{Look, Snapshot, look, place};
+pub use snapshot::{Keep, Look, Snapshot, look, place};
 pub use statcache::{Stamp as StatStamp, StatCache};
 pub use status::{ChangeKind, FileChange, compare};
 

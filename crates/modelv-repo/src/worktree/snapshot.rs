@@ -49,19 +49,35 @@ struct Work {
     stamp: Stamp,
     /// Known id whose content only has to be stored.
     known: Option<BlobId>,
+    /// Its content in the commit before.
+    before: Option<BlobId>,
 }
 
-/// Looks at every file. With a session, contents the store lacks are stored; else only hashed.
+/// Where contents go, and what they may be stored over.
+#[derive(Clone, Copy)]
+pub struct Keep<'a> {
+    /// Contents that the store lacks are written in it.
+    pub session: &'a Session<'a>,
+    /// The content of a path in the commit before.
+    pub before: &'a dyn Fn(&RepoPath) -> Option<BlobId>,
+}
+
+/// Files below this are not stored over what they were: they would be two reads for little.
+const OVER_BYTES_MIN: u64 = 1 << 20;
+
+/// Looks at every file. Told where to keep them, contents the store lacks are stored; else they are
+/// only hashed.
 ///
 /// # Errors
 /// A file can't be read, or keeps changing while it is read.
 pub fn look(
     root: &Path,
     cache: &StatCache,
-    session: Option<&Session<'_>>,
+    keep: Option<Keep<'_>>,
     store: &Store,
     ctx: &Ctx<'_>,
 ) -> Result<Look> {
+    let session = keep.map(|k| k.session);
     let Scan { groups, skipped } = scan(root, ctx)?;
     let mut blobs = Vec::new();
     let mut work = Vec::new();
@@ -76,9 +92,12 @@ pub fn look(
                 (known, _) => known.is_some(),
             };
             if !is_done {
+                let path = RepoPath::below(dir, name)?;
+                let keep = keep.filter(|_| stamp.size() >= OVER_BYTES_MIN);
                 work.push(Work {
                     number: blobs.len(),
-                    path: RepoPath::below(dir, name)?,
+                    before: keep.and_then(|k| (k.before)(&path)),
+                    path,
                     stamp: *stamp,
                     known,
                 });
@@ -266,7 +285,7 @@ fn hash_one(
         if attempt == 0 && stamp != work.stamp {
             continue;
         }
-        let blob = read_one(&path, &before, session, ctx)?;
+        let blob = read_one(&path, &before, work.before.as_ref(), session, ctx)?;
         let after = std::fs::symlink_metadata(&path).map_err(Error::io("read", &path))?;
         let same = Stamp::of(&after) == stamp && stamp == work.stamp;
         if same && work.known.is_none_or(|known| known == blob) {
@@ -279,6 +298,7 @@ fn hash_one(
 fn read_one(
     path: &Path,
     meta: &std::fs::Metadata,
+    before: Option<&BlobId>,
     session: Option<&Session<'_>>,
     ctx: &Ctx<'_>,
 ) -> Result<BlobId> {
@@ -293,7 +313,7 @@ fn read_one(
     let file = File::open(path).map_err(Error::io("read", path))?;
     let mut counted = Counted { inner: file, ctx };
     match session {
-        Some(session) => match session.put_file(&mut counted, meta.size(), None) {
+        Some(session) => match session.put_file(&mut counted, meta.size(), before) {
             Ok((blob, _)) => Ok(blob),
             Err(modelv_store::Error::Input(_)) if ctx.cancel.is_cancelled() => {
                 Err(Error::Cancelled)

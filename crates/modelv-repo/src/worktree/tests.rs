@@ -39,7 +39,10 @@ impl Tree {
         let look = look(
             self.root(),
             &cache,
-            Some(&session),
+            Some(Keep {
+                session: &session,
+                before: &|_| None,
+            }),
             &self.store,
             &Ctx::quiet(),
         )
