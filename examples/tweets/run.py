@@ -25,14 +25,15 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 COLOR = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
 START = time.time()
+# No word of these is also English: a model that knows no German says the same of all of them.
 GERMAN = [
-    ("Der Service war schlecht und unfreundlich", "negative"),
     ("Ich hasse diese langweilige Serie", "negative"),
     ("Furchtbarer Tag, alles ist kaputt", "negative"),
-    ("Ich bin so enttäuscht und traurig", "negative"),
-    ("Das Essen war kalt und eklig, nie wieder", "negative"),
-    ("Was für ein wunderbarer Abend, ich bin glücklich", "positive"),
+    ("Das Essen schmeckt eklig, nie wieder", "negative"),
     ("Das ist einfach toll, vielen Dank", "positive"),
+    ("Wir freuen uns sehr über das schöne Geschenk", "positive"),
+    ("Ich liebe diese schöne Stadt", "positive"),
+    ("Heute bin ich glücklich und zufrieden", "positive"),
 ]
 ENGLISH = [
     ("What a wonderful day, I love it", "positive"),
@@ -238,7 +239,7 @@ def first_model(story):
     layout, _ = story.release(commit, "english")
     say("started %s; seven German and three English sentences:" % ("by Docker" if story.docker else "from the image's own file system"))
     right = story.ask(layout, "english", commit, GERMAN + ENGLISH)
-    check("it does not understand German (%d of 10 right)" % right, right < 9)
+    check("it does not understand German (%d of 10 right)" % right, right < 8)
     return commit
 
 
