@@ -2,7 +2,7 @@
 //!
 //! Settings are configuration in the operation log (`remote.NAME.url`), what a remote had when it
 //! was last seen are refs (`refs/remotes/NAME/BRANCH`). What goes over the line is the business of
-//! `modelv_store::remote`; which objects have to, is decided in [`walk`].
+//! `modelv_store::remote`; which objects have to, is decided in `walk.rs`.
 
 mod clone;
 mod fetch;

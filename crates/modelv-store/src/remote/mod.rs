@@ -2,7 +2,7 @@
 //! and where the refs point. See `spec/remote.md`.
 //!
 //! Everything but the root is immutable and named by its hash, so sending it twice changes nothing.
-//! The root moves by conditional put alone ([`swap`]). The only module tree that knows `tokio` and
+//! The root moves by conditional put alone (`swap.rs`). The only module tree that knows `tokio` and
 //! the network, and it must never let either out: every call here blocks.
 
 mod backend;
