@@ -112,10 +112,7 @@ impl Index {
         let path = self.pack_path.with_extension("idx");
         let bytes = to_bytes(name, &rows);
         // Derived: when it can't be written, the next process rebuilds it again.
-        let temp = path.with_extension(format!("idx-{}", std::process::id()));
-        let _ = fs::create_new(&temp)
-            .and_then(|mut f| fs::write_all(&mut f, &bytes))
-            .and_then(|()| std::fs::rename(&temp, &path));
+        let _ = fs::write_unsynced(&path, &bytes);
         rows.sort_by_key(by_id);
         Ok(rows)
     }

@@ -57,16 +57,17 @@ pub struct Report {
 }
 
 impl Store {
-    /// Makes the folders of a store in `dir` and opens it.
+    /// Makes the folders of a store in `dir` and opens it. They are durable when the caller syncs
+    /// `dir`, as it must for what it puts there itself.
     ///
     /// # Errors
     /// A folder can't be made.
     pub fn init(dir: &Path) -> Result<Self> {
+        fs::create_dirs_synced(dir).map_err(Error::io("create", dir))?;
         for name in ["packs", "tmp", "quarantine", "leases"] {
             let path = dir.join(name);
             fs::create_dirs(&path).map_err(Error::io("create", &path))?;
         }
-        fs::sync_dir(dir).map_err(Error::io("sync", dir))?;
         Self::open(dir)
     }
 

@@ -272,18 +272,18 @@ fn a_truncated_pack_is_an_error_that_names_it() {
 
 /// Stops at every call that changes the file system: what was finished before stays readable, and
 /// nothing half-written is visible. The number of calls without a stop.
-fn crash_at_every_call(pack_bytes: u64, content: &[u8]) -> i64 {
+fn crash_at_every_call(pack_bytes: u64, content: &[u8]) -> u64 {
     for calls in 0.. {
         let (dir, mut store) = fresh();
         store.pack_bytes = pack_bytes;
         let before = noise(6, 50_000);
         let old = put(&store, &before);
-        fs::cut_power_after(Some(calls));
+        let cut = fs::faults::Watch::fail_from(dir.path(), calls, fs::faults::Fault::Io);
         let session = store.begin().unwrap();
         let wrote = session
             .put_blob(&mut &content[..], content.len() as u64)
             .and_then(|(id, _)| session.finish().map(|_| id));
-        fs::cut_power_after(None);
+        drop(cut);
         let again = Store::open(dir.path()).unwrap();
         assert_eq!(again.read_blob(&old, u64::MAX).unwrap(), before);
         let report = again.verify(&mut |_, _| {}).unwrap();

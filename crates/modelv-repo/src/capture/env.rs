@@ -107,8 +107,7 @@ pub fn capture_cached(cache: &Path, python: Option<&Path>, locks: Vec<Lock>) -> 
     };
     // A cache that can't be written makes the next call slower, nothing else.
     if let Ok(bytes) = serde_json::to_vec(&cached) {
-        let temp = cache.with_extension(format!("tmp-{}", std::process::id()));
-        let _ = std::fs::write(&temp, bytes).and_then(|()| std::fs::rename(&temp, cache));
+        let _ = modelv_store::fs::write_unsynced(cache, &bytes);
     }
     Ok(Env {
         locks: sorted(locks),

@@ -4,16 +4,15 @@
 //! one below the other without following links, so that a link can't lead out of the tree.
 
 use std::collections::BTreeSet;
-use std::fs::File;
-use std::io::{Read, Write};
-use std::os::fd::OwnedFd;
+use std::io::Read;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use modelv_core::path::RepoPath;
 use modelv_core::tree::Mode;
-use modelv_store::Store;
-use rustix::fs::{AtFlags, CWD, Mode as Bits, OFlags, ResolveFlags};
+use modelv_store::{Store, fs};
+use rustix::fs::{CWD, Mode as Bits, OFlags, ResolveFlags};
 
 use super::snapshot::place;
 use super::statcache::{Stamp, StatCache};
@@ -135,7 +134,7 @@ impl Plan {
 /// # Errors
 /// The folder has content, or something can't be written.
 pub fn export(files: &Files, store: &Store, dest: &Path, ctx: &Ctx<'_>) -> Result<()> {
-    std::fs::create_dir_all(dest).map_err(Error::io("create", dest))?;
+    fs::create_dirs(dest).map_err(Error::io("create", dest))?;
     let mut inside = std::fs::read_dir(dest).map_err(Error::io("read", dest))?;
     if inside.next().is_some() {
         return Err(Error::Exists {
@@ -159,7 +158,7 @@ fn open_parent(root: &Path, path: &RepoPath, make: bool) -> Result<OwnedFd> {
         let open = |dir: &OwnedFd| rustix::fs::openat2(dir, *name, flags, Bits::empty(), beneath);
         dir = match open(&dir) {
             Err(rustix::io::Errno::NOENT) if make => {
-                rustix::fs::mkdirat(&dir, *name, Bits::from_raw_mode(0o777)).map_err(io)?;
+                fs::create_dir_at(dir.as_fd(), name).map_err(Error::io("create", &full))?;
                 open(&dir).map_err(io)?
             }
             other => other.map_err(io)?,
@@ -170,11 +169,12 @@ fn open_parent(root: &Path, path: &RepoPath, make: bool) -> Result<OwnedFd> {
 
 fn delete(root: &Path, path: &RepoPath) -> Result<()> {
     let full = place(root, path);
-    let io = |e: rustix::io::Errno| Error::io("delete", &full)(e.into());
     match open_parent(root, path, false) {
-        Ok(dir) => match rustix::fs::unlinkat(&dir, path.name(), AtFlags::empty()) {
-            Ok(()) | Err(rustix::io::Errno::NOENT) => {}
-            Err(e) => return Err(io(e)),
+        Ok(dir) => match fs::remove_at(dir.as_fd(), path.name()) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                return Err(Error::io("delete", &full)(e));
+            }
+            _ => {}
         },
         // The whole directory is gone already.
         Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {}
@@ -183,7 +183,7 @@ fn delete(root: &Path, path: &RepoPath) -> Result<()> {
     // Directories that are empty now; one that is not stays.
     let mut at = full.parent();
     while let Some(dir) = at.filter(|d| *d != root && d.starts_with(root)) {
-        if std::fs::remove_dir(dir).is_err() {
+        if fs::remove_dir(dir).is_err() {
             break;
         }
         at = dir.parent();
@@ -199,7 +199,7 @@ fn write(
     ctx: &Ctx<'_>,
 ) -> Result<()> {
     let full = place(root, path);
-    let io = |e: rustix::io::Errno| Error::io("write", &full)(e.into());
+    let io = |e| Error::io("write", &full)(e);
     let dir = open_parent(root, path, true)?;
     let temp = format!(
         ".mv-tmp-{}",
@@ -213,18 +213,15 @@ fn write(
                 .take(4096)
                 .read_to_end(&mut target)
                 .map_err(Error::io("write", &full))?;
-            rustix::fs::symlinkat(std::ffi::OsStr::from_bytes(&target), &dir, temp.as_str())
-                .map_err(io)?;
+            let target = Path::new(std::ffi::OsStr::from_bytes(&target));
+            fs::link_at(dir.as_fd(), temp.as_bytes(), target).map_err(io)?;
         } else {
             let bits = if file.mode == Mode::Executable {
                 0o777
             } else {
                 0o666
             };
-            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-            let fd = rustix::fs::openat(&dir, temp.as_str(), flags, Bits::from_raw_mode(bits))
-                .map_err(io)?;
-            let mut out = File::from(fd);
+            let mut out = fs::create_new_at(dir.as_fd(), temp.as_bytes(), bits).map_err(io)?;
             let mut buffer = vec![0; 1 << 18];
             loop {
                 ctx.cancel.check()?;
@@ -235,19 +232,18 @@ fn write(
                 if n == 0 {
                     break;
                 }
-                out.write_all(&buffer[..n])
-                    .map_err(Error::io("write", &full))?;
+                fs::write_all(&mut out, &buffer[..n]).map_err(io)?;
                 ctx.progress.advance(n as u64);
             }
         }
         // An empty directory in the way was one of ours, emptied by the deletions.
         if full.is_dir() && !full.is_symlink() {
-            let _ = std::fs::remove_dir(&full);
+            let _ = fs::remove_dir(&full);
         }
-        rustix::fs::renameat(&dir, temp.as_str(), &dir, path.name()).map_err(io)
+        fs::replace_at(dir.as_fd(), temp.as_bytes(), path.name()).map_err(io)
     })();
     if result.is_err() {
-        let _ = rustix::fs::unlinkat(&dir, temp.as_str(), AtFlags::empty());
+        let _ = fs::remove_at(dir.as_fd(), temp.as_bytes());
     }
     result
 }

@@ -17,6 +17,7 @@ use std::path::Path;
 
 use modelv_core::id::BlobId;
 use modelv_core::path::RepoPath;
+use modelv_store::fs;
 
 use crate::error::{Error, Result};
 
@@ -250,9 +251,7 @@ pub(super) fn write<'a>(
     }
     let hash = blake3::hash(&out);
     out.extend_from_slice(hash.as_bytes());
-    let temp = path.with_extension(format!("tmp-{}", std::process::id()));
-    std::fs::write(&temp, &out).map_err(Error::io("write", &temp))?;
-    std::fs::rename(&temp, path).map_err(Error::io("write", path))
+    fs::write_unsynced(path, &out).map_err(Error::io("write", path))
 }
 
 /// Reads the rows that begin at `start` of `bytes`.
