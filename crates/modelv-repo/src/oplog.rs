@@ -180,6 +180,12 @@ impl OpLog {
         Ok(log)
     }
 
+    /// Whether what was kept beside the log about its length can still be read, if it is there.
+    pub(crate) fn is_tip_sound(&self) -> bool {
+        let path = tip::path(&self.path);
+        !path.exists() || tip::read(&path).is_some()
+    }
+
     fn damaged(&self, detail: impl Into<String>) -> Error {
         Error::Corrupt {
             what: format!("`{}`", self.path.display()),

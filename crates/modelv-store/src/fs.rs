@@ -308,6 +308,17 @@ pub fn remove_dir(path: &Path) -> io::Result<()> {
     pass(|| Call::Remove(path.into()), || std::fs::remove_dir(path))
 }
 
+/// The same in an open directory.
+///
+/// # Errors
+/// The operating system refuses.
+pub fn remove_dir_at(dir: BorrowedFd<'_>, name: &[u8]) -> io::Result<()> {
+    pass(
+        || Call::Remove(beside(dir, name)),
+        || Ok(rustix::fs::unlinkat(dir, name, AtFlags::REMOVEDIR)?),
+    )
+}
+
 /// Removes a directory and the files in it; it must hold no directories.
 ///
 /// # Errors

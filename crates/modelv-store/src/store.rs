@@ -54,6 +54,9 @@ pub struct Report {
     pub bytes: u64,
     /// What is broken, one line each.
     pub problems: Vec<String>,
+    /// Indexes that were damaged or missing, as a power cut leaves them, and have been made again
+    /// from their packs.
+    pub remade: Vec<String>,
 }
 
 impl Store {
@@ -356,7 +359,8 @@ impl Store {
         Ok(out)
     }
 
-    /// Reads every byte of every pack and checks every hash. Damage is reported, not raised.
+    /// Reads every byte of every pack and checks every hash. Damage is reported, not
+    /// raised; indexes that are not what their packs say are made again.
     ///
     /// # Errors
     /// The folder of packs can't be read.
@@ -368,7 +372,7 @@ impl Store {
         let mut report = Report::default();
         // All indexes first: reading entries rebuilds those that are damaged.
         for pack in &packs {
-            report.problems.extend(index_problem(pack));
+            report.remade.extend(remake_index(pack));
         }
         for pack in &packs {
             if let Err(e) = self.verify_pack(pack, &mut report) {
@@ -455,13 +459,18 @@ pub fn unwrap_io(e: std::io::Error) -> Error {
     }
 }
 
-/// What is wrong with the index of a pack whose table can be read.
-fn index_problem(pack: &Pack) -> Option<String> {
+/// Makes the index of a pack again if it is not what the pack's table says.
+fn remake_index(pack: &Pack) -> Option<String> {
     let file = std::fs::File::open(&pack.path).ok()?;
     let rows = pack::read_table(&file, &pack.path).ok()?;
     let idx = pack.path.with_extension("idx");
     let sound = crate::index::is_sound(&idx, &pack.name, &rows);
-    (!sound).then(|| format!("index `{}` is damaged or missing", idx.display()))
+    if sound {
+        return None;
+    }
+    // Derived: where it can't be written, every reader makes its own.
+    let _ = fs::write_unsynced(&idx, &crate::index::to_bytes(&pack.name, &rows));
+    Some(format!("index `{}` was damaged or missing", idx.display()))
 }
 
 fn describe(e: &Error) -> String {

@@ -85,9 +85,7 @@ pub fn capture_cached(cache: &Path, python: Option<&Path>, locks: Vec<Lock>) -> 
             ..platform()
         });
     };
-    let known: Option<Cached> = std::fs::read(cache)
-        .ok()
-        .and_then(|b| serde_json::from_slice(&b).ok());
+    let known = std::fs::read(cache).ok().and_then(|b| read_cache(&b));
     if let Some(known) = known
         && known.key == key(python, &known.answer.sites)
         && let Some(env) = unpack(&known.env)
@@ -106,13 +104,29 @@ pub fn capture_cached(cache: &Path, python: Option<&Path>, locks: Vec<Lock>) -> 
         answer,
     };
     // A cache that can't be written makes the next call slower, nothing else.
-    if let Ok(bytes) = serde_json::to_vec(&cached) {
+    if let Ok(mut bytes) = serde_json::to_vec(&cached) {
+        let hash = blake3::hash(&bytes);
+        bytes.extend_from_slice(hash.as_bytes());
         let _ = modelv_store::fs::write_unsynced(cache, &bytes);
     }
     Ok(Env {
         locks: sorted(locks),
         ..env
     })
+}
+
+/// The cache, if its bytes are those that were written.
+fn read_cache(bytes: &[u8]) -> Option<Cached> {
+    let (body, hash) = bytes.split_last_chunk::<32>()?;
+    if blake3::hash(body).as_bytes() != hash {
+        return None;
+    }
+    serde_json::from_slice(body).ok()
+}
+
+/// Whether the bytes are those of a cache that would be believed.
+pub(crate) fn is_cache_sound(bytes: &[u8]) -> bool {
+    read_cache(bytes).is_some()
 }
 
 fn sorted(mut locks: Vec<Lock>) -> Vec<Lock> {

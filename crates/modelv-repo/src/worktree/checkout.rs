@@ -1,19 +1,17 @@
 //! Writing the working tree: first a plan that refuses to lose anything, then its execution.
 //!
-//! Every file is written under a temporary name beside its place and renamed. Parents are opened
-//! one below the other without following links, so that a link can't lead out of the tree.
+//! Every file is written under a temporary name beside its place and renamed, through a handle of
+//! its directory ([`super::beneath`]), so that no link can lead out of the tree.
 
 use std::collections::BTreeSet;
 use std::io::Read;
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use modelv_core::path::RepoPath;
 use modelv_core::tree::Mode;
 use modelv_store::{Store, fs};
-use rustix::fs::{CWD, Mode as Bits, OFlags, ResolveFlags};
 
+use super::beneath::{Missing, Root};
 use super::snapshot::place;
 use super::statcache::{Stamp, StatCache};
 use super::{Files, SnapFile};
@@ -104,9 +102,10 @@ impl Plan {
                 return Err(Error::not_found("file content", file.blob.to_hex()));
             }
         }
+        let root = Root::open(root)?;
         for path in &self.delete {
             ctx.cancel.check()?;
-            delete(root, path)?;
+            root.delete(path)?;
         }
         let total = self.write.iter().map(|(_, f)| f.size).sum();
         ctx.progress
@@ -116,10 +115,8 @@ impl Plan {
             for (path, file) in &self.write {
                 if (file.mode == Mode::Symlink) == links {
                     ctx.cancel.check()?;
-                    write(root, path, file, store, ctx)?;
-                    let meta = place(root, path);
-                    if let Ok(meta) = std::fs::symlink_metadata(meta) {
-                        cache.insert(path, Stamp::of(&meta), file.blob);
+                    if let Some(stamp) = write(&root, path, file, store, ctx)? {
+                        cache.insert(path, stamp, file.blob);
                     }
                 }
             }
@@ -146,65 +143,18 @@ pub fn export(files: &Files, store: &Store, dest: &Path, ctx: &Ctx<'_>) -> Resul
     plan.apply(dest, store, &mut StatCache::default(), ctx)
 }
 
-/// Opens the parent directory of a path, making it if asked to, without following links.
-fn open_parent(root: &Path, path: &RepoPath, make: bool) -> Result<OwnedFd> {
-    let full = place(root, path);
-    let io = |e: rustix::io::Errno| Error::io("open", &full)(e.into());
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let mut dir = rustix::fs::openat(CWD, root, flags, Bits::empty()).map_err(io)?;
-    let names: Vec<&[u8]> = path.names().collect();
-    for name in &names[..names.len() - 1] {
-        let beneath = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
-        let open = |dir: &OwnedFd| rustix::fs::openat2(dir, *name, flags, Bits::empty(), beneath);
-        dir = match open(&dir) {
-            Err(rustix::io::Errno::NOENT) if make => {
-                fs::create_dir_at(dir.as_fd(), name).map_err(Error::io("create", &full))?;
-                open(&dir).map_err(io)?
-            }
-            other => other.map_err(io)?,
-        };
-    }
-    Ok(dir)
-}
-
-fn delete(root: &Path, path: &RepoPath) -> Result<()> {
-    let full = place(root, path);
-    match open_parent(root, path, false) {
-        Ok(dir) => match fs::remove_at(dir.as_fd(), path.name()) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                return Err(Error::io("delete", &full)(e));
-            }
-            _ => {}
-        },
-        // The whole directory is gone already.
-        Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {}
-        Err(e) => return Err(e),
-    }
-    // Directories that are empty now; one that is not stays.
-    let mut at = full.parent();
-    while let Some(dir) = at.filter(|d| *d != root && d.starts_with(root)) {
-        if fs::remove_dir(dir).is_err() {
-            break;
-        }
-        at = dir.parent();
-    }
-    Ok(())
-}
-
+/// Writes one file; returns the stamp of what is there now.
 fn write(
-    root: &Path,
+    root: &Root,
     path: &RepoPath,
     file: &SnapFile,
     store: &Store,
     ctx: &Ctx<'_>,
-) -> Result<()> {
-    let full = place(root, path);
-    let io = |e| Error::io("write", &full)(e);
-    let dir = open_parent(root, path, true)?;
-    let temp = format!(
-        ".mv-tmp-{}",
-        modelv_core::id::to_hex(&crate::oplog::nonce())
-    );
+) -> Result<Option<Stamp>> {
+    let folder = root.parent(path, Missing::Make)?;
+    let full = folder.full(path.name());
+    let nonce = modelv_core::id::to_hex(&crate::oplog::nonce());
+    let temp = format!(".mv-tmp-{nonce}").into_bytes();
     let result = (|| {
         let mut reader = store.open_blob(&file.blob)?;
         if file.mode == Mode::Symlink {
@@ -213,15 +163,9 @@ fn write(
                 .take(4096)
                 .read_to_end(&mut target)
                 .map_err(Error::io("write", &full))?;
-            let target = Path::new(std::ffi::OsStr::from_bytes(&target));
-            fs::link_at(dir.as_fd(), temp.as_bytes(), target).map_err(io)?;
+            folder.link(&target, &temp)?;
         } else {
-            let bits = if file.mode == Mode::Executable {
-                0o777
-            } else {
-                0o666
-            };
-            let mut out = fs::create_new_at(dir.as_fd(), temp.as_bytes(), bits).map_err(io)?;
+            let mut out = folder.create(&temp, file.mode == Mode::Executable)?;
             let mut buffer = vec![0; 1 << 18];
             loop {
                 ctx.cancel.check()?;
@@ -232,20 +176,16 @@ fn write(
                 if n == 0 {
                     break;
                 }
-                fs::write_all(&mut out, &buffer[..n]).map_err(io)?;
+                fs::write_all(&mut out, &buffer[..n]).map_err(Error::io("write", &full))?;
                 ctx.progress.advance(n as u64);
             }
         }
-        // An empty directory in the way was one of ours, emptied by the deletions.
-        if full.is_dir() && !full.is_symlink() {
-            let _ = fs::remove_dir(&full);
-        }
-        fs::replace_at(dir.as_fd(), temp.as_bytes(), path.name()).map_err(io)
+        folder.rename(&temp, path.name())
     })();
     if result.is_err() {
-        let _ = fs::remove_at(dir.as_fd(), temp.as_bytes());
+        let _ = folder.delete(&temp);
     }
-    result
+    result.map(|()| folder.stamp(path.name()))
 }
 
 fn content_error(path: &Path, e: std::io::Error) -> Error {

@@ -2,6 +2,7 @@
 //!
 //! Everything here works on [`Files`], the flat view of a commit or of the working tree.
 
+mod beneath;
 pub mod checkout;
 mod ignores;
 mod ingredient;

@@ -10,7 +10,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use super::Call;
 
@@ -37,8 +37,8 @@ enum Event {
     SyncDir(PathBuf),
     /// Something was promised to somebody.
     Ack(u64),
-    /// The user made a file, and it counts as durable.
-    Given(PathBuf, usize),
+    /// The user made folders and a file, and they count as durable.
+    Given(Vec<PathBuf>, PathBuf, usize),
 }
 
 /// A recording.
@@ -47,7 +47,7 @@ pub struct Disk {
     root: PathBuf,
     names: BTreeMap<PathBuf, Node>,
     first: Replay,
-    contents: Vec<Arc<[u8]>>,
+    contents: Vec<Arc<Content>>,
     lens: Vec<u64>,
     events: Vec<Event>,
 }
@@ -61,8 +61,37 @@ pub struct Image {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Found {
     Dir,
-    File(Arc<[u8]>),
+    File(Arc<Content>),
     Link(PathBuf),
+}
+
+/// What is in a file. Shared by all states that have it, so that it is hashed once.
+#[derive(Debug, Default)]
+struct Content {
+    bytes: Vec<u8>,
+    hash: OnceLock<[u8; 32]>,
+}
+
+impl PartialEq for Content {
+    fn eq(&self, other: &Self) -> bool {
+        self.bytes == other.bytes
+    }
+}
+
+impl Eq for Content {}
+
+impl From<Vec<u8>> for Content {
+    fn from(bytes: Vec<u8>) -> Self {
+        let hash = OnceLock::new();
+        Self { bytes, hash }
+    }
+}
+
+impl Content {
+    fn hash(&self) -> &[u8; 32] {
+        let make = || *blake3::hash(&self.bytes).as_bytes();
+        self.hash.get_or_init(make)
+    }
 }
 
 impl Disk {
@@ -89,8 +118,8 @@ impl Disk {
         Ok(disk)
     }
 
-    fn new_file(&mut self, bytes: Arc<[u8]>) -> usize {
-        self.lens.push(bytes.len() as u64);
+    fn new_file(&mut self, bytes: Arc<Content>) -> usize {
+        self.lens.push(bytes.bytes.len() as u64);
         self.contents.push(bytes);
         self.contents.len() - 1
     }
@@ -196,11 +225,16 @@ impl Disk {
     /// # Errors
     /// It can't be read.
     pub fn give(&mut self, path: &Path) -> io::Result<()> {
-        let bytes: Arc<[u8]> = std::fs::read(path)?.into();
+        let bytes = std::fs::read(path)?;
         if let Some(inside) = self.inside(path) {
-            let number = self.new_file(bytes);
+            let number = self.new_file(Arc::new(bytes.into()));
+            let above = inside.ancestors().skip(1);
+            let new = |dir: &&Path| !dir.as_os_str().is_empty() && !self.names.contains_key(*dir);
+            let dirs: Vec<PathBuf> = above.filter(new).map(Path::to_owned).collect();
+            self.names
+                .extend(dirs.iter().map(|d| (d.clone(), Node::Dir)));
             self.names.insert(inside.clone(), Node::File(number));
-            self.events.push(Event::Given(inside, number));
+            self.events.push(Event::Given(dirs, inside, number));
         }
         Ok(())
     }
@@ -259,11 +293,10 @@ fn sync_name(event: &Event) -> Option<String> {
     let parts = path.iter().map(|part| {
         let part = part.to_string_lossy();
         let is_id = |s: &str| s.len() >= 32 && s.bytes().all(|b| b.is_ascii_hexdigit());
-        let stem = part.rsplit_once('.').map_or(&*part, |(stem, _)| stem);
         match part.rsplit_once('.') {
             _ if part.starts_with("tmp-") => "tmp-*".to_owned(),
             Some((stem, kind)) if is_id(stem) => format!("*.{kind}"),
-            _ if is_id(stem) => "*".to_owned(),
+            None if is_id(&part) => "*".to_owned(),
             _ => part.split(".tmp-").next().unwrap_or_default().to_owned(),
         }
     });
@@ -296,12 +329,12 @@ enum Edit {
 
 #[derive(Debug, Clone, Default)]
 struct Inode {
-    durable: Arc<[u8]>,
+    durable: Arc<Content>,
     edits: Vec<Edit>,
 }
 
 impl Inode {
-    fn of(bytes: &Arc<[u8]>) -> Self {
+    fn of(bytes: &Arc<Content>) -> Self {
         Self {
             durable: Arc::clone(bytes),
             edits: Vec::new(),
@@ -386,7 +419,8 @@ impl Replay {
             }
             Event::SyncDir(dir) => self.sync_dir(&dir),
             Event::Ack(number) => self.acked = Some(number),
-            Event::Given(path, file) => {
+            Event::Given(dirs, path, file) => {
+                self.names.extend(dirs.into_iter().map(|d| (d, Node::Dir)));
                 let bytes = self.disk.as_ref().map(|d| Arc::clone(&d.contents[file]));
                 *self.inode(file) = Inode::of(&bytes.unwrap_or_default());
                 self.changes.retain(|c| c.path != path);
@@ -535,11 +569,11 @@ fn apply(names: &mut BTreeMap<PathBuf, Node>, change: &Change) {
 }
 
 /// The content of a file with some of its unsynced changes.
-fn content(inode: &Inode, keep: &mut Keep<'_>, is_last: bool) -> Arc<[u8]> {
+fn content(inode: &Inode, keep: &mut Keep<'_>, is_last: bool) -> Arc<Content> {
     if inode.edits.is_empty() || matches!(keep, Keep::None) {
         return Arc::clone(&inode.durable);
     }
-    let mut out = inode.durable.to_vec();
+    let mut out = inode.durable.bytes.clone();
     // How likely a sector is there differs from state to state: mostly, half, hardly.
     let odds = match keep {
         Keep::Any(chance) => match chance.below(3) {
@@ -567,7 +601,7 @@ fn content(inode: &Inode, keep: &mut Keep<'_>, is_last: bool) -> Arc<[u8]> {
             }
         }
     }
-    out.into()
+    Arc::new(out.into())
 }
 
 fn write_sectors(
@@ -625,7 +659,7 @@ impl Image {
                 } else if meta.is_symlink() {
                     Found::Link(std::fs::read_link(&path)?)
                 } else {
-                    Found::File(std::fs::read(&path)?.into())
+                    Found::File(Arc::new(std::fs::read(&path)?.into()))
                 };
                 let inside = path.strip_prefix(root).map_err(io::Error::other)?;
                 entries.insert(inside.to_owned(), found);
@@ -647,11 +681,36 @@ impl Image {
             let full = root.join(path);
             match found {
                 Found::Dir => std::fs::create_dir(&full)?,
-                Found::File(bytes) => std::fs::write(&full, bytes)?,
+                Found::File(content) => std::fs::write(&full, &content.bytes)?,
                 Found::Link(target) => std::os::unix::fs::symlink(target, &full)?,
             }
         }
         Ok(())
+    }
+
+    /// What is below a folder, or nothing.
+    #[must_use]
+    pub fn below(&self, dir: &Path) -> Self {
+        let inside = |path: &PathBuf| path.strip_prefix(dir).ok().map(Path::to_owned);
+        let entries = self
+            .entries
+            .iter()
+            .filter_map(|(path, found)| Some((inside(path)?, found.clone())))
+            .filter(|(path, _)| !path.as_os_str().is_empty())
+            .collect();
+        Self { entries }
+    }
+
+    /// Whether nothing is there.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Paths of all files.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        let files = self.entries.iter();
+        files.filter_map(|(path, found)| matches!(found, Found::File(_)).then_some(path.as_path()))
     }
 
     /// Tells images apart.
@@ -665,10 +724,7 @@ impl Image {
                 Found::Link(to) => hasher
                     .update(b"@\0")
                     .update(to.as_os_str().as_encoded_bytes()),
-                Found::File(bytes) => hasher
-                    .update(b":\0")
-                    .update(&(bytes.len() as u64).to_le_bytes())
-                    .update(bytes),
+                Found::File(content) => hasher.update(b":\0").update(content.hash()),
             };
         }
         *hasher.finalize().as_bytes()
@@ -689,7 +745,7 @@ impl Image {
     #[must_use]
     pub fn file(&self, path: &Path) -> Option<&[u8]> {
         match self.entries.get(path)? {
-            Found::File(bytes) => Some(bytes),
+            Found::File(content) => Some(&content.bytes),
             _ => None,
         }
     }
