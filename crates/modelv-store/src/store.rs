@@ -60,8 +60,7 @@ pub struct Report {
 }
 
 impl Store {
-    /// Makes the folders of a store in `dir` and opens it. They are durable when the caller syncs
-    /// `dir`, as it must for what it puts there itself.
+    /// Makes the folders of a store in `dir`, durably, and opens it.
     ///
     /// # Errors
     /// A folder can't be made.
@@ -71,6 +70,8 @@ impl Store {
             let path = dir.join(name);
             fs::create_dirs(&path).map_err(Error::io("create", &path))?;
         }
+        // Before anything else is put there: a power cut must not leave that without the folders.
+        fs::sync_dir(dir).map_err(Error::io("sync", dir))?;
         Self::open(dir)
     }
 

@@ -105,8 +105,8 @@ pub fn capture_cached(cache: &Path, python: Option<&Path>, locks: Vec<Lock>) -> 
     };
     // A cache that can't be written makes the next call slower, nothing else.
     if let Ok(mut bytes) = serde_json::to_vec(&cached) {
-        let hash = blake3::hash(&bytes);
-        bytes.extend_from_slice(hash.as_bytes());
+        let hash = cache_hash(&bytes);
+        bytes.extend_from_slice(&hash);
         let _ = modelv_store::fs::write_unsynced(cache, &bytes);
     }
     Ok(Env {
@@ -117,16 +117,21 @@ pub fn capture_cached(cache: &Path, python: Option<&Path>, locks: Vec<Lock>) -> 
 
 /// The cache, if its bytes are those that were written.
 fn read_cache(bytes: &[u8]) -> Option<Cached> {
+    serde_json::from_slice(checked(bytes)?).ok()
+}
+
+fn checked(bytes: &[u8]) -> Option<&[u8]> {
     let (body, hash) = bytes.split_last_chunk::<32>()?;
-    if blake3::hash(body).as_bytes() != hash {
-        return None;
-    }
-    serde_json::from_slice(body).ok()
+    (cache_hash(body) == *hash).then_some(body)
+}
+
+fn cache_hash(body: &[u8]) -> [u8; 32] {
+    blake3::derive_key("modelv 2026-11 envcache v1", body)
 }
 
 /// Whether the bytes are those of a cache that would be believed.
 pub(crate) fn is_cache_sound(bytes: &[u8]) -> bool {
-    read_cache(bytes).is_some()
+    checked(bytes).is_some()
 }
 
 fn sorted(mut locks: Vec<Lock>) -> Vec<Lock> {

@@ -21,6 +21,10 @@ use disk::Disk;
 /// first.
 pub const KILL_VARIABLE: &str = "MODELV_TEST_KILL_AT";
 
+/// Files whose path ends so are not synced by this process: the negative control of a test that
+/// really cuts the power.
+pub const SKIP_VARIABLE: &str = "MODELV_TEST_SKIP_SYNC";
+
 /// How a call goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
@@ -185,6 +189,14 @@ fn own() -> Option<&'static Arc<Plan>> {
         }))
     })
     .as_ref()
+}
+
+/// Whether the sync of a file is left out.
+pub(super) fn skips(file: &File) -> bool {
+    static SKIP: OnceLock<Option<String>> = OnceLock::new();
+    let skip = SKIP.get_or_init(|| std::env::var(SKIP_VARIABLE).ok());
+    skip.as_ref()
+        .is_some_and(|end| path_of(file).to_string_lossy().ends_with(end))
 }
 
 /// Where an open file is now.
