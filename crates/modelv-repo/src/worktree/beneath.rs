@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use modelv_core::path::RepoPath;
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RenameFlags, ResolveFlags};
 use rustix::io::Errno;
 
 use super::statcache::Stamp;
@@ -204,7 +204,7 @@ fn open_by_name(from: &OwnedFd, dir: &[u8]) -> Result<Arc<OwnedFd>, Errno> {
     at.map(Arc::new).ok_or(Errno::INVAL)
 }
 
-fn parent_of(path: &[u8]) -> &[u8] {
+pub(super) fn parent_of(path: &[u8]) -> &[u8] {
     let end = path.iter().rposition(|b| *b == b'/').unwrap_or(0);
     &path[..end]
 }
@@ -256,6 +256,28 @@ impl Folder {
             other => other,
         }
         .map_err(self.fail("write", to))
+    }
+
+    /// The same for a temporary file that becomes the real one. What was there is moved away and
+    /// then deleted: renaming over it, ext4 would write all of the new file to the disk first.
+    ///
+    /// # Errors
+    /// As [`Folder::rename`].
+    pub(super) fn replace(&self, temp: &[u8], name: &[u8]) -> Result<()> {
+        let rename =
+            |flags| rustix::fs::renameat_with(&self.fd, temp, &self.fd, name, flags).is_ok();
+        if rename(RenameFlags::NOREPLACE) {
+            return Ok(());
+        }
+        if self.is_dir(name) || !rename(RenameFlags::EXCHANGE) {
+            return self.rename(temp, name);
+        }
+        self.delete(temp)
+    }
+
+    fn is_dir(&self, name: &[u8]) -> bool {
+        let stat = rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW);
+        stat.is_ok_and(|s| FileType::from_raw_mode(s.st_mode) == FileType::Directory)
     }
 
     /// Deletes a file or link; one that is not there is deleted already.

@@ -10,6 +10,7 @@ mod scan;
 mod snapshot;
 mod statcache;
 mod status;
+mod write;
 
 use std::collections::BTreeMap;
 
