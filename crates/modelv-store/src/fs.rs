@@ -38,6 +38,8 @@ pub enum Call<'a> {
     Remove(Cow<'a, Path>),
     /// A name moves, over what has the new one.
     Rename(Cow<'a, Path>, Cow<'a, Path>),
+    /// Two names change places.
+    Exchange(Cow<'a, Path>, Cow<'a, Path>),
     /// A new symbolic link and its target.
     Link(Cow<'a, Path>, &'a Path),
     /// Something that no crash state depends on, such as permissions.
@@ -358,6 +360,30 @@ pub fn replace_at(dir: BorrowedFd<'_>, from: &[u8], to: &[u8]) -> io::Result<()>
     pass(
         || Call::Rename(beside(dir, from), beside(dir, to)),
         || Ok(rustix::fs::renameat(dir, from, dir, to)?),
+    )
+}
+
+/// The same in an open directory, unless the new name is taken.
+///
+/// # Errors
+/// It is taken, or the operating system refuses.
+pub fn rename_new_at(dir: BorrowedFd<'_>, from: &[u8], to: &[u8]) -> io::Result<()> {
+    let flags = RenameFlags::NOREPLACE;
+    pass(
+        || Call::Rename(beside(dir, from), beside(dir, to)),
+        || Ok(rustix::fs::renameat_with(dir, from, dir, to, flags)?),
+    )
+}
+
+/// Lets two files of an open directory change names at once.
+///
+/// # Errors
+/// The operating system refuses.
+pub fn exchange_at(dir: BorrowedFd<'_>, one: &[u8], other: &[u8]) -> io::Result<()> {
+    let flags = RenameFlags::EXCHANGE;
+    pass(
+        || Call::Exchange(beside(dir, one), beside(dir, other)),
+        || Ok(rustix::fs::renameat_with(dir, one, dir, other, flags)?),
     )
 }
 

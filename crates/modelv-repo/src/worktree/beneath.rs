@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use modelv_core::path::RepoPath;
 use modelv_store::fs;
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
 use super::statcache::Stamp;
@@ -208,7 +208,7 @@ fn open_by_name(from: &OwnedFd, dir: &[u8]) -> Result<Arc<OwnedFd>, Errno> {
     at.map(Arc::new).ok_or(Errno::INVAL)
 }
 
-fn parent_of(path: &[u8]) -> &[u8] {
+pub(super) fn parent_of(path: &[u8]) -> &[u8] {
     let end = path.iter().rposition(|b| *b == b'/').unwrap_or(0);
     &path[..end]
 }
@@ -258,6 +258,27 @@ impl Folder {
             other => other,
         }
         .map_err(self.fail("write", to))
+    }
+
+    /// The same for a temporary file that becomes the real one. What was there is moved away and
+    /// then deleted: renaming over it, ext4 would write all of the new file to the disk first.
+    ///
+    /// # Errors
+    /// As [`Folder::rename`].
+    pub(super) fn replace(&self, temp: &[u8], name: &[u8]) -> Result<()> {
+        let dir = self.fd.as_fd();
+        if fs::rename_new_at(dir, temp, name).is_ok() {
+            return Ok(());
+        }
+        if self.is_dir(name) || fs::exchange_at(dir, temp, name).is_err() {
+            return self.rename(temp, name);
+        }
+        self.delete(temp)
+    }
+
+    fn is_dir(&self, name: &[u8]) -> bool {
+        let stat = rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW);
+        stat.is_ok_and(|s| FileType::from_raw_mode(s.st_mode) == FileType::Directory)
     }
 
     /// Deletes a file or link; one that is not there is deleted already.

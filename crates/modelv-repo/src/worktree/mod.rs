@@ -7,9 +7,11 @@ pub mod checkout;
 mod ignores;
 mod ingredient;
 mod scan;
+mod scope;
 mod snapshot;
 mod statcache;
 mod status;
+mod write;
 
 use std::collections::BTreeMap;
 
@@ -22,6 +24,7 @@ use modelv_store::Session;
 
 pub use ingredient::{Ingredient, Reason, Rules};
 pub use scan::Skipped;
+pub(crate) use scope::Scope;
 pub use snapshot::{Keep, Look, Snapshot, look, place};
 pub use statcache::{Stamp as StatStamp, StatCache};
 pub use status::{ChangeKind, FileChange, compare};

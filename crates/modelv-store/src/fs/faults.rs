@@ -214,7 +214,7 @@ fn plan_of(call: &Call<'_>) -> Option<Arc<Plan>> {
     }
     let path = match call {
         Call::Create(p) | Call::MakeDir(p) | Call::Remove(p) | Call::Link(p, _) => p.to_path_buf(),
-        Call::Rename(_, p) => p.to_path_buf(),
+        Call::Rename(_, p) | Call::Exchange(_, p) => p.to_path_buf(),
         Call::Open(p) | Call::SyncDir(p) | Call::Other(p) => p.to_path_buf(),
         Call::Write(file, ..) | Call::SetLen(file, _) | Call::Sync(file) => path_of(file),
     };

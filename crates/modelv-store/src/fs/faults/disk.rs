@@ -165,6 +165,17 @@ impl Disk {
                 );
                 self.rename(vec![(to, node), (from, None)]);
             }
+            Call::Exchange(one, other) => {
+                let (Some(one), Some(other)) = (self.inside(one), self.inside(other)) else {
+                    return;
+                };
+                let (first, second) = (self.names.get(&one), self.names.get(&other));
+                let changes = vec![
+                    (other.clone(), first.cloned()),
+                    (one.clone(), second.cloned()),
+                ];
+                self.rename(changes);
+            }
             Call::Write(file, at, bytes) => self.write(path, file, *at, &bytes[..wrote]),
             Call::SetLen(_, len) => {
                 if let Some(number) = self.file(path) {
