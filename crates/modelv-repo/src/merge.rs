@@ -202,12 +202,11 @@ impl Repo {
             return Err(Error::State(text));
         }
         let head_files = self.files(ours)?;
-        if !options.dry_run {
-            self.refuse_changes(&head_files, ctx)?;
-        }
         if bases.contains(&ours) && !options.no_commit && options.message.is_none() {
             if !options.dry_run {
-                self.check_out(Some(ours), &self.files(theirs)?, "merge", ctx)?;
+                let files = self.files(theirs)?;
+                self.refuse_changes(&head_files, &files, ctx)?;
+                self.check_out(Some(ours), &files, "merge", ctx)?;
                 self.append(vec![self.head_change(theirs)], true, None)?;
             }
             return Ok(MergeOutcome::FastForward(theirs));
@@ -228,6 +227,7 @@ impl Repo {
             });
         }
         let (files, env_id) = self.store_merged(&work)?;
+        self.refuse_changes(&head_files, &files, ctx)?;
         let message = options
             .message
             .clone()
@@ -257,10 +257,14 @@ impl Repo {
         ))
     }
 
-    fn refuse_changes(&self, head: &Files, ctx: &Ctx<'_>) -> Result<()> {
+    /// Refuses to begin with changes in the working tree, but for those that the merge would make
+    /// itself: an attempt that was cut short has left them.
+    fn refuse_changes(&self, head: &Files, merged: &Files, ctx: &Ctx<'_>) -> Result<()> {
         let now = self.snapshot(&self.rules()?, None, ctx)?.files;
+        let content = |files: &Files, path| files.get(path).map(|f| (f.mode, f.blob));
         let changed: Vec<String> = compare(head, &now)
             .iter()
+            .filter(|c| content(&now, &c.path) != content(merged, &c.path))
             .map(|c| c.path.to_string())
             .collect();
         if changed.is_empty() {

@@ -124,11 +124,16 @@ fn prepare(dir: &Path) {
         .unwrap();
 }
 
+/// The repository's folder, and what a command that failed to the end could not take away again.
+fn is_ours(name: &std::ffi::OsStr) -> bool {
+    name == ".mv" || name.as_encoded_bytes().starts_with(b".mv-tmp-")
+}
+
 /// The user's files of all working trees.
 fn users_files(image: &Image) -> BTreeMap<PathBuf, Vec<u8>> {
     image
         .files()
-        .filter(|p| !p.starts_with("remote") && !p.components().any(|c| c.as_os_str() == ".mv"))
+        .filter(|p| !p.starts_with("remote") && !p.components().any(|c| is_ours(c.as_os_str())))
         .map(|p| (p.to_owned(), image.file(p).unwrap().to_vec()))
         .collect()
 }

@@ -86,6 +86,8 @@ pub(crate) fn problems(repo: &Repo) -> Vec<String> {
 /// Whether the next command works: a commit that can be read again afterwards.
 pub(crate) fn next_works(root: &Path) -> std::result::Result<(), String> {
     let mut repo = Repo::open(root).map_err(|e| format!("open: {e}"))?;
+    // A checkout does not sync files of the working tree; this one could be blank, and is read.
+    put(root, "modelv.toml", b"[env]\ncapture = \"none\"\n");
     put(root, "next.txt", b"life goes on");
     let id = commit(&mut repo, "next").map_err(|e| format!("the next commit: {e}"))?;
     let again = Repo::open(root).map_err(|e| format!("open after it: {e}"))?;
