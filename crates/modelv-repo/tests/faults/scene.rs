@@ -78,8 +78,14 @@ pub(crate) fn clone(url: &str, dir: &Path) -> Result<Repo> {
 
 /// What `fsck` would call broken.
 pub(crate) fn problems(repo: &Repo) -> Vec<String> {
-    let mut out = repo.store().verify(&mut |_, _| {}).unwrap().problems;
-    out.extend(repo.check_reachable().unwrap());
+    let mut out = match repo.store().verify(&mut |_, _| {}) {
+        Ok(report) => report.problems,
+        Err(e) => vec![e.to_string()],
+    };
+    match repo.check_reachable() {
+        Ok(some) => out.extend(some),
+        Err(e) => out.push(e.to_string()),
+    }
     out
 }
 
