@@ -9,7 +9,7 @@ pub mod codec;
 pub mod cut;
 mod error;
 mod fetch;
-mod fs;
+pub mod fs;
 mod index;
 mod ingest;
 pub mod layout;

@@ -6,14 +6,12 @@
 //! handle ([`super::beneath`]).
 
 use std::fs::File;
-use std::io::Write;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use modelv_core::path::RepoPath;
 use modelv_core::tree::Mode;
-use modelv_store::Store;
+use modelv_store::{Store, fs};
 
 use super::SnapFile;
 use super::beneath::{Folder, Missing, Root, parent_of};
@@ -168,9 +166,7 @@ impl<'a> Writing<'a> {
         }
         let content = self.store.read_blob(&file.blob, SMALL_BYTES_MAX)?;
         advance(content.len());
-        (&out)
-            .write_all(&content)
-            .map_err(Error::io("write", &full))
+        fs::write_all_at(&out, &content, 0).map_err(Error::io("write", &full))
     }
 
     fn large(&self, out: &File, full: &Path, file: &SnapFile) -> Result<()> {
@@ -179,7 +175,7 @@ impl<'a> Writing<'a> {
             if cancel.is_cancelled() {
                 return Err(std::io::Error::other("interrupted"));
             }
-            out.write_all_at(bytes, at)?;
+            fs::write_all_at(out, bytes, at)?;
             self.ctx.progress.advance(bytes.len() as u64);
             Ok(())
         });
