@@ -73,6 +73,7 @@ pub(super) fn parts<R: Input + ?Sized>(input: &mut R, size: u64) -> io::Result<V
             len: end.checked_sub(begin)?,
             content: content(&row.dtype),
             name: name.into_bytes(),
+            ..Part::default()
         })
     };
     // One row that can't be makes the whole header doubtful.
