@@ -115,8 +115,8 @@ pub(super) fn scan(root: &Path, ctx: &Ctx<'_>) -> Result<Scan> {
     }
     let mut scan = state.scan;
     scan.groups.sort_unstable_by(|a, b| {
-        let first = |g: &Group| g.files.first().map(|f| f.0.clone());
-        (&a.dir, first(a)).cmp(&(&b.dir, first(b)))
+        let [x, y] = [a, b].map(|g| g.files.first().map(|f| &f.0));
+        a.dir.cmp(&b.dir).then_with(|| x.cmp(&y))
     });
     scan.skipped.sort();
     Ok(scan)

@@ -100,7 +100,7 @@ struct Row {
 pub struct StatCache {
     bytes: Vec<u8>,
     rows: Vec<Row>,
-    /// Rows that came or changed since; `None`: the file's content is not known any more.
+    /// Rows that came or changed since it was read.
     added: BTreeMap<(Vec<u8>, Vec<u8>), (Stamp, BlobId)>,
     mark: Option<[u8; MARK_BYTES]>,
     /// When it was written: the modification time of its own file.
