@@ -3,11 +3,11 @@
 //! Everything here works on [`Files`], the flat view of a commit or of the working tree.
 
 pub mod checkout;
-mod ignores;
+pub(crate) mod ignores;
 mod ingredient;
 mod scan;
 mod snapshot;
-mod statcache;
+pub(crate) mod statcache;
 mod status;
 
 use std::collections::BTreeMap;
