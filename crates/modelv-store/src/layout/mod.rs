@@ -130,7 +130,7 @@ fn checked(mut parts: Vec<Part>, size: u64) -> Vec<Part> {
     if overlap || outside || parts.len() > PARTS_MAX {
         return Vec::new();
     }
-    let mut out: Vec<Part> = Vec::with_capacity(parts.len());
+    let mut out: Vec<Part> = Vec::new();
     // Whether the last of `out` may still grow.
     let mut open = false;
     for part in parts {
