@@ -192,6 +192,9 @@ fn hint(e: &Error) -> Option<String> {
         Error::WouldOverwrite { .. } => {
             "`modelv commit -m \"...\"` keeps them; `modelv restore PATH` drops them"
         }
+        Error::Blocked { by, .. } => {
+            return Some(format!("move `{by}` away, then try again"));
+        }
         Error::ConflictsRemain { .. } => {
             "`modelv conflicts` shows them; `modelv resolve ITEM --ours|--theirs` decides one"
         }

@@ -157,6 +157,49 @@ fn regions(parts: &[Part]) -> VecDeque<Region> {
     out
 }
 
+/// A piece of a file that is in memory.
+#[derive(Debug)]
+pub(crate) struct Piece<'a> {
+    pub(crate) bytes: &'a [u8],
+    pub(crate) content: Content,
+    pub(crate) place: Option<(usize, u64)>,
+}
+
+/// Cuts a file that is in memory as a [`Cutter`] does.
+pub(crate) fn pieces<'a>(
+    whole: &'a [u8],
+    sizes: Sizes,
+    parts: &[Part],
+) -> impl Iterator<Item = Piece<'a>> {
+    let mut regions = regions(parts);
+    let mut rest = whole;
+    std::iter::from_fn(move || {
+        let region = loop {
+            let region = regions.front_mut()?;
+            if region.left > 0 {
+                break region;
+            }
+            regions.pop_front();
+        };
+        let in_region = usize::try_from(region.left).map_or(rest.len(), |n| n.min(rest.len()));
+        let here = &rest[..in_region];
+        let len = match region.part {
+            Some(_) => here.len().min(BLOCK_BYTES),
+            None => first_border(here, sizes),
+        };
+        let (bytes, behind) = rest.split_at(len);
+        rest = behind;
+        let piece = Piece {
+            bytes,
+            content: region.part.map_or(Content::Unknown, |(_, content)| content),
+            place: region.part.map(|(part, _)| (part, region.offset)),
+        };
+        region.left -= len as u64;
+        region.offset += len as u64;
+        (len > 0).then_some(piece)
+    })
+}
+
 impl<R: Read> Cutter<R> {
     /// Cuts `input` by its content alone.
     pub fn new(input: R, sizes: Sizes) -> Self {
@@ -257,7 +300,7 @@ impl<R: Read> Cutter<R> {
 }
 
 /// Reads until the buffer is full or the input ends; the number of bytes.
-fn read_full<R: Read>(input: &mut R, buf: &mut [u8]) -> io::Result<usize> {
+pub(crate) fn read_full<R: Read + ?Sized>(input: &mut R, buf: &mut [u8]) -> io::Result<usize> {
     let mut len = 0;
     while len < buf.len() {
         match input.read(&mut buf[len..]) {
@@ -433,6 +476,12 @@ mod tests {
                 .collect();
             let cut = all(&mut Cutter::with_layout(Drip(&bytes), sizes, &parts));
             prop_assert!(cut.iter().all(|c| !c.bytes.is_empty()));
+            let key = |bytes: &[u8], content, place| (bytes.to_vec(), content, place);
+            let in_memory: Vec<_> = pieces(&bytes, sizes, &parts)
+                .map(|p| key(p.bytes, p.content, p.place))
+                .collect();
+            let streamed: Vec<_> = cut.iter().map(|c| key(&c.bytes, c.content, c.place)).collect();
+            prop_assert_eq!(in_memory, streamed);
             let joined: Vec<u8> = cut.into_iter().flat_map(|c| c.bytes).collect();
             prop_assert_eq!(joined, bytes);
         }

@@ -72,12 +72,17 @@ impl Row {
     }
 }
 
+/// Small entries are written together, so that the file grows by whole pages.
+const BUFFER_BYTES: usize = 1 << 20;
+
 /// A pack that is being written, under a temporary name.
 pub(crate) struct Writer {
     file: File,
     path: PathBuf,
     hasher: blake3::Hasher,
     len: u64,
+    /// The last bytes, which are not in the file yet. An entry is in it whole or not at all.
+    buffer: Vec<u8>,
     pub(crate) rows: Vec<Row>,
     published: bool,
 }
@@ -90,6 +95,7 @@ impl Writer {
             path,
             hasher: blake3::Hasher::new(),
             len: 0,
+            buffer: Vec::new(),
             rows: Vec::new(),
             published: false,
         };
@@ -98,9 +104,26 @@ impl Writer {
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        if self.buffer.len() + bytes.len() > BUFFER_BYTES {
+            self.flush()?;
+        }
+        self.len += bytes.len() as u64;
+        if bytes.len() < BUFFER_BYTES {
+            self.buffer.extend_from_slice(bytes);
+            return Ok(());
+        }
         fs::write_all(&mut self.file, bytes).map_err(Error::io("write", &self.path))?;
         self.hasher.update(bytes);
-        self.len += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Brings the buffer to the file.
+    fn flush(&mut self) -> Result<()> {
+        if !self.buffer.is_empty() {
+            fs::write_all(&mut self.file, &self.buffer).map_err(Error::io("write", &self.path))?;
+            self.hasher.update(&self.buffer);
+            self.buffer.clear();
+        }
         Ok(())
     }
 
@@ -138,6 +161,15 @@ impl Writer {
             let detail = "an entry that is being written is over a base";
             Err(Error::corrupt("pack", detail))
         };
+        let in_file = self.len - self.buffer.len() as u64;
+        if let Some(at) = row.offset.checked_sub(in_file) {
+            let at = usize::try_from(at).unwrap_or(usize::MAX);
+            let stored = self
+                .buffer
+                .get(at..)
+                .and_then(|b| b.get(..row.stored as usize));
+            return decode_entry(&self.path, row, stored.unwrap_or_default());
+        }
         let mut plain = Vec::new();
         read_entry(&self.file, &self.path, row, bases, &mut plain)?;
         Ok(plain)
@@ -154,6 +186,7 @@ impl Writer {
         }
         bytes.extend_from_slice(&table.to_le_bytes());
         self.write(&bytes)?;
+        self.flush()?;
         let name = *self.hasher.finalize().as_bytes();
         fs::write_all(&mut self.file, &name).map_err(Error::io("write", &self.path))?;
         Ok(name)

@@ -308,13 +308,13 @@ fn crash_at_every_call(pack_bytes: u64, content: &[u8]) -> i64 {
 
 #[test]
 fn a_crash_at_any_call_leaves_the_old_state_or_the_new_one() {
-    assert!(crash_at_every_call(1 << 30, &noise(7, 400_000)) > 8);
+    assert!(crash_at_every_call(1 << 30, &noise(7, 400_000)) > 5);
 }
 
 /// The same with workers, and with packs that are synced while others are written.
 #[test]
 fn a_crash_in_the_pipeline_leaves_the_old_state_or_the_new_one() {
-    assert!(crash_at_every_call(2 << 20, &noise(8, (4 << 20) + 1)) > 30);
+    assert!(crash_at_every_call(1 << 20, &noise(8, (12 << 20) + 1)) > 30);
 }
 
 /// bf16 numbers near one.

@@ -2,6 +2,7 @@
 //!
 //! Everything here works on [`Files`], the flat view of a commit or of the working tree.
 
+mod beneath;
 pub mod checkout;
 pub(crate) mod ignores;
 mod ingredient;
@@ -9,6 +10,7 @@ mod scan;
 mod snapshot;
 pub(crate) mod statcache;
 mod status;
+mod write;
 
 use std::collections::BTreeMap;
 
