@@ -10,6 +10,9 @@ pub mod cut;
 mod error;
 mod fetch;
 pub mod fs;
+#[cfg(feature = "fuzz")]
+#[doc(hidden)]
+pub mod fuzz;
 mod index;
 mod ingest;
 pub mod layout;
