@@ -20,8 +20,8 @@ use crate::names;
 use crate::remote::Upstream;
 use crate::repo::Repo;
 use crate::worktree::{
-    FileChange, Files, Ingredient, Keep, Look, Rules, Skipped, Snapshot, Trees, compare, look,
-    write_trees,
+    FileChange, Files, Ingredient, Keep, Look, Rules, Scope, Skipped, Snapshot, Trees, compare,
+    look, write_trees,
 };
 
 /// What `commit` is asked for.
@@ -414,19 +414,16 @@ fn take_part(old: &Files, new: Files, paths: &[RepoPath]) -> Result<Files> {
     if paths.is_empty() {
         return Ok(new);
     }
-    let within = |path: &RepoPath| paths.iter().any(|p| path.is_within(p.as_bytes()));
-    for path in paths {
-        let known = |files: &Files| files.keys().any(|f| f.is_within(path.as_bytes()));
-        if !known(old) && !known(&new) {
-            return Err(Error::not_found("path", path.to_string()));
-        }
+    let scope = Scope::new(paths);
+    if let Some(path) = scope.unknown(old.keys().chain(new.keys())) {
+        return Err(Error::not_found("path", path.to_string()));
     }
     let mut out: Files = old
         .iter()
-        .filter(|(p, _)| !within(p))
+        .filter(|(p, _)| !scope.holds(p))
         .map(|(p, f)| (p.clone(), f.clone()))
         .collect();
-    out.extend(new.into_iter().filter(|(p, _)| within(p)));
+    out.extend(new.into_iter().filter(|(p, _)| scope.holds(p)));
     Ok(out)
 }
 

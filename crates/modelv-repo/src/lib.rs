@@ -15,6 +15,7 @@
 pub mod capture;
 mod commit;
 pub mod ctx;
+mod derived;
 mod diff;
 mod envdiff;
 pub mod error;

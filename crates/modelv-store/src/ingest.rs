@@ -17,7 +17,7 @@ use crate::cut::{Chunk, Cutter, Piece, pieces, read_full, sizes_for};
 use crate::error::{Error, Result};
 use crate::layout::{self, Input, Part};
 use crate::session::{Session, thread_died};
-use crate::{Cuts, Tag, fs};
+use crate::{Cuts, Tag};
 
 /// Files up to this size are read, cut and hashed on the calling thread, in bytes.
 const INLINE_BYTES_MAX: usize = 4 << 20;
@@ -136,7 +136,6 @@ impl Session<'_> {
         let workers = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
         let (send_chunk, take_chunk) = bounded::<Arc<Job>>(QUEUE_CHUNKS);
         let (send_whole, take_whole) = bounded::<Arc<Job>>(QUEUE_CHUNKS);
-        let gate = fs::gate();
         std::thread::scope(|scope| {
             let whole = scope.spawn(move || {
                 let mut hasher = blake3::Hasher::new();
@@ -147,11 +146,8 @@ impl Session<'_> {
             });
             let hands: Vec<_> = (0..workers)
                 .map(|_| {
-                    let (queue, gate) = (take_chunk.clone(), gate.clone());
-                    scope.spawn(move || {
-                        fs::enter(gate);
-                        self.work(&queue, bases)
-                    })
+                    let queue = take_chunk.clone();
+                    scope.spawn(move || self.work(&queue, bases))
                 })
                 .collect();
             drop(take_chunk);

@@ -9,7 +9,7 @@ pub mod codec;
 pub mod cut;
 mod error;
 mod fetch;
-mod fs;
+pub mod fs;
 #[cfg(feature = "fuzz")]
 #[doc(hidden)]
 pub mod fuzz;

@@ -7,6 +7,7 @@ pub mod checkout;
 pub(crate) mod ignores;
 mod ingredient;
 mod scan;
+mod scope;
 mod snapshot;
 pub(crate) mod statcache;
 mod status;
@@ -23,6 +24,7 @@ use modelv_store::Session;
 
 pub use ingredient::{Ingredient, Reason, Rules};
 pub use scan::Skipped;
+pub(crate) use scope::Scope;
 pub use snapshot::{Keep, Look, Snapshot, look, place};
 pub use statcache::{Stamp as StatStamp, StatCache};
 pub use status::{ChangeKind, FileChange, compare};

@@ -6,14 +6,12 @@
 //! handle ([`super::beneath`]).
 
 use std::fs::File;
-use std::io::Write;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use modelv_core::path::RepoPath;
 use modelv_core::tree::Mode;
-use modelv_store::Store;
+use modelv_store::{Store, fs};
 
 use super::SnapFile;
 use super::beneath::{Folder, Missing, Root, parent_of};
@@ -29,8 +27,8 @@ pub(super) const TEMP_PREFIX: &[u8] = b".mv-tmp-";
 
 /// Larger files are written by all cores, smaller ones each by one, in bytes.
 const SMALL_BYTES_MAX: u64 = 4 << 20;
-/// Files that a worker takes at a time: mostly neighbours, whose directory it opens once.
-const TURN_FILES: usize = 32;
+/// Most files that a worker takes at a time.
+const TURN_FILES: usize = 512;
 
 /// Writes files from a store.
 pub(super) struct Writing<'a> {
@@ -82,7 +80,12 @@ impl<'a> Writing<'a> {
     }
 
     fn side_by_side<'i>(&self, items: &[&'i Item]) -> Result<Vec<(&'i Item, Stamp)>> {
-        let turns: Vec<&[&Item]> = items.chunks(TURN_FILES).collect();
+        // Two workers in one directory would wait for each other.
+        let is_near = |a: &&Item, b: &&Item| dir_of(a) == dir_of(b);
+        let turns: Vec<&[&Item]> = items
+            .chunk_by(is_near)
+            .flat_map(|near| near.chunks(TURN_FILES))
+            .collect();
         let next = AtomicUsize::new(0);
         let worker = || {
             let mut done = Vec::new();
@@ -112,15 +115,14 @@ impl<'a> Writing<'a> {
         Ok(all)
     }
 
+    /// Writes files of one directory.
     fn turn<'i>(&self, turn: &[&'i Item], done: &mut Vec<(&'i Item, Stamp)>) -> Result<()> {
-        let mut open: Option<(&[u8], Folder)> = None;
+        let Some(first) = turn.first() else {
+            return Ok(());
+        };
+        let folder = self.root.parent(&first.0, Missing::Make)?;
         for item in turn {
-            let folder = match open.take() {
-                Some((dir, folder)) if dir == parent_of(item.0.as_bytes()) => folder,
-                _ => self.root.parent(&item.0, Missing::Make)?,
-            };
             done.push((item, self.one(&folder, item)?));
-            open = Some((parent_of(item.0.as_bytes()), folder));
         }
         Ok(())
     }
@@ -164,9 +166,7 @@ impl<'a> Writing<'a> {
         }
         let content = self.store.read_blob(&file.blob, SMALL_BYTES_MAX)?;
         advance(content.len());
-        (&out)
-            .write_all(&content)
-            .map_err(Error::io("write", &full))
+        fs::write_all_at(&out, &content, 0).map_err(Error::io("write", &full))
     }
 
     fn large(&self, out: &File, full: &Path, file: &SnapFile) -> Result<()> {
@@ -175,7 +175,7 @@ impl<'a> Writing<'a> {
             if cancel.is_cancelled() {
                 return Err(std::io::Error::other("interrupted"));
             }
-            out.write_all_at(bytes, at)?;
+            fs::write_all_at(out, bytes, at)?;
             self.ctx.progress.advance(bytes.len() as u64);
             Ok(())
         });
@@ -186,6 +186,10 @@ impl<'a> Writing<'a> {
             Err(e) => Err(e.into()),
         }
     }
+}
+
+fn dir_of(item: &Item) -> &[u8] {
+    parent_of(item.0.as_bytes())
 }
 
 /// Longest target of a link that the kernel takes.
