@@ -10,10 +10,11 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use modelv_core::canon::{self, Kind};
 use modelv_core::id::{BlobId, ChunkId};
 
-use crate::base::BaseChunks;
+use crate::base::Origins;
 use crate::codec::Content;
 use crate::cut::{Chunk, Cutter, sizes_for};
 use crate::error::{Error, Result};
+use crate::factors::Adapter;
 use crate::layout::{self, Input};
 use crate::session::{Session, thread_died};
 use crate::{Cuts, Tag, fs};
@@ -45,7 +46,7 @@ impl Session<'_> {
     /// The content can't be read ([`Error::Input`]) or written.
     pub fn put_blob(&self, input: &mut dyn Read, size: u64) -> Result<(BlobId, u64)> {
         let mut cutter = Cutter::new(input, sizes_for(size));
-        self.put_cut(&mut cutter, size, &BaseChunks::default())
+        self.put_cut(&mut cutter, size, &Origins::default())
     }
 
     /// The same for a file, from its start: one that holds tensors is cut at their borders, and
@@ -59,26 +60,42 @@ impl Session<'_> {
         size: u64,
         base: Option<&BlobId>,
     ) -> Result<(BlobId, u64)> {
+        self.put_file_over(input, size, base, &[])
+    }
+
+    /// The same for a file whose tensors may be those of `base` with the updates of `adapters`
+    /// added: what they explain is not stored again.
+    ///
+    /// # Errors
+    /// The content can't be read ([`Error::Input`]) or written.
+    pub fn put_file_over(
+        &self,
+        input: &mut dyn Input,
+        size: u64,
+        base: Option<&BlobId>,
+        adapters: &[Adapter],
+    ) -> Result<(BlobId, u64)> {
         let parts = layout::read(input, size).map_err(Error::Input)?;
         input.seek(SeekFrom::Start(0)).map_err(Error::Input)?;
-        let bases = match base {
-            Some(base) => BaseChunks::find(self.store(), base, &parts)?,
-            None => BaseChunks::default(),
+        let mut origins = match base {
+            Some(base) => Origins::find(self.store(), base, &parts)?,
+            None => Origins::default(),
         };
+        origins.add_updates(&parts, adapters);
         let mut cutter = Cutter::with_layout(input, sizes_for(size), &parts);
-        self.put_cut(&mut cutter, size, &bases)
+        self.put_cut(&mut cutter, size, &origins)
     }
 
     fn put_cut<R: Read>(
         &self,
         cutter: &mut Cutter<R>,
         size: u64,
-        bases: &BaseChunks,
+        origins: &Origins<'_>,
     ) -> Result<(BlobId, u64)> {
         let (id, cuts) = if size <= INLINE_BYTES_MAX {
-            self.put_inline(cutter, bases)?
+            self.put_inline(cutter, origins)?
         } else {
-            self.put_parallel(cutter, bases)?
+            self.put_parallel(cutter, origins)?
         };
         let size = cuts.size;
         if cuts.chunks.len() > 1 {
@@ -88,18 +105,18 @@ impl Session<'_> {
         Ok((id, size))
     }
 
-    fn put_chunk(&self, chunk: &Chunk, bases: &BaseChunks) -> Result<(ChunkId, u32)> {
+    fn put_chunk(&self, chunk: &Chunk, origins: &Origins<'_>) -> Result<(ChunkId, u32)> {
         let id = ChunkId::of(&chunk.bytes);
         let key = (Tag::Chunk.byte(), id.0);
-        let base = bases.get(chunk.place);
-        self.put_over(key, &chunk.bytes, chunk.content, base)?;
+        let origin = || origins.load(self, chunk.place, chunk.bytes.len());
+        self.put_over(key, &chunk.bytes, chunk.content, &origin)?;
         Ok((id, u32::try_from(chunk.bytes.len()).unwrap_or(u32::MAX)))
     }
 
     fn put_inline<R: Read>(
         &self,
         cutter: &mut Cutter<R>,
-        bases: &BaseChunks,
+        origins: &Origins<'_>,
     ) -> Result<(BlobId, Cuts)> {
         let mut whole = blake3::Hasher::new();
         let mut cuts = Cuts {
@@ -110,11 +127,12 @@ impl Session<'_> {
         while let Some(chunk) = cutter.next_chunk(buffer).map_err(Error::Input)? {
             whole.update(&chunk.bytes);
             cuts.size += chunk.bytes.len() as u64;
-            cuts.chunks.push(self.put_chunk(&chunk, bases)?);
+            cuts.chunks.push(self.put_chunk(&chunk, origins)?);
             buffer = chunk.bytes;
         }
         if cuts.chunks.is_empty() {
-            cuts.chunks.push(self.put_chunk(&Chunk::default(), bases)?);
+            cuts.chunks
+                .push(self.put_chunk(&Chunk::default(), origins)?);
         }
         Ok((BlobId(*whole.finalize().as_bytes()), cuts))
     }
@@ -124,7 +142,7 @@ impl Session<'_> {
     fn put_parallel<R: Read>(
         &self,
         cutter: &mut Cutter<R>,
-        bases: &BaseChunks,
+        origins: &Origins<'_>,
     ) -> Result<(BlobId, Cuts)> {
         let workers = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
         let (send_chunk, take_chunk) = bounded::<Arc<Job>>(QUEUE_CHUNKS);
@@ -143,7 +161,7 @@ impl Session<'_> {
                     let (queue, gate) = (take_chunk.clone(), gate.clone());
                     scope.spawn(move || {
                         fs::enter(gate);
-                        self.work(&queue, bases)
+                        self.work(&queue, origins)
                     })
                 })
                 .collect();
@@ -159,7 +177,7 @@ impl Session<'_> {
             chunks.sort_unstable_by_key(|c| c.0);
             let mut chunks: Vec<_> = chunks.into_iter().map(|(_, chunk)| chunk).collect();
             if chunks.is_empty() {
-                chunks.push(self.put_chunk(&Chunk::default(), bases)?);
+                chunks.push(self.put_chunk(&Chunk::default(), origins)?);
             }
             Ok((id, Cuts { size, chunks }))
         })
@@ -169,11 +187,11 @@ impl Session<'_> {
     fn work(
         &self,
         queue: &Receiver<Arc<Job>>,
-        bases: &BaseChunks,
+        origins: &Origins<'_>,
     ) -> Result<Vec<(usize, (ChunkId, u32))>> {
         let mut done = Vec::new();
         for job in queue {
-            done.push((job.number, self.put_chunk(&job.chunk, bases)?));
+            done.push((job.number, self.put_chunk(&job.chunk, origins)?));
         }
         Ok(done)
     }

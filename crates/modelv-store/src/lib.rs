@@ -8,12 +8,15 @@ mod base;
 pub mod codec;
 pub mod cut;
 mod error;
+mod factors;
 mod fetch;
 mod fs;
 mod index;
 mod ingest;
 pub mod layout;
 mod pack;
+#[cfg(test)]
+mod predict_tests;
 mod reader;
 pub mod remote;
 mod session;
@@ -22,6 +25,7 @@ mod store;
 mod tests;
 
 pub use error::{Error, Result};
+pub use factors::Adapter;
 pub use fetch::Sink;
 pub use reader::{BlobReader, Reader};
 pub use session::{Session, Stats};

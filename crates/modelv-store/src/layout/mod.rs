@@ -11,6 +11,8 @@ mod safetensors;
 mod tests;
 mod zip;
 
+pub(crate) use safetensors::{Tensor, tensors};
+
 use std::io::{self, Read, Seek, SeekFrom};
 
 use crate::codec::{Content, Width};

@@ -12,6 +12,8 @@ use crate::codec::Content;
 #[derive(Deserialize)]
 struct Row {
     dtype: String,
+    #[serde(default)]
+    shape: Vec<u64>,
     data_offsets: (u64, u64),
 }
 
@@ -56,7 +58,23 @@ fn content(dtype: &str) -> Content {
     }
 }
 
-pub(super) fn parts<R: Input + ?Sized>(input: &mut R, size: u64) -> io::Result<Vec<Part>> {
+/// A tensor as the header describes it.
+#[derive(Debug)]
+pub(crate) struct Tensor {
+    pub(crate) name: String,
+    pub(crate) dtype: String,
+    pub(crate) shape: Vec<u64>,
+    /// Offset in the file.
+    pub(crate) start: u64,
+    /// Bytes.
+    pub(crate) len: u64,
+}
+
+/// The tensors of a file, none outside of it; empty for one of another kind, or malformed.
+pub(crate) fn tensors<R: Input + ?Sized>(input: &mut R, size: u64) -> io::Result<Vec<Tensor>> {
+    if size < 8 {
+        return Ok(Vec::new());
+    }
     let len = u64_at(&read_at(input, 0, 8)?, 0).unwrap_or(u64::MAX);
     if len > HEADER_BYTES_MAX || len > size - 8 {
         return Ok(Vec::new());
@@ -66,16 +84,28 @@ pub(super) fn parts<R: Input + ?Sized>(input: &mut R, size: u64) -> io::Result<V
         return Ok(Vec::new());
     };
     let first = 8 + len;
-    let part = |(name, row): (String, Row)| {
+    let tensor = |(name, row): (String, Row)| {
         let (begin, end) = row.data_offsets;
-        Some(Part {
+        first.checked_add(end).filter(|end| *end <= size)?;
+        Some(Tensor {
             start: first.checked_add(begin)?,
             len: end.checked_sub(begin)?,
-            content: content(&row.dtype),
-            name: name.into_bytes(),
+            dtype: row.dtype,
+            shape: row.shape,
+            name,
         })
     };
     // One row that can't be makes the whole header doubtful.
-    let parts: Option<Vec<Part>> = rows.into_iter().map(part).collect();
-    Ok(parts.unwrap_or_default())
+    let tensors: Option<Vec<Tensor>> = rows.into_iter().map(tensor).collect();
+    Ok(tensors.unwrap_or_default())
+}
+
+pub(super) fn parts<R: Input + ?Sized>(input: &mut R, size: u64) -> io::Result<Vec<Part>> {
+    let part = |tensor: Tensor| Part {
+        start: tensor.start,
+        len: tensor.len,
+        content: content(&tensor.dtype),
+        name: tensor.name.into_bytes(),
+    };
+    Ok(tensors(input, size)?.into_iter().map(part).collect())
 }
