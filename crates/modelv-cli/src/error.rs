@@ -192,6 +192,9 @@ fn hint(e: &Error) -> Option<String> {
         Error::WouldOverwrite { .. } => {
             "`modelv commit -m \"...\"` keeps them; `modelv restore PATH` drops them"
         }
+        Error::Blocked { by, .. } => {
+            return Some(format!("move `{by}` away, then try again"));
+        }
         Error::ConflictsRemain { .. } => {
             "`modelv conflicts` shows them; `modelv resolve ITEM --ours|--theirs` decides one"
         }
@@ -200,24 +203,35 @@ fn hint(e: &Error) -> Option<String> {
         Error::Newer { .. } => "install a newer modelv",
         Error::Corrupt { .. } => "`modelv fsck` lists all damage",
         Error::Store(e) if e.is_corrupt() => "`modelv fsck` lists all damage",
-        Error::State(text) if text.contains("who commits") => {
-            "`modelv config user.name \"Your Name\"` and `modelv config user.email you@example.org`"
-        }
-        Error::State(text) if text.contains("merge is not finished") => {
-            "`modelv merge --continue` finishes it, `modelv merge --abort` gives it up"
-        }
-        Error::State(text) if text.contains("no commit yet") => {
-            "`modelv commit -m \"...\"` makes the first"
-        }
-        Error::State(text) if text.contains("conflict markers") => {
-            "edit the file, then `modelv resolve PATH`"
-        }
-        Error::State(text) if text.contains("no command given") => {
-            "`modelv run -- python train.py`"
-        }
+        Error::State(text) => return state_hint(text),
         _ => return None,
     };
     Some(text.to_owned())
+}
+
+/// What ends a state in which a command can't be done.
+fn state_hint(text: &str) -> Option<String> {
+    let hints = [
+        (
+            "who commits",
+            "`modelv config user.name \"Your Name\"` and `modelv config user.email you@example.org`",
+        ),
+        (
+            "merge is not finished",
+            "`modelv merge --continue` finishes it, `modelv merge --abort` gives it up",
+        ),
+        (
+            "no commit yet",
+            "`modelv commit -m \"...\"` makes the first",
+        ),
+        (
+            "conflict markers",
+            "edit the file, then `modelv resolve PATH`",
+        ),
+        ("no command given", "`modelv run -- python train.py`"),
+    ];
+    let found = hints.iter().find(|(part, _)| text.contains(part));
+    found.map(|(_, hint)| (*hint).to_owned())
 }
 
 /// Hints about remotes and clones.

@@ -38,6 +38,26 @@ pub struct Package {
     pub editable: bool,
 }
 
+impl Package {
+    /// The demand that only this version fulfils: `name==version`.
+    #[must_use]
+    pub fn label(&self) -> String {
+        format!("{}=={}", self.name, self.version)
+    }
+
+    /// The tags of a wheel of exactly this version, by its file name without `.whl`
+    /// (`name-version[-build]-python-abi-platform`, PEP 427); `None`: it is another package's.
+    #[must_use]
+    pub fn wheel_tags<'a>(&self, stem: &'a str) -> Option<Vec<&'a str>> {
+        // Names of wheels have `_` where a local version may have `-`.
+        let plain = |v: &str| v.to_ascii_lowercase().replace('_', "-");
+        let mut parts = stem.split('-');
+        let (name, version) = (parts.next()?, parts.next()?);
+        let same = normal_name(name) == self.name && plain(version) == plain(&self.version);
+        same.then(|| parts.collect())
+    }
+}
+
 /// A lock file found in the working tree.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Encode, Decode)]
 pub struct Lock {
@@ -187,6 +207,22 @@ mod tests {
             let env = with("3.11.7", names.map(|n| package(n, "1")).to_vec());
             assert!(canon::encode(&env).is_err(), "{names:?}");
             assert!(canon::decode::<Env>(&canon::encode_unchecked(&env)).is_err());
+        }
+    }
+
+    #[test]
+    fn wheels_are_known_by_name_and_exact_version() {
+        let bird = package("early-bird", "1.0+cpu");
+        assert_eq!(bird.label(), "early-bird==1.0+cpu");
+        let tags = bird.wheel_tags("Early_Bird-1.0+cpu-1-py3-none-any");
+        assert_eq!(tags, Some(vec!["1", "py3", "none", "any"]));
+        for other in [
+            "early_bird-1.0-py3-none-any",
+            "early-1.0+cpu-py3-none-any",
+            "early_bird",
+            "",
+        ] {
+            assert_eq!(bird.wheel_tags(other), None, "{other}");
         }
     }
 

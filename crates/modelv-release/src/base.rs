@@ -225,7 +225,7 @@ impl Packing {
 }
 
 /// Adds the paths of a layer, takes away what it whites out, and returns the digest of the tar.
-fn list_tar(input: impl Read, paths: &mut BTreeSet<Vec<u8>>) -> std::io::Result<String> {
+pub(crate) fn list_tar(input: impl Read, paths: &mut BTreeSet<Vec<u8>>) -> std::io::Result<String> {
     let mut input = HashingRead::new(input);
     for entry in tar::Archive::new(&mut input).entries()? {
         let path = clean(&entry?.path_bytes());
@@ -272,13 +272,18 @@ fn from_folder(dir: &Path, packer: &Packer<'_>) -> Result<Ground> {
     })
 }
 
-/// A folder's files, links and directories; devices, sockets and pipes have no place in an image.
-fn add_folder(dir: &Path, prefix: &[u8], files: &mut Files) -> Result<()> {
+/// What a folder holds, sorted by name.
+pub(crate) fn entries(dir: &Path) -> Result<Vec<std::fs::DirEntry>> {
     let mut entries: Vec<_> = std::fs::read_dir(dir)
         .and_then(Iterator::collect::<std::io::Result<Vec<_>>>)
         .map_err(Error::io("read", dir))?;
     entries.sort_by_key(std::fs::DirEntry::file_name);
-    for entry in entries {
+    Ok(entries)
+}
+
+/// A folder's files, links and directories; devices, sockets and pipes have no place in an image.
+fn add_folder(dir: &Path, prefix: &[u8], files: &mut Files) -> Result<()> {
+    for entry in entries(dir)? {
         let path = entry.path();
         let name = [prefix, entry.file_name().as_bytes()].concat();
         check_name(entry.file_name().as_bytes())?;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::base::Ground;
+use crate::base::entries;
 use crate::demands::Demands;
 use crate::elf;
 use crate::error::{Error, Result};
@@ -105,11 +106,7 @@ fn add_system(files: &mut Files) {
 }
 
 fn add_stdlib(dir: &Path, to: &str, files: &mut Files) -> Result<()> {
-    let mut entries: Vec<_> = std::fs::read_dir(dir)
-        .and_then(Iterator::collect::<std::io::Result<Vec<_>>>)
-        .map_err(Error::io("read", dir))?;
-    entries.sort_by_key(std::fs::DirEntry::file_name);
-    for entry in entries {
+    for entry in entries(dir)? {
         let path = entry.path();
         let name = entry.file_name().to_string_lossy().into_owned();
         let Ok(meta) = std::fs::metadata(&path) else {

@@ -10,7 +10,7 @@ use modelv_repo::Cancel;
 use modelv_repo::core::env::Package;
 
 use crate::error::{Error, Result};
-use crate::wheel::{label, list};
+use crate::wheel::list;
 
 /// Most of what pip says that is kept.
 const WORDS_BYTES_MAX: u64 = 1 << 20;
@@ -42,7 +42,7 @@ pub(crate) fn fetch(
                 let mut lines = one.words.lines().rev();
                 let words = lines.find(|l| l.to_lowercase().contains("error"));
                 return Err(Error::Package {
-                    package: label(package),
+                    package: package.label(),
                     detail: words.unwrap_or("pip failed").trim().to_owned(),
                 });
             }
@@ -64,7 +64,7 @@ fn pip(
 ) -> Result<Said> {
     let demands = packages.iter().map(|p| match &p.source {
         Some(url) if !url.starts_with("file") => format!("{} @ {url}", p.name),
-        _ => label(p),
+        _ => p.label(),
     });
     let mut command = Command::new(python);
     command

@@ -6,7 +6,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use modelv_repo::Cancel;
-use modelv_repo::core::env::{Package, normal_name};
+use modelv_repo::core::env::Package;
 use modelv_repo::core::id::to_hex;
 use sha2::{Digest, Sha256};
 
@@ -48,7 +48,7 @@ pub(crate) fn find_all(
         if package.editable || package.source.as_deref() == Some("file") {
             let detail = "it was installed from a folder of the machine it trained on";
             return Err(Error::Package {
-                package: label(package),
+                package: package.label(),
                 detail: detail.into(),
             });
         }
@@ -59,7 +59,7 @@ pub(crate) fn find_all(
         .iter()
         .map(|package| {
             let path = find(&known, package, minor).ok_or_else(|| Error::Package {
-                package: label(package),
+                package: package.label(),
                 detail: format!("no wheel of exactly this version was found for Python {minor}"),
             })?;
             let bytes = std::fs::read(&path).map_err(Error::io("read", &path))?;
@@ -67,7 +67,7 @@ pub(crate) fn find_all(
             if package.archive_sha256.is_some_and(|want| want != digest) {
                 let detail = "the wheel is not the one that was installed (SHA-256 differs)";
                 return Err(Error::Package {
-                    package: label(package),
+                    package: package.label(),
                     detail: detail.into(),
                 });
             }
@@ -77,10 +77,6 @@ pub(crate) fn find_all(
             })
         })
         .collect()
-}
-
-pub(crate) fn label(package: &Package) -> String {
-    format!("{}=={}", package.name, package.version)
 }
 
 /// The wheels in a folder, sorted.
@@ -122,20 +118,15 @@ fn fits(tags: &[&str], minor: &str) -> bool {
     for_python && platforms.split('.').any(for_machine)
 }
 
-/// The wheel of a package by its file name: `name-version[-build]-python-abi-platform.whl`.
+/// The wheel of a package for Python `minor` and this machine, by its file name.
 fn find(known: &[PathBuf], package: &Package, minor: &str) -> Option<PathBuf> {
-    let plain = |v: &str| v.to_ascii_lowercase().replace('_', "-");
     known
         .iter()
         .find(|path| {
             let stem = path.file_stem().and_then(|s| s.to_str()).unwrap_or("");
-            let parts: Vec<&str> = stem.split('-').collect();
-            let [name, version, tags @ ..] = parts.as_slice() else {
-                return false;
-            };
-            normal_name(name) == package.name
-                && plain(version) == plain(&package.version)
-                && fits(tags, minor)
+            package
+                .wheel_tags(stem)
+                .is_some_and(|tags| fits(&tags, minor))
         })
         .cloned()
 }

@@ -20,8 +20,8 @@ use crate::names;
 use crate::remote::Upstream;
 use crate::repo::Repo;
 use crate::worktree::{
-    FileChange, Files, Ingredient, Keep, Look, Rules, Skipped, Snapshot, Trees, compare, look,
-    write_trees,
+    FileChange, Files, Ingredient, Keep, Look, Rules, Scope, Skipped, Snapshot, Trees, compare,
+    look, write_trees,
 };
 
 /// What `commit` is asked for.
@@ -142,19 +142,11 @@ impl Repo {
         Ok(changes)
     }
 
-    fn look(&self, session: Option<&Session<'_>>, ctx: &Ctx<'_>) -> Result<Look> {
+    fn look(&self, keep: Option<Keep<'_>>, ctx: &Ctx<'_>) -> Result<Look> {
         if self.is_bare() {
             let text = "this is a bare repository: it has no working tree";
             return Err(Error::State(text.into()));
         }
-        // Read only when a large file is stored.
-        let head = OnceCell::new();
-        let before = |path: &RepoPath| {
-            let files = head.get_or_init(|| self.head().and_then(|id| self.files(id).ok()));
-            files.as_ref()?.get(path).map(|f| f.blob)
-        };
-        let before: &dyn Fn(&RepoPath) -> Option<BlobId> = &before;
-        let keep = session.map(|session| Keep { session, before });
         look(self.root(), &self.stat_cache(), keep, &self.store, ctx)
     }
 
@@ -170,7 +162,14 @@ impl Repo {
         session: Option<&Session<'_>>,
         ctx: &Ctx<'_>,
     ) -> Result<Snapshot> {
-        let look = self.look(session, ctx)?;
+        // Read only when a large file is stored.
+        let head = OnceCell::new();
+        let before = |path: &RepoPath| {
+            let files = head.get_or_init(|| self.head().and_then(|id| self.files(id).ok()));
+            files.as_ref()?.get(path).map(|f| f.blob)
+        };
+        let before: &dyn Fn(&RepoPath) -> Option<BlobId> = &before;
+        let look = self.look(session.map(|session| Keep { session, before }), ctx)?;
         // A cache that can't be written makes the next call slower, nothing else.
         let _ = look.save(&self.stat_cache_path(), None);
         Ok(Snapshot {
@@ -295,7 +294,11 @@ impl Repo {
         ctx: &Ctx<'_>,
     ) -> Result<Taken> {
         let session = self.store.begin()?;
-        let look = self.look(Some(&session), ctx)?;
+        let keep = Keep {
+            session: &session,
+            before: &|path| old.get(path).map(|f| f.blob),
+        };
+        let look = self.look(Some(keep), ctx)?;
         let files = take_part(old, self.files_of_look(&look, rules)?, &options.paths)?;
         if !options.allow_secret {
             self.refuse_secrets(&files, &[old], rules, ctx)?;
@@ -411,19 +414,16 @@ fn take_part(old: &Files, new: Files, paths: &[RepoPath]) -> Result<Files> {
     if paths.is_empty() {
         return Ok(new);
     }
-    let within = |path: &RepoPath| paths.iter().any(|p| path.is_within(p.as_bytes()));
-    for path in paths {
-        let known = |files: &Files| files.keys().any(|f| f.is_within(path.as_bytes()));
-        if !known(old) && !known(&new) {
-            return Err(Error::not_found("path", path.to_string()));
-        }
+    let scope = Scope::new(paths);
+    if let Some(path) = scope.unknown(old.keys().chain(new.keys())) {
+        return Err(Error::not_found("path", path.to_string()));
     }
     let mut out: Files = old
         .iter()
-        .filter(|(p, _)| !within(p))
+        .filter(|(p, _)| !scope.holds(p))
         .map(|(p, f)| (p.clone(), f.clone()))
         .collect();
-    out.extend(new.into_iter().filter(|(p, _)| within(p)));
+    out.extend(new.into_iter().filter(|(p, _)| scope.holds(p)));
     Ok(out)
 }
 

@@ -68,6 +68,15 @@ pub enum Error {
         /// Some of the paths.
         paths: Vec<String>,
     },
+    /// A link or a file is where a directory must be. Links are not followed: they may lead out of
+    /// the working tree.
+    #[error("cannot reach `{path}`: `{by}` is no directory but a link or a file")]
+    Blocked {
+        /// What was to be written or deleted.
+        path: String,
+        /// What is in its way.
+        by: String,
+    },
     /// Conflicts are open.
     #[error("{count} conflict{} not resolved: {}", if *.count == 1 { " is" } else { "s are" }, list(.items))]
     ConflictsRemain {
@@ -232,6 +241,7 @@ impl Error {
             | Self::Secrets { .. }
             | Self::State(_) => ErrorKind::InvalidInput,
             Self::WouldOverwrite { .. }
+            | Self::Blocked { .. }
             | Self::ConflictsRemain { .. }
             | Self::Rejected { .. }
             | Self::RefMoved { .. } => ErrorKind::Conflict,

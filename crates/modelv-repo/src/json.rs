@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 
 use modelv_core::commit::Commit;
 use modelv_core::driver::{Change, TensorChange, TensorKind};
-use modelv_core::id::{CommitId, RunId};
+use modelv_core::id::{BlobId, CommitId, RunId, TreeId};
+use modelv_core::run::Run;
 use modelv_core::value::Value;
 use serde_json::json;
 
@@ -46,6 +47,20 @@ pub fn commit(repo: &Repo, id: CommitId, commit: &Commit) -> Result<serde_json::
         "metrics": values(&repo.metrics(commit)?),
         "extra": commit.extra,
     }))
+}
+
+/// One execution.
+#[must_use]
+pub fn run(id: RunId, run: &Run) -> serde_json::Value {
+    json!({
+        "id": id.to_hex(), "recipe": run.recipe.to_hex(), "command": run.command,
+        "commit": run.commit.as_ref().map(CommitId::to_hex),
+        "status": run.status.to_string(), "exit_code": run.exit_code,
+        "started": clock::format_rfc3339(run.started.seconds), "duration_ms": run.duration_ms,
+        "params": values(&run.params), "metrics": values(&run.metrics), "host": run.host,
+        "outputs": run.outputs.as_ref().map(TreeId::to_hex),
+        "log": run.log.as_ref().map(BlobId::to_hex),
+    })
 }
 
 /// The working tree against HEAD.

@@ -15,11 +15,15 @@
 pub mod capture;
 mod commit;
 pub mod ctx;
+mod derived;
 mod diff;
 mod envdiff;
 pub mod error;
 mod file;
 mod fsck;
+#[cfg(feature = "fuzz")]
+#[doc(hidden)]
+pub mod fuzz;
 mod history;
 pub mod json;
 mod merge;

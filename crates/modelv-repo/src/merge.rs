@@ -10,6 +10,7 @@ use modelv_core::id::{BlobId, CommitId, EnvId};
 use modelv_core::merge::{self, Conflict, Listing, Merged, Outcome, Side, Why};
 use modelv_core::path::RepoPath;
 use modelv_core::tree::Mode;
+use modelv_store::fs;
 use serde::{Deserialize, Serialize};
 
 use crate::capture::{clock, git};
@@ -798,9 +799,11 @@ fn conflict_state(c: &Conflict) -> ConflictState {
 /// Replaces a file of the working tree at once.
 fn write_file(path: &std::path::Path, bytes: &[u8]) -> Result<()> {
     let temp = path.with_extension("mv-tmp");
-    std::fs::write(&temp, bytes).map_err(Error::io("write", &temp))?;
+    fs::create(&temp)
+        .and_then(|mut file| fs::write_all(&mut file, bytes))
+        .map_err(Error::io("write", &temp))?;
     if let Ok(meta) = std::fs::metadata(path) {
-        let _ = std::fs::set_permissions(&temp, meta.permissions());
+        let _ = fs::set_permissions(&temp, meta.permissions());
     }
-    std::fs::rename(&temp, path).map_err(Error::io("write", path))
+    fs::replace(&temp, path).map_err(Error::io("write", path))
 }

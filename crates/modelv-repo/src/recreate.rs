@@ -127,13 +127,13 @@ fn recreate(want: &Env, base: &Path, options: &RecreateOptions) -> Result<Recrea
         }
         match (&package.source, package.editable) {
             (_, true) => left_out.push((
-                label(package),
+                package.label(),
                 "it was installed in place from a folder, and its files are those of that folder: \
                  `pip install -e FOLDER` puts it in",
             )),
             (Some(source), _) if source == "file" && !is_in(&options.wheels, package)? => {
                 left_out.push((
-                    label(package),
+                    package.label(),
                     "it was installed from a file of another machine: `--wheels DIR` takes it from a folder",
                 ));
             }
@@ -151,7 +151,7 @@ fn recreate(want: &Env, base: &Path, options: &RecreateOptions) -> Result<Recrea
         pip(
             &python,
             &["install", "--no-deps", "--no-compile", &demand],
-            &label(package),
+            &package.label(),
         )?;
     }
     remove_others(&python, want)?;
@@ -170,10 +170,6 @@ fn recreate(want: &Env, base: &Path, options: &RecreateOptions) -> Result<Recrea
         env,
         left_out,
     })
-}
-
-fn label(package: &Package) -> String {
-    format!("{}=={}", package.name, package.version)
 }
 
 /// Runs a program to its end; its last words are the error.
@@ -268,7 +264,7 @@ fn install(
         args.extend(demands.iter().map(String::as_str));
         pip(python, &args, package)
     };
-    let demands: Vec<String> = packages.iter().map(|p| label(p)).collect();
+    let demands: Vec<String> = packages.iter().map(|p| p.label()).collect();
     // All at once is quick; one by one afterwards finds who is to blame, and builds what has no
     // wheel.
     let quick = ["download", "--only-binary", ":all:", "-d"];
@@ -294,17 +290,13 @@ fn install(
 
 /// The wheel of a package in a folder, by its file name.
 fn wheel_of(dir: &Path, package: &Package) -> Result<Option<PathBuf>> {
-    let plain = |v: &str| v.to_ascii_lowercase().replace('_', "-");
     for entry in std::fs::read_dir(dir).map_err(Error::io("read", dir))? {
         let path = entry.map_err(Error::io("read", dir))?.path();
         let name = path.file_name().and_then(|n| n.to_str()).unwrap_or("");
         let Some(stem) = name.strip_suffix(".whl") else {
             continue;
         };
-        let mut parts = stem.split('-');
-        let (dist, version) = (parts.next().unwrap_or(""), parts.next().unwrap_or(""));
-        let same_name = modelv_core::env::normal_name(dist) == package.name;
-        if same_name && plain(version) == plain(&package.version) {
+        if package.wheel_tags(stem).is_some() {
             return Ok(Some(path));
         }
     }
@@ -325,7 +317,7 @@ fn check_archive(dir: &Path, package: &Package) -> Result<()> {
         return Ok(());
     };
     let path = wheel_of(dir, package)?.ok_or_else(|| Error::Package {
-        package: label(package),
+        package: package.label(),
         detail: "no wheel of exactly this version was found".into(),
     })?;
     let file = std::fs::File::open(&path).map_err(Error::io("read", &path))?;
@@ -344,7 +336,7 @@ fn check_archive(dir: &Path, package: &Package) -> Result<()> {
         return Ok(());
     }
     Err(Error::Package {
-        package: label(package),
+        package: package.label(),
         detail: "the wheel is not the one that was installed (SHA-256 differs)".into(),
     })
 }

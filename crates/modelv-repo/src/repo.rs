@@ -59,24 +59,24 @@ impl Repo {
                 name: root.display().to_string(),
             });
         }
-        std::fs::create_dir_all(&dir).map_err(Error::io("create", &dir))?;
-        let store = Store::init(&dir)?;
-        drop(store);
-        oplog::create(&dir.join("oplog"))?;
-        for synced in [&dir, &root.to_owned()] {
-            std::fs::File::open(synced)
-                .and_then(|f| f.sync_all())
-                .map_err(Error::io("sync", synced))?;
-        }
-        let mut repo = Self::open(root)?;
-        repo.set_command("init");
+        drop(Store::init(&dir)?);
         let head = Target::Symbolic(format!("{}{FIRST_BRANCH}", names::HEADS));
-        repo.update_refs(vec![RefChange {
-            name: names::HEAD.into(),
-            old: None,
-            new: Some(head),
-        }])?;
-        Ok(repo)
+        let first = Draft {
+            time: clock::now(),
+            actor: actor(),
+            command: "init".into(),
+            worktree: false,
+            undoes: None,
+            changes: vec![RefChange {
+                name: names::HEAD.into(),
+                old: None,
+                new: Some(head),
+            }],
+        };
+        // With the log, and all at once, there is a repository: one that a power cut left without
+        // is none, and can be made again.
+        oplog::create(&dir.join("oplog"), first)?;
+        Self::open(root)
     }
 
     /// Opens the repository whose working tree is `root`, or the bare one that `root` is.

@@ -10,7 +10,7 @@ use crate::cut::BLOCK_BYTES;
 use crate::error::Result;
 use crate::factors::{Adapter, Found};
 use crate::fetch::places;
-use crate::layout::{self, Part};
+use crate::layout::{self, Part, Within};
 use crate::session::Session;
 use crate::store::{DEPTH_MAX, Store};
 
@@ -87,7 +87,9 @@ impl<'a> Origins<'a> {
         // A base that can't be read is none; whoever asks for the file itself will be told.
         let old = layout::read(&mut reader, cuts.size).unwrap_or_default();
         let old: HashMap<&[u8], &Part> = old.iter().map(|p| (p.name.as_slice(), p)).collect();
-        for (number, part) in parts.iter().enumerate() {
+        // What is cut by its content has no blocks that lie where they lay.
+        let in_blocks = |(_, part): &(usize, &Part)| part.within == Within::Blocks;
+        for (number, part) in parts.iter().enumerate().filter(in_blocks) {
             let Some(old) = old.get(part.name.as_slice()).filter(|o| o.len == part.len) else {
                 continue;
             };

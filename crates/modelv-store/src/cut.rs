@@ -10,7 +10,7 @@ use std::io::{self, Read};
 use std::sync::LazyLock;
 
 use crate::codec::Content;
-use crate::layout::Part;
+use crate::layout::{Part, Within};
 
 /// Largest chunk in bytes, whatever the cutter.
 pub const CHUNK_BYTES_MAX: usize = 4 << 20;
@@ -97,7 +97,8 @@ pub fn first_border(bytes: &[u8], sizes: Sizes) -> usize {
     end
 }
 
-/// Bytes of the blocks that a part of a layout is cut into, from its begin on.
+/// Bytes of the blocks that a part of a layout is cut into, from its begin on, if it is not cut by its
+/// content.
 pub const BLOCK_BYTES: usize = 2 << 20;
 
 /// A piece of a file.
@@ -115,7 +116,7 @@ pub struct Chunk {
 struct Region {
     /// Bytes not read yet.
     left: u64,
-    /// Number of the part and what it holds; `None` for what no part covers.
+    /// Number of the part and what it holds; `None` for what is cut by its content.
     part: Option<(usize, Content)>,
     offset: u64,
 }
@@ -125,7 +126,7 @@ pub struct Cutter<R> {
     input: R,
     sizes: Sizes,
     regions: VecDeque<Region>,
-    /// Bytes read ahead in a range without parts, used up to `start`.
+    /// Bytes read ahead in a range that is cut by its content, used up to `start`.
     buffer: Vec<u8>,
     start: usize,
 }
@@ -142,15 +143,61 @@ fn regions(parts: &[Part]) -> VecDeque<Region> {
         if part.start > at {
             out.push_back(gap(part.start - at));
         }
-        out.push_back(Region {
-            left: part.len,
-            part: Some((number, part.content)),
-            offset: 0,
+        out.push_back(match part.within {
+            Within::Content => gap(part.len),
+            Within::Blocks => Region {
+                left: part.len,
+                part: Some((number, part.content)),
+                offset: 0,
+            },
         });
         at = part.end();
     }
     out.push_back(gap(u64::MAX));
     out
+}
+
+/// A piece of a file that is in memory.
+#[derive(Debug)]
+pub(crate) struct Piece<'a> {
+    pub(crate) bytes: &'a [u8],
+    pub(crate) content: Content,
+    pub(crate) place: Option<(usize, u64)>,
+}
+
+/// Cuts a file that is in memory as a [`Cutter`] does.
+pub(crate) fn pieces<'a>(
+    whole: &'a [u8],
+    sizes: Sizes,
+    parts: &[Part],
+) -> impl Iterator<Item = Piece<'a>> {
+    let mut regions = regions(parts);
+    let mut rest = whole;
+    std::iter::from_fn(move || {
+        let region = loop {
+            let region = regions.front_mut()?;
+            if region.left > 0 {
+                break region;
+            }
+            regions.pop_front();
+        };
+        let in_region = usize::try_from(region.left).map_or(rest.len(), |n| n.min(rest.len()));
+        let here = &rest[..in_region];
+        let len = match region.part {
+            Some(_) => here.len().min(BLOCK_BYTES),
+            None => first_border(here, sizes),
+        };
+        let (bytes, behind) = rest.split_at(len);
+        rest = behind;
+        let piece = Piece {
+            bytes,
+            content: region.part.map_or(Content::Unknown, |(_, content)| content),
+            place: region.part.map(|(part, _)| (part, region.offset)),
+        };
+        region.left -= len as u64;
+        region.offset += len as u64;
+        (len > 0).then_some(piece)
+    })
 }
 
 impl<R: Read> Cutter<R> {
@@ -159,7 +206,7 @@ impl<R: Read> Cutter<R> {
         Self::with_layout(input, sizes, &[])
     }
 
-    /// Cuts `input` at the borders of `parts` and these into blocks; what lies between them is cut
+    /// Cuts `input` at the borders of `parts`, and these as each says; what lies between them is cut
     /// by its content.
     pub fn with_layout(input: R, sizes: Sizes, parts: &[Part]) -> Self {
         Self {
@@ -253,7 +300,7 @@ impl<R: Read> Cutter<R> {
 }
 
 /// Reads until the buffer is full or the input ends; the number of bytes.
-fn read_full<R: Read>(input: &mut R, buf: &mut [u8]) -> io::Result<usize> {
+pub(crate) fn read_full<R: Read + ?Sized>(input: &mut R, buf: &mut [u8]) -> io::Result<usize> {
     let mut len = 0;
     while len < buf.len() {
         match input.read(&mut buf[len..]) {
@@ -298,7 +345,7 @@ mod tests {
             start,
             len,
             content: Content::Numbers(Width::Two),
-            name: Vec::new(),
+            ..Part::default()
         }
     }
 
@@ -327,6 +374,24 @@ mod tests {
         for (a, b) in cut[1..5].iter().zip(&again[1..5]) {
             assert!(a.bytes == b.bytes);
         }
+    }
+
+    #[test]
+    fn a_part_that_is_cut_by_content_is_a_range_of_its_own() {
+        let bytes = noise(6, 3 << 20);
+        let (first, second) = bytes.split_at(1_000_000);
+        let by_content = |start, len| Part {
+            within: Within::Content,
+            ..part(start, len)
+        };
+        let parts = [by_content(1_000_000, 2 << 20)];
+        let cut = all(&mut Cutter::with_layout(&bytes[..], SMALL, &parts));
+        let (middle, last) = second.split_at(2 << 20);
+        let apart = [first, middle, last]
+            .map(|bytes| chunks(bytes, SMALL))
+            .concat();
+        assert!(cut.iter().all(|c| c.place.is_none()));
+        assert!(cut.into_iter().map(|c| c.bytes).eq(apart));
     }
 
     #[test]
@@ -395,7 +460,7 @@ mod tests {
         /// A layout may be of a file that was another one a moment ago.
         #[test]
         fn any_layout_gives_all_the_bytes(
-            lens in proptest::collection::vec((0u64..9000, 1u64..9000), 0..6),
+            lens in proptest::collection::vec((0u64..9000, 1u64..9000, any::<bool>()), 0..6),
             len in 0usize..40_000,
         ) {
             let sizes = Sizes { min: 256, normal: 1024, max: 4096 };
@@ -403,13 +468,20 @@ mod tests {
             let mut at = 0;
             let parts: Vec<Part> = lens
                 .into_iter()
-                .map(|(gap, len)| {
+                .map(|(gap, len, blocks)| {
                     at += gap + len;
-                    part(at - len, len)
+                    let within = if blocks { Within::Blocks } else { Within::Content };
+                    Part { within, ..part(at - len, len) }
                 })
                 .collect();
             let cut = all(&mut Cutter::with_layout(Drip(&bytes), sizes, &parts));
             prop_assert!(cut.iter().all(|c| !c.bytes.is_empty()));
+            let key = |bytes: &[u8], content, place| (bytes.to_vec(), content, place);
+            let in_memory: Vec<_> = pieces(&bytes, sizes, &parts)
+                .map(|p| key(p.bytes, p.content, p.place))
+                .collect();
+            let streamed: Vec<_> = cut.iter().map(|c| key(&c.bytes, c.content, c.place)).collect();
+            prop_assert_eq!(in_memory, streamed);
             let joined: Vec<u8> = cut.into_iter().flat_map(|c| c.bytes).collect();
             prop_assert_eq!(joined, bytes);
         }

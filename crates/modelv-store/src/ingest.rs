@@ -3,7 +3,8 @@
 //! Small files are done on the calling thread, large ones on all cores. A file is never read twice
 //! and never held whole; buffers go round.
 
-use std::io::{Read, SeekFrom};
+use std::cell::RefCell;
+use std::io::{Cursor, Read, SeekFrom};
 use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -12,15 +13,15 @@ use modelv_core::id::{BlobId, ChunkId};
 
 use crate::base::Origins;
 use crate::codec::Content;
-use crate::cut::{Chunk, Cutter, sizes_for};
+use crate::cut::{Chunk, Cutter, Piece, pieces, read_full, sizes_for};
 use crate::error::{Error, Result};
 use crate::factors::Adapter;
-use crate::layout::{self, Input};
+use crate::layout::{self, Input, Part};
 use crate::session::{Session, thread_died};
-use crate::{Cuts, Tag, fs};
+use crate::{Cuts, Tag};
 
 /// Files up to this size are read, cut and hashed on the calling thread, in bytes.
-const INLINE_BYTES_MAX: u64 = 4 << 20;
+const INLINE_BYTES_MAX: usize = 4 << 20;
 /// Chunks that may wait between two stages of the pipeline.
 const QUEUE_CHUNKS: usize = 8;
 
@@ -45,8 +46,14 @@ impl Session<'_> {
     /// # Errors
     /// The content can't be read ([`Error::Input`]) or written.
     pub fn put_blob(&self, input: &mut dyn Read, size: u64) -> Result<(BlobId, u64)> {
-        let mut cutter = Cutter::new(input, sizes_for(size));
-        self.put_cut(&mut cutter, size, &Origins::default())
+        let none = Origins::default();
+        with_small(input, size, |input, start, is_all| {
+            if is_all {
+                return self.put_slice(start, size, &[], &none);
+            }
+            let input = Cursor::new(start).chain(input);
+            self.put_parallel(&mut Cutter::new(input, sizes_for(size)), &none)
+        })
     }
 
     /// The same for a file, from its start: one that holds tensors is cut at their borders, and
@@ -75,66 +82,70 @@ impl Session<'_> {
         base: Option<&BlobId>,
         adapters: &[Adapter],
     ) -> Result<(BlobId, u64)> {
-        let parts = layout::read(input, size).map_err(Error::Input)?;
-        input.seek(SeekFrom::Start(0)).map_err(Error::Input)?;
-        let mut origins = match base {
-            Some(base) => Origins::find(self.store(), base, &parts)?,
-            None => Origins::default(),
+        let origins = |parts: &[Part]| -> Result<Origins<'_>> {
+            let mut origins = match base {
+                Some(base) => Origins::find(self.store(), base, parts)?,
+                None => Origins::default(),
+            };
+            origins.add_updates(parts, adapters);
+            Ok(origins)
         };
-        origins.add_updates(&parts, adapters);
-        let mut cutter = Cutter::with_layout(input, sizes_for(size), &parts);
-        self.put_cut(&mut cutter, size, &origins)
+        with_small(input, size, |input, start, is_all| {
+            if is_all {
+                let mut whole = Cursor::new(start);
+                let parts = layout::read(&mut whole, start.len() as u64).map_err(Error::Input)?;
+                return self.put_slice(start, size, &parts, &origins(&parts)?);
+            }
+            let parts = layout::read(input, size).map_err(Error::Input)?;
+            input.seek(SeekFrom::Start(0)).map_err(Error::Input)?;
+            let mut cutter = Cutter::with_layout(input, sizes_for(size), &parts);
+            self.put_parallel(&mut cutter, &origins(&parts)?)
+        })
     }
 
-    fn put_cut<R: Read>(
-        &self,
-        cutter: &mut Cutter<R>,
-        size: u64,
-        origins: &Origins<'_>,
-    ) -> Result<(BlobId, u64)> {
-        let (id, cuts) = if size <= INLINE_BYTES_MAX {
-            self.put_inline(cutter, origins)?
-        } else {
-            self.put_parallel(cutter, origins)?
-        };
-        let size = cuts.size;
+    fn put_cuts(&self, id: BlobId, cuts: &Cuts) -> Result<(BlobId, u64)> {
         if cuts.chunks.len() > 1 {
             let key = (Tag::Object(Kind::Cuts).byte(), id.0);
-            self.put(key, &canon::encode(&cuts)?, Content::Bytes)?;
+            self.put(key, &canon::encode(cuts)?, Content::Bytes)?;
         }
-        Ok((id, size))
+        Ok((id, cuts.size))
     }
 
-    fn put_chunk(&self, chunk: &Chunk, origins: &Origins<'_>) -> Result<(ChunkId, u32)> {
-        let id = ChunkId::of(&chunk.bytes);
-        let key = (Tag::Chunk.byte(), id.0);
-        let origin = || origins.load(self, chunk.place, chunk.bytes.len());
-        self.put_over(key, &chunk.bytes, chunk.content, &origin)?;
-        Ok((id, u32::try_from(chunk.bytes.len()).unwrap_or(u32::MAX)))
-    }
-
-    fn put_inline<R: Read>(
+    fn put_chunk(
         &self,
-        cutter: &mut Cutter<R>,
+        bytes: &[u8],
+        content: Content,
+        place: Option<(usize, u64)>,
         origins: &Origins<'_>,
-    ) -> Result<(BlobId, Cuts)> {
-        let mut whole = blake3::Hasher::new();
-        let mut cuts = Cuts {
-            size: 0,
-            chunks: Vec::new(),
+    ) -> Result<(ChunkId, u32)> {
+        let id = ChunkId::of(bytes);
+        let origin = || origins.load(self, place, bytes.len());
+        self.put_over((Tag::Chunk.byte(), id.0), bytes, content, &origin)?;
+        Ok((id, u32::try_from(bytes.len()).unwrap_or(u32::MAX)))
+    }
+
+    /// Stores a file that is in memory, on this thread.
+    fn put_slice(
+        &self,
+        whole: &[u8],
+        size: u64,
+        parts: &[Part],
+        origins: &Origins<'_>,
+    ) -> Result<(BlobId, u64)> {
+        let put = |p: Piece<'_>| self.put_chunk(p.bytes, p.content, p.place, origins);
+        let mut chunks = pieces(whole, sizes_for(size), parts)
+            .map(put)
+            .collect::<Result<Vec<_>>>()?;
+        if chunks.is_empty() {
+            chunks.push(self.put_chunk(&[], Content::Unknown, None, origins)?);
+        }
+        // A single chunk is the whole, and has its id.
+        let id = match chunks.as_slice() {
+            [(id, _)] => BlobId(id.0),
+            _ => BlobId::of(whole),
         };
-        let mut buffer = Vec::new();
-        while let Some(chunk) = cutter.next_chunk(buffer).map_err(Error::Input)? {
-            whole.update(&chunk.bytes);
-            cuts.size += chunk.bytes.len() as u64;
-            cuts.chunks.push(self.put_chunk(&chunk, origins)?);
-            buffer = chunk.bytes;
-        }
-        if cuts.chunks.is_empty() {
-            cuts.chunks
-                .push(self.put_chunk(&Chunk::default(), origins)?);
-        }
-        Ok((BlobId(*whole.finalize().as_bytes()), cuts))
+        let size = whole.len() as u64;
+        self.put_cuts(id, &Cuts { size, chunks })
     }
 
     /// Reads and cuts on this thread, hashes the whole on a second one, and hashes, encodes and
@@ -143,11 +154,10 @@ impl Session<'_> {
         &self,
         cutter: &mut Cutter<R>,
         origins: &Origins<'_>,
-    ) -> Result<(BlobId, Cuts)> {
+    ) -> Result<(BlobId, u64)> {
         let workers = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
         let (send_chunk, take_chunk) = bounded::<Arc<Job>>(QUEUE_CHUNKS);
         let (send_whole, take_whole) = bounded::<Arc<Job>>(QUEUE_CHUNKS);
-        let gate = fs::gate();
         std::thread::scope(|scope| {
             let whole = scope.spawn(move || {
                 let mut hasher = blake3::Hasher::new();
@@ -158,11 +168,8 @@ impl Session<'_> {
             });
             let hands: Vec<_> = (0..workers)
                 .map(|_| {
-                    let (queue, gate) = (take_chunk.clone(), gate.clone());
-                    scope.spawn(move || {
-                        fs::enter(gate);
-                        self.work(&queue, origins)
-                    })
+                    let queue = take_chunk.clone();
+                    scope.spawn(move || self.work(&queue, origins))
                 })
                 .collect();
             drop(take_chunk);
@@ -177,9 +184,9 @@ impl Session<'_> {
             chunks.sort_unstable_by_key(|c| c.0);
             let mut chunks: Vec<_> = chunks.into_iter().map(|(_, chunk)| chunk).collect();
             if chunks.is_empty() {
-                chunks.push(self.put_chunk(&Chunk::default(), origins)?);
+                chunks.push(self.put_chunk(&[], Content::Unknown, None, origins)?);
             }
-            Ok((id, Cuts { size, chunks }))
+            self.put_cuts(id, &Cuts { size, chunks })
         })
     }
 
@@ -191,10 +198,44 @@ impl Session<'_> {
     ) -> Result<Vec<(usize, (ChunkId, u32))>> {
         let mut done = Vec::new();
         for job in queue {
-            done.push((job.number, self.put_chunk(&job.chunk, origins)?));
+            let Chunk {
+                bytes,
+                content,
+                place,
+            } = &job.chunk;
+            let put = self.put_chunk(bytes, *content, *place, origins)?;
+            done.push((job.number, put));
         }
         Ok(done)
     }
+}
+
+thread_local! {
+    /// The small file that this thread stores.
+    static SMALL_FILE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Hands the content of a small file to `work` as a whole; or an empty start of a large one; or, of
+/// one that has grown, what was read, and the rest is still in the input.
+fn with_small<I: Read + ?Sized, T>(
+    input: &mut I,
+    size: u64,
+    work: impl FnOnce(&mut I, &[u8], bool) -> Result<T>,
+) -> Result<T> {
+    let room = match usize::try_from(size) {
+        // One more, to see the end.
+        Ok(size) if size <= INLINE_BYTES_MAX => size + 1,
+        _ => return work(input, &[], false),
+    };
+    let mut buffer = SMALL_FILE.take();
+    if buffer.len() < room {
+        buffer.resize(room, 0);
+    }
+    let done = read_full(input, &mut buffer[..room])
+        .map_err(Error::Input)
+        .and_then(|len| work(input, &buffer[..len], len < room));
+    SMALL_FILE.set(buffer);
+    done
 }
 
 /// Cuts the input and hands every chunk to both queues; returns the number of bytes.

@@ -10,7 +10,10 @@ pub mod cut;
 mod error;
 mod factors;
 mod fetch;
-mod fs;
+pub mod fs;
+#[cfg(feature = "fuzz")]
+#[doc(hidden)]
+pub mod fuzz;
 mod index;
 mod ingest;
 pub mod layout;

@@ -77,12 +77,17 @@ impl Row {
     }
 }
 
+/// Small entries are written together, so that the file grows by whole pages.
+const BUFFER_BYTES: usize = 1 << 20;
+
 /// A pack that is being written, under a temporary name.
 pub(crate) struct Writer {
     file: File,
     path: PathBuf,
     hasher: blake3::Hasher,
     len: u64,
+    /// The last bytes, which are not in the file yet. An entry is in it whole or not at all.
+    buffer: Vec<u8>,
     pub(crate) rows: Vec<Row>,
     published: bool,
 }
@@ -95,6 +100,7 @@ impl Writer {
             path,
             hasher: blake3::Hasher::new(),
             len: 0,
+            buffer: Vec::new(),
             rows: Vec::new(),
             published: false,
         };
@@ -103,9 +109,26 @@ impl Writer {
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        if self.buffer.len() + bytes.len() > BUFFER_BYTES {
+            self.flush()?;
+        }
+        self.len += bytes.len() as u64;
+        if bytes.len() < BUFFER_BYTES {
+            self.buffer.extend_from_slice(bytes);
+            return Ok(());
+        }
         fs::write_all(&mut self.file, bytes).map_err(Error::io("write", &self.path))?;
         self.hasher.update(bytes);
-        self.len += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Brings the buffer to the file.
+    fn flush(&mut self) -> Result<()> {
+        if !self.buffer.is_empty() {
+            fs::write_all(&mut self.file, &self.buffer).map_err(Error::io("write", &self.path))?;
+            self.hasher.update(&self.buffer);
+            self.buffer.clear();
+        }
         Ok(())
     }
 
@@ -139,7 +162,14 @@ impl Writer {
 
     /// Reads the stored bytes of an entry that was appended.
     pub(crate) fn read_stored(&self, row: &Row) -> Result<Vec<u8>> {
-        read_stored(&self.file, &self.path, row)
+        let in_file = self.len - self.buffer.len() as u64;
+        let Some(at) = row.offset.checked_sub(in_file) else {
+            return read_stored(&self.file, &self.path, row);
+        };
+        let at = usize::try_from(at).unwrap_or(usize::MAX);
+        let stored = self.buffer.get(at..);
+        let stored = stored.and_then(|b| b.get(..row.stored as usize));
+        Ok(stored.unwrap_or_default().to_vec())
     }
 
     /// Writes table and trailer; returns the pack's name. It can be published when it is synced.
@@ -153,6 +183,7 @@ impl Writer {
         }
         bytes.extend_from_slice(&table.to_le_bytes());
         self.write(&bytes)?;
+        self.flush()?;
         let name = *self.hasher.finalize().as_bytes();
         fs::write_all(&mut self.file, &name).map_err(Error::io("write", &self.path))?;
         Ok(name)

@@ -205,10 +205,7 @@ impl<'a> Session<'a> {
         fs::sync_dir(&dir).map_err(Error::io("sync", &dir))?;
         for (path, bytes) in indexes {
             // Derived from the pack: rebuilt when it is missing, so it is not waited for.
-            let temp = path.with_extension(format!("idx-{}", std::process::id()));
-            let _ = fs::create_new(&temp)
-                .and_then(|mut f| fs::write_all(&mut f, &bytes))
-                .and_then(|()| std::fs::rename(&temp, &path));
+            let _ = fs::write_unsynced(&path, &bytes);
         }
         self.store.refresh()?;
         Ok(inner.stats)
@@ -260,11 +257,7 @@ impl Inner {
         };
         let name = writer.seal()?;
         let sync = writer.syncer()?;
-        let gate = fs::gate();
-        let syncing = Some(std::thread::spawn(move || {
-            fs::enter(gate);
-            sync()
-        }));
+        let syncing = Some(std::thread::spawn(sync));
         self.closed.push(Closed {
             writer,
             name,

@@ -56,18 +56,23 @@ pub struct Report {
     pub bytes: u64,
     /// What is broken, one line each.
     pub problems: Vec<String>,
+    /// Indexes that were damaged or missing, as a power cut leaves them, and have been made again
+    /// from their packs.
+    pub remade: Vec<String>,
 }
 
 impl Store {
-    /// Makes the folders of a store in `dir` and opens it.
+    /// Makes the folders of a store in `dir`, durably, and opens it.
     ///
     /// # Errors
     /// A folder can't be made.
     pub fn init(dir: &Path) -> Result<Self> {
+        fs::create_dirs_synced(dir).map_err(Error::io("create", dir))?;
         for name in ["packs", "tmp", "quarantine", "leases"] {
             let path = dir.join(name);
             fs::create_dirs(&path).map_err(Error::io("create", &path))?;
         }
+        // Before anything else is put there: a power cut must not leave that without the folders.
         fs::sync_dir(dir).map_err(Error::io("sync", dir))?;
         Self::open(dir)
     }
@@ -377,7 +382,8 @@ impl Store {
         Ok(out)
     }
 
-    /// Reads every byte of every pack and checks every hash. Damage is reported, not raised.
+    /// Reads every byte of every pack and checks every hash. Damage is reported, not
+    /// raised; indexes that are not what their packs say are made again.
     ///
     /// # Errors
     /// The folder of packs can't be read.
@@ -389,7 +395,7 @@ impl Store {
         let mut report = Report::default();
         // All indexes first: reading entries rebuilds those that are damaged.
         for pack in &packs {
-            report.problems.extend(index_problem(pack));
+            report.remade.extend(remake_index(pack));
         }
         for pack in &packs {
             if let Err(e) = self.verify_pack(pack, &mut report) {
@@ -476,13 +482,18 @@ pub fn unwrap_io(e: std::io::Error) -> Error {
     }
 }
 
-/// What is wrong with the index of a pack whose table can be read.
-fn index_problem(pack: &Pack) -> Option<String> {
+/// Makes the index of a pack again if it is not what the pack's table says.
+fn remake_index(pack: &Pack) -> Option<String> {
     let file = std::fs::File::open(&pack.path).ok()?;
     let rows = pack::read_table(&file, &pack.path).ok()?;
     let idx = pack.path.with_extension("idx");
     let sound = crate::index::is_sound(&idx, &pack.name, &rows);
-    (!sound).then(|| format!("index `{}` is damaged or missing", idx.display()))
+    if sound {
+        return None;
+    }
+    // Derived: where it can't be written, every reader makes its own.
+    let _ = fs::write_unsynced(&idx, &crate::index::to_bytes(&pack.name, &rows));
+    Some(format!("index `{}` was damaged or missing", idx.display()))
 }
 
 fn describe(e: &Error) -> String {

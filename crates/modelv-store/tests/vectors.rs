@@ -7,7 +7,8 @@ mod read;
 
 use modelv_core::canon;
 use modelv_core::id::BlobId;
-use modelv_store::cut::{Cutter, LARGE, SMALL};
+use modelv_store::cut::{Cutter, LARGE, SMALL, sizes_for};
+use modelv_store::layout::{self, Within};
 use modelv_store::{Cuts, Store};
 use serde_json::{Value, json};
 
@@ -41,6 +42,26 @@ fn blobs() {
         // The table is private; every border depends on it.
         "gear" => Ok(json!({})),
         other => panic!("unknown kind {other}"),
+    });
+}
+
+#[test]
+fn layouts() {
+    check(&load("layout"), |vector| {
+        let bytes = vector.bytes();
+        let size = bytes.len() as u64;
+        let parts = layout::read(&mut std::io::Cursor::new(&bytes), size).unwrap();
+        let mut cutter = Cutter::with_layout(bytes.as_slice(), sizes_for(size), &parts);
+        let chunks = std::iter::from_fn(|| cutter.next_chunk(Vec::new()).unwrap());
+        let lengths: Vec<usize> = chunks.map(|c| c.bytes.len()).collect();
+        let word = |within| match within {
+            Within::Blocks => "blocks",
+            Within::Content => "content",
+        };
+        let parts = parts
+            .iter()
+            .map(|p| json!([p.start, p.len, word(p.within)]));
+        Ok(json!({"parts": parts.collect::<Vec<_>>(), "lengths": lengths}))
     });
 }
 

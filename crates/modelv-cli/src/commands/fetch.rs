@@ -30,10 +30,9 @@ pub(crate) struct Args {
 
 pub(super) fn run(args: Args, s: Session<'_>) -> Done {
     let mut repo = s.repo()?;
-    let remotes = match &args.remote {
-        Some(name) => vec![repo.remote(name)?],
+    let remotes = match args.remote.as_deref() {
         None if args.all => repo.remotes(),
-        None => vec![repo.default_remote()?],
+        name => vec![repo.remote_or_default(name)?],
     };
     let options = FetchOptions {
         prune: args.prune,

@@ -31,6 +31,11 @@ pub(super) fn run(_: &Args, s: Session<'_>) -> Done {
              the next command that writes keeps a copy in `.mv/quarantine`"
         ));
     }
+    for made in report.remade.iter().chain(&repo.check_derived()) {
+        s.ui.talk(format!(
+            "note: {made}; it is made again from what it was made from"
+        ));
+    }
     let missing = repo.check_reachable()?;
     let count = report.problems.len() + missing.len();
     for problem in report.problems.iter().chain(&missing) {

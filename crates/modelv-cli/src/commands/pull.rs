@@ -25,10 +25,7 @@ pub(crate) struct Args {
 
 pub(super) fn run(args: Args, s: Session<'_>) -> Done {
     let mut repo = s.repo()?;
-    let info = match &args.remote {
-        Some(name) => repo.remote(name)?,
-        None => repo.default_remote()?,
-    };
+    let info = repo.remote_or_default(args.remote.as_deref())?;
     let options = MergeOptions {
         message: args.message,
         author: args.author,

@@ -40,10 +40,7 @@ pub(crate) struct Args {
 
 pub(super) fn run(args: Args, s: Session<'_>) -> Done {
     let mut repo = s.repo()?;
-    let info = match &args.remote {
-        Some(name) => repo.remote(name)?,
-        None => repo.default_remote()?,
-    };
+    let info = repo.remote_or_default(args.remote.as_deref())?;
     let options = PushOptions {
         refs: args.refs,
         all: args.all,

@@ -131,6 +131,17 @@ impl Repo {
             .ok_or_else(|| Error::not_found("remote", name))
     }
 
+    /// The named remote, or the one that is meant when none is named.
+    ///
+    /// # Errors
+    /// As [`Repo::remote`] and [`Repo::default_remote`].
+    pub fn remote_or_default(&self, name: Option<&str>) -> Result<RemoteInfo> {
+        match name {
+            Some(name) => self.remote(name),
+            None => self.default_remote(),
+        }
+    }
+
     /// The remote that is meant when none is named: the upstream's, the only one, or `origin`.
     ///
     /// # Errors

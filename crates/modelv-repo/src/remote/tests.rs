@@ -309,11 +309,11 @@ fn a_clone_goes_on_only_in_its_own_folder() {
 
 #[test]
 fn folders_get_an_address_that_holds_from_everywhere() {
-    let base = Path::new("/work/here");
+    let base = Path::new("/srv/here");
     for (typed, full) in [
-        ("../there", "file:///work/there"),
+        ("../there", "file:///srv/there"),
         ("/srv/m", "file:///srv/m"),
-        ("./x/../y", "file:///work/here/y"),
+        ("./x/../y", "file:///srv/here/y"),
         ("s3://b/p", "s3://b/p"),
     ] {
         assert_eq!(full_url(typed, base).unwrap(), full);

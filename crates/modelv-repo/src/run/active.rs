@@ -12,6 +12,7 @@ use modelv_core::commit::{Commit, Model, Person, Recipe};
 use modelv_core::id::{BlobId, CommitId, RecipeId, RunId, TreeId};
 use modelv_core::run::{Determinism, Run, Status};
 use modelv_core::value::Value;
+use modelv_store::fs;
 
 use super::crash::write_start;
 use super::journal::SERIES_FILE;
@@ -83,7 +84,7 @@ impl ActiveRun {
     /// Ends it without a record: nothing has been executed.
     pub fn discard(self) {
         // What stays behind would be taken for a crashed run, and is no more than that.
-        let _ = std::fs::remove_dir_all(&self.folder);
+        let _ = fs::remove_flat_dir(&self.folder);
     }
 }
 
@@ -127,7 +128,7 @@ impl Repo {
         };
         let name = format!("{FOLDER_PREFIX}{}", modelv_core::id::to_hex(&draft.nonce));
         let folder = self.dir().join("tmp").join(name);
-        std::fs::create_dir(&folder).map_err(Error::io("create", &folder))?;
+        fs::create_dir(&folder).map_err(Error::io("create", &folder))?;
         let start = write_start(&folder, &draft)?;
         Ok(ActiveRun {
             draft,
@@ -209,7 +210,7 @@ impl Repo {
             None => self.update_refs(vec![record_of(id)]).map(|_| None),
         };
         if matches!(commit, Ok(_) | Err(Error::RefMoved { .. })) {
-            let _ = std::fs::remove_dir_all(&active.folder);
+            let _ = fs::remove_flat_dir(&active.folder);
         }
         Ok(RunOutcome {
             id,

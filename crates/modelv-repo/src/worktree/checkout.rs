@@ -1,22 +1,17 @@
-//! Writing the working tree: first a plan that refuses to lose anything, then its execution.
-//!
-//! Every file is written under a temporary name beside its place and renamed. Parents are opened
-//! one below the other without following links, so that a link can't lead out of the tree.
+//! Changing the working tree: first a plan that refuses to lose anything, then its execution
+//! ([`super::write`]).
 
-use std::collections::BTreeSet;
-use std::fs::File;
-use std::io::{Read, Write};
-use std::os::fd::OwnedFd;
-use std::os::unix::ffi::OsStrExt;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::path::Path;
 
 use modelv_core::path::RepoPath;
-use modelv_core::tree::Mode;
-use modelv_store::Store;
-use rustix::fs::{AtFlags, CWD, Mode as Bits, OFlags, ResolveFlags};
+use modelv_store::{Store, fs};
 
+use super::beneath::Root;
 use super::snapshot::place;
-use super::statcache::{Stamp, StatCache};
+use super::statcache::StatCache;
+use super::write::Writing;
 use super::{Files, SnapFile};
 use crate::ctx::{Ctx, Unit};
 use crate::error::{Error, Result};
@@ -67,14 +62,10 @@ pub fn plan(
         }
     }
     // A new directory where an uncommitted file is, and the reverse.
+    let uncommitted = current.keys().filter(|p| !from.contains_key(*p));
+    let uncommitted: Others<'_> = uncommitted.map(|p| (p.as_bytes(), p)).collect();
     for (path, _) in &plan.write {
-        let blocked = current.keys().find(|p| {
-            let uncommitted = !from.contains_key(*p);
-            uncommitted
-                && (p.is_within(path.as_bytes()) || path.is_within(p.as_bytes()))
-                && *p != path
-        });
-        lost.extend(blocked.map(ToString::to_string));
+        lost.extend(in_the_way_of(path, &uncommitted).map(ToString::to_string));
     }
     if !lost.is_empty() {
         lost.sort();
@@ -85,6 +76,20 @@ pub fn plan(
         });
     }
     Ok(plan)
+}
+
+type Others<'a> = BTreeMap<&'a [u8], &'a RepoPath>;
+
+/// A path that can't be a file while `path` is one: above it or below it.
+fn in_the_way_of<'a>(path: &RepoPath, others: &Others<'a>) -> Option<&'a RepoPath> {
+    let name = path.as_bytes();
+    let ends = (0..name.len()).filter(|i| name[*i] == b'/');
+    let above = ends.filter_map(|end| others.get(&name[..end])).next();
+    let inside = [name, b"/"].concat();
+    let behind = (Bound::Included(&*inside), Bound::Unbounded);
+    let below = others.range::<[u8], _>(behind).next();
+    let below = below.filter(|(p, _)| p.starts_with(&inside));
+    above.or(below.map(|(_, path)| path)).copied()
 }
 
 impl Plan {
@@ -105,27 +110,19 @@ impl Plan {
                 return Err(Error::not_found("file content", file.blob.to_hex()));
             }
         }
+        let root = Root::open(root)?;
         for path in &self.delete {
             ctx.cancel.check()?;
-            delete(root, path)?;
+            root.delete(path)?;
         }
         let total = self.write.iter().map(|(_, f)| f.size).sum();
         ctx.progress
             .start("writing files", Unit::Bytes, Some(total));
-        // Links last: no file is ever written through one of ours.
-        for links in [false, true] {
-            for (path, file) in &self.write {
-                if (file.mode == Mode::Symlink) == links {
-                    ctx.cancel.check()?;
-                    write(root, path, file, store, ctx)?;
-                    let meta = place(root, path);
-                    if let Ok(meta) = std::fs::symlink_metadata(meta) {
-                        cache.insert(path, Stamp::of(&meta), file.blob);
-                    }
-                }
-            }
-        }
+        let written = Writing::new(&root, store, ctx).all(&self.write);
         ctx.progress.finish();
+        for ((path, file), stamp) in written? {
+            cache.insert(path, stamp, file.blob);
+        }
         Ok(())
     }
 }
@@ -135,7 +132,7 @@ impl Plan {
 /// # Errors
 /// The folder has content, or something can't be written.
 pub fn export(files: &Files, store: &Store, dest: &Path, ctx: &Ctx<'_>) -> Result<()> {
-    std::fs::create_dir_all(dest).map_err(Error::io("create", dest))?;
+    fs::create_dirs(dest).map_err(Error::io("create", dest))?;
     let mut inside = std::fs::read_dir(dest).map_err(Error::io("read", dest))?;
     if inside.next().is_some() {
         return Err(Error::Exists {
@@ -145,116 +142,4 @@ pub fn export(files: &Files, store: &Store, dest: &Path, ctx: &Ctx<'_>) -> Resul
     }
     let plan = plan(dest, &Files::new(), &Files::new(), files, "export")?;
     plan.apply(dest, store, &mut StatCache::default(), ctx)
-}
-
-/// Opens the parent directory of a path, making it if asked to, without following links.
-fn open_parent(root: &Path, path: &RepoPath, make: bool) -> Result<OwnedFd> {
-    let full = place(root, path);
-    let io = |e: rustix::io::Errno| Error::io("open", &full)(e.into());
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let mut dir = rustix::fs::openat(CWD, root, flags, Bits::empty()).map_err(io)?;
-    let names: Vec<&[u8]> = path.names().collect();
-    for name in &names[..names.len() - 1] {
-        let beneath = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
-        let open = |dir: &OwnedFd| rustix::fs::openat2(dir, *name, flags, Bits::empty(), beneath);
-        dir = match open(&dir) {
-            Err(rustix::io::Errno::NOENT) if make => {
-                rustix::fs::mkdirat(&dir, *name, Bits::from_raw_mode(0o777)).map_err(io)?;
-                open(&dir).map_err(io)?
-            }
-            other => other.map_err(io)?,
-        };
-    }
-    Ok(dir)
-}
-
-fn delete(root: &Path, path: &RepoPath) -> Result<()> {
-    let full = place(root, path);
-    let io = |e: rustix::io::Errno| Error::io("delete", &full)(e.into());
-    match open_parent(root, path, false) {
-        Ok(dir) => match rustix::fs::unlinkat(&dir, path.name(), AtFlags::empty()) {
-            Ok(()) | Err(rustix::io::Errno::NOENT) => {}
-            Err(e) => return Err(io(e)),
-        },
-        // The whole directory is gone already.
-        Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {}
-        Err(e) => return Err(e),
-    }
-    // Directories that are empty now; one that is not stays.
-    let mut at = full.parent();
-    while let Some(dir) = at.filter(|d| *d != root && d.starts_with(root)) {
-        if std::fs::remove_dir(dir).is_err() {
-            break;
-        }
-        at = dir.parent();
-    }
-    Ok(())
-}
-
-fn write(
-    root: &Path,
-    path: &RepoPath,
-    file: &SnapFile,
-    store: &Store,
-    ctx: &Ctx<'_>,
-) -> Result<()> {
-    let full = place(root, path);
-    let io = |e: rustix::io::Errno| Error::io("write", &full)(e.into());
-    let dir = open_parent(root, path, true)?;
-    let temp = format!(
-        ".mv-tmp-{}",
-        modelv_core::id::to_hex(&crate::oplog::nonce())
-    );
-    let result = (|| {
-        let mut reader = store.open_blob(&file.blob)?;
-        if file.mode == Mode::Symlink {
-            let mut target = Vec::new();
-            reader
-                .take(4096)
-                .read_to_end(&mut target)
-                .map_err(Error::io("write", &full))?;
-            rustix::fs::symlinkat(std::ffi::OsStr::from_bytes(&target), &dir, temp.as_str())
-                .map_err(io)?;
-        } else {
-            let bits = if file.mode == Mode::Executable {
-                0o777
-            } else {
-                0o666
-            };
-            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-            let fd = rustix::fs::openat(&dir, temp.as_str(), flags, Bits::from_raw_mode(bits))
-                .map_err(io)?;
-            let mut out = File::from(fd);
-            let mut buffer = vec![0; 1 << 18];
-            loop {
-                ctx.cancel.check()?;
-                let n = match reader.read(&mut buffer) {
-                    Ok(n) => n,
-                    Err(e) => return Err(content_error(&full, e)),
-                };
-                if n == 0 {
-                    break;
-                }
-                out.write_all(&buffer[..n])
-                    .map_err(Error::io("write", &full))?;
-                ctx.progress.advance(n as u64);
-            }
-        }
-        // An empty directory in the way was one of ours, emptied by the deletions.
-        if full.is_dir() && !full.is_symlink() {
-            let _ = std::fs::remove_dir(&full);
-        }
-        rustix::fs::renameat(&dir, temp.as_str(), &dir, path.name()).map_err(io)
-    })();
-    if result.is_err() {
-        let _ = rustix::fs::unlinkat(&dir, temp.as_str(), AtFlags::empty());
-    }
-    result
-}
-
-fn content_error(path: &Path, e: std::io::Error) -> Error {
-    match e.downcast::<modelv_store::Error>() {
-        Ok(inner) => inner.into(),
-        Err(e) => Error::io("write", path)(e),
-    }
 }

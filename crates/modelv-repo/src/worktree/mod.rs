@@ -2,13 +2,16 @@
 //!
 //! Everything here works on [`Files`], the flat view of a commit or of the working tree.
 
+mod beneath;
 pub mod checkout;
-mod ignores;
+pub(crate) mod ignores;
 mod ingredient;
 mod scan;
+mod scope;
 mod snapshot;
-mod statcache;
+pub(crate) mod statcache;
 mod status;
+mod write;
 
 use std::collections::BTreeMap;
 
@@ -21,6 +24,7 @@ use modelv_store::Session;
 
 pub use ingredient::{Ingredient, Reason, Rules};
 pub use scan::Skipped;
+pub(crate) use scope::Scope;
 pub use snapshot::{Keep, Look, Snapshot, look, place};
 pub use statcache::{Stamp as StatStamp, StatCache};
 pub use status::{ChangeKind, FileChange, compare};

@@ -18,6 +18,7 @@ use rustix::io::Errno;
 use super::ignores::Ignores;
 use super::snapshot::place;
 use super::statcache::Stamp;
+use super::write::TEMP_PREFIX;
 use crate::ctx::Ctx;
 use crate::error::{Error, Result};
 use crate::repo::DIR_NAME;
@@ -115,8 +116,8 @@ pub(super) fn scan(root: &Path, ctx: &Ctx<'_>) -> Result<Scan> {
     }
     let mut scan = state.scan;
     scan.groups.sort_unstable_by(|a, b| {
-        let first = |g: &Group| g.files.first().map(|f| f.0.clone());
-        (&a.dir, first(a)).cmp(&(&b.dir, first(b)))
+        let [x, y] = [a, b].map(|g| g.files.first().map(|f| &f.0));
+        a.dir.cmp(&b.dir).then_with(|| x.cmp(&y))
     });
     scan.skipped.sort();
     Ok(scan)
@@ -286,6 +287,9 @@ impl Walk<'_> {
                 }
             };
             let reason = match FileType::from_raw_mode(stat.st_mode) {
+                FileType::RegularFile if name.to_bytes().starts_with(TEMP_PREFIX) => {
+                    "left by a command that was killed while it wrote; delete it"
+                }
                 FileType::RegularFile | FileType::Symlink => {
                     files.push((name, Stamp::of_stat(&stat)));
                     continue;

@@ -3,16 +3,16 @@
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use modelv_core::id::BlobId;
 use modelv_core::path::RepoPath;
 use modelv_core::tree::Mode;
 use modelv_store::{Session, Store};
-use rustix::fs::FileType;
+use rustix::fs::{FileType, OFlags};
+use rustix::io::Errno;
 
 use super::scan::{Group, Scan, Skipped, scan};
 use super::statcache::{self, Known, Stamp, StatCache};
@@ -201,7 +201,7 @@ fn mode_of(stamp: &Stamp) -> Mode {
     }
 }
 
-/// Hashes (and stores) files on all cores, largest first so that none is left for the end alone.
+/// Hashes (and stores) files on all cores.
 fn hash_all(
     root: &Path,
     work: &[Work],
@@ -223,47 +223,39 @@ fn hash_all(
     );
     let threads = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
     let next = AtomicUsize::new(0);
-    let done = Mutex::new(Vec::with_capacity(work.len()));
-    let failed = Mutex::new(None);
-    std::thread::scope(|scope| {
-        for _ in 0..threads.min(work.len()) {
-            scope.spawn(|| {
-                loop {
-                    let Some(item) = work.get(next.fetch_add(1, Ordering::Relaxed)) else {
-                        return;
-                    };
-                    let result = ctx
-                        .cancel
-                        .check()
-                        .and_then(|()| hash_one(root, item, session, ctx));
-                    match result {
-                        Ok(blob) => lock(&done).push((item.number, blob)),
-                        Err(e) => {
-                            lock(&failed).get_or_insert(e);
-                            next.store(work.len(), Ordering::Relaxed);
-                            return;
-                        }
-                    }
+    let worker = || {
+        let mut done = Vec::new();
+        while let Some(item) = work.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let result = ctx
+                .cancel
+                .check()
+                .and_then(|()| hash_one(root, item, session, ctx));
+            match result {
+                Ok(blob) => done.push((item.number, blob)),
+                Err(e) => {
+                    // The others stop at their next file.
+                    next.store(work.len(), Ordering::Relaxed);
+                    return Err(e);
                 }
-            });
+            }
         }
+        Ok(done)
+    };
+    let done: Vec<Result<Vec<_>>> = std::thread::scope(|scope| {
+        let hands: Vec<_> = (0..threads.min(work.len()))
+            .map(|_| scope.spawn(worker))
+            .collect();
+        let join = |hand: std::thread::ScopedJoinHandle<'_, _>| {
+            hand.join().unwrap_or_else(|e| std::panic::resume_unwind(e))
+        };
+        hands.into_iter().map(join).collect()
     });
     ctx.progress.finish();
-    match failed
-        .into_inner()
-        .unwrap_or_else(std::sync::PoisonError::into_inner)
-    {
-        Some(e) => Err(e),
-        None => Ok(done
-            .into_inner()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)),
+    let mut all = Vec::with_capacity(work.len());
+    for part in done {
+        all.extend(part?);
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner)
+    Ok(all)
 }
 
 /// Absolute place of a path in the working tree.
@@ -279,70 +271,83 @@ fn hash_one(
 ) -> Result<BlobId> {
     let path = place(root, &work.path);
     // A writer may just be finishing: the second look decides.
-    for attempt in 0..2 {
-        let before = std::fs::symlink_metadata(&path).map_err(Error::io("read", &path))?;
-        let stamp = Stamp::of(&before);
-        if attempt == 0 && stamp != work.stamp {
-            continue;
-        }
-        let blob = read_one(&path, &before, work.before.as_ref(), session, ctx)?;
-        let after = std::fs::symlink_metadata(&path).map_err(Error::io("read", &path))?;
-        let same = Stamp::of(&after) == stamp && stamp == work.stamp;
-        if same && work.known.is_none_or(|known| known == blob) {
+    for _ in 0..2 {
+        if let Some(blob) = read_one(&path, work, session, ctx)?
+            && work.known.is_none_or(|known| known == blob)
+        {
             return Ok(blob);
         }
     }
     Err(Error::ChangedWhileRead { path })
 }
 
+/// The content of a file or link; `None` when it is not, or does not stay, what the walk saw.
 fn read_one(
     path: &Path,
-    meta: &std::fs::Metadata,
-    before: Option<&BlobId>,
+    work: &Work,
     session: Option<&Session<'_>>,
     ctx: &Ctx<'_>,
-) -> Result<BlobId> {
-    if meta.file_type().is_symlink() {
-        let target = std::fs::read_link(path).map_err(Error::io("read", path))?;
+) -> Result<Option<BlobId>> {
+    let io = |e| Error::io("read", path)(e);
+    let stays = |meta: std::io::Result<std::fs::Metadata>| {
+        meta.map(|m| Stamp::of(&m) == work.stamp).map_err(io)
+    };
+    if mode_of(&work.stamp) == Mode::Symlink {
+        let target = std::fs::read_link(path).map_err(io)?;
         let bytes = target.as_os_str().as_bytes();
-        return match session {
-            Some(session) => Ok(session.put_blob(&mut &bytes[..], bytes.len() as u64)?.0),
-            None => Ok(BlobId::of(bytes)),
+        let blob = match session {
+            Some(session) => session.put_blob(&mut &bytes[..], bytes.len() as u64)?.0,
+            None => BlobId::of(bytes),
         };
+        return Ok(stays(std::fs::symlink_metadata(path))?.then_some(blob));
     }
-    let file = File::open(path).map_err(Error::io("read", path))?;
-    let mut counted = Counted { inner: file, ctx };
-    match session {
-        Some(session) => match session.put_file(&mut counted, meta.size(), before) {
-            Ok((blob, _)) => Ok(blob),
-            Err(modelv_store::Error::Input(_)) if ctx.cancel.is_cancelled() => {
-                Err(Error::Cancelled)
-            }
-            Err(modelv_store::Error::Input(source)) => Err(Error::Io {
-                op: "read",
-                path: path.to_owned(),
-                source,
-            }),
-            Err(e) => Err(e.into()),
-        },
-        None => {
-            let mut hasher = blake3::Hasher::new();
-            let mut buffer = vec![0; 1 << 18];
-            loop {
-                ctx.cancel.check()?;
-                let n = counted.read(&mut buffer).map_err(Error::io("read", path))?;
-                if n == 0 {
-                    return Ok(BlobId(*hasher.finalize().as_bytes()));
+    // A link or a pipe may have taken its place.
+    let opened = File::options()
+        .read(true)
+        .custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed())
+        .open(path);
+    let file = match opened {
+        Err(e) if e.raw_os_error() == Some(Errno::LOOP.raw_os_error()) => return Ok(None),
+        opened => opened.map_err(io)?,
+    };
+    if !stays(file.metadata())? {
+        return Ok(None);
+    }
+    let mut counted = Counted { inner: &file, ctx };
+    let blob = match session {
+        Some(session) => {
+            let before = work.before.as_ref();
+            match session.put_file(&mut counted, work.stamp.size(), before) {
+                Ok((blob, _)) => blob,
+                Err(modelv_store::Error::Input(_)) if ctx.cancel.is_cancelled() => {
+                    return Err(Error::Cancelled);
                 }
-                hasher.update(&buffer[..n]);
+                Err(modelv_store::Error::Input(source)) => return Err(io(source)),
+                Err(e) => return Err(e.into()),
             }
         }
+        None => hash(&mut counted).map_err(|e| match e {
+            _ if ctx.cancel.is_cancelled() => Error::Cancelled,
+            e => io(e),
+        })?,
+    };
+    Ok(stays(file.metadata())?.then_some(blob))
+}
+
+fn hash(input: &mut dyn Read) -> std::io::Result<BlobId> {
+    let mut hasher = blake3::Hasher::new();
+    let mut buffer = vec![0; 1 << 18];
+    loop {
+        match input.read(&mut buffer)? {
+            0 => return Ok(BlobId(*hasher.finalize().as_bytes())),
+            n => hasher.update(&buffer[..n]),
+        };
     }
 }
 
 /// Tells the progress how much was read, and stops when asked to.
 struct Counted<'a, 'b> {
-    inner: File,
+    inner: &'a File,
     ctx: &'a Ctx<'b>,
 }
 

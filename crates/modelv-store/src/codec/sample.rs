@@ -1,6 +1,8 @@
 //! Choosing a codec by looking at a few pieces: the spread of byte values tells what Huffman codes
 //! reach, and a trial run what repetition is worth.
 
+use std::sync::LazyLock;
+
 use super::Content;
 use super::planes::Width;
 use super::scratch::Scratch;
@@ -27,6 +29,8 @@ const PIECE_BYTES: usize = 8 << 10;
 const PLANE_PIECE_BYTES: usize = 4 << 10;
 /// Entries below this are not split into planes: too few words to tell anything.
 const PLANES_BYTES_MIN: usize = 4 << 10;
+/// Bytes that need this part of their size are noise at every width.
+const NOISE: f64 = 0.99;
 /// Estimates above this part of the size are not worth the work.
 const WORTH: f64 = 0.96;
 
@@ -46,19 +50,29 @@ fn pieces(bytes: &[u8], len: usize) -> impl Iterator<Item = &[u8]> {
 
 type Histogram = [u32; 256];
 
+/// `n * log2(n)` of small counts: small files are many, and have fifteen histograms each.
+static WEIGHTED: LazyLock<Vec<f64>> = LazyLock::new(|| {
+    (0..1024)
+        .map(|n| f64::from(n) * f64::from(n.max(1)).log2())
+        .collect()
+});
+
 /// Bits per byte that an order-0 code needs at least.
 fn entropy(counts: &Histogram) -> f64 {
     let total: u32 = counts.iter().sum();
     if total == 0 {
         return 0.0;
     }
-    let total = f64::from(total);
-    let bits = |c: &u32| f64::from(*c) * (total / f64::from(*c)).log2();
-    let seen = counts.iter().filter(|c| **c > 0);
-    let sum: f64 = seen.clone().map(bits).sum();
+    let table = &**WEIGHTED;
+    let weigh = |n: u32| match table.get(n as usize) {
+        Some(weight) => *weight,
+        None => f64::from(n) * f64::from(n).log2(),
+    };
+    let sum: f64 = counts.iter().map(|n| weigh(*n)).sum();
+    let seen = counts.iter().filter(|n| **n > 0).count();
     // A sample shows too little of the tail (Miller and Madow's correction).
-    let missed = (seen.count() - 1) as f64 / 2.0 * std::f64::consts::LOG2_E;
-    (sum + missed) / total
+    let missed = (seen - 1) as f64 / 2.0 * std::f64::consts::LOG2_E;
+    (weigh(total) - sum + missed) / f64::from(total)
 }
 
 /// Byte values by position in words of eight bytes.
@@ -97,12 +111,14 @@ fn planes_estimate(counts: &[Histogram; 8], width: Width) -> (f64, usize) {
 
 /// Part of the size that zstd needs for the pieces.
 fn zstd_estimate(plain: &[u8], piece_bytes: usize, scratch: &mut Scratch) -> f64 {
-    let mut room = [0; 3 * PIECE_BYTES];
+    let mut room = std::mem::take(&mut scratch.trial);
+    room.resize(3 * PIECE_BYTES, 0);
     let (mut raw, mut packed) = (0, 0);
     for piece in pieces(plain, piece_bytes) {
         raw += piece.len();
         packed += scratch.matching(piece, &mut room).unwrap_or(piece.len());
     }
+    scratch.trial = room;
     packed as f64 / raw.max(1) as f64
 }
 
@@ -112,8 +128,13 @@ pub(super) fn planes_of(plain: &[u8], content: Content) -> (f64, Width, usize) {
     if let Content::Numbers(width) = content {
         return (planes_estimate(&counts, width).0, width, 0);
     }
-    let mut best = (f64::INFINITY, Width::One, 0);
-    for width in Width::ALL {
+    let mut best = (planes_estimate(&counts, Width::One).0, Width::One, 0);
+    // Even one byte of eight that has a pattern would show among all of them.
+    if best.0 > NOISE {
+        return best;
+    }
+    for width in &Width::ALL[1..] {
+        let width = *width;
         let (estimate, lowest) = planes_estimate(&counts, width);
         // A wider word must be clearly better: every multiple of the true width is good.
         if estimate < best.0 * 0.98 {

@@ -25,6 +25,8 @@ pub(crate) struct Scratch {
     pub(super) planes: Vec<u8>,
     /// What differs from a base, or is left over a prediction.
     pub(super) left: Vec<u8>,
+    /// Where trial runs write.
+    pub(super) trial: Vec<u8>,
     /// Stored bytes as they were read.
     pub(crate) stored: Vec<u8>,
     matching: Option<Compressor<'static>>,

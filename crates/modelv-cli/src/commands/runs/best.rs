@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use super::{Done, Session, cell, command_line, run_json};
+use super::{Done, Session, cell, command_line};
 use crate::ui::Style;
 
 /// Show the finished run with the largest value of a metric.
@@ -22,7 +22,7 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
     let (id, run) = s.repo()?.best_run(&args.metric, args.min)?;
     if args.json {
-        s.ui.json(&run_json(id, &run));
+        s.ui.json(&modelv_repo::json::run(id, &run));
         return Ok(ExitCode::SUCCESS);
     }
     s.ui.line(format!(

@@ -9,7 +9,7 @@ use modelv_repo::core::value::Value;
 use modelv_repo::{Row, compare_runs};
 use serde_json::json;
 
-use super::{Done, Session, cell, command_line, csv_row, run_json, table};
+use super::{Done, Session, cell, command_line, csv_row, table};
 use crate::ui::{Style, Ui};
 
 /// Compare runs side by side: first the parameters and metrics that differ.
@@ -105,7 +105,7 @@ fn show_csv(ui: &mut Ui, runs: &[(RunId, Run)], rows: &[Row]) {
 fn to_json(runs: &[(RunId, Run)], rows: &[Row]) -> serde_json::Value {
     let value = |v: &Option<Value>| v.as_ref().map(Value::to_json);
     json!({
-        "runs": runs.iter().map(|(id, run)| run_json(*id, run)).collect::<Vec<_>>(),
+        "runs": runs.iter().map(|(id, run)| modelv_repo::json::run(*id, run)).collect::<Vec<_>>(),
         "rows": rows.iter().map(|row| json!({
             "kind": row.field.word(), "key": row.key, "differs": row.differs,
             "values": row.values.iter().map(value).collect::<Vec<_>>(),

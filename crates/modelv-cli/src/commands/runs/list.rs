@@ -8,7 +8,7 @@ use modelv_repo::core::id::RunId;
 use modelv_repo::core::run::{Run, Status};
 use modelv_repo::{Condition, Field, Order, RunQuery};
 
-use super::{Done, Session, cell, command_line, csv_row, run_json};
+use super::{Done, Session, cell, command_line, csv_row};
 use crate::ui::Ui;
 
 #[derive(clap::Args)]
@@ -69,7 +69,10 @@ impl Args {
 pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
     let runs = s.repo()?.find_runs(&args.query()?)?;
     if args.json {
-        let list: Vec<_> = runs.iter().map(|(id, run)| run_json(*id, run)).collect();
+        let list: Vec<_> = runs
+            .iter()
+            .map(|(id, run)| modelv_repo::json::run(*id, run))
+            .collect();
         s.ui.json(&list.into());
     } else if args.csv {
         show_csv(s.ui, &runs);

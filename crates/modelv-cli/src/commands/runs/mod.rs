@@ -5,14 +5,9 @@ mod compare;
 mod list;
 mod show;
 
-use std::collections::BTreeMap;
-
 use clap::Subcommand;
-use modelv_repo::capture::clock;
-use modelv_repo::core::id::{BlobId, CommitId, RunId, TreeId};
 use modelv_repo::core::run::Run;
 use modelv_repo::core::value::Value;
-use serde_json::json;
 
 use super::{Done, Session};
 
@@ -40,22 +35,6 @@ pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
         Some(What::Compare(args)) => compare::run(args, s),
         Some(What::Best(args)) => best::run(args, s),
     }
-}
-
-/// A run for machines.
-fn run_json(id: RunId, run: &Run) -> serde_json::Value {
-    let flat = |m: &BTreeMap<String, Value>| -> serde_json::Map<String, serde_json::Value> {
-        m.iter().map(|(k, v)| (k.clone(), v.to_json())).collect()
-    };
-    json!({
-        "id": id.to_hex(), "recipe": run.recipe.to_hex(), "command": run.command,
-        "commit": run.commit.as_ref().map(CommitId::to_hex),
-        "status": run.status.to_string(), "exit_code": run.exit_code,
-        "started": clock::format_rfc3339(run.started.seconds), "duration_ms": run.duration_ms,
-        "params": flat(&run.params), "metrics": flat(&run.metrics), "host": run.host,
-        "outputs": run.outputs.as_ref().map(TreeId::to_hex),
-        "log": run.log.as_ref().map(BlobId::to_hex),
-    })
 }
 
 /// What people typed, without the shell around it.

@@ -8,7 +8,7 @@ use modelv_repo::core::id::{BlobId, RunId};
 use modelv_repo::core::run::Run;
 use modelv_repo::{Error, Repo};
 
-use super::{Done, Session, command_line, run_json};
+use super::{Done, Session, command_line};
 use crate::error::CommandError;
 use crate::ui::{Style, Ui};
 
@@ -29,7 +29,7 @@ pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
     let repo = s.repo()?;
     let (id, run) = repo.find_run(&args.run)?;
     if args.json {
-        s.ui.json(&run_json(id, &run));
+        s.ui.json(&modelv_repo::json::run(id, &run));
     } else if args.log {
         if let Some(log) = run.log {
             print_blob(&repo, log, s.ui)?;
