@@ -7,6 +7,7 @@
 
 use std::collections::VecDeque;
 use std::io::{self, Read};
+use std::ops::Range;
 use std::sync::LazyLock;
 
 use crate::codec::Content;
@@ -71,6 +72,51 @@ fn masks(sizes: Sizes) -> (u64, u64) {
     (!0 << (64 - (bits + 2)), !0 << (64 - (bits - 2)))
 }
 
+/// Bytes that one lane looks at in a row.
+const LANE_BYTES: usize = 1024;
+/// Bytes that a hash still knows of.
+const WINDOW_BYTES: usize = 64;
+
+fn step(hash: u64, byte: u8, gear: &[u64; 256]) -> u64 {
+    (hash << 1).wrapping_add(gear[usize::from(byte)])
+}
+
+/// The end of the first place of `range` where the hash has no bit of `mask`; hashes begin at `start`.
+///
+/// A hash depends on the last 64 bytes only, so four places are looked at side by side: one hash
+/// waits for the one before it, four keep a core busy.
+fn find(bytes: &[u8], start: usize, range: Range<usize>, mask: u64) -> Option<usize> {
+    let gear = &*GEAR;
+    let before = |at: usize| {
+        let known = start.max(at.saturating_sub(WINDOW_BYTES))..at;
+        bytes[known].iter().fold(0, |hash, b| step(hash, *b, gear))
+    };
+    let mut at = range.start;
+    while at + 4 * LANE_BYTES <= range.end {
+        let mut lanes = bytes[at..at + 4 * LANE_BYTES].chunks_exact(LANE_BYTES);
+        let mut lane = || lanes.next().unwrap_or_default().iter();
+        let (a, b, c, d) = (lane(), lane(), lane(), lane());
+        let mut hashes = [0, 1, 2, 3].map(|n| before(at + n * LANE_BYTES));
+        let found = a.zip(b).zip(c.zip(d)).any(|((a, b), (c, d))| {
+            for (hash, byte) in hashes.iter_mut().zip([a, b, c, d]) {
+                *hash = step(*hash, *byte, gear);
+            }
+            hashes.iter().any(|hash| hash & mask == 0)
+        });
+        if found {
+            break;
+        }
+        at += 4 * LANE_BYTES;
+    }
+    let mut hash = before(at);
+    let ends = |byte: &u8| {
+        hash = step(hash, *byte, gear);
+        hash & mask == 0
+    };
+    let place = bytes[at..range.end].iter().position(ends)?;
+    Some(at + place + 1)
+}
+
 /// Length of the first chunk of `bytes`, which holds at least `sizes.max` bytes or the file's end.
 #[must_use]
 pub fn first_border(bytes: &[u8], sizes: Sizes) -> usize {
@@ -78,23 +124,12 @@ pub fn first_border(bytes: &[u8], sizes: Sizes) -> usize {
         return bytes.len();
     }
     let (strict, loose) = masks(sizes);
-    let gear = &*GEAR;
     let end = bytes.len().min(sizes.max);
-    let normal = end.min(sizes.normal);
-    let mut hash = 0u64;
-    for (i, byte) in bytes[sizes.min..normal.max(sizes.min)].iter().enumerate() {
-        hash = (hash << 1).wrapping_add(gear[usize::from(*byte)]);
-        if hash & strict == 0 {
-            return sizes.min + i + 1;
-        }
-    }
-    for (i, byte) in bytes[normal.max(sizes.min)..end].iter().enumerate() {
-        hash = (hash << 1).wrapping_add(gear[usize::from(*byte)]);
-        if hash & loose == 0 {
-            return normal.max(sizes.min) + i + 1;
-        }
-    }
-    end
+    let normal = end.min(sizes.normal).max(sizes.min);
+    // From here on other bits count; the hash still begins at the least size.
+    find(bytes, sizes.min, sizes.min..normal, strict)
+        .or_else(|| find(bytes, sizes.min, normal..end, loose))
+        .unwrap_or(end)
 }
 
 /// Bytes of the blocks that a part of a layout is cut into, from its begin on, if it is not cut by its
@@ -373,6 +408,48 @@ mod tests {
         let again = all(&mut Cutter::with_layout(&longer[..], SMALL, &moved));
         for (a, b) in cut[1..5].iter().zip(&again[1..5]) {
             assert!(a.bytes == b.bytes);
+        }
+    }
+
+    /// BLOB-5 word for word.
+    fn border_by_the_rule(bytes: &[u8], sizes: Sizes) -> usize {
+        let bits = sizes.normal.trailing_zeros();
+        let mut hash = 0u64;
+        for i in sizes.min..bytes.len().min(sizes.max) {
+            hash = (hash << 1).wrapping_add(GEAR[usize::from(bytes[i])]);
+            let k = if i < sizes.normal { bits + 2 } else { bits - 2 };
+            if hash >> (64 - k) == 0 {
+                return i + 1;
+            }
+        }
+        bytes.len().min(sizes.max)
+    }
+
+    #[test]
+    fn four_lanes_find_the_borders_of_one() {
+        let bytes = noise(11, 3 << 20);
+        let tiny = Sizes {
+            min: 64,
+            normal: 256,
+            max: 20_000,
+        };
+        for sizes in [SMALL, LARGE, tiny] {
+            let mut rest = &bytes[..];
+            let mut borders = 0;
+            while !rest.is_empty() && borders < 500 {
+                let border = first_border(rest, sizes);
+                assert_eq!(border, border_by_the_rule(rest, sizes), "{sizes:?}");
+                rest = &rest[border..];
+                borders += 1;
+            }
+        }
+        // No border but at the end of what there is, whatever its length.
+        for len in [16_385, 20_000, 65_535, 65_536, 65_537, 70_000, 262_145] {
+            let zeros = vec![0; len];
+            assert_eq!(
+                first_border(&zeros, SMALL),
+                border_by_the_rule(&zeros, SMALL)
+            );
         }
     }
 

@@ -394,12 +394,15 @@ impl Store {
         let total = packs.iter().map(size).sum();
         let mut report = Report::default();
         // All indexes first: reading entries rebuilds those that are damaged.
-        for pack in &packs {
-            report.remade.extend(remake_index(pack));
-        }
-        for pack in &packs {
+        let unsound: Vec<bool> = packs.iter().map(|pack| !has_sound_index(pack)).collect();
+        for (pack, unsound) in packs.iter().zip(unsound) {
+            let problems = report.problems.len();
             if let Err(e) = self.verify_pack(pack, &mut report) {
                 report.problems.push(describe(&e));
+            }
+            // The table of a damaged pack must not replace an index that may be the better one.
+            if unsound && report.problems.len() == problems {
+                report.remade.extend(remake_index(pack));
             }
             report.packs += 1;
             report.bytes += size(pack);
@@ -482,15 +485,21 @@ pub fn unwrap_io(e: std::io::Error) -> Error {
     }
 }
 
-/// Makes the index of a pack again if it is not what the pack's table says.
-fn remake_index(pack: &Pack) -> Option<String> {
-    let file = std::fs::File::open(&pack.path).ok()?;
-    let rows = pack::read_table(&file, &pack.path).ok()?;
+fn table(pack: &Pack) -> Result<Vec<Row>> {
+    let file = std::fs::File::open(&pack.path).map_err(Error::io("open", &pack.path))?;
+    pack::read_table(&file, &pack.path)
+}
+
+/// Whether the index of a pack is what the pack's table says.
+fn has_sound_index(pack: &Pack) -> bool {
     let idx = pack.path.with_extension("idx");
-    let sound = crate::index::is_sound(&idx, &pack.name, &rows);
-    if sound {
-        return None;
-    }
+    table(pack).is_ok_and(|rows| crate::index::is_sound(&idx, &pack.name, &rows))
+}
+
+/// Makes the index of a sound pack again.
+fn remake_index(pack: &Pack) -> Option<String> {
+    let rows = table(pack).ok()?;
+    let idx = pack.path.with_extension("idx");
     // Derived: where it can't be written, every reader makes its own.
     let _ = fs::write_unsynced(&idx, &crate::index::to_bytes(&pack.name, &rows));
     Some(format!("index `{}` was damaged or missing", idx.display()))

@@ -80,10 +80,7 @@ fn verify(vector: &Vector) -> Result<Value, (Vec<String>, Vec<String>)> {
         store.has_blob(&BlobId([0xee; 32])).map_err(whole)?;
     }
     let report = store.verify(&mut |_, _| {}).map_err(whole)?;
-    let (indexes, packs): (Vec<_>, Vec<_>) = report
-        .problems
-        .into_iter()
-        .partition(|p| p.starts_with("index "));
+    let (packs, indexes) = (report.problems, report.remade);
     if packs.is_empty() && indexes.is_empty() {
         return Ok(json!({"entries": report.entries}));
     }
