@@ -50,15 +50,17 @@ pub(crate) fn codec_round(mut data: &[u8]) {
 pub(crate) fn over_base(mut data: &[u8]) {
     let how = take_u16(&mut data);
     let (base, new) = data.split_at(data.len() / 2);
-    if let Ok(plain) = fuzz::over_base(new, base, base.len()) {
-        assert_eq!(plain.len(), base.len());
+    for codec in [Codec::Delta, Codec::Predicted] {
+        if let Ok(plain) = fuzz::over_base(codec, new, base, base.len()) {
+            assert_eq!(plain.len(), base.len());
+        }
     }
     let times = 1 + (how >> 8) % 64;
     let (base, new) = (base.repeat(times), new[..base.len()].repeat(times));
     if let Some((codec, stored)) = fuzz::encode_over(&new, content(how), &base) {
         assert!(stored.len() < new.len(), "{codec:?} is larger than raw");
         let again = match codec {
-            Codec::Delta => fuzz::over_base(&stored, &base, new.len()),
+            Codec::Delta | Codec::Predicted => fuzz::over_base(codec, &stored, &base, new.len()),
             other => codec::decode(other, &stored, new.len()),
         };
         assert!(

@@ -48,14 +48,17 @@ pub fn pack_index(bytes: &[u8], name: &[u8; 32]) -> Option<Vec<u8>> {
     index::from_bytes(bytes, name).map(|rows| index::to_bytes(name, &rows))
 }
 
-/// Decodes an entry over a base.
+/// Decodes an entry over a base, which also stands for every other chunk that it names.
 ///
 /// # Errors
 /// It is damaged.
-pub fn over_base(stored: &[u8], base: &[u8], plain_len: usize) -> Result<Vec<u8>> {
+pub fn over_base(codec: Codec, stored: &[u8], base: &[u8], plain_len: usize) -> Result<Vec<u8>> {
     let mut plain = vec![0; plain_len];
-    let bases: codec::Bases<'_> = &|_| Ok(base.to_vec());
-    codec::with_scratch(|s| codec::decode_into(Codec::Delta, stored, &mut plain, bases, s))?;
+    let bases: codec::Bases<'_> = &|_, _| Ok(base.to_vec());
+    codec::with_scratch(|s| codec::decode_into(codec, stored, &mut plain, bases, s))?;
+    // Whoever keeps or sends the entry reads what it names.
+    let (names, _) = codec::names(codec, stored)?;
+    assert_eq!(names.is_empty(), !codec.is_over_others());
     Ok(plain)
 }
 
@@ -65,8 +68,14 @@ pub fn encode_over(plain: &[u8], content: Content, base: &[u8]) -> Option<(Codec
     let base = codec::Base {
         id: [7; 32],
         plain: base.to_vec(),
+        is_whole: true,
+    };
+    let origin = codec::Origin {
+        bases: vec![base],
+        pairs: Vec::new(),
+        first: 0,
     };
     codec::with_scratch(|s| {
-        codec::encode_in(plain, content, Some(&base), s).map(|(codec, b)| (codec, b.to_vec()))
+        codec::encode_in(plain, content, Some(&origin), s).map(|(codec, b)| (codec, b.to_vec()))
     })
 }

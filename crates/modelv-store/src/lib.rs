@@ -8,6 +8,7 @@ mod base;
 pub mod codec;
 pub mod cut;
 mod error;
+mod factors;
 mod fetch;
 pub mod fs;
 #[cfg(feature = "fuzz")]
@@ -17,6 +18,8 @@ mod index;
 mod ingest;
 pub mod layout;
 mod pack;
+#[cfg(test)]
+mod predict_tests;
 mod reader;
 pub mod remote;
 mod session;
@@ -25,6 +28,7 @@ mod store;
 mod tests;
 
 pub use error::{Error, Result};
+pub use factors::Adapter;
 pub use fetch::Sink;
 pub use reader::{BlobReader, Reader};
 pub use session::{Session, Stats};

@@ -7,13 +7,15 @@ use std::sync::{Arc, PoisonError, RwLock};
 use modelv_core::canon::{self, Kind, OBJECT_BYTES_MAX, Source};
 use modelv_core::id::{BlobId, ChunkId, from_hex, to_hex};
 
-use crate::codec::Codec;
 use crate::error::{Error, Result};
 use crate::index::Index;
 use crate::pack::{self, MAGIC, PACK_BYTES, Row};
 use crate::reader::BlobReader;
 use crate::session::Session;
 use crate::{Cuts, Key, Tag, fs};
+
+/// Most steps from a chunk to those that are stored whole.
+pub(crate) const DEPTH_MAX: u8 = 4;
 
 /// An open store. Sees the packs that were there when it was opened or last refreshed.
 #[derive(Debug)]
@@ -196,14 +198,14 @@ impl Store {
         let Some((index, row)) = self.find(key)? else {
             return Ok(false);
         };
-        self.read_row(&index, row, plain)?;
+        self.read_row(&index, row, DEPTH_MAX, plain)?;
         Ok(true)
     }
 
-    /// Decoded bytes of a row, checked against its id.
-    fn read_row(&self, index: &Index, row: Row, plain: &mut Vec<u8>) -> Result<()> {
+    /// Decoded bytes of a row that may be so deep, checked against its id.
+    fn read_row(&self, index: &Index, row: Row, depth: u8, plain: &mut Vec<u8>) -> Result<()> {
         let key = &row.key;
-        let bases = |id: &[u8; 32]| self.read_whole(id);
+        let bases = |id: &[u8; 32], most: u8| self.read_below(id, depth, most);
         let (file, path) = (&index.pack, &index.pack_path);
         if pack::read_entry(file, path, &row, &bases, plain).is_ok() && pack::check_hash(key, plain)
         {
@@ -228,36 +230,56 @@ impl Store {
         ))
     }
 
-    /// Bytes of a chunk that is stored without a base.
-    pub(crate) fn read_whole(&self, id: &[u8; 32]) -> Result<Vec<u8>> {
+    /// Bytes of a chunk that another one of a depth is over, and that itself may be `most` deep.
+    pub(crate) fn read_below(&self, id: &[u8; 32], depth: u8, most: u8) -> Result<Vec<u8>> {
+        match depth.checked_sub(1) {
+            Some(depth) => self.read_within(id, depth.min(most)),
+            None => Err(Error::corrupt(
+                format!("chunk `{}`", to_hex(id)),
+                "too many chunks are over one another",
+            )),
+        }
+    }
+
+    /// Bytes of a chunk that is at most so deep: 0 for one that is over no other chunk.
+    pub(crate) fn read_within(&self, id: &[u8; 32], depth: u8) -> Result<Vec<u8>> {
         let key = (Tag::Chunk.byte(), *id);
-        let whole = self.find_where(&key, &|row| row.codec != Codec::Delta as u8)?;
-        let (index, row) = whole.ok_or_else(|| Error::NotFound {
+        let mut found = self.find_where(&key, &|row| !row.is_over_others())?;
+        if found.is_none() && depth > 0 {
+            found = self.find(&key)?;
+        }
+        let (index, row) = found.ok_or_else(|| Error::NotFound {
             what: "base of a chunk",
             id: to_hex(id),
         })?;
         let mut plain = Vec::new();
-        self.read_row(&index, row, &mut plain)?;
+        self.read_row(&index, row, depth, &mut plain)?;
         Ok(plain)
     }
 
-    /// The chunk that another one is stored over, if it is. Whoever keeps or sends the one must keep
-    /// or send the other.
+    /// The chunks that another one is stored over: its base first, then those with factors of
+    /// updates; none when it is stored whole in some pack. They may be over others themselves.
+    /// Whoever keeps or sends the one must keep or send all of these, and what these are over.
     ///
     /// # Errors
     /// An index or the pack can't be read.
-    pub fn base_of(&self, id: &ChunkId) -> Result<Option<ChunkId>> {
+    pub fn bases_of(&self, id: &ChunkId) -> Result<Vec<ChunkId>> {
+        Ok(self.names_of(id)?.0.into_iter().map(ChunkId).collect())
+    }
+
+    /// The same, and whether more than the base is predicted.
+    pub(crate) fn names_of(&self, id: &ChunkId) -> Result<(Vec<[u8; 32]>, bool)> {
         let key = (Tag::Chunk.byte(), id.0);
         if self
-            .find_where(&key, &|row| row.codec != Codec::Delta as u8)?
+            .find_where(&key, &|row| !row.is_over_others())?
             .is_some()
         {
-            return Ok(None);
+            return Ok((Vec::new(), false));
         }
-        let Some((index, row)) = self.find(&key)? else {
-            return Ok(None);
-        };
-        pack::read_base(&index.pack, &index.pack_path, &row).map(|id| Some(ChunkId(id)))
+        match self.find(&key)? {
+            Some((index, row)) => pack::read_names(&index.pack, &index.pack_path, &row),
+            None => Ok((Vec::new(), false)),
+        }
     }
 
     /// The canonical bytes of an object, checked against its id.
@@ -418,7 +440,7 @@ impl Store {
         for row in rows {
             report.entries += 1;
             let is_cuts = row.key.0 == Tag::Object(Kind::Cuts).byte();
-            let bases = |id: &[u8; 32]| self.read_whole(id);
+            let bases = |id: &[u8; 32], most: u8| self.read_below(id, DEPTH_MAX, most);
             let fine = pack::read_entry(&file, path, &row, &bases, &mut plain).is_ok()
                 && pack::check_hash(&row.key, &plain)
                 && pack::is_canonical(&row.key, &plain);

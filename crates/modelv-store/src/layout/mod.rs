@@ -11,9 +11,12 @@ mod onnx;
 mod parquet;
 mod safetensors;
 mod tar;
+mod tensors;
 #[cfg(test)]
 mod tests;
 mod zip;
+
+pub(crate) use tensors::{Tensor, tensors};
 
 use std::io::{self, Read, Seek, SeekFrom};
 
