@@ -9,6 +9,7 @@
 
 mod alias;
 mod bases;
+mod bombs;
 mod completion;
 mod dependencies;
 mod docker;

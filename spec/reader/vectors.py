@@ -7,6 +7,7 @@ from pathlib import Path
 
 import blake3 as module
 import cut
+import layout
 import objects
 import oplog
 import pack
@@ -100,6 +101,8 @@ def read(vector):
         return {"id": blake3(data).hex()}
     if kind == "borders":
         return {"lengths": cut.lengths(data, getattr(cut, vector["sizes"]))}
+    if kind == "layout":
+        return {"parts": [list(p[:3]) for p in layout.parts(data)], "lengths": layout.lengths(data)}
     if kind == "oplog":
         operations, refs, tail = oplog.read(data)
         return {"operations": len(operations), "refs": plain(refs), "tail": tail}

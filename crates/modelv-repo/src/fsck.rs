@@ -8,6 +8,7 @@ use std::collections::HashSet;
 
 use modelv_core::commit::Commit;
 use modelv_core::id::{BlobId, CommitId, EnvId, RunId, TreeId};
+use modelv_core::path::{DEPTH_MAX, PATH_BYTES_MAX};
 use modelv_core::tree::{self, Entry};
 
 use crate::error::Result;
@@ -127,6 +128,13 @@ impl Walk<'_> {
                 self.problems.push(format!(
                     "tree `{path}` of {of}: it has another size than stated"
                 ));
+            }
+            // Also what keeps this walk from going down for ever.
+            let depth = path.split('/').filter(|name| !name.is_empty()).count();
+            if depth >= DEPTH_MAX || path.len() >= PATH_BYTES_MAX {
+                let reason = "a path below it breaks a rule: it is too long";
+                self.problems.push(format!("a tree of {of}: {reason}"));
+                continue;
             }
             for entry in &entries {
                 let below = join(&path, &entry.name);

@@ -21,6 +21,9 @@ mod envdiff;
 pub mod error;
 mod file;
 mod fsck;
+#[cfg(feature = "fuzz")]
+#[doc(hidden)]
+pub mod fuzz;
 mod history;
 pub mod json;
 mod merge;

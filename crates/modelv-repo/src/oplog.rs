@@ -568,18 +568,24 @@ mod tests {
         (dir, path, whole, ends)
     }
 
+    /// A log as a crash in its last append leaves it: nobody had noted that length yet.
+    fn put_unnoted(path: &Path, bytes: &[u8]) {
+        std::fs::write(path, bytes).unwrap();
+        let _ = std::fs::remove_file(tip::path(path));
+    }
+
     #[test]
     fn a_cut_at_any_byte_leaves_whole_operations_only() {
         let (_dir, path, whole, ends) = log_of(3);
         for cut in ends[0]..=whole.len() {
-            std::fs::write(&path, &whole[..cut]).unwrap();
+            put_unnoted(&path, &whole[..cut]);
             let log = OpLog::read(&path).unwrap();
             let want = ends.iter().filter(|e| **e <= cut).count() - 1;
             assert_eq!(log.operations.len(), want, "cut at {cut}");
             assert_eq!(log.unfinished_bytes, (cut - ends[want]) as u64);
         }
         // Appending after a cut keeps all of the tail aside and goes on.
-        std::fs::write(&path, &whole[..whole.len() - 5]).unwrap();
+        put_unnoted(&path, &whole[..whole.len() - 5]);
         let mut log = OpLog::read(&path).unwrap();
         log.append(draft(vec![set("new", None, Some("v"))]))
             .unwrap();
@@ -608,7 +614,7 @@ mod tests {
                         bytes[(sector * SECTOR_BYTES).max(start)..end].fill(0);
                     }
                 }
-                std::fs::write(&path, &bytes).unwrap();
+                put_unnoted(&path, &bytes);
                 let mut log = OpLog::read(&path).unwrap();
                 assert_eq!(log.operations.len(), count - 1, "sectors {lost:b}");
                 log.append(draft(vec![set("next", None, Some("v"))]))

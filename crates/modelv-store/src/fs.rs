@@ -363,10 +363,10 @@ pub fn replace_at(dir: BorrowedFd<'_>, from: &[u8], to: &[u8]) -> io::Result<()>
     )
 }
 
-/// The same in an open directory, unless the new name is taken.
+/// The same, never over anything.
 ///
 /// # Errors
-/// It is taken, or the operating system refuses.
+/// The name is taken; or the operating system or file system refuses.
 pub fn rename_new_at(dir: BorrowedFd<'_>, from: &[u8], to: &[u8]) -> io::Result<()> {
     let flags = RenameFlags::NOREPLACE;
     pass(
@@ -375,15 +375,15 @@ pub fn rename_new_at(dir: BorrowedFd<'_>, from: &[u8], to: &[u8]) -> io::Result<
     )
 }
 
-/// Lets two files of an open directory change names at once.
+/// Lets two names of an open directory change places.
 ///
 /// # Errors
-/// The operating system refuses.
-pub fn exchange_at(dir: BorrowedFd<'_>, one: &[u8], other: &[u8]) -> io::Result<()> {
+/// One is not there; or the operating system or file system refuses.
+pub fn exchange_at(dir: BorrowedFd<'_>, a: &[u8], b: &[u8]) -> io::Result<()> {
     let flags = RenameFlags::EXCHANGE;
     pass(
-        || Call::Exchange(beside(dir, one), beside(dir, other)),
-        || Ok(rustix::fs::renameat_with(dir, one, dir, other, flags)?),
+        || Call::Exchange(beside(dir, a), beside(dir, b)),
+        || Ok(rustix::fs::renameat_with(dir, a, dir, b, flags)?),
     )
 }
 

@@ -8,12 +8,18 @@ mod base;
 pub mod codec;
 pub mod cut;
 mod error;
+mod factors;
 mod fetch;
 pub mod fs;
+#[cfg(feature = "fuzz")]
+#[doc(hidden)]
+pub mod fuzz;
 mod index;
 mod ingest;
 pub mod layout;
 mod pack;
+#[cfg(test)]
+mod predict_tests;
 mod reader;
 pub mod remote;
 mod session;
@@ -22,6 +28,7 @@ mod store;
 mod tests;
 
 pub use error::{Error, Result};
+pub use factors::Adapter;
 pub use fetch::Sink;
 pub use reader::{BlobReader, Reader};
 pub use session::{Session, Stats};

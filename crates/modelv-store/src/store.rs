@@ -7,13 +7,15 @@ use std::sync::{Arc, PoisonError, RwLock};
 use modelv_core::canon::{self, Kind, OBJECT_BYTES_MAX, Source};
 use modelv_core::id::{BlobId, ChunkId, from_hex, to_hex};
 
-use crate::codec::Codec;
 use crate::error::{Error, Result};
 use crate::index::Index;
 use crate::pack::{self, MAGIC, PACK_BYTES, Row};
 use crate::reader::BlobReader;
 use crate::session::Session;
 use crate::{Cuts, Key, Tag, fs};
+
+/// Most steps from a chunk to those that are stored whole.
+pub(crate) const DEPTH_MAX: u8 = 4;
 
 /// An open store. Sees the packs that were there when it was opened or last refreshed.
 #[derive(Debug)]
@@ -196,14 +198,14 @@ impl Store {
         let Some((index, row)) = self.find(key)? else {
             return Ok(false);
         };
-        self.read_row(&index, row, plain)?;
+        self.read_row(&index, row, DEPTH_MAX, plain)?;
         Ok(true)
     }
 
-    /// Decoded bytes of a row, checked against its id.
-    fn read_row(&self, index: &Index, row: Row, plain: &mut Vec<u8>) -> Result<()> {
+    /// Decoded bytes of a row that may be so deep, checked against its id.
+    fn read_row(&self, index: &Index, row: Row, depth: u8, plain: &mut Vec<u8>) -> Result<()> {
         let key = &row.key;
-        let bases = |id: &[u8; 32]| self.read_whole(id);
+        let bases = |id: &[u8; 32], most: u8| self.read_below(id, depth, most);
         let (file, path) = (&index.pack, &index.pack_path);
         if pack::read_entry(file, path, &row, &bases, plain).is_ok() && pack::check_hash(key, plain)
         {
@@ -228,36 +230,56 @@ impl Store {
         ))
     }
 
-    /// Bytes of a chunk that is stored without a base.
-    pub(crate) fn read_whole(&self, id: &[u8; 32]) -> Result<Vec<u8>> {
+    /// Bytes of a chunk that another one of a depth is over, and that itself may be `most` deep.
+    pub(crate) fn read_below(&self, id: &[u8; 32], depth: u8, most: u8) -> Result<Vec<u8>> {
+        match depth.checked_sub(1) {
+            Some(depth) => self.read_within(id, depth.min(most)),
+            None => Err(Error::corrupt(
+                format!("chunk `{}`", to_hex(id)),
+                "too many chunks are over one another",
+            )),
+        }
+    }
+
+    /// Bytes of a chunk that is at most so deep: 0 for one that is over no other chunk.
+    pub(crate) fn read_within(&self, id: &[u8; 32], depth: u8) -> Result<Vec<u8>> {
         let key = (Tag::Chunk.byte(), *id);
-        let whole = self.find_where(&key, &|row| row.codec != Codec::Delta as u8)?;
-        let (index, row) = whole.ok_or_else(|| Error::NotFound {
+        let mut found = self.find_where(&key, &|row| !row.is_over_others())?;
+        if found.is_none() && depth > 0 {
+            found = self.find(&key)?;
+        }
+        let (index, row) = found.ok_or_else(|| Error::NotFound {
             what: "base of a chunk",
             id: to_hex(id),
         })?;
         let mut plain = Vec::new();
-        self.read_row(&index, row, &mut plain)?;
+        self.read_row(&index, row, depth, &mut plain)?;
         Ok(plain)
     }
 
-    /// The chunk that another one is stored over, if it is. Whoever keeps or sends the one must keep
-    /// or send the other.
+    /// The chunks that another one is stored over: its base first, then those with factors of
+    /// updates; none when it is stored whole in some pack. They may be over others themselves.
+    /// Whoever keeps or sends the one must keep or send all of these, and what these are over.
     ///
     /// # Errors
     /// An index or the pack can't be read.
-    pub fn base_of(&self, id: &ChunkId) -> Result<Option<ChunkId>> {
+    pub fn bases_of(&self, id: &ChunkId) -> Result<Vec<ChunkId>> {
+        Ok(self.names_of(id)?.0.into_iter().map(ChunkId).collect())
+    }
+
+    /// The same, and whether more than the base is predicted.
+    pub(crate) fn names_of(&self, id: &ChunkId) -> Result<(Vec<[u8; 32]>, bool)> {
         let key = (Tag::Chunk.byte(), id.0);
         if self
-            .find_where(&key, &|row| row.codec != Codec::Delta as u8)?
+            .find_where(&key, &|row| !row.is_over_others())?
             .is_some()
         {
-            return Ok(None);
+            return Ok((Vec::new(), false));
         }
-        let Some((index, row)) = self.find(&key)? else {
-            return Ok(None);
-        };
-        pack::read_base(&index.pack, &index.pack_path, &row).map(|id| Some(ChunkId(id)))
+        match self.find(&key)? {
+            Some((index, row)) => pack::read_names(&index.pack, &index.pack_path, &row),
+            None => Ok((Vec::new(), false)),
+        }
     }
 
     /// The canonical bytes of an object, checked against its id.
@@ -372,12 +394,13 @@ impl Store {
         let total = packs.iter().map(size).sum();
         let mut report = Report::default();
         // All indexes first: reading entries rebuilds those that are damaged.
-        for pack in &packs {
-            report.remade.extend(remake_index(pack));
-        }
-        for pack in &packs {
-            if let Err(e) = self.verify_pack(pack, &mut report) {
-                report.problems.push(describe(&e));
+        let unsound: Vec<bool> = packs.iter().map(|pack| !has_sound_index(pack)).collect();
+        for (pack, unsound) in packs.iter().zip(unsound) {
+            match self.verify_pack(pack, &mut report) {
+                // The table of a damaged pack must not replace an index that may be the better one.
+                Ok(true) if unsound => report.remade.extend(remake_index(pack)),
+                Ok(_) => {}
+                Err(e) => report.problems.push(describe(&e)),
             }
             report.packs += 1;
             report.bytes += size(pack);
@@ -386,7 +409,8 @@ impl Store {
         Ok(report)
     }
 
-    fn verify_pack(&self, pack: &Arc<Pack>, report: &mut Report) -> Result<()> {
+    /// Whether the pack is what its hash says; damage inside is reported.
+    fn verify_pack(&self, pack: &Arc<Pack>, report: &mut Report) -> Result<bool> {
         let path = &pack.path;
         let what = || format!("pack `{}`", path.display());
         let mut file = std::fs::File::open(path).map_err(Error::io("open", path))?;
@@ -398,7 +422,8 @@ impl Store {
         let mut trailer = Vec::new();
         std::io::Read::read_to_end(&mut file, &mut trailer).map_err(Error::io("read", path))?;
         let name = hasher.finalize();
-        if *name.as_bytes() != pack.name || trailer != pack.name {
+        let is_whole = *name.as_bytes() == pack.name && trailer == pack.name;
+        if !is_whole {
             report
                 .problems
                 .push(format!("{} does not match its hash", what()));
@@ -415,7 +440,7 @@ impl Store {
         for row in rows {
             report.entries += 1;
             let is_cuts = row.key.0 == Tag::Object(Kind::Cuts).byte();
-            let bases = |id: &[u8; 32]| self.read_whole(id);
+            let bases = |id: &[u8; 32], most: u8| self.read_below(id, DEPTH_MAX, most);
             let fine = pack::read_entry(&file, path, &row, &bases, &mut plain).is_ok()
                 && pack::check_hash(&row.key, &plain)
                 && pack::is_canonical(&row.key, &plain);
@@ -428,7 +453,7 @@ impl Store {
                     .push(format!("{word} `{id}` in {} is damaged", what()));
             }
         }
-        Ok(())
+        Ok(is_whole)
     }
 
     /// Whether a cut blob reads as what its id says.
@@ -460,15 +485,21 @@ pub fn unwrap_io(e: std::io::Error) -> Error {
     }
 }
 
-/// Makes the index of a pack again if it is not what the pack's table says.
-fn remake_index(pack: &Pack) -> Option<String> {
-    let file = std::fs::File::open(&pack.path).ok()?;
-    let rows = pack::read_table(&file, &pack.path).ok()?;
+fn table(pack: &Pack) -> Result<Vec<Row>> {
+    let file = std::fs::File::open(&pack.path).map_err(Error::io("open", &pack.path))?;
+    pack::read_table(&file, &pack.path)
+}
+
+/// Whether the index of a pack is what the pack's table says.
+fn has_sound_index(pack: &Pack) -> bool {
     let idx = pack.path.with_extension("idx");
-    let sound = crate::index::is_sound(&idx, &pack.name, &rows);
-    if sound {
-        return None;
-    }
+    table(pack).is_ok_and(|rows| crate::index::is_sound(&idx, &pack.name, &rows))
+}
+
+/// Makes the index of a sound pack again.
+fn remake_index(pack: &Pack) -> Option<String> {
+    let rows = table(pack).ok()?;
+    let idx = pack.path.with_extension("idx");
     // Derived: where it can't be written, every reader makes its own.
     let _ = fs::write_unsynced(&idx, &crate::index::to_bytes(&pack.name, &rows));
     Some(format!("index `{}` was damaged or missing", idx.display()))

@@ -6,7 +6,7 @@ use std::ops::Bound;
 use std::path::Path;
 
 use modelv_core::path::RepoPath;
-use modelv_store::Store;
+use modelv_store::{Store, fs};
 
 use super::beneath::Root;
 use super::snapshot::place;
@@ -132,7 +132,7 @@ impl Plan {
 /// # Errors
 /// The folder has content, or something can't be written.
 pub fn export(files: &Files, store: &Store, dest: &Path, ctx: &Ctx<'_>) -> Result<()> {
-    modelv_store::fs::create_dirs(dest).map_err(Error::io("create", dest))?;
+    fs::create_dirs(dest).map_err(Error::io("create", dest))?;
     let mut inside = std::fs::read_dir(dest).map_err(Error::io("read", dest))?;
     if inside.next().is_some() {
         return Err(Error::Exists {

@@ -4,12 +4,12 @@
 
 mod beneath;
 pub mod checkout;
-mod ignores;
+pub(crate) mod ignores;
 mod ingredient;
 mod scan;
 mod scope;
 mod snapshot;
-mod statcache;
+pub(crate) mod statcache;
 mod status;
 mod write;
 

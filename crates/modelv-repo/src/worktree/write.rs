@@ -160,13 +160,13 @@ impl<'a> Writing<'a> {
             advance(target.len());
             return folder.link(&target, temp);
         }
-        let mut out = folder.create(temp, file.mode == Mode::Executable)?;
+        let out = folder.create(temp, file.mode == Mode::Executable)?;
         if file.size > SMALL_BYTES_MAX {
             return self.large(&out, &full, file);
         }
         let content = self.store.read_blob(&file.blob, SMALL_BYTES_MAX)?;
         advance(content.len());
-        fs::write_all(&mut out, &content).map_err(Error::io("write", &full))
+        fs::write_all_at(&out, &content, 0).map_err(Error::io("write", &full))
     }
 
     fn large(&self, out: &File, full: &Path, file: &SnapFile) -> Result<()> {

@@ -165,16 +165,12 @@ impl Disk {
                 );
                 self.rename(vec![(to, node), (from, None)]);
             }
-            Call::Exchange(one, other) => {
-                let (Some(one), Some(other)) = (self.inside(one), self.inside(other)) else {
+            Call::Exchange(a, b) => {
+                let (Some(a), Some(b)) = (self.inside(a), self.inside(b)) else {
                     return;
                 };
-                let (first, second) = (self.names.get(&one), self.names.get(&other));
-                let changes = vec![
-                    (other.clone(), first.cloned()),
-                    (one.clone(), second.cloned()),
-                ];
-                self.rename(changes);
+                let [x, y] = [&a, &b].map(|name| self.names.get(name).cloned());
+                self.rename(vec![(b, x), (a, y)]);
             }
             Call::Write(file, at, bytes) => self.write(path, file, *at, &bytes[..wrote]),
             Call::SetLen(_, len) => {
