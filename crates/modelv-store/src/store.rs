@@ -396,13 +396,11 @@ impl Store {
         // All indexes first: reading entries rebuilds those that are damaged.
         let unsound: Vec<bool> = packs.iter().map(|pack| !has_sound_index(pack)).collect();
         for (pack, unsound) in packs.iter().zip(unsound) {
-            let problems = report.problems.len();
-            if let Err(e) = self.verify_pack(pack, &mut report) {
-                report.problems.push(describe(&e));
-            }
-            // The table of a damaged pack must not replace an index that may be the better one.
-            if unsound && report.problems.len() == problems {
-                report.remade.extend(remake_index(pack));
+            match self.verify_pack(pack, &mut report) {
+                // The table of a damaged pack must not replace an index that may be the better one.
+                Ok(true) if unsound => report.remade.extend(remake_index(pack)),
+                Ok(_) => {}
+                Err(e) => report.problems.push(describe(&e)),
             }
             report.packs += 1;
             report.bytes += size(pack);
@@ -411,7 +409,8 @@ impl Store {
         Ok(report)
     }
 
-    fn verify_pack(&self, pack: &Arc<Pack>, report: &mut Report) -> Result<()> {
+    /// Whether the pack is what its hash says; damage inside is reported.
+    fn verify_pack(&self, pack: &Arc<Pack>, report: &mut Report) -> Result<bool> {
         let path = &pack.path;
         let what = || format!("pack `{}`", path.display());
         let mut file = std::fs::File::open(path).map_err(Error::io("open", path))?;
@@ -423,7 +422,8 @@ impl Store {
         let mut trailer = Vec::new();
         std::io::Read::read_to_end(&mut file, &mut trailer).map_err(Error::io("read", path))?;
         let name = hasher.finalize();
-        if *name.as_bytes() != pack.name || trailer != pack.name {
+        let is_whole = *name.as_bytes() == pack.name && trailer == pack.name;
+        if !is_whole {
             report
                 .problems
                 .push(format!("{} does not match its hash", what()));
@@ -453,7 +453,7 @@ impl Store {
                     .push(format!("{word} `{id}` in {} is damaged", what()));
             }
         }
-        Ok(())
+        Ok(is_whole)
     }
 
     /// Whether a cut blob reads as what its id says.

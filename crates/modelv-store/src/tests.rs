@@ -226,7 +226,12 @@ fn no_flipped_bit_goes_unnoticed() {
             let unnoticed = report.problems.is_empty() && report.remade.is_empty();
             assert!(!unnoticed, "bit {bit} of {} unnoticed", path.display());
             // An index was made again, or is made here.
-            assert_eq!(is_index, !report.remade.is_empty());
+            assert_eq!(
+                is_index,
+                !report.remade.is_empty(),
+                "bit {bit} of {}: {report:?}",
+                path.display()
+            );
             std::fs::write(&path, &flipped).unwrap();
             let read = Store::open(dir.path()).unwrap().read_blob(&id, u64::MAX);
             match read {
