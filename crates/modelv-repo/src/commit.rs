@@ -164,12 +164,13 @@ impl Repo {
     ) -> Result<Snapshot> {
         // Read only when a large file is stored.
         let head = OnceCell::new();
-        let before = |path: &RepoPath| {
-            let files = head.get_or_init(|| self.head().and_then(|id| self.files(id).ok()));
-            files.as_ref()?.get(path).map(|f| f.blob)
-        };
-        let before: &dyn Fn(&RepoPath) -> Option<BlobId> = &before;
-        let look = self.look(session.map(|session| Keep { session, before }), ctx)?;
+        let read = || self.head().and_then(|id| self.files(id).ok());
+        let head = || head.get_or_init(read).as_ref();
+        let keep = session.map(|session| Keep {
+            session,
+            head: &head,
+        });
+        let look = self.look(keep, ctx)?;
         // A cache that can't be written makes the next call slower, nothing else.
         let _ = look.save(&self.stat_cache_path(), None);
         Ok(Snapshot {
@@ -296,7 +297,7 @@ impl Repo {
         let session = self.store.begin()?;
         let keep = Keep {
             session: &session,
-            before: &|path| old.get(path).map(|f| f.blob),
+            head: &|| Some(old),
         };
         let look = self.look(Some(keep), ctx)?;
         let files = take_part(old, self.files_of_look(&look, rules)?, &options.paths)?;

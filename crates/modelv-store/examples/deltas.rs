@@ -1,6 +1,6 @@
 //! What a changed model costs over the one it came from, stored in a fresh store.
 //!
-//! `cargo run --release -p modelv-store --example deltas -- DIR [FILE]` prints the part of the raw size
+//! `cargo run --release -p modelv-store --example deltas -- DIR [FILE...]` prints the part of the raw size
 //! that a file takes, alone and over its base:
 //! - moved: every weight changed; the size of the move is the standard deviation of the change as part
 //!   of that of the tensor (a fine-tune at usual learning rates moves weights by 0.0001 to 0.01),
@@ -8,7 +8,8 @@
 //! - LoRA: factors of rank 16 added to every matrix, as PEFT adds them; and the part of the adapter's
 //!   size that adapter and merged file take together.
 //!
-//! FILE is a safetensors file of f32 weights; without it the weights are random.
+//! FILE is a safetensors file of f32 weights; without it the weights are random. With three files, a
+//! base, an adapter and what a tool merged them to, it is these that are measured.
 #![allow(clippy::print_stdout)]
 
 use std::io::Cursor;
@@ -233,12 +234,28 @@ fn lora(dtype: &str, tensors: &[Tensor]) -> (Vec<Tensor>, Vec<Tensor>) {
     (factors, merged)
 }
 
+/// Measures a merge that some tool made.
+fn merged_by_a_tool(dir: &Path, base: &Path, adapter: &Path, merged: &Path) -> Result<()> {
+    let (base, adapter) = (std::fs::read(base)?, std::fs::read(adapter)?);
+    let merged = std::fs::read(merged)?;
+    let [_, second, over] = measure(dir, &base, Some(&adapter), &merged)?;
+    println!(
+        "merged {:.5} of its size, with the adapter {:.3} of that",
+        over as f64 / merged.len() as f64,
+        (second + over) as f64 / adapter.len() as f64
+    );
+    Ok(())
+}
+
 fn main() -> Result<()> {
     let mut arguments = std::env::args().skip(1);
     let dir = PathBuf::from(arguments.next().ok_or("name a folder")?);
-    let tensors = match arguments.next() {
-        Some(path) => real(Path::new(&path))?,
-        None => random(),
+    let files: Vec<PathBuf> = arguments.map(PathBuf::from).collect();
+    let tensors = match files.as_slice() {
+        [] => random(),
+        [path] => real(path)?,
+        [base, adapter, merged] => return merged_by_a_tool(&dir, base, adapter, merged),
+        _ => return Err("name no file, one or three".into()),
     };
     for dtype in ["BF16", "F16", "F32"] {
         let base = safetensors(dtype, &tensors);

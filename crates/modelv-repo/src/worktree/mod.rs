@@ -6,6 +6,7 @@ mod beneath;
 pub mod checkout;
 pub(crate) mod ignores;
 mod ingredient;
+mod origin;
 mod scan;
 mod scope;
 mod snapshot;

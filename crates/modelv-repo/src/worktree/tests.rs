@@ -41,7 +41,7 @@ impl Tree {
             &cache,
             Some(Keep {
                 session: &session,
-                before: &|_| None,
+                head: &|| None,
             }),
             &self.store,
             &Ctx::quiet(),
