@@ -121,10 +121,10 @@ class Place:
         }
         self.at.mkdir(parents=True)
         self.prepare()
-        self.at.rename(self.base / "origin")
         self.commands = list(self.COMMANDS)
         if "gc" in self.run("", ["--help"]).stdout.split():
             self.commands.append(("gc", "a", ["gc"]))
+        self.at.rename(self.base / "origin")
 
     def run(self, place, args, prefix=()):
         args = [self.remote if a == "REMOTE" else a for a in args]
@@ -194,32 +194,34 @@ def share(total, work, binary, base):
 
 def inject(place, core, cores, wanted, calls, action):
     """Injects a fault into every Nth system call of every command; how many, and what was wrong."""
-    done, wrong = 0, []
-    starts = {name: core for name, _, _ in place.commands}
-    rounds = 0
+    done, wrong, seen = 0, [], set()
+    trace = place.base / "trace"
+    # Threads make every round another one, although the numbers are the same.
     while done < wanted:
-        rounds += 1
+        before = done
         for name, where, args in place.commands:
-            when = starts[name] + 1
+            when = core + 1
             while done < wanted:
                 place.reset()
                 told = place.run(
                     where,
                     args,
-                    ["strace", "-f", "-qq", "-o", "/dev/null", "-e", f"trace={calls}", "-e", f"inject={calls}:{action}:when={when}"],
+                    ["strace", "-f", "-qq", "-o", str(trace), "-e", f"trace={calls}", "-e", f"inject={calls}:{action}:when={when}"],
                 )
                 # The command no longer gets that far.
-                if told.returncode == 0 and (action.startswith("signal") or when > 600):
+                killed = action.startswith("signal") and told.returncode != 0
+                if not killed and "INJECTED" not in trace.read_text(errors="replace"):
                     break
+                seen.add((name, when))
                 try:
                     place.check(name, where, args, f"{action} at call {when}")
                 except AssertionError as e:
                     wrong.append(str(e))
                 done += 1
                 when += cores
-        if rounds > 200:
+        if done == before:
             break
-    return done, wrong
+    return done, wrong, seen
 
 
 def injected(part, what, options, total, calls, action):
@@ -229,7 +231,8 @@ def injected(part, what, options, total, calls, action):
     with tempfile.TemporaryDirectory(dir=memory()) as base:
         found = share(total, lambda p, i, n, w: inject(p, i, n, w, calls, action), binary, base)
     points, wrong = sum(f[0] for f in found), [w for f in found for w in f[1]]
-    row(part, what, f"{points} points, {len(wrong)} wrong, {time.monotonic() - start:.0f} s", not wrong)
+    distinct = len(set().union(*(f[2] for f in found)))
+    row(part, what, f"{points} points ({distinct} distinct), {len(wrong)} wrong, {time.monotonic() - start:.0f} s", not wrong)
     for text in wrong[:10]:
         print("   ", text.strip())
 

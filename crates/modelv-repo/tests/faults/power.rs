@@ -241,7 +241,7 @@ impl Judge<'_> {
             }
             let root = scratch.join("disk");
             found.write(&root).unwrap();
-            let on = all || key[0] % 4 == 0;
+            let on = all || key[0].is_multiple_of(16);
             match part {
                 OURS => self.repository(&root, &promise.ours, true, on)?,
                 THEIRS => self.repository(&root, &promise.theirs, false, on)?,
