@@ -3,8 +3,8 @@
 //! ```text
 //! id of the base 32 | planes of (plain XOR base)
 //! ```
-//! A base is never a delta itself: the session follows to the chunk behind it, and a reader refuses
-//! a chain. Weights that moved a little keep sign, exponent and the upper bits of their mantissa.
+//! A base is never a delta itself: a reader refuses a chain. For bytes of which is not known where a
+//! number begins; numbers are better off with what is left over a prediction (`predict.rs`).
 
 use super::planes;
 use super::sample;
