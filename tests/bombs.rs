@@ -280,7 +280,7 @@ fn headers_of_a_hundred_megabytes_are_bytes_like_any_other() {
         bounded(&tree, &["commit", "-m", "first"]).success();
         *file.last_mut().unwrap() = b'y';
         std::fs::write(tree.path("m.safetensors"), &file).unwrap();
-        let said = let _ = bounded(&tree, &["diff"]);
+        let said = bounded(&tree, &["diff"]);
         assert!(said.status == Some(1) || said.status == Some(0), "{said:?}");
         bounded(&tree, &["commit", "-m", "second"]).success();
         let _ = bounded(&tree, &["diff", "HEAD~1", "HEAD"]);

@@ -35,6 +35,8 @@ pub struct Stats {
 pub struct Session<'a> {
     store: &'a Store,
     inner: Mutex<Inner>,
+    /// Tells `gc --now` that somebody writes.
+    _writing: Option<std::fs::File>,
 }
 
 impl std::fmt::Debug for Session<'_> {
@@ -78,6 +80,7 @@ impl<'a> Session<'a> {
         Self {
             store,
             inner: Mutex::default(),
+            _writing: store.join_writers(),
         }
     }
 
@@ -93,7 +96,7 @@ impl<'a> Session<'a> {
         if self.lock().known.contains_key(key) {
             return Ok(true);
         }
-        self.store.has(key)
+        self.store.keeps(key)
     }
 
     /// Encodes and appends an entry unless it is there.
@@ -124,6 +127,9 @@ impl<'a> Session<'a> {
     /// can't be read: the new chunk is then stored without it.
     fn base(&self, id: &ChunkId) -> Option<Base> {
         let id = self.store.base_of(id).ok()?.unwrap_or(*id);
+        if !self.store.keeps_whole(&id).ok()? {
+            return None;
+        }
         let plain = self.store.read_whole(&id.0).ok()?;
         Some(Base { id: id.0, plain })
     }
@@ -135,7 +141,7 @@ impl<'a> Session<'a> {
             return Ok(());
         }
         if inner.open.is_none() {
-            inner.open = Some(Writer::create(self.temp_path())?);
+            inner.open = Some(Writer::create(temp_path(self.store))?);
         }
         let number = inner.closed.len();
         let Some(writer) = inner.open.as_mut() else {
@@ -151,21 +157,6 @@ impl<'a> Session<'a> {
             inner.close_open()?;
         }
         Ok(())
-    }
-
-    fn temp_path(&self) -> PathBuf {
-        let random = tempfile::Builder::new()
-            .prefix("tmp-")
-            .suffix(".pack")
-            .make_in(self.store.tmp_dir(), |path| Ok(path.to_owned()));
-        random.map_or_else(
-            |_| {
-                self.store
-                    .tmp_dir()
-                    .join(format!("tmp-{}.pack", std::process::id()))
-            },
-            |named| named.into_parts().0,
-        )
     }
 
     /// Stores canonical bytes under their id.
@@ -231,6 +222,19 @@ impl<'a> Session<'a> {
         drop(inner);
         self.store.read(key)
     }
+}
+
+/// A name for a pack that is being written.
+pub(crate) fn temp_path(store: &Store) -> PathBuf {
+    let dir = store.tmp_dir();
+    let random = tempfile::Builder::new()
+        .prefix("tmp-")
+        .suffix(".pack")
+        .make_in(&dir, |path| Ok(path.to_owned()));
+    random.map_or_else(
+        |_| dir.join(format!("tmp-{}.pack", std::process::id())),
+        |named| named.into_parts().0,
+    )
 }
 
 impl Inner {
