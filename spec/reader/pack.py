@@ -107,12 +107,13 @@ class Pack:
 
 
 class Store:
-    """All packs of a folder."""
+    """All packs of a folder, and condemned ones that lie elsewhere (GC-1)."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, condemned=()):
         self.packs = [Pack(path) for path in sorted(folder.glob("*.pack"))]
+        self.condemned = [Pack(path) for path in condemned]
         self.places, self.bases, self.indexes, self.entries = {}, {}, 0, 0
-        for pack in self.packs:
+        for pack in self.packs + self.condemned:
             for row in pack.rows:
                 self.places.setdefault((row[0], row[2]), (pack, row))
                 if row[0] == CHUNK and row[1] < 3:
@@ -151,7 +152,10 @@ class Store:
                 elif row[0] != CHUNK:
                     objects.decode(TAGS[row[0]], data)
                 self.entries += 1
-        for tag, key in self.places:
+        for pack in self.condemned:
+            pack.check()
+        kept = {(row[0], row[2]) for pack in self.packs for row in pack.rows}
+        for tag, key in kept:
             if tag == CUTS:
                 self.blob_size(key)
 

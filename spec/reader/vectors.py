@@ -7,6 +7,7 @@ from pathlib import Path
 
 import blake3 as module
 import cut
+import gc_state
 import layout
 import objects
 import oplog
@@ -106,6 +107,9 @@ def read(vector):
     if kind == "oplog":
         operations, refs, tail = oplog.read(data)
         return {"operations": len(operations), "refs": plain(refs), "tail": tail}
+    if kind == "gc":
+        epoch, horizon = gc_state.decode(data)
+        return {"epoch": epoch, "horizon": horizon}
     found = {"value": plain(read_object(kind, data))}
     if kind != "cuts":
         found["id"] = derived_id(kind, data).hex()

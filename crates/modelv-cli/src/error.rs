@@ -198,7 +198,7 @@ fn hint(e: &Error) -> Option<String> {
         Error::ConflictsRemain { .. } => {
             "`modelv conflicts` shows them; `modelv resolve ITEM --ours|--theirs` decides one"
         }
-        Error::RefMoved { .. } => "try again",
+        Error::RefMoved { .. } | Error::Collected { .. } => "try again",
         Error::ChangedWhileRead { .. } => "wait until nobody writes to it, and try again",
         Error::Newer { .. } => "install a newer modelv",
         Error::Corrupt { .. } => "`modelv fsck` lists all damage",
@@ -247,6 +247,7 @@ fn team_hint(e: &Error) -> Option<String> {
         } => "check the address; the first `modelv push` makes a repository there",
         Error::Exists { what: "remote", .. } => "`modelv remote remove NAME` forgets it",
         Error::Exists { what: "folder", .. } => "name a folder that is empty or missing",
+        Error::Store(StoreError::Busy { .. }) => "wait until it has ended, and try again",
         Error::Store(StoreError::NotFound { what, .. }) => return not_here(what),
         Error::State(text) if text.contains("bare repository") => {
             "`modelv clone URL DIR` makes one with a working tree"

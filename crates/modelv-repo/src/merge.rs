@@ -136,6 +136,25 @@ pub struct MergeState {
 }
 
 impl MergeState {
+    /// The commit, the environment and the contents that it takes to finish the merge.
+    ///
+    /// # Errors
+    /// An id is none.
+    pub(crate) fn needs(&self) -> Result<(CommitId, EnvId, Vec<BlobId>)> {
+        let bad = |detail: String| Error::Corrupt {
+            what: "merge state".into(),
+            detail,
+        };
+        let theirs = CommitId::from_hex(&self.theirs).map_err(|e| bad(e.to_string()))?;
+        let env = EnvId::from_hex(&self.env).map_err(|e| bad(e.to_string()))?;
+        let files = self
+            .conflicts
+            .iter()
+            .flat_map(|c| [&c.base_file, &c.ours_file, &c.theirs_file]);
+        let blobs = files.flatten().map(|f| f.side().map(|s| s.blob));
+        Ok((theirs, env, blobs.collect::<Result<_>>()?))
+    }
+
     /// Conflicts that are not decided.
     pub fn open(&self) -> impl Iterator<Item = &ConflictState> {
         self.conflicts.iter().filter(|c| !c.resolved)
@@ -458,13 +477,15 @@ impl Repo {
         let Some(Target::Blob(blob)) = self.log.refs.get(names::MERGE) else {
             return Ok(None);
         };
-        let bytes = self.read_blob(*blob)?;
-        serde_json::from_slice(&bytes)
-            .map(Some)
-            .map_err(|e| Error::Corrupt {
-                what: "merge state".into(),
-                detail: e.to_string(),
-            })
+        self.read_merge_state(*blob).map(Some)
+    }
+
+    /// The state of a merge as it was at some time.
+    pub(crate) fn read_merge_state(&self, blob: BlobId) -> Result<MergeState> {
+        serde_json::from_slice(&self.read_blob(blob)?).map_err(|e| Error::Corrupt {
+            what: "merge state".into(),
+            detail: e.to_string(),
+        })
     }
 
     fn save_merge_state(&mut self, state: Option<&MergeState>, worktree: bool) -> Result<()> {

@@ -252,11 +252,17 @@ impl OpLog {
     /// # Errors
     /// [`Error::RefMoved`] when another process was faster; otherwise I/O. Nothing has changed then.
     pub fn append(&mut self, draft: Draft) -> Result<u64> {
+        self.append_checked(draft, &|_, _| Ok(()))
+    }
+
+    /// The same, if `check` agrees: it sees the log as it is and the changes, under the lock.
+    pub(crate) fn append_checked(
+        &mut self,
+        draft: Draft,
+        check: &dyn Fn(&Self, &[RefChange]) -> Result<()>,
+    ) -> Result<u64> {
         let path = self.path.clone();
-        let lock_path = path.with_extension("lock");
-        let lock = fs::open_or_create(&lock_path).map_err(Error::io("open", &lock_path))?;
-        // A kernel lock: it dies with its holder, so there is never a stale one.
-        lock.lock().map_err(Error::io("lock", &lock_path))?;
+        let _lock = self.lock()?;
         let mut file = fs::open_rw(&path).map_err(Error::io("open", &path))?;
         self.read_new_frames(&mut file)?;
         for change in &draft.changes {
@@ -266,6 +272,7 @@ impl OpLog {
                 });
             }
         }
+        check(self, &draft.changes)?;
         self.drop_unfinished_tail(&file)?;
         let (operation, frame, hash) = encode(draft, self.operations.len() as u64, &self.chain)?;
         self.write_frame(&file, &frame)?;
@@ -280,6 +287,35 @@ impl OpLog {
         // What it guards against is damage later on; without it, nothing is wrong.
         let _ = tip::write(&tip::path(&path), self.end);
         Ok(seq)
+    }
+
+    /// All names and targets of now, and those that operations from `horizon` on came from or went to.
+    pub(crate) fn kept_targets(&self, horizon: u64) -> impl Iterator<Item = (&str, &Target)> {
+        let recent = self.operations.iter().filter(move |o| o.seq >= horizon);
+        let changes = recent.flat_map(|o| &o.changes);
+        let named = changes.flat_map(|c| {
+            let targets = [&c.old, &c.new].into_iter().flatten();
+            targets.map(|t| (c.name.as_str(), t))
+        });
+        self.refs
+            .iter()
+            .map(|(name, t)| (name.as_str(), t))
+            .chain(named)
+    }
+
+    /// Keeps everybody from appending as long as it is held. A kernel lock: it dies with its holder,
+    /// so there is never a stale one.
+    pub(crate) fn lock(&self) -> Result<File> {
+        let path = self.path.with_extension("lock");
+        let lock = fs::open_or_create(&path).map_err(Error::io("open", &path))?;
+        lock.lock().map_err(Error::io("lock", &path))?;
+        Ok(lock)
+    }
+
+    /// Reads what others have appended since.
+    pub(crate) fn catch_up(&mut self) -> Result<()> {
+        let mut file = File::open(&self.path).map_err(Error::io("open", &self.path))?;
+        self.read_new_frames(&mut file)
     }
 
     fn write_frame(&self, file: &File, frame: &[u8]) -> Result<()> {

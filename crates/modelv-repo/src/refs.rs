@@ -294,6 +294,10 @@ impl Repo {
         let Some(operation) = last else {
             return Err(Error::State("there is nothing to undo".into()));
         };
+        if operation.seq < modelv_store::gc::State::read(self.dir())?.horizon {
+            let text = "the operations before were given up by `gc`: they can't be undone any more";
+            return Err(Error::State(text.into()));
+        }
         let changes: Vec<RefChange> = operation
             .changes
             .iter()

@@ -112,7 +112,7 @@ impl<'a> Origins<'a> {
 /// Reads a chunk that another one is to be stored over; None when it is too deep, or damaged: then
 /// the new one is stored without it.
 fn read_base(session: &Session<'_>, id: ChunkId, is_whole: bool) -> Option<Base> {
-    let plain = session.read_within(&id.0, DEPTH_MAX - 1).ok()?;
+    let plain = session.read_kept(&id.0, DEPTH_MAX - 1).ok()?;
     Some(Base {
         id: id.0,
         plain,

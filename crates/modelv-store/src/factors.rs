@@ -258,7 +258,7 @@ impl Found<'_> {
         };
         let left = factor(left, row * rank as u64, numbers)?;
         let right = factor(right, 0, rank as u64 * columns as u64)?;
-        let read = |factor| codec::load_factor(factor, &|id, most| session.read_within(id, most));
+        let read = |factor| codec::load_factor(factor, &|id, most| session.read_kept(id, most));
         Some(Pair {
             columns,
             rank,

@@ -162,6 +162,16 @@ impl Index {
     }
 }
 
+/// The rows of a pack without keeping a file open: from its index, or from its own table.
+pub(crate) fn rows_of(pack_path: &Path, name: &[u8; 32]) -> Result<Vec<Row>> {
+    let index = std::fs::read(pack_path.with_extension("idx")).ok();
+    if let Some(rows) = index.and_then(|bytes| from_bytes(&bytes, name)) {
+        return Ok(rows);
+    }
+    let file = File::open(pack_path).map_err(Error::io("open", pack_path))?;
+    pack::read_table(&file, pack_path)
+}
+
 /// Whether an index file is exactly what the rows of its pack make.
 pub(crate) fn is_sound(path: &Path, pack_name: &[u8; 32], rows: &[Row]) -> bool {
     let wanted = to_bytes(pack_name, rows);

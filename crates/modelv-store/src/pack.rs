@@ -95,6 +95,8 @@ pub(crate) struct Writer {
 impl Writer {
     pub(crate) fn create(path: PathBuf) -> Result<Self> {
         let file = fs::create_new(&path).map_err(Error::io("create", &path))?;
+        // Tells `gc` that it is not left behind, where the file system has locks.
+        let _ = file.try_lock();
         let mut writer = Self {
             file,
             path,
@@ -353,6 +355,17 @@ pub(crate) fn is_filled(rows: &[Row], file: &File) -> bool {
             (offset == at).then(|| at + u64::from(stored))
         });
     table && end == Some(u64::from_le_bytes(word))
+}
+
+/// Whether a pack is what its name says, read from its start.
+pub(crate) fn is_named(file: &mut File, name: &[u8; 32]) -> std::io::Result<bool> {
+    use std::io::Read;
+    let body = file.metadata()?.len().saturating_sub(32);
+    let mut hasher = blake3::Hasher::new();
+    std::io::copy(&mut Read::by_ref(file).take(body), &mut hasher)?;
+    let mut trailer = Vec::new();
+    file.read_to_end(&mut trailer)?;
+    Ok(hasher.finalize().as_bytes() == name && trailer == name)
 }
 
 /// Reads the table of contents from the end of a pack.

@@ -35,6 +35,8 @@ pub struct Stats {
 pub struct Session<'a> {
     store: &'a Store,
     inner: Mutex<Inner>,
+    /// Tells `gc --now` that somebody writes.
+    _writing: Option<std::fs::File>,
 }
 
 impl std::fmt::Debug for Session<'_> {
@@ -78,6 +80,7 @@ impl<'a> Session<'a> {
         Self {
             store,
             inner: Mutex::default(),
+            _writing: store.join_writers(),
         }
     }
 
@@ -93,7 +96,7 @@ impl<'a> Session<'a> {
         if self.lock().known.contains_key(key) {
             return Ok(true);
         }
-        self.store.has(key)
+        self.store.keeps(key)
     }
 
     /// Encodes and appends an entry unless it is there.
@@ -127,7 +130,7 @@ impl<'a> Session<'a> {
             return Ok(());
         }
         if inner.open.is_none() {
-            inner.open = Some(Writer::create(self.temp_path())?);
+            inner.open = Some(Writer::create(temp_path(self.store))?);
         }
         let number = inner.closed.len();
         let Some(writer) = inner.open.as_mut() else {
@@ -143,21 +146,6 @@ impl<'a> Session<'a> {
             inner.close_open()?;
         }
         Ok(())
-    }
-
-    fn temp_path(&self) -> PathBuf {
-        let random = tempfile::Builder::new()
-            .prefix("tmp-")
-            .suffix(".pack")
-            .make_in(self.store.tmp_dir(), |path| Ok(path.to_owned()));
-        random.map_or_else(
-            |_| {
-                self.store
-                    .tmp_dir()
-                    .join(format!("tmp-{}.pack", std::process::id()))
-            },
-            |named| named.into_parts().0,
-        )
     }
 
     /// Stores canonical bytes under their id.
@@ -226,6 +214,17 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// The same of a chunk that stays: one that another may be stored over.
+    pub(crate) fn read_kept(&self, id: &[u8; 32], depth: u8) -> Result<Vec<u8>> {
+        if self.has(&(Tag::Chunk.byte(), *id))? {
+            return self.read_within(id, depth);
+        }
+        Err(Error::NotFound {
+            what: "base of a chunk",
+            id: to_hex(id),
+        })
+    }
+
     /// An entry of this session as it is written, and the pack it is in.
     fn stored(&self, key: &Key) -> Result<Option<(Row, Vec<u8>, PathBuf)>> {
         let inner = self.lock();
@@ -247,6 +246,19 @@ impl<'a> Session<'a> {
             None => self.store.read_below(id, 0, 0),
         })
     }
+}
+
+/// A name for a pack that is being written.
+pub(crate) fn temp_path(store: &Store) -> PathBuf {
+    let dir = store.tmp_dir();
+    let random = tempfile::Builder::new()
+        .prefix("tmp-")
+        .suffix(".pack")
+        .make_in(&dir, |path| Ok(path.to_owned()));
+    random.map_or_else(
+        |_| dir.join(format!("tmp-{}.pack", std::process::id())),
+        |named| named.into_parts().0,
+    )
 }
 
 impl Inner {

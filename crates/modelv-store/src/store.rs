@@ -1,14 +1,17 @@
 //! The store: finds, reads and checks what packs hold.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use modelv_core::canon::{self, Kind, OBJECT_BYTES_MAX, Source};
 use modelv_core::id::{BlobId, ChunkId, from_hex, to_hex};
 
 use crate::error::{Error, Result};
+use crate::gc::State;
 use crate::index::Index;
+use crate::listing::{self, Found};
 use crate::pack::{self, MAGIC, PACK_BYTES, Row};
 use crate::reader::BlobReader;
 use crate::session::Session;
@@ -21,7 +24,10 @@ pub(crate) const DEPTH_MAX: u8 = 4;
 #[derive(Debug)]
 pub struct Store {
     dir: PathBuf,
+    /// Those that are kept first, then the condemned ones.
     packs: RwLock<Vec<Arc<Pack>>>,
+    /// How often packs had been taken away when they were listed.
+    listed_at: Mutex<Option<u64>>,
     /// Position of the pack that answered last: neighbours are asked for together.
     last_hit: AtomicUsize,
     /// Packs are closed at this size; smaller in tests.
@@ -32,6 +38,8 @@ pub struct Store {
 pub(crate) struct Pack {
     pub(crate) name: [u8; 32],
     pub(crate) path: PathBuf,
+    /// Whether it is on its way out: it is read, and nothing new relies on it.
+    pub(crate) condemned: bool,
     index: std::sync::OnceLock<Arc<Index>>,
 }
 
@@ -44,6 +52,12 @@ impl Pack {
         Ok(self.index.get_or_init(|| opened).clone())
     }
 }
+
+/// So often packs may be collected while something is looked for.
+const LOOKS_MAX: u32 = 16;
+
+/// Whether a row of a pack is one that is looked for.
+type Fits<'a> = &'a dyn Fn(&Pack, &Row) -> bool;
 
 /// What `verify` found.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -85,6 +99,7 @@ impl Store {
         let store = Self {
             dir: dir.to_owned(),
             packs: RwLock::new(Vec::new()),
+            listed_at: Mutex::new(None),
             last_hit: AtomicUsize::new(0),
             pack_bytes: PACK_BYTES,
         };
@@ -96,7 +111,9 @@ impl Store {
         self.pack_bytes
     }
 
-    pub(crate) fn dir(&self) -> &Path {
+    /// The repository's folder.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
         &self.dir
     }
 
@@ -108,34 +125,64 @@ impl Store {
         self.dir.join("tmp")
     }
 
-    /// Looks for packs that other processes have added.
+    /// Looks for packs that other processes have added, moved or taken away.
     ///
     /// # Errors
-    /// The folder can't be read.
+    /// A folder can't be read.
     pub fn refresh(&self) -> Result<()> {
-        let dir = self.packs_dir();
-        let mut found = Vec::new();
-        for entry in std::fs::read_dir(&dir).map_err(Error::io("read", &dir))? {
-            let path = entry.map_err(Error::io("read", &dir))?.path();
-            let name = path
-                .file_stem()
-                .and_then(|s| s.to_str())
-                .and_then(|s| from_hex(s).ok());
-            if let (Some(name), Some("pack")) = (name, path.extension().and_then(|e| e.to_str())) {
-                found.push((name, path));
-            }
-        }
+        let (found, epoch) = listing::list_steady(&self.dir)?;
         let mut packs = self.packs.write().unwrap_or_else(PoisonError::into_inner);
-        for (name, path) in found {
-            if !packs.iter().any(|p| p.name == name) {
-                packs.push(Arc::new(Pack {
+        let mut known: HashMap<PathBuf, Arc<Pack>> =
+            packs.drain(..).map(|p| (p.path.clone(), p)).collect();
+        packs.extend(found.into_iter().map(|Found { name, path, since }| {
+            known.remove(&path).unwrap_or_else(|| {
+                Arc::new(Pack {
                     name,
                     path,
+                    condemned: since.is_some(),
                     index: std::sync::OnceLock::new(),
-                }));
-            }
-        }
+                })
+            })
+        }));
+        *self
+            .listed_at
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = epoch;
         Ok(())
+    }
+
+    /// Lists the packs again if some were taken away since they were listed.
+    fn refresh_if_collected(&self) -> Result<()> {
+        let epoch = Some(State::read(&self.dir)?.epoch);
+        let listed = *self
+            .listed_at
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if epoch == listed {
+            Ok(())
+        } else {
+            self.refresh()
+        }
+    }
+
+    /// A shared kernel lock that lasts as long as a session. It keeps `gc --now` away, for the comfort of
+    /// writers; where there are no locks, the check before the operation log grows is enough.
+    pub(crate) fn join_writers(&self) -> Option<std::fs::File> {
+        let file = listing::open_lock(&self.dir.join("leases"), "writers").ok()?;
+        file.lock_shared().ok()?;
+        Some(file)
+    }
+
+    /// Keeps everybody from writing through sessions, as long as it is held.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] when somebody is writing.
+    pub fn lock_writers_out(&self) -> Result<std::fs::File> {
+        let dir = self.dir.join("leases");
+        let file = listing::open_lock(&dir, "writers").map_err(Error::io("open", &dir))?;
+        let what = "another process is writing to this repository";
+        file.try_lock().map_err(|_| Error::Busy { what })?;
+        Ok(file)
     }
 
     pub(crate) fn packs(&self) -> Vec<Arc<Pack>> {
@@ -148,35 +195,42 @@ impl Store {
     /// Starts writing.
     ///
     /// # Errors
-    /// None yet; files are made when the first entry comes.
+    /// What `gc` has done can't be read. Files are made when the first entry comes.
     pub fn begin(&self) -> Result<Session<'_>> {
+        self.refresh_if_collected()?;
         Ok(Session::new(self))
     }
 
     pub(crate) fn find(&self, key: &Key) -> Result<Option<(Arc<Index>, Row)>> {
-        self.find_where(key, &|_| true)
+        self.find_where(key, &|_, _| true)
     }
 
     /// The first row that fits: an entry may be in several packs, whole in one and over a base in
-    /// another.
-    fn find_where(
-        &self,
-        key: &Key,
-        fits: &dyn Fn(&Row) -> bool,
-    ) -> Result<Option<(Arc<Index>, Row)>> {
+    /// another. A pack that was collected since it was listed has left what is alive to another.
+    fn find_where(&self, key: &Key, fits: Fits<'_>) -> Result<Option<(Arc<Index>, Row)>> {
+        for _ in 0..LOOKS_MAX {
+            match self.search(key, fits) {
+                Err(e) if e.is_gone() => self.refresh()?,
+                done => return done,
+            }
+        }
+        self.search(key, fits)
+    }
+
+    fn search(&self, key: &Key, fits: Fits<'_>) -> Result<Option<(Arc<Index>, Row)>> {
         let packs = self.packs();
         let first = self.last_hit.load(Ordering::Relaxed).min(packs.len());
         // First quickly in all; a miss is believed only after the indexes were checked.
         for i in (first..packs.len()).chain(0..first) {
             let index = packs[i].index()?;
-            if let Some(row) = index.find_unchecked(key).filter(|r| fits(r)) {
+            if let Some(row) = index.find_unchecked(key).filter(|r| fits(&packs[i], r)) {
                 self.last_hit.store(i, Ordering::Relaxed);
                 return Ok(Some((index, row)));
             }
         }
         for pack in &packs {
             let index = pack.index()?;
-            if let Some(row) = index.find(key, &pack.name)?.filter(|r| fits(r)) {
+            if let Some(row) = index.find(key, &pack.name)?.filter(|r| fits(pack, r)) {
                 return Ok(Some((index, row)));
             }
         }
@@ -185,6 +239,14 @@ impl Store {
 
     pub(crate) fn has(&self, key: &Key) -> Result<bool> {
         Ok(self.find(key)?.is_some())
+    }
+
+    /// Whether an entry is in a pack that stays. Whoever writes must not rely on any other.
+    pub(crate) fn keeps(&self, key: &Key) -> Result<bool> {
+        let found = self.find_where(key, &|pack, _| {
+            !pack.condemned || crate::gc::omit("absence")
+        })?;
+        Ok(found.is_some())
     }
 
     /// Decoded bytes of an entry, checked against its id.
@@ -198,8 +260,32 @@ impl Store {
         let Some((index, row)) = self.find(key)? else {
             return Ok(false);
         };
-        self.read_row(&index, row, DEPTH_MAX, plain)?;
+        self.read_copy(&index, row, &|_, _| true, DEPTH_MAX, plain)?;
         Ok(true)
+    }
+
+    /// Reads one copy of an entry that may be so deep; when it is damaged, any other one.
+    fn read_copy(
+        &self,
+        index: &Index,
+        row: Row,
+        fits: Fits<'_>,
+        depth: u8,
+        plain: &mut Vec<u8>,
+    ) -> Result<()> {
+        let Err(e) = self.read_row(index, row, depth, plain) else {
+            return Ok(());
+        };
+        for pack in self.packs().iter().filter(|p| p.path != index.pack_path) {
+            let Ok(other) = pack.index() else { continue };
+            if let Ok(Some(row)) = other.find(&row.key, &pack.name)
+                && fits(pack, &row)
+                && self.read_row(&other, row, depth, plain).is_ok()
+            {
+                return Ok(());
+            }
+        }
+        Err(e)
     }
 
     /// Decoded bytes of a row that may be so deep, checked against its id.
@@ -244,8 +330,11 @@ impl Store {
     /// Bytes of a chunk that is at most so deep: 0 for one that is over no other chunk.
     pub(crate) fn read_within(&self, id: &[u8; 32], depth: u8) -> Result<Vec<u8>> {
         let key = (Tag::Chunk.byte(), *id);
-        let mut found = self.find_where(&key, &|row| !row.is_over_others())?;
+        let is_whole = |_: &Pack, row: &Row| !row.is_over_others();
+        let mut fits: Fits<'_> = &is_whole;
+        let mut found = self.find_where(&key, fits)?;
         if found.is_none() && depth > 0 {
+            fits = &|_, _| true;
             found = self.find(&key)?;
         }
         let (index, row) = found.ok_or_else(|| Error::NotFound {
@@ -253,7 +342,7 @@ impl Store {
             id: to_hex(id),
         })?;
         let mut plain = Vec::new();
-        self.read_row(&index, row, depth, &mut plain)?;
+        self.read_copy(&index, row, fits, depth, &mut plain)?;
         Ok(plain)
     }
 
@@ -271,7 +360,7 @@ impl Store {
     pub(crate) fn names_of(&self, id: &ChunkId) -> Result<(Vec<[u8; 32]>, bool)> {
         let key = (Tag::Chunk.byte(), id.0);
         if self
-            .find_where(&key, &|row| !row.is_over_others())?
+            .find_where(&key, &|_, row| !row.is_over_others())?
             .is_some()
         {
             return Ok((Vec::new(), false));
@@ -310,6 +399,68 @@ impl Store {
     pub fn has_blob(&self, id: &BlobId) -> Result<bool> {
         Ok(self.has(&(Tag::Chunk.byte(), id.0))?
             || self.has(&(Tag::Object(Kind::Cuts).byte(), id.0))?)
+    }
+
+    /// Whether an object is there to stay: in a pack that is not condemned.
+    ///
+    /// # Errors
+    /// An index can't be read.
+    pub fn keeps_object(&self, kind: Kind, id: &[u8; 32]) -> Result<bool> {
+        self.keeps(&(Tag::Object(kind).byte(), *id))
+    }
+
+    /// Whether a file's content is there to stay: in packs that are not condemned.
+    ///
+    /// # Errors
+    /// An index can't be read.
+    pub fn keeps_blob(&self, id: &BlobId) -> Result<bool> {
+        Ok(self.keeps(&(Tag::Chunk.byte(), id.0))?
+            || self.keeps(&(Tag::Object(Kind::Cuts).byte(), id.0))?)
+    }
+
+    /// Checks that a file's content is there with every chunk and every base, without reading it.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], or an index or cuts record can't be read.
+    pub fn check_blob(&self, id: &BlobId) -> Result<()> {
+        if self.has(&(Tag::Chunk.byte(), id.0))? {
+            return self.check_chunk(&ChunkId(id.0), DEPTH_MAX);
+        }
+        let cuts = self.cuts(id)?.ok_or_else(|| Error::NotFound {
+            what: "file content",
+            id: id.to_hex(),
+        })?;
+        cuts.chunks
+            .iter()
+            .try_for_each(|(chunk, _)| self.check_chunk(chunk, DEPTH_MAX))
+    }
+
+    fn check_chunk(&self, id: &ChunkId, depth: u8) -> Result<()> {
+        match self.missing_below(id, depth)?.first() {
+            None => Ok(()),
+            Some(missing) => Err(Error::NotFound {
+                what: if missing == id {
+                    "chunk"
+                } else {
+                    "base of a chunk"
+                },
+                id: missing.to_hex(),
+            }),
+        }
+    }
+
+    /// What is not here of a chunk that may be so deep, and of all that it is over.
+    pub(crate) fn missing_below(&self, id: &ChunkId, depth: u8) -> Result<Vec<ChunkId>> {
+        if !self.has(&(Tag::Chunk.byte(), id.0))? {
+            return Ok(vec![*id]);
+        }
+        let mut missing = Vec::new();
+        if let Some(depth) = depth.checked_sub(1) {
+            for below in self.bases_of(id)? {
+                missing.extend(self.missing_below(&below, depth)?);
+            }
+        }
+        Ok(missing)
     }
 
     /// Bytes of a file's content without reading it; `None` when it is not there.
@@ -393,6 +544,9 @@ impl Store {
         let size = |p: &Arc<Pack>| std::fs::metadata(&p.path).map_or(0, |m| m.len());
         let total = packs.iter().map(size).sum();
         let mut report = Report::default();
+        report
+            .problems
+            .extend(State::read(&self.dir).err().map(|e| describe(&e)));
         // All indexes first: reading entries rebuilds those that are damaged.
         let unsound: Vec<bool> = packs.iter().map(|pack| !has_sound_index(pack)).collect();
         for (pack, unsound) in packs.iter().zip(unsound) {
@@ -415,14 +569,7 @@ impl Store {
         let what = || format!("pack `{}`", path.display());
         let mut file = std::fs::File::open(path).map_err(Error::io("open", path))?;
         let len = file.metadata().map_err(Error::io("read", path))?.len();
-        let body = len.saturating_sub(32);
-        let mut hasher = blake3::Hasher::new();
-        std::io::copy(&mut std::io::Read::take(&mut file, body), &mut hasher)
-            .map_err(Error::io("read", path))?;
-        let mut trailer = Vec::new();
-        std::io::Read::read_to_end(&mut file, &mut trailer).map_err(Error::io("read", path))?;
-        let name = hasher.finalize();
-        let is_whole = *name.as_bytes() == pack.name && trailer == pack.name;
+        let is_whole = pack::is_named(&mut file, &pack.name).map_err(Error::io("read", path))?;
         if !is_whole {
             report
                 .problems
@@ -432,6 +579,11 @@ impl Store {
             return Err(Error::corrupt(what(), "it is cut off"));
         }
         let rows = pack::read_table(&file, path)?;
+        if pack.condemned {
+            // What its entries need may have been collected before it: whoever is alive is elsewhere.
+            report.entries += rows.len() as u64;
+            return Ok(is_whole);
+        }
         if !pack::is_filled(&rows, &file) {
             let detail = "its entries overlap, or there is something between them";
             report.problems.push(format!("{}: {detail}", what()));

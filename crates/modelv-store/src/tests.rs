@@ -12,13 +12,13 @@ impl Object for Note {
     const KIND: Kind = Kind::Run;
 }
 
-fn fresh() -> (tempfile::TempDir, Store) {
+pub(crate) fn fresh() -> (tempfile::TempDir, Store) {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::init(dir.path()).unwrap();
     (dir, store)
 }
 
-fn noise(seed: u64, len: usize) -> Vec<u8> {
+pub(crate) fn noise(seed: u64, len: usize) -> Vec<u8> {
     let mut out = vec![0; len];
     blake3::Hasher::new()
         .update(&seed.to_le_bytes())
@@ -27,7 +27,7 @@ fn noise(seed: u64, len: usize) -> Vec<u8> {
     out
 }
 
-fn put(store: &Store, bytes: &[u8]) -> BlobId {
+pub(crate) fn put(store: &Store, bytes: &[u8]) -> BlobId {
     let session = store.begin().unwrap();
     let (id, size) = session
         .put_blob(&mut &bytes[..], bytes.len() as u64)
@@ -318,13 +318,13 @@ fn a_crash_in_the_pipeline_leaves_the_old_state_or_the_new_one() {
 }
 
 /// bf16 numbers near one.
-fn weights(seed: u64, count: usize) -> Vec<u8> {
+pub(crate) fn weights(seed: u64, count: usize) -> Vec<u8> {
     let bytes = noise(seed, count * 4);
     let near_one = |b: &[u8; 4]| [b[0], 0x3c | (b[1] & b[2] & b[3] & 1)];
     bytes.as_chunks::<4>().0.iter().flat_map(near_one).collect()
 }
 
-fn safetensors(note: &str, tensors: &[Vec<u8>]) -> Vec<u8> {
+pub(crate) fn safetensors(note: &str, tensors: &[Vec<u8>]) -> Vec<u8> {
     let mut at = 0;
     let mut json = format!(r#"{{"__metadata__":{{"note":"{note}"}}"#);
     for (number, tensor) in tensors.iter().enumerate() {
@@ -341,7 +341,7 @@ fn safetensors(note: &str, tensors: &[Vec<u8>]) -> Vec<u8> {
 }
 
 /// Stores a file of tensors and reads it back in both ways; what the session wrote.
-fn put_tensors(store: &Store, bytes: &[u8], base: Option<&BlobId>) -> (BlobId, Stats) {
+pub(crate) fn put_tensors(store: &Store, bytes: &[u8], base: Option<&BlobId>) -> (BlobId, Stats) {
     let session = store.begin().unwrap();
     let mut input = std::io::Cursor::new(bytes);
     let (id, _) = session
@@ -392,7 +392,7 @@ fn files_of_tensors_share_what_is_alike_and_shrink() {
 }
 
 /// Flips the lowest bit of one number in so many.
-fn moved(tensor: &[u8], seed: u64) -> Vec<u8> {
+pub(crate) fn moved(tensor: &[u8], seed: u64) -> Vec<u8> {
     let noise = noise(seed, tensor.len() / 2);
     let mut out = tensor.to_vec();
     for (word, noise) in out.as_chunks_mut::<2>().0.iter_mut().zip(noise) {

@@ -104,6 +104,16 @@ fn pack_indexes() {
     });
 }
 
+#[test]
+fn records_of_collections() {
+    check(&load("gc"), |vector| {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("gc"), vector.bytes()).unwrap();
+        let state = modelv_store::gc::State::read(dir.path()).map_err(|e| e.to_string())?;
+        Ok(json!({"epoch": state.epoch, "horizon": state.horizon}))
+    });
+}
+
 /// PIDX-2: whatever is wrong with an index that its hash betrays, the pack can be read.
 #[test]
 fn a_damaged_index_hides_nothing() {

@@ -689,3 +689,23 @@ def hostile_operations(f):
     bad("seq-in-2-bytes", "WIRE-1", operation(long(0, 2), HEAD))
     bad("actor-not-utf8", "WIRE-5", operation(0, HEAD, actor=u(1) + b"\xff"))
     bad("changes-of-2-64-less-1", "WIRE-8", operation(0, changes=long((1 << 64) - 1, 8)))
+
+
+def gc(epoch, horizon, magic=b"MVGC\0\0\0\1"):
+    """The record of collections."""
+    body = magic + struct.pack("<QQ", epoch, horizon)
+    return body + blake3(body)
+
+
+def gcs():
+    f = Folder("gc")
+    for name, epoch, horizon in (("twice", 2, 4), ("never", 0, 0), ("largest", 2 ** 64 - 1, 2 ** 64 - 1)):
+        f.valid(name, "gc", {"epoch": epoch, "horizon": horizon}, bytes=parts(gc(epoch, horizon)))
+    good = gc(2, 4)
+    flipped = bytes([good[9] ^ 1])
+    for name, data in (("empty", b""), ("cut-by-a-byte", good[:-1]), ("a-byte-behind", good + b"\0"),
+                       ("magic", gc(2, 4, b"MVGX\0\0\0\1")), ("version-2", gc(2, 4, b"MVGC\0\0\0\2")),
+                       ("version-0", gc(2, 4, bytes(b"MVGC\0\0\0\0"))), ("epoch-flipped", good[:9] + flipped + good[10:]),
+                       ("hash-flipped", good[:-1] + bytes([good[-1] ^ 128]))):
+        f.hostile(name, "gc", "GC-9", data)
+    return f

@@ -91,7 +91,7 @@ pub fn look(
             let name = name.to_bytes();
             let known = cursor.find(dir.map_or(b"", RepoPath::as_bytes), name, stamp);
             let is_done = match (known, session) {
-                (Some(id), Some(_)) => store.has_blob(&id)?,
+                (Some(id), Some(_)) => store.keeps_blob(&id)?,
                 (known, _) => known.is_some(),
             };
             let is_adapter = keep.is_some() && origin::is_adapter(name);

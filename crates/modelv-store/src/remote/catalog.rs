@@ -108,7 +108,12 @@ impl Remote {
         }
         infos.sort_unstable();
         infos.dedup_by_key(|p| p.name);
-        let local: HashMap<[u8; 32], _> = store.packs().into_iter().map(|p| (p.name, p)).collect();
+        let local: HashMap<[u8; 32], _> = store
+            .packs()
+            .into_iter()
+            .filter(|p| !p.condemned)
+            .map(|p| (p.name, p))
+            .collect();
         let next = AtomicUsize::new(0);
         let found = Mutex::new(Vec::with_capacity(infos.len()));
         let work = || -> Result<()> {
