@@ -10,7 +10,6 @@
 mod alias;
 mod bases;
 mod bombs;
-mod collect;
 mod completion;
 mod dependencies;
 mod docker;

@@ -119,7 +119,6 @@ fn the_history() {
     snapshot(&tree, "log-oneline", &["log", "--graph", "--oneline"]);
     snapshot(&tree, "runs", &["runs"]);
     snapshot(&tree, "show-first", &["show", "HEAD~1"]);
-    snapshot(&tree, "gc-dry-run", &["gc", "--dry-run"]);
     let shown = tree.mv(&["show"]).success();
     // The host is that of the machine.
     let line = shown.lines().find(|l| l.starts_with("run ")).unwrap();
