@@ -21,6 +21,8 @@ pub mod error;
 mod file;
 mod fsck;
 mod history;
+#[cfg(test)]
+mod hostile;
 pub mod json;
 mod merge;
 pub mod names;

@@ -9,13 +9,14 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
+use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use modelv_core::path::RepoPath;
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
 use super::statcache::Stamp;
@@ -163,6 +164,17 @@ impl Root {
         })
     }
 
+    /// The link or file that is where a directory on the way to `path` must be.
+    pub(super) fn blocker(&self, path: &RepoPath) -> Option<RepoPath> {
+        let dir = parent_of(path.as_bytes());
+        match self.open_dir(&self.fd, dir) {
+            Err(Errno::LOOP | Errno::NOTDIR | Errno::XDEV) => {
+                self.first_bad(dir).and_then(|by| RepoPath::new(by).ok())
+            }
+            _ => None,
+        }
+    }
+
     /// Deletes a file, if it is there, and then the directories that are empty without it.
     ///
     /// # Errors
@@ -204,13 +216,39 @@ fn open_by_name(from: &OwnedFd, dir: &[u8]) -> Result<Arc<OwnedFd>, Errno> {
     at.map(Arc::new).ok_or(Errno::INVAL)
 }
 
-fn parent_of(path: &[u8]) -> &[u8] {
+/// The directory of a path; empty for one in the root.
+pub(super) fn parent_of(path: &[u8]) -> &[u8] {
     let end = path.iter().rposition(|b| *b == b'/').unwrap_or(0);
     &path[..end]
 }
 
 fn is_missing(e: &Error) -> bool {
     matches!(e, Error::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound)
+}
+
+/// A name for a file that is being written, which nothing else has.
+pub(super) fn temp_name() -> Vec<u8> {
+    let nonce = modelv_core::id::to_hex(&crate::oplog::nonce());
+    format!(".mv-tmp-{nonce}").into_bytes()
+}
+
+/// Replaces a file of the working tree at once; it stays executable if it was.
+pub(crate) fn replace_file(root: &Path, path: &RepoPath, bytes: &[u8]) -> Result<()> {
+    let folder = Root::open(root)?.parent(path, Missing::Make)?;
+    let is_executable = folder.stamp(path.name()).is_some_and(|stamp| {
+        let is_file = FileType::from_raw_mode(stamp.mode()) == FileType::RegularFile;
+        is_file && stamp.mode() & 0o100 != 0
+    });
+    let temp = temp_name();
+    let done = folder
+        .create(&temp, is_executable)?
+        .write_all(bytes)
+        .map_err(Error::io("write", folder.full(path.name())))
+        .and_then(|()| folder.rename(&temp, path.name()));
+    if done.is_err() {
+        let _ = folder.delete(&temp);
+    }
+    done
 }
 
 impl Folder {

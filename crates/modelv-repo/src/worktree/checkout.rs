@@ -11,7 +11,7 @@ use modelv_core::path::RepoPath;
 use modelv_core::tree::Mode;
 use modelv_store::Store;
 
-use super::beneath::{Missing, Root};
+use super::beneath::{Missing, Root, parent_of, temp_name};
 use super::snapshot::place;
 use super::statcache::{Stamp, StatCache};
 use super::{Files, SnapFile};
@@ -53,7 +53,9 @@ pub fn plan(
             continue;
         }
         // An ignored file in the way is not in `current`, but it is somebody's all the same.
-        let in_the_way = now.is_none() && old.is_none() && place(root, path).is_file();
+        let in_the_way = now.is_none()
+            && old.is_none()
+            && std::fs::symlink_metadata(place(root, path)).is_ok_and(|m| !m.is_dir());
         if !same(now, old) || in_the_way {
             lost.push(path.to_string());
             continue;
@@ -73,6 +75,7 @@ pub fn plan(
         });
         lost.extend(blocked.map(ToString::to_string));
     }
+    lost.extend(blockers(root, &plan)?);
     if !lost.is_empty() {
         lost.sort();
         lost.dedup();
@@ -82,6 +85,18 @@ pub fn plan(
         });
     }
     Ok(plan)
+}
+
+/// Links and files that stay where a directory must be: of a path that is ignored, say.
+fn blockers(root: &Path, plan: &Plan) -> Result<Vec<String>> {
+    let root = Root::open(root)?;
+    let mut dirs: Vec<&RepoPath> = plan.write.iter().map(|(path, _)| path).collect();
+    dirs.dedup_by_key(|path| parent_of(path.as_bytes()));
+    let blockers = dirs.into_iter().filter_map(|path| root.blocker(path));
+    Ok(blockers
+        .filter(|by| plan.delete.binary_search(by).is_err())
+        .map(|by| by.to_string())
+        .collect())
 }
 
 impl Plan {
@@ -153,16 +168,14 @@ fn write(
 ) -> Result<Option<Stamp>> {
     let folder = root.parent(path, Missing::Make)?;
     let full = folder.full(path.name());
-    let nonce = modelv_core::id::to_hex(&crate::oplog::nonce());
-    let temp = format!(".mv-tmp-{nonce}").into_bytes();
+    let temp = temp_name();
     let result = (|| {
         let mut reader = store.open_blob(&file.blob)?;
         if file.mode == Mode::Symlink {
             let mut target = Vec::new();
-            reader
-                .take(4096)
-                .read_to_end(&mut target)
-                .map_err(Error::io("write", &full))?;
+            // Longer than any can be: the kernel refuses what is cut off here.
+            let read = reader.take(4096).read_to_end(&mut target);
+            read.map_err(|e| content_error(&full, e))?;
             folder.link(&target, &temp)?;
         } else {
             let mut out = folder.create(&temp, file.mode == Mode::Executable)?;
