@@ -154,7 +154,7 @@ fn the_reader_and_fsck_find_the_same_damage() {
     assert!(said.contains("breaks PIDX-3: "), "{said}");
     let fsck = tree.mv(&["fsck"]);
     assert_eq!(fsck.status, Some(0));
-    let fsck = fsck.stdout + &fsck.stderr;
+    let fsck = fsck.out + &fsck.err;
     assert!(fsck.contains("damaged or missing"), "{fsck}");
     sound(&tree);
     let tree = small();

@@ -16,7 +16,7 @@ class Repository:
         path = root / "oplog"
         need(path.stat().st_size <= LOG_MAX, "OPLOG-8", "a log above 1 GiB is not read by this program")
         self.operations, self.refs, self.tail = oplog.read(path.read_bytes())
-        self.commits, self.sizes, self.runs = set(), {}, set()
+        self.commits, self.sizes, self.runs, self.overlays = set(), {}, set(), set()
 
     def check(self):
         """Raises Refused at the first broken rule; returns what was checked, as text."""
@@ -52,9 +52,25 @@ class Repository:
             self.directory(commit["recipe"][name], 1, 0)
         if commit["model"]:
             self.directory(commit["model"]["tree"], 1, 0)
+        roots = [commit["recipe"][name] for name in ("code", "data", "config")]
+        self.overlay(roots + ([commit["model"]["tree"]] if commit["model"] else []))
         for run in commit["runs"]:
             self.run(run)
         return commit["parents"]
+
+    def overlay(self, roots):
+        """COMMIT-4."""
+        if tuple(roots) in self.overlays:
+            return
+        self.overlays.add(tuple(roots))
+        named = {}
+        for root in roots:
+            for entry in tree.directory(self.store.load_node, root):
+                named.setdefault(entry["name"], []).append(entry)
+        for name, entries in named.items():
+            if len(entries) > 1:
+                need(all(e["mode"] == "Tree" for e in entries), "COMMIT-4", "%r is in two ingredients" % name)
+                self.overlay([e["id"] for e in entries])
 
     def run(self, key):
         if key in self.runs:

@@ -5,8 +5,10 @@ from canon import body_of, derived_id, need
 MODES = ("File", "Executable", "Symlink", "Tree", "External")
 NODE_MAX, LEVEL_MAX, NAME_MAX, PATH_MAX, DEPTH_MAX = 4096, 30, 255, 4096, 128
 SUM_MAX = (1 << 64) - 1
-IGNORED = {c for a, b in ((0x200C, 0x200F), (0x202A, 0x202E), (0x206A, 0x206F), (0xFEFF, 0xFEFF))
-           for c in range(a, b + 1)}
+IGNORED = {c for a, b in (
+    (0xAD, 0xAD), (0x34F, 0x34F), (0x61C, 0x61C), (0x115F, 0x1160), (0x17B4, 0x17B5), (0x180B, 0x180F), (0x200B, 0x200F),
+    (0x202A, 0x202E), (0x2060, 0x206F), (0x3164, 0x3164), (0xFE00, 0xFE0F), (0xFEFF, 0xFEFF), (0xFFA0, 0xFFA0),
+    (0xFFF0, 0xFFF8), (0x1BCA0, 0x1BCA3), (0x1D173, 0x1D17A), (0xE0000, 0xE0FFF)) for c in range(a, b + 1)}
 
 
 def check_name(name, rule="TREE-2"):
@@ -16,7 +18,7 @@ def check_name(name, rule="TREE-2"):
     need(b"/" not in name and b"\0" not in name, rule, "name %r" % name)
     seen = "".join(c for c in name.decode("utf-8", "replace") if ord(c) not in IGNORED)
     seen = seen.split(":")[0].rstrip(". ").encode().lower()  # of bytes: ASCII alone
-    need(seen not in (b".mv", b"mv~1"), rule, "name %r is the repository's folder" % name)
+    need(seen not in (b".mv", b"mv~1", b".git", b"git~1"), rule, "name %r is a folder of the repository or of Git" % name)
 
 
 def check_path(path, rule):

@@ -95,6 +95,12 @@ def read(vector):
     if kind == "gear":
         return {"blake3": blake3(struct.pack("<256Q", *cut.GEAR)).hex(), "first": "%016x" % cut.GEAR[0]}
     data = expand(vector["bytes"])
+    if kind == "path":
+        names = data.split(b"/")
+        for name in names:
+            tree.check_name(name)
+        tree.check_path(data, "TREE-7")
+        return {"names": len(names)}
     if kind == "text-id":
         need(re.fullmatch(b"[0-9a-f]{64}", data), "ID-4", "no id")
         return {"id": data.decode()}

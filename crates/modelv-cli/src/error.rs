@@ -117,7 +117,7 @@ impl From<Error> for CommandError {
         Self {
             message: e.to_string(),
             causes: causes(&e),
-            hint: hint(&e).or_else(|| team_hint(&e)),
+            hint: hint(&e).or_else(|| file_hint(&e)).or_else(|| team_hint(&e)),
             code,
         }
     }
@@ -186,15 +186,6 @@ fn hint(e: &Error) -> Option<String> {
         Error::NothingToCommit { .. } => {
             "`modelv status` shows what differs; `--allow-empty` commits all the same"
         }
-        Error::WouldOverwrite {
-            action: "merge", ..
-        } => "`modelv commit -m \"...\"` them first",
-        Error::WouldOverwrite { .. } => {
-            "`modelv commit -m \"...\"` keeps them; `modelv restore PATH` drops them"
-        }
-        Error::Blocked { by, .. } => {
-            return Some(format!("move `{by}` away, then try again"));
-        }
         Error::ConflictsRemain { .. } => {
             "`modelv conflicts` shows them; `modelv resolve ITEM --ours|--theirs` decides one"
         }
@@ -232,6 +223,24 @@ fn state_hint(text: &str) -> Option<String> {
     ];
     let found = hints.iter().find(|(part, _)| text.contains(part));
     found.map(|(_, hint)| (*hint).to_owned())
+}
+
+/// Hints about files that are where others should be, or can't be at all.
+fn file_hint(e: &Error) -> Option<String> {
+    let text = match e {
+        Error::WouldOverwrite {
+            action: "merge", ..
+        } => "`modelv commit -m \"...\"` them first",
+        Error::WouldOverwrite { .. } => {
+            "`modelv commit -m \"...\"` keeps them; `modelv restore PATH` drops them"
+        }
+        Error::Blocked { by, .. } => return Some(format!("move `{by}` away, then try again")),
+        Error::Invalid { what: "path", .. } => {
+            "rename it, or keep it out of commits with a line in `.mvignore`"
+        }
+        _ => return None,
+    };
+    Some(text.to_owned())
 }
 
 /// Hints about remotes and clones.

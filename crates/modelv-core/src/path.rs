@@ -107,6 +107,13 @@ impl RepoPath {
     }
 }
 
+/// Maps of paths are searched by bytes, for example by those of a directory on the way.
+impl std::borrow::Borrow<[u8]> for RepoPath {
+    fn borrow(&self) -> &[u8] {
+        &self.0
+    }
+}
+
 impl fmt::Display for RepoPath {
     /// Lossy, with control bytes escaped so that a name can't drive the terminal.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -145,14 +152,15 @@ pub fn check_name(name: &[u8]) -> Result<(), &'static str> {
         return Err("NUL or `/` in a component");
     }
     if is_metadata_name(name) {
-        return Err("a component that names the repository's own folder");
+        return Err("a component that a file system could take for `.mv` or `.git`");
     }
     Ok(())
 }
 
-/// Whether a file system could take `name` for `.mv`: any case, its DOS short name `mv~1`, with
-/// characters that HFS+ ignores (Git's list, CVE-2014-9390), before a `:` (an NTFS stream), or with
-/// trailing dots and spaces as Windows drops them.
+/// Whether a file system could take `name` for `.mv`, our own folder, or for `.git`, from whose
+/// configuration and hooks Git runs programs: any case, the DOS short names `mv~1` and `git~1`, with
+/// characters that some file systems ignore (HFS+: CVE-2014-9390; ext4 with case folding), before a
+/// `:` (an NTFS stream), or with trailing dots and spaces as Windows drops them.
 #[must_use]
 pub fn is_metadata_name(name: &[u8]) -> bool {
     if name.is_ascii() {
@@ -161,12 +169,18 @@ pub fn is_metadata_name(name: &[u8]) -> bool {
     }
     let seen: String = String::from_utf8_lossy(name)
         .chars()
-        .filter(|c| {
-            !matches!(c, '\u{200c}'..='\u{200f}' | '\u{202a}'..='\u{202e}'
-                | '\u{206a}'..='\u{206f}' | '\u{feff}')
-        })
+        .filter(|c| !is_ignorable(*c))
         .collect();
     is_metadata_ascii(seen.as_bytes())
+}
+
+/// Unicode's `Default_Ignorable_Code_Point`, with the 16 that HFS+ ignores among them.
+fn is_ignorable(c: char) -> bool {
+    matches!(c, '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}'
+        | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}'
+        | '\u{fff0}'..='\u{fff8}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}'
+        | '\u{e0000}'..='\u{e0fff}')
 }
 
 fn is_metadata_ascii(name: &[u8]) -> bool {
@@ -175,7 +189,7 @@ fn is_metadata_ascii(name: &[u8]) -> bool {
         .iter()
         .rposition(|b| !b". ".contains(b))
         .map_or(0, |i| i + 1);
-    [b".mv".as_slice(), b"mv~1"]
+    [b".mv".as_slice(), b"mv~1", b".git", b"git~1"]
         .iter()
         .any(|own| seen[..end].eq_ignore_ascii_case(own))
 }
@@ -210,6 +224,10 @@ mod tests {
             "mv~1::$INDEX_ALLOCATION",
             "\u{200c}mv~1",
             "Mv~1\u{feff}. .",
+            ".git",
+            "a/.Git/hooks/x",
+            "git~1",
+            ".g\u{ad}it",
             "a\0b",
         ] {
             assert!(RepoPath::new(bad).is_err(), "{bad:?}");
@@ -224,6 +242,7 @@ mod tests {
             "mv~10",
             "mv~2",
             "a/.gitignore",
+            "git~2",
             "\u{e9}",
             "..a",
             "a..",

@@ -11,6 +11,7 @@ use modelv_core::canon::{self, DecodeError, Kind, Object, Source};
 use modelv_core::commit::{Commit, Recipe};
 use modelv_core::env::Env;
 use modelv_core::id::{BlobId, ChunkId, TreeId, to_hex};
+use modelv_core::path::RepoPath;
 use modelv_core::run::Run;
 use modelv_core::tree::{self, Entry, IdOnly, Mode, Node};
 use serde_json::{Value, json};
@@ -40,6 +41,10 @@ fn read_object(vector: &Vector) -> Result<Value, String> {
         "commit" => object::<Commit>(&bytes),
         "run" => object::<Run>(&bytes),
         "blob" => Ok(json!({"id": BlobId::of(&bytes).to_hex()})),
+        "path" => {
+            let path = RepoPath::new(bytes).map_err(|e| e.to_string())?;
+            Ok(json!({"names": path.names().count()}))
+        }
         "chunk" => Ok(json!({"id": ChunkId::of(&bytes).to_hex()})),
         "text-id" => {
             let text = std::str::from_utf8(&bytes).map_err(|e| e.to_string())?;
@@ -115,6 +120,14 @@ fn trees() {
 }
 
 #[test]
+fn paths() {
+    let vectors = load("path");
+    let refused = vectors.iter().filter(|v| v.breaks().is_some()).count();
+    assert!(refused >= 150, "{refused}");
+    check(&vectors, read_object);
+}
+
+#[test]
 fn commits() {
     check(&load("commit"), read_object);
 }
@@ -129,7 +142,7 @@ fn runs() {
     check(&load("run"), read_object);
 }
 
-const FOLDERS: [&str; 10] = [
+const FOLDERS: [&str; 13] = [
     "ids",
     "object",
     "tree",
@@ -140,6 +153,9 @@ const FOLDERS: [&str; 10] = [
     "pack",
     "pack-index",
     "oplog",
+    "path",
+    "layout",
+    "gc",
 ];
 
 /// BLAKE3 of what stands in `spec/vectors`, by name.

@@ -4,7 +4,7 @@
 //!
 //! That stored bytes match their hashes is the store's own check ([`modelv_store::Store::verify`]).
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use modelv_core::commit::Commit;
 use modelv_core::id::{BlobId, CommitId, EnvId, RunId, TreeId};
@@ -27,6 +27,8 @@ impl Repo {
         let mut walk = Walk {
             repo: self,
             seen: HashSet::new(),
+            deepest: HashMap::new(),
+            overlaid: HashSet::new(),
             problems: Vec::new(),
         };
         // A damaged file is named by the check of the store.
@@ -51,6 +53,11 @@ struct Walk<'a> {
     repo: &'a Repo,
     /// Ids of different kinds never meet: each kind hashes in a domain of its own.
     seen: HashSet<[u8; 32]>,
+    /// Of each directory the deepest place where it was looked at: names and bytes above it. Deeper
+    /// down it is looked at again, for a path may get too long only there.
+    deepest: HashMap<TreeId, (usize, usize)>,
+    /// Directories that were laid over one another.
+    overlaid: HashSet<Vec<TreeId>>,
     problems: Vec<String>,
 }
 
@@ -71,12 +78,14 @@ impl Walk<'_> {
         let of = format!("commit `{}`", id.short());
         self.env(recipe.env, &of);
         let model = commit.model.map(|m| m.tree);
-        for root in [recipe.code, recipe.data, recipe.config]
+        let roots: Vec<TreeId> = [recipe.code, recipe.data, recipe.config]
             .into_iter()
             .chain(model)
-        {
-            self.tree(root, &of)?;
+            .collect();
+        for root in &roots {
+            self.tree(*root, &of)?;
         }
+        self.overlay(roots, &of);
         for run in commit.runs {
             self.run(run)?;
         }
@@ -110,23 +119,36 @@ impl Walk<'_> {
         Ok(())
     }
 
+    /// Whether a directory has to be looked at where it stands now.
+    fn is_deeper(&mut self, id: TreeId, depth: usize, bytes: usize) -> bool {
+        let known = self.deepest.get(&id).copied();
+        let (most, longest) = known.unwrap_or_default();
+        if known.is_some() && depth <= most && bytes <= longest {
+            return false;
+        }
+        self.deepest
+            .insert(id, (depth.max(most), bytes.max(longest)));
+        true
+    }
+
     /// Checks a directory and all below it.
     fn tree(&mut self, root: TreeId, of: &str) -> Result<()> {
-        let mut dirs = vec![(root, String::new(), None)];
-        while let Some((id, path, size)) = dirs.pop() {
-            if !self.seen.insert(id.0) {
+        let mut dirs = vec![Place::root(root)];
+        while let Some(at) = dirs.pop() {
+            let path = &at.path;
+            if !self.is_deeper(at.id, at.depth, at.bytes) {
                 continue;
             }
-            let entries = match tree::verify_directory(&self.repo.store, id) {
+            let shown = if path.is_empty() { "/" } else { path };
+            let entries = match tree::verify_directory(&self.repo.store, at.id) {
                 Ok(entries) => entries,
                 Err(e) => {
-                    let shown = if path.is_empty() { "/" } else { &path };
                     self.problems.push(format!("tree `{shown}` of {of}: {e}"));
                     continue;
                 }
             };
             let sum = entries.iter().fold(0u64, |n, e| n.saturating_add(e.size));
-            if size.is_some_and(|size| size != sum) {
+            if at.size.is_some_and(|size| size != sum) {
                 self.problems.push(format!(
                     "tree `{path}` of {of}: it has another size than stated"
                 ));
@@ -139,15 +161,49 @@ impl Walk<'_> {
                 continue;
             }
             for entry in &entries {
-                let below = join(&path, &entry.name);
+                let below = at.below(entry);
+                if below.depth > DEPTH_MAX || below.bytes > PATH_BYTES_MAX {
+                    self.problems.push(format!(
+                        "tree `{shown}` of {of}: a path in it is longer than 4096 bytes or 128 names"
+                    ));
+                    break;
+                }
                 match (entry.tree_id(), entry.blob_id()) {
-                    (Some(dir), _) => dirs.push((dir, below, Some(entry.size))),
-                    (None, Some(blob)) => self.content(blob, entry, &below, of)?,
+                    (Some(_), _) => dirs.push(below),
+                    (None, Some(blob)) => self.content(blob, entry, &below.path, of)?,
                     (None, None) => {}
                 }
             }
         }
         Ok(())
+    }
+
+    /// Checks that directories fit over one another (COMMIT-4). Those that can't be read have been
+    /// named already.
+    fn overlay(&mut self, roots: Vec<TreeId>, of: &str) {
+        let mut waiting = vec![(roots, String::new())];
+        while let Some((dirs, path)) = waiting.pop() {
+            if !self.overlaid.insert(dirs.clone()) {
+                continue;
+            }
+            let mut named: BTreeMap<Vec<u8>, Vec<Option<TreeId>>> = BTreeMap::new();
+            for dir in dirs {
+                let entries = tree::read_directory(&self.repo.store, dir).unwrap_or_default();
+                for entry in entries {
+                    let id = entry.tree_id();
+                    named.entry(entry.name).or_default().push(id);
+                }
+            }
+            for (name, ids) in named.into_iter().filter(|(_, ids)| ids.len() > 1) {
+                let below = join(&path, &name);
+                match ids.into_iter().collect::<Option<Vec<TreeId>>>() {
+                    Some(dirs) => waiting.push((dirs, below)),
+                    None => self
+                        .problems
+                        .push(format!("`{below}` of {of} is in two ingredients")),
+                }
+            }
+        }
     }
 
     /// Checks that a file's content is there and as long as its entry says.
@@ -169,6 +225,41 @@ impl Walk<'_> {
                 .push(format!("file content `{}` of {of} is missing", id.short()));
         }
         Ok(())
+    }
+}
+
+/// A directory on the way down, and where it stands.
+struct Place {
+    id: TreeId,
+    /// For people, lossily.
+    path: String,
+    /// Names of the path, and its bytes.
+    depth: usize,
+    bytes: usize,
+    /// What its entry says.
+    size: Option<u64>,
+}
+
+impl Place {
+    fn root(id: TreeId) -> Self {
+        Self {
+            id,
+            path: String::new(),
+            depth: 0,
+            bytes: 0,
+            size: None,
+        }
+    }
+
+    fn below(&self, entry: &Entry) -> Self {
+        let slash = usize::from(self.depth > 0);
+        Self {
+            id: TreeId(entry.id),
+            path: join(&self.path, &entry.name),
+            depth: self.depth + 1,
+            bytes: self.bytes + slash + entry.name.len(),
+            size: Some(entry.size),
+        }
     }
 }
 
@@ -236,7 +327,7 @@ mod tests {
             },
             message: "m".into(),
             runs: vec![],
-            extra: std::collections::BTreeMap::new(),
+            extra: BTreeMap::new(),
         };
         let id = CommitId(session.put_object(&commit).unwrap());
         session.finish().unwrap();
@@ -268,6 +359,36 @@ mod tests {
             ]
         );
         assert!(problems(&[], |_| TreeId([7; 32]))[0].starts_with("tree `/` of commit `C`: tree"));
+    }
+
+    #[test]
+    fn a_path_that_gets_too_long_is_named_wherever_its_directories_are_shared() {
+        let mut nodes = vec![Node::Leaf(vec![file("a", b"here", 4)])];
+        for _ in 0..DEPTH_MAX {
+            let below = canon::id_of(nodes.last().unwrap());
+            nodes.push(Node::Leaf(vec![Entry {
+                name: b"d".to_vec(),
+                mode: Mode::Tree,
+                size: 4,
+                id: below,
+            }]));
+        }
+        // The shallower one is looked at first.
+        let fits = |at: usize| {
+            let found = problems(&nodes, |ids| ids[at]);
+            found.iter().filter(|p| p.contains("128 names")).count()
+        };
+        assert_eq!((fits(DEPTH_MAX - 1), fits(DEPTH_MAX)), (0, 1));
+        let both = [("x", DEPTH_MAX - 1), ("y", DEPTH_MAX - 2)].map(|(name, at)| Entry {
+            name: name.into(),
+            mode: Mode::Tree,
+            size: 4,
+            id: canon::id_of(&nodes[at]),
+        });
+        let mut all = nodes.clone();
+        all.push(Node::Leaf(both.to_vec()));
+        let found = problems(&all, |ids| *ids.last().unwrap());
+        assert_eq!(found.len(), 1, "{found:?}");
     }
 
     #[test]

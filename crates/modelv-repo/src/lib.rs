@@ -26,6 +26,8 @@ mod fsck;
 pub mod fuzz;
 mod gc;
 mod history;
+#[cfg(test)]
+mod hostile;
 pub mod json;
 mod lease;
 mod merge;

@@ -10,7 +10,6 @@ use modelv_core::id::{BlobId, CommitId, EnvId};
 use modelv_core::merge::{self, Conflict, Listing, Merged, Outcome, Side, Why};
 use modelv_core::path::RepoPath;
 use modelv_core::tree::Mode;
-use modelv_store::fs;
 use serde::{Deserialize, Serialize};
 
 use crate::capture::{clock, git};
@@ -584,7 +583,7 @@ impl Repo {
         let kind = driver::choose(path.as_bytes(), &bytes);
         let settled = driver::settle(kind, &bytes, &item, value.as_deref())
             .map_err(|e| Error::invalid("decision", conflict.item.clone(), e.to_string()))?;
-        write_file(&full, &settled)
+        crate::worktree::replace_file(self.root(), &path, &settled)
     }
 
     fn settle_file(
@@ -599,7 +598,9 @@ impl Repo {
             Decision::Base => &conflict.base_file,
             Decision::Ours => &conflict.ours_file,
             Decision::Theirs => &conflict.theirs_file,
-            Decision::Value(text) => return write_file(&full, text.as_bytes()),
+            Decision::Value(text) => {
+                return crate::worktree::replace_file(self.root(), &path, text.as_bytes());
+            }
             Decision::AsEdited => {
                 if std::fs::read(&full).is_ok_and(|b| driver::has_markers(&b)) {
                     let text = format!("`{path}` still carries conflict markers");
@@ -819,16 +820,4 @@ fn conflict_state(c: &Conflict) -> ConflictState {
         theirs_file: file(c.theirs),
         resolved: false,
     }
-}
-
-/// Replaces a file of the working tree at once.
-fn write_file(path: &std::path::Path, bytes: &[u8]) -> Result<()> {
-    let temp = path.with_extension("mv-tmp");
-    fs::create(&temp)
-        .and_then(|mut file| fs::write_all(&mut file, bytes))
-        .map_err(Error::io("write", &temp))?;
-    if let Ok(meta) = std::fs::metadata(path) {
-        let _ = fs::set_permissions(&temp, meta.permissions());
-    }
-    fs::replace(&temp, path).map_err(Error::io("write", path))
 }

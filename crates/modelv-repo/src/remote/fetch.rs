@@ -80,6 +80,10 @@ impl Repo {
             received = self.receive(remote, root, &tips, &scope, ctx)?;
             let whole = widened.is_some() || deepen.is_some();
             let runs = self.check_connected(info, &tips, &scope, whole)?;
+            // What can't be checked out gets no name here.
+            for tip in updates.iter().filter_map(|u| u.new) {
+                self.files(tip)?;
+            }
             changes.extend(self.run_changes(runs));
         }
         changes.extend(deepen);

@@ -283,6 +283,10 @@ impl Repo {
             Some(root) => remote.catalog(root, &self.store, &watch)?,
             None => Catalog::default(),
         };
+        // What nobody could check out is not sent.
+        for tip in updates.iter().filter_map(|u| u.new) {
+            self.files(tip)?;
+        }
         let mut out = Outgoing::new(&self.store, &catalog);
         let start = updates.iter().filter_map(|u| u.new);
         walk(&self.store, start, &Scope::default(), &mut |step| {

@@ -21,6 +21,7 @@ use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
 use super::statcache::Stamp;
+use super::write::TEMP_PREFIX;
 use crate::error::{Error, Result};
 
 /// The root of a working tree, held open.
@@ -167,6 +168,17 @@ impl Root {
         })
     }
 
+    /// The link or file that is where a directory on the way to `path` must be.
+    pub(super) fn blocker(&self, path: &RepoPath) -> Option<RepoPath> {
+        let dir = parent_of(path.as_bytes());
+        match self.open_dir(&self.fd, dir) {
+            Err(Errno::LOOP | Errno::NOTDIR | Errno::XDEV) => {
+                self.first_bad(dir).and_then(|by| RepoPath::new(by).ok())
+            }
+            _ => None,
+        }
+    }
+
     /// Deletes a file, if it is there, and then the directories that are empty without it.
     ///
     /// # Errors
@@ -208,6 +220,7 @@ fn open_by_name(from: &OwnedFd, dir: &[u8]) -> Result<Arc<OwnedFd>, Errno> {
     at.map(Arc::new).ok_or(Errno::INVAL)
 }
 
+/// The directory of a path; empty for one in the root.
 pub(super) fn parent_of(path: &[u8]) -> &[u8] {
     let end = path.iter().rposition(|b| *b == b'/').unwrap_or(0);
     &path[..end]
@@ -215,6 +228,30 @@ pub(super) fn parent_of(path: &[u8]) -> &[u8] {
 
 fn is_missing(e: &Error) -> bool {
     matches!(e, Error::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
+}
+
+/// A name for a file that is being written, which nothing else has.
+pub(super) fn temp_name() -> Vec<u8> {
+    let nonce = modelv_core::id::to_hex(&crate::oplog::nonce());
+    [TEMP_PREFIX, nonce.as_bytes()].concat()
+}
+
+/// Replaces a file of the working tree at once; it stays executable if it was.
+pub(crate) fn replace_file(root: &Path, path: &RepoPath, bytes: &[u8]) -> Result<()> {
+    let folder = Root::open(root)?.parent(path, Missing::Make)?;
+    let is_executable = folder.stamp(path.name()).is_some_and(|stamp| {
+        let is_file = FileType::from_raw_mode(stamp.mode()) == FileType::RegularFile;
+        is_file && stamp.mode() & 0o100 != 0
+    });
+    let temp = temp_name();
+    let file = folder.create(&temp, is_executable)?;
+    let done = fs::write_all_at(&file, bytes, 0)
+        .map_err(Error::io("write", folder.full(path.name())))
+        .and_then(|()| folder.rename(&temp, path.name()));
+    if done.is_err() {
+        let _ = folder.delete(&temp);
+    }
+    done
 }
 
 impl Folder {

@@ -8,7 +8,7 @@ use std::path::Path;
 use modelv_core::path::RepoPath;
 use modelv_store::{Store, fs};
 
-use super::beneath::Root;
+use super::beneath::{Root, parent_of};
 use super::snapshot::place;
 use super::statcache::StatCache;
 use super::write::Writing;
@@ -51,7 +51,9 @@ pub fn plan(
             continue;
         }
         // An ignored file in the way is not in `current`, but it is somebody's all the same.
-        let in_the_way = now.is_none() && old.is_none() && place(root, path).is_file();
+        let in_the_way = now.is_none()
+            && old.is_none()
+            && std::fs::symlink_metadata(place(root, path)).is_ok_and(|m| !m.is_dir());
         if !same(now, old) || in_the_way {
             lost.push(path.to_string());
             continue;
@@ -67,6 +69,7 @@ pub fn plan(
     for (path, _) in &plan.write {
         lost.extend(in_the_way_of(path, &uncommitted).map(ToString::to_string));
     }
+    lost.extend(blockers(root, &plan)?);
     if !lost.is_empty() {
         lost.sort();
         lost.dedup();
@@ -90,6 +93,18 @@ fn in_the_way_of<'a>(path: &RepoPath, others: &Others<'a>) -> Option<&'a RepoPat
     let below = others.range::<[u8], _>(behind).next();
     let below = below.filter(|(p, _)| p.starts_with(&inside));
     above.or(below.map(|(_, path)| path)).copied()
+}
+
+/// Links and files that stay where a directory must be: of a path that is ignored, say.
+fn blockers(root: &Path, plan: &Plan) -> Result<Vec<String>> {
+    let root = Root::open(root)?;
+    let mut dirs: Vec<&RepoPath> = plan.write.iter().map(|(path, _)| path).collect();
+    dirs.dedup_by_key(|path| parent_of(path.as_bytes()));
+    let blockers = dirs.into_iter().filter_map(|path| root.blocker(path));
+    Ok(blockers
+        .filter(|by| plan.delete.binary_search(by).is_err())
+        .map(|by| by.to_string())
+        .collect())
 }
 
 impl Plan {

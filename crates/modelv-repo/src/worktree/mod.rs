@@ -23,6 +23,7 @@ use modelv_core::path::RepoPath;
 use modelv_core::tree::{self, FileEntry, Mode, Sink, WriteError};
 use modelv_store::Session;
 
+pub(crate) use beneath::replace_file;
 pub use ingredient::{Ingredient, Reason, Rules};
 pub use scan::Skipped;
 pub(crate) use scope::Scope;
@@ -101,15 +102,42 @@ where
                 },
             );
             if clash.is_some() {
-                let detail = format!("`{path}` is in two ingredients");
-                return Err(Error::Corrupt {
-                    what: "commit".into(),
-                    detail,
-                });
+                return Err(in_two(&path));
             }
         }
     }
-    Ok(files)
+    match file_and_directory(&files) {
+        Some(path) => Err(in_two(&path)),
+        None => Ok(files),
+    }
+}
+
+fn in_two(path: &RepoPath) -> Error {
+    Error::Corrupt {
+        what: "commit".into(),
+        detail: format!("`{path}` is in two ingredients"),
+    }
+}
+
+/// A path that one ingredient has as a file and another as a directory (COMMIT-4).
+fn file_and_directory(files: &Files) -> Option<RepoPath> {
+    let mut last: &[u8] = b"";
+    for path in files.keys() {
+        let dir = beneath::parent_of(path.as_bytes());
+        // Those of one directory mostly follow each other.
+        if dir == last {
+            continue;
+        }
+        last = dir;
+        let mut above = dir;
+        while !above.is_empty() {
+            if let Some((clash, _)) = files.get_key_value(above) {
+                return Some(clash.clone());
+            }
+            above = beneath::parent_of(above);
+        }
+    }
+    None
 }
 
 impl Trees {
