@@ -14,6 +14,7 @@ mod dependencies;
 mod docker;
 mod environment;
 mod errors;
+mod mount;
 mod python;
 mod release;
 mod remote;

@@ -5,6 +5,7 @@
 //! never changed. Codecs and cutting are no part of any id, so they can improve.
 
 mod base;
+mod cache;
 pub mod codec;
 pub mod cut;
 mod error;
@@ -21,6 +22,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 
+pub use cache::{ChunkCache, Places};
 pub use error::{Error, Result};
 pub use fetch::Sink;
 pub use reader::{BlobReader, Reader};
