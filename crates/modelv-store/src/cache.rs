@@ -69,13 +69,21 @@ type Slot = Arc<Mutex<Option<Arc<Vec<u8>>>>>;
 
 #[derive(Debug, Default)]
 struct Kept {
-    /// Slots with the turn in which they were used last.
-    slots: HashMap<ChunkId, (u64, Slot)>,
+    slots: HashMap<ChunkId, Row>,
     /// The same by turn, the one that was not used for longest first.
     turns: BTreeMap<u64, ChunkId>,
     turn: u64,
-    /// Bytes of the chunks that are in their slots.
+    /// What all rows cost.
     bytes: u64,
+}
+
+#[derive(Debug, Default)]
+struct Row {
+    /// The turn in which it was used last.
+    turn: u64,
+    /// What it was counted with; nothing until its chunk was read.
+    cost: u64,
+    slot: Slot,
 }
 
 /// Chunks that were decoded last.
@@ -165,9 +173,9 @@ impl ChunkCache {
         let mut kept = lock(&self.kept);
         kept.turn += 1;
         let turn = kept.turn;
-        let (last, slot) = kept.slots.entry(id).or_default();
-        let before = std::mem::replace(last, turn);
-        let slot = Arc::clone(slot);
+        let row = kept.slots.entry(id).or_default();
+        let before = std::mem::replace(&mut row.turn, turn);
+        let slot = Arc::clone(&row.slot);
         kept.turns.remove(&before);
         kept.turns.insert(turn, id);
         slot
@@ -176,41 +184,31 @@ impl ChunkCache {
     /// Counts a chunk that was put into its slot, and drops those that were not used for longest.
     fn make_room(&self, id: ChunkId, slot: &Slot, len: u64) {
         let mut kept = lock(&self.kept);
+        let row = kept.slots.get_mut(&id);
         // Dropped while it was read: it is its readers' alone.
-        if kept
-            .slots
-            .get(&id)
-            .is_none_or(|(_, s)| !Arc::ptr_eq(s, slot))
-        {
+        let Some(row) = row.filter(|row| Arc::ptr_eq(&row.slot, slot)) else {
             return;
-        }
+        };
+        row.cost = len + ROW_BYTES;
         kept.bytes += len + ROW_BYTES;
         while kept.bytes > self.limit {
             let Some((_, oldest)) = kept.turns.pop_first() else {
                 return;
             };
-            if let Some((_, slot)) = kept.slots.remove(&oldest) {
-                // One that is being read now was not counted yet.
-                let held = slot
-                    .try_lock()
-                    .ok()
-                    .and_then(|s| s.as_ref().map(|b| b.len()));
-                kept.bytes -= held.map_or(0, |n| n as u64 + ROW_BYTES);
-            }
+            let cost = kept.slots.remove(&oldest).map_or(0, |row| row.cost);
+            kept.bytes -= cost;
         }
     }
 
     /// Takes an empty slot away again, so that the next reader tries anew.
     fn forget(&self, id: ChunkId, slot: &Slot) {
         let mut kept = lock(&self.kept);
-        if kept
-            .slots
-            .get(&id)
-            .is_some_and(|(_, s)| Arc::ptr_eq(s, slot))
-        {
-            let turn = kept.slots.remove(&id).map(|(turn, _)| turn);
-            turn.and_then(|turn| kept.turns.remove(&turn));
-        }
+        let row = kept.slots.get(&id);
+        let Some(turn) = row.filter(|r| Arc::ptr_eq(&r.slot, slot)).map(|r| r.turn) else {
+            return;
+        };
+        kept.slots.remove(&id);
+        kept.turns.remove(&turn);
     }
 }
 
