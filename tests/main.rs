@@ -9,11 +9,13 @@
 
 mod alias;
 mod bases;
+mod bombs;
 mod completion;
 mod dependencies;
 mod docker;
 mod environment;
 mod errors;
+mod kills;
 mod mount;
 mod python;
 mod release;

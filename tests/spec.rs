@@ -148,7 +148,15 @@ fn the_reader_and_fsck_find_the_same_damage() {
     refused(&tree, "PACK-4");
     let tree = small();
     flip(&packs(&tree, "idx")[0], 100);
-    refused(&tree, "PIDX-3");
+    // An index is derived: the reader refuses it, and fsck makes it again.
+    let (status, said) = read(tree.root());
+    assert_eq!(status, Some(1), "{said}");
+    assert!(said.contains("breaks PIDX-3: "), "{said}");
+    let fsck = tree.mv(&["fsck"]);
+    assert_eq!(fsck.status, Some(0));
+    let fsck = fsck.out + &fsck.err;
+    assert!(fsck.contains("damaged or missing"), "{fsck}");
+    sound(&tree);
     let tree = small();
     let first = &packs(&tree, "pack")[0];
     std::fs::remove_file(first.with_extension("idx")).unwrap();

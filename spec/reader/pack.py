@@ -4,6 +4,7 @@ from functools import lru_cache
 
 import objects
 import planes
+import predict
 import tree
 from blake3 import Hasher, blake3
 from canon import KINDS, OBJECT_MAX, derived_id, need
@@ -12,7 +13,7 @@ from zstd import unzstd
 CHUNK, CUTS = 0, KINDS["cuts"]
 TAGS = {CHUNK: "chunk"}
 TAGS.update((n, kind) for kind, n in KINDS.items() if kind not in ("recipe", "operation"))
-ROW, PIECE = struct.Struct("<BB32sQII"), 1 << 20
+ROW, PIECE, DEPTH_MAX = struct.Struct("<BB32sQII"), 1 << 20, 4
 
 
 class Pack:
@@ -44,7 +45,7 @@ class Pack:
     def check_row(self, row):
         tag, codec, _, offset, stored, plain = row
         need(tag in TAGS, "PACK-8", "tag %d" % tag)
-        need(codec < (4 if tag == CHUNK else 3), "PACK-6", "codec %d" % codec)
+        need(codec < (5 if tag == CHUNK else 3), "PACK-6", "codec %d" % codec)
         limit = objects.CHUNK_MAX if tag == CHUNK else OBJECT_MAX
         need(stored <= plain <= limit, "PACK-2", "%d bytes stored for %d" % (stored, plain))
         need(codec or stored == plain, "PACK-6", "raw bytes of two lengths")
@@ -64,8 +65,8 @@ class Pack:
         need(name == self.read(self.size - 32, 32), "PACK-4", "hash")
         need(name.hex() == self.path.stem, "PACK-4", "name")
 
-    def entry(self, row, base):
-        """Decoded bytes, checked against the id (PACK-1); `base` gives a chunk that is stored whole."""
+    def entry(self, row, base, depth=DEPTH_MAX):
+        """Decoded bytes, checked against the id (PACK-1); `base` gives a chunk that is at most so deep."""
         tag, codec, key, offset, stored, plain = row
         data = self.read(offset, stored)
         if codec == 1:
@@ -74,9 +75,11 @@ class Pack:
             data = planes.decode(data, plain)
         elif codec == 3:
             need(stored >= 32, "PACK-6", "no room for a base")
-            whole, data = base(data[:32]), planes.decode(data[32:], plain)
+            whole, data = base(data[:32], 0, "PACK-10"), planes.decode(data[32:], plain)
             need(len(whole) == plain, "PACK-6", "a base of %d bytes" % len(whole))
             data = bytes(a ^ b for a, b in zip(data, whole))
+        elif codec == 4:
+            data = predict.decode(data, plain, lambda key, most: base(key, min(most, depth - 1), "PRED-5"))
         if tag == CHUNK:
             need(blake3(data) == key, "PACK-1", "chunk %s" % key.hex())
         elif tag != CUTS:
@@ -104,15 +107,16 @@ class Pack:
 
 
 class Store:
-    """All packs of a folder."""
+    """All packs of a folder, and condemned ones that lie elsewhere (GC-1)."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, condemned=()):
         self.packs = [Pack(path) for path in sorted(folder.glob("*.pack"))]
+        self.condemned = [Pack(path) for path in condemned]
         self.places, self.bases, self.indexes, self.entries = {}, {}, 0, 0
-        for pack in self.packs:
+        for pack in self.packs + self.condemned:
             for row in pack.rows:
                 self.places.setdefault((row[0], row[2]), (pack, row))
-                if row[0] == CHUNK and row[1] != 3:
+                if row[0] == CHUNK and row[1] < 3:
                     self.bases.setdefault(row[2], (pack, row))
         self.get = lru_cache(maxsize=64)(self.get)
         self.blob_size = lru_cache(maxsize=1 << 20)(self.blob_size)
@@ -121,13 +125,13 @@ class Store:
         need((tag, key) in self.places, "BLOB-1" if tag in (CHUNK, CUTS) else "OPLOG-9",
              "%s %s is missing" % (TAGS[tag], key.hex()))
         pack, row = self.places[tag, key]
-        return pack.entry(row, self.whole)
+        return pack.entry(row, self.within)
 
-    def whole(self, key):
-        """A base (PACK-10)."""
-        need(key in self.bases, "PACK-10", "base %s is missing" % key.hex())
-        pack, row = self.bases[key]
-        return pack.entry(row, None)
+    def within(self, key, depth, rule):
+        """A chunk that is at most so deep (PACK-10, PRED-5)."""
+        pack, row = self.bases.get(key) or (depth > 0 and self.places.get((CHUNK, key))) or (None, None)
+        need(pack, rule, "base %s is missing, or too deep" % key.hex())
+        return pack.entry(row, self.within, depth)
 
     def object(self, kind, key):
         data = self.get(KINDS[kind], key)
@@ -142,13 +146,16 @@ class Store:
             pack.check()
             self.indexes += pack.check_index()
             for row in pack.rows:
-                data = pack.entry(row, self.whole)
+                data = pack.entry(row, self.within)
                 if row[0] == KINDS["tree"]:
                     tree.decode(data)
                 elif row[0] != CHUNK:
                     objects.decode(TAGS[row[0]], data)
                 self.entries += 1
-        for tag, key in self.places:
+        for pack in self.condemned:
+            pack.check()
+        kept = {(row[0], row[2]) for pack in self.packs for row in pack.rows}
+        for tag, key in kept:
             if tag == CUTS:
                 self.blob_size(key)
 

@@ -1,4 +1,5 @@
 """A whole repository: every byte of its packs, its log, and everything its refs lead to."""
+import gc_state
 import oplog
 import tree
 from canon import need
@@ -10,7 +11,8 @@ LOG_MAX = 1 << 30
 class Repository:
     def __init__(self, root):
         """`root` is the `.mv` folder."""
-        self.store = Store(root / "packs")
+        self.store = Store(root / "packs", sorted(root.glob("condemned/*/*.pack")))
+        self.horizon = gc_state.read(root / "gc")[1]
         path = root / "oplog"
         need(path.stat().st_size <= LOG_MAX, "OPLOG-8", "a log above 1 GiB is not read by this program")
         self.operations, self.refs, self.tail = oplog.read(path.read_bytes())
@@ -20,8 +22,10 @@ class Repository:
         """Raises Refused at the first broken rule; returns what was checked, as text."""
         self.store.check()
         waiting = []
-        changes = [change for operation in self.operations for change in operation["changes"]]
+        kept = [operation for operation in self.operations if operation["seq"] >= self.horizon]
+        changes = [change for operation in kept for change in operation["changes"]]
         targets = {tuple(c[side]) for c in changes for side in ("old", "new") if c[side]}
+        targets |= {tuple(target) for target in self.refs.values()}
         for kind, target in sorted(targets, key=str):
             if kind == "Commit":
                 waiting.append(target)

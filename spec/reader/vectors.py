@@ -7,6 +7,8 @@ from pathlib import Path
 
 import blake3 as module
 import cut
+import gc_state
+import layout
 import objects
 import oplog
 import pack
@@ -106,9 +108,14 @@ def read(vector):
         return {"id": blake3(data).hex()}
     if kind == "borders":
         return {"lengths": cut.lengths(data, getattr(cut, vector["sizes"]))}
+    if kind == "layout":
+        return {"parts": [list(p[:3]) for p in layout.parts(data)], "lengths": layout.lengths(data)}
     if kind == "oplog":
         operations, refs, tail = oplog.read(data)
         return {"operations": len(operations), "refs": plain(refs), "tail": tail}
+    if kind == "gc":
+        epoch, horizon = gc_state.decode(data)
+        return {"epoch": epoch, "horizon": horizon}
     found = {"value": plain(read_object(kind, data))}
     if kind != "cuts":
         found["id"] = derived_id(kind, data).hex()

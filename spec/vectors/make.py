@@ -13,11 +13,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
 sys.path.insert(0, str(ROOT))
-from generate import encode, files, paths, records, trees  # noqa: E402
+from generate import encode, files, layouts, paths, records, trees  # noqa: E402
 from generate.collect import blake3, content  # noqa: E402
 
 FOLDERS = (records.ids, records.objects, trees.trees, records.commits, records.envs, records.runs, files.blobs,
-           files.packs, files.pack_indexes, files.oplogs, paths.paths)
+           files.packs, files.pack_indexes, files.oplogs, layouts.layouts, files.gcs,
+           paths.paths)
 
 
 def repositories():
@@ -97,6 +98,8 @@ def examples():
         "pack-index/one-chunk": (index, pieces(index, (("magic, version", 8), ("name of the pack", 32))) + counts
                                  + pieces(index[1064:], (("row", 50), ("hash", 32)))),
         "oplog/one-operation": (log, frame),
+        "gc/twice": (files.gc(2, 4), pieces(files.gc(2, 4), (("magic", 7), ("version", 1), ("epoch", 8), ("horizon", 8),
+                                                             ("hash", 32)))),
     }
 
 

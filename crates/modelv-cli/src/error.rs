@@ -215,29 +215,40 @@ fn hint(e: &Error) -> Option<String> {
         Error::ConflictsRemain { .. } => {
             "`modelv conflicts` shows them; `modelv resolve ITEM --ours|--theirs` decides one"
         }
-        Error::RefMoved { .. } => "try again",
+        Error::RefMoved { .. } | Error::Collected { .. } => "try again",
         Error::ChangedWhileRead { .. } => "wait until nobody writes to it, and try again",
         Error::Newer { .. } => "install a newer modelv",
         Error::Corrupt { .. } => "`modelv fsck` lists all damage",
         Error::Store(e) if e.is_corrupt() => "`modelv fsck` lists all damage",
-        Error::State(text) if text.contains("who commits") => {
-            "`modelv config user.name \"Your Name\"` and `modelv config user.email you@example.org`"
-        }
-        Error::State(text) if text.contains("merge is not finished") => {
-            "`modelv merge --continue` finishes it, `modelv merge --abort` gives it up"
-        }
-        Error::State(text) if text.contains("no commit yet") => {
-            "`modelv commit -m \"...\"` makes the first"
-        }
-        Error::State(text) if text.contains("conflict markers") => {
-            "edit the file, then `modelv resolve PATH`"
-        }
-        Error::State(text) if text.contains("no command given") => {
-            "`modelv run -- python train.py`"
-        }
+        Error::State(text) => return state_hint(text),
         _ => return None,
     };
     Some(text.to_owned())
+}
+
+/// What ends a state in which a command can't be done.
+fn state_hint(text: &str) -> Option<String> {
+    let hints = [
+        (
+            "who commits",
+            "`modelv config user.name \"Your Name\"` and `modelv config user.email you@example.org`",
+        ),
+        (
+            "merge is not finished",
+            "`modelv merge --continue` finishes it, `modelv merge --abort` gives it up",
+        ),
+        (
+            "no commit yet",
+            "`modelv commit -m \"...\"` makes the first",
+        ),
+        (
+            "conflict markers",
+            "edit the file, then `modelv resolve PATH`",
+        ),
+        ("no command given", "`modelv run -- python train.py`"),
+    ];
+    let found = hints.iter().find(|(part, _)| text.contains(part));
+    found.map(|(_, hint)| (*hint).to_owned())
 }
 
 /// Hints about files that are where others should be, or can't be at all.
@@ -271,6 +282,7 @@ fn team_hint(e: &Error) -> Option<String> {
         } => "check the address; the first `modelv push` makes a repository there",
         Error::Exists { what: "remote", .. } => "`modelv remote remove NAME` forgets it",
         Error::Exists { what: "folder", .. } => "name a folder that is empty or missing",
+        Error::Store(StoreError::Busy { .. }) => "wait until it has ended, and try again",
         Error::Store(StoreError::NotFound { what, .. }) => return not_here(what),
         Error::State(text) if text.contains("bare repository") => {
             "`modelv clone URL DIR` makes one with a working tree"

@@ -4,13 +4,13 @@
 //! The split depends on the set of names and on nothing else: equal directories have equal ids
 //! whatever their history.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use bincode::{Decode, Encode};
 
 use crate::canon::{self, DecodeError, Kind, Object, Source};
 use crate::id::{BlobId, TreeId};
-use crate::path::{RepoPath, check_name};
+use crate::path::{DEPTH_MAX, RepoPath, check_name};
 
 /// Most entries of one leaf and children of one inner node; a run without a border is cut here.
 pub const NODE_ENTRIES_MAX: usize = 4096;
@@ -507,7 +507,8 @@ fn find_name<S: Source + ?Sized>(
 /// A node is missing or damaged, or a path breaks a rule of [`RepoPath`].
 pub fn list<S: Source + ?Sized>(source: &S, root: TreeId) -> Result<Vec<FileEntry>, S::Error> {
     let mut out = Vec::new();
-    list_into(source, root, &[], &mut out)?;
+    let mut bound = Bound::new(&[Some(root)]);
+    list_into(source, root, &[], &mut out, &mut bound)?;
     Ok(out)
 }
 
@@ -516,15 +517,98 @@ fn list_into<S: Source + ?Sized>(
     dir: TreeId,
     prefix: &[u8],
     out: &mut Vec<FileEntry>,
+    bound: &mut Bound,
 ) -> Result<(), S::Error> {
+    bound.enter(source, dir, out.len())?;
     for entry in read_directory(source, dir)? {
         let path = join::<S>(prefix, &entry.name)?;
         match entry.tree_id() {
-            Some(id) => list_into(source, id, path.as_bytes(), out)?,
+            Some(id) => list_into(source, id, path.as_bytes(), out, bound)?,
             None => out.push(file_entry(path, &entry)),
         }
     }
     Ok(())
+}
+
+/// Files of a tree that may be listed however often directories are named again.
+const FILES_FREE: u64 = 1 << 20;
+/// A larger tree has at most so many times the entries of its different directories.
+const REPEATS_MAX: u64 = 64;
+/// Listed files from which on a tree is looked at as a whole.
+const LOOK_AT: usize = 1 << 16;
+
+/// Refuses a tree that a few directories make endless by naming one another again and again, before
+/// memory is gone. Costs nothing where no directory is named twice.
+struct Bound {
+    roots: Vec<TreeId>,
+    seen: HashSet<TreeId>,
+    repeats: bool,
+    checked: bool,
+}
+
+impl Bound {
+    fn new(roots: &[Option<TreeId>]) -> Self {
+        Self {
+            roots: roots.iter().flatten().copied().collect(),
+            seen: HashSet::new(),
+            repeats: false,
+            checked: false,
+        }
+    }
+
+    /// Called for each directory, with the number of files found so far.
+    fn enter<S: Source + ?Sized>(
+        &mut self,
+        source: &S,
+        dir: TreeId,
+        found: usize,
+    ) -> Result<(), S::Error> {
+        if self.checked {
+            return Ok(());
+        }
+        self.repeats |= !self.seen.insert(dir);
+        if !self.repeats || found < LOOK_AT {
+            return Ok(());
+        }
+        self.checked = true;
+        for root in &self.roots {
+            let mut counts = HashMap::new();
+            let mut entries = 0;
+            let files = count(source, *root, 0, &mut counts, &mut entries)?;
+            if files > FILES_FREE && files / REPEATS_MAX > entries {
+                let reason = "a tree whose directories name one another too often";
+                return Err(DecodeError::NotCanonical(reason).into());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Files below a directory; adds the entries of every different directory to `entries`.
+fn count<S: Source + ?Sized>(
+    source: &S,
+    dir: TreeId,
+    depth: usize,
+    counts: &mut HashMap<TreeId, u64>,
+    entries: &mut u64,
+) -> Result<u64, S::Error> {
+    if let Some(known) = counts.get(&dir) {
+        return Ok(*known);
+    }
+    if depth > DEPTH_MAX {
+        return Err(DecodeError::NotCanonical("path in a tree breaks a rule").into());
+    }
+    let mut files = 0u64;
+    for entry in read_directory(source, dir)? {
+        *entries += 1;
+        let below = match entry.tree_id() {
+            Some(id) => count(source, id, depth + 1, counts, entries)?,
+            None => 1,
+        };
+        files = files.saturating_add(below);
+    }
+    counts.insert(dir, files);
+    Ok(files)
 }
 
 fn join<S: Source + ?Sized>(prefix: &[u8], name: &[u8]) -> Result<RepoPath, S::Error> {
@@ -567,7 +651,8 @@ pub fn diff<S: Source + ?Sized>(
     new: TreeId,
 ) -> Result<Vec<Difference>, S::Error> {
     let mut out = Vec::new();
-    diff_into(source, Some(old), Some(new), &[], &mut out)?;
+    let mut bound = Bound::new(&[Some(old), Some(new)]);
+    diff_into(source, Some(old), Some(new), &[], &mut out, &mut bound)?;
     out.sort_by(|a, b| a.path.names().cmp(b.path.names()));
     Ok(out)
 }
@@ -578,9 +663,13 @@ fn diff_into<S: Source + ?Sized>(
     new: Option<TreeId>,
     prefix: &[u8],
     out: &mut Vec<Difference>,
+    bound: &mut Bound,
 ) -> Result<(), S::Error> {
     if old == new {
         return Ok(());
+    }
+    for dir in [old, new].into_iter().flatten() {
+        bound.enter(source, dir, out.len())?;
     }
     let (old, new) = differing_entries(source, old, new)?;
     let (mut old, mut new) = (old.into_iter().peekable(), new.into_iter().peekable());
@@ -619,7 +708,7 @@ fn diff_into<S: Source + ?Sized>(
                 new: b,
             });
         }
-        diff_into(source, dirs.0, dirs.1, path.as_bytes(), out)?;
+        diff_into(source, dirs.0, dirs.1, path.as_bytes(), out, bound)?;
     }
 }
 

@@ -265,3 +265,42 @@ proptest! {
         prop_assert_eq!(root(&mut map, &files), ib);
     }
 }
+
+/// So many levels of ten directories each, all ten the same, and ten files at the bottom.
+fn tens(map: &mut Map, levels: u32) -> TreeId {
+    let mut id = BlobId([1; 32]).0;
+    for level in 0..=levels {
+        let mode = if level == 0 { Mode::File } else { Mode::Tree };
+        let name = |n: u8| vec![b'0' + n];
+        let entry = |n| Entry {
+            name: name(n),
+            mode,
+            size: 1,
+            id,
+        };
+        let (tree, bytes) = node_id(&Node::Leaf((0..10).map(entry).collect()));
+        map.0.insert(tree.0, bytes);
+        id = tree.0;
+    }
+    TreeId(id)
+}
+
+#[test]
+fn a_few_directories_are_no_endless_tree() {
+    let mut map = Map::default();
+    let small = tens(&mut map, 4);
+    assert_eq!(list(&map, small).unwrap().len(), 100_000);
+    let empty = root(&mut map, &[]);
+    for levels in [6, 9, 100] {
+        let endless = tens(&mut map, levels);
+        for refused in [
+            list(&map, endless).map(drop),
+            diff(&map, empty, endless).map(drop),
+            diff(&map, endless, small).map(drop),
+        ] {
+            let said = refused.unwrap_err().to_string();
+            assert!(said.contains("name one another too often"), "{said}");
+        }
+        assert_eq!(diff(&map, endless, endless).unwrap(), []);
+    }
+}

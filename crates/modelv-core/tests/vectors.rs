@@ -142,7 +142,7 @@ fn runs() {
     check(&load("run"), read_object);
 }
 
-const FOLDERS: [&str; 10] = [
+const FOLDERS: [&str; 13] = [
     "ids",
     "object",
     "tree",
@@ -154,6 +154,8 @@ const FOLDERS: [&str; 10] = [
     "pack-index",
     "oplog",
     "path",
+    "layout",
+    "gc",
 ];
 
 /// BLAKE3 of what stands in `spec/vectors`, by name.

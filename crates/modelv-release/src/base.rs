@@ -225,7 +225,7 @@ impl Packing {
 }
 
 /// Adds the paths of a layer, takes away what it whites out, and returns the digest of the tar.
-fn list_tar(input: impl Read, paths: &mut BTreeSet<Vec<u8>>) -> std::io::Result<String> {
+pub(crate) fn list_tar(input: impl Read, paths: &mut BTreeSet<Vec<u8>>) -> std::io::Result<String> {
     let mut input = HashingRead::new(input);
     for entry in tar::Archive::new(&mut input).entries()? {
         let path = clean(&entry?.path_bytes());

@@ -8,6 +8,9 @@ mod base;
 mod demands;
 mod elf;
 mod error;
+#[cfg(feature = "fuzz")]
+#[doc(hidden)]
+pub mod fuzz;
 mod interpreter;
 mod layer;
 mod layout;

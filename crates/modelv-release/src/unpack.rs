@@ -93,7 +93,7 @@ fn check_blob(path: &Path, digest: &str) -> Result<(), String> {
     Err(format!("blob `{digest}` has other bytes"))
 }
 
-fn apply(input: impl Read, dest: &Path) -> std::io::Result<()> {
+pub(crate) fn apply(input: impl Read, dest: &Path) -> std::io::Result<()> {
     let refuse = |text: String| Err(std::io::Error::other(text));
     let mut archive = tar::Archive::new(input);
     archive.set_preserve_permissions(true);

@@ -20,8 +20,8 @@ use crate::names;
 use crate::remote::Upstream;
 use crate::repo::Repo;
 use crate::worktree::{
-    FileChange, Files, Ingredient, Keep, Look, Rules, Skipped, Snapshot, Trees, compare, look,
-    write_trees,
+    FileChange, Files, Ingredient, Keep, Look, Rules, Scope, Skipped, Snapshot, Trees, compare,
+    look, write_trees,
 };
 
 /// What `commit` is asked for.
@@ -164,12 +164,13 @@ impl Repo {
     ) -> Result<Snapshot> {
         // Read only when a large file is stored.
         let head = OnceCell::new();
-        let before = |path: &RepoPath| {
-            let files = head.get_or_init(|| self.head().and_then(|id| self.files(id).ok()));
-            files.as_ref()?.get(path).map(|f| f.blob)
-        };
-        let before: &dyn Fn(&RepoPath) -> Option<BlobId> = &before;
-        let look = self.look(session.map(|session| Keep { session, before }), ctx)?;
+        let read = || self.head().and_then(|id| self.files(id).ok());
+        let head = || head.get_or_init(read).as_ref();
+        let keep = session.map(|session| Keep {
+            session,
+            head: &head,
+        });
+        let look = self.look(keep, ctx)?;
         // A cache that can't be written makes the next call slower, nothing else.
         let _ = look.save(&self.stat_cache_path(), None);
         Ok(Snapshot {
@@ -296,7 +297,7 @@ impl Repo {
         let session = self.store.begin()?;
         let keep = Keep {
             session: &session,
-            before: &|path| old.get(path).map(|f| f.blob),
+            head: &|| Some(old),
         };
         let look = self.look(Some(keep), ctx)?;
         let files = take_part(old, self.files_of_look(&look, rules)?, &options.paths)?;
@@ -414,19 +415,16 @@ fn take_part(old: &Files, new: Files, paths: &[RepoPath]) -> Result<Files> {
     if paths.is_empty() {
         return Ok(new);
     }
-    let within = |path: &RepoPath| paths.iter().any(|p| path.is_within(p.as_bytes()));
-    for path in paths {
-        let known = |files: &Files| files.keys().any(|f| f.is_within(path.as_bytes()));
-        if !known(old) && !known(&new) {
-            return Err(Error::not_found("path", path.to_string()));
-        }
+    let scope = Scope::new(paths);
+    if let Some(path) = scope.unknown(old.keys().chain(new.keys())) {
+        return Err(Error::not_found("path", path.to_string()));
     }
     let mut out: Files = old
         .iter()
-        .filter(|(p, _)| !within(p))
+        .filter(|(p, _)| !scope.holds(p))
         .map(|(p, f)| (p.clone(), f.clone()))
         .collect();
-    out.extend(new.into_iter().filter(|(p, _)| within(p)));
+    out.extend(new.into_iter().filter(|(p, _)| scope.holds(p)));
     Ok(out)
 }
 

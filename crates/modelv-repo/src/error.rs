@@ -100,6 +100,12 @@ pub enum Error {
         /// The ref.
         name: String,
     },
+    /// What a command relied on was collected before it could name it.
+    #[error("{what} was collected by `gc` meanwhile; nothing has changed")]
+    Collected {
+        /// What is gone.
+        what: String,
+    },
     /// A remote's refs can't move as asked. None of them has.
     #[error("`{remote}` refuses {}", rejected(.refs))]
     Rejected {
@@ -244,6 +250,7 @@ impl Error {
             | Self::Blocked { .. }
             | Self::ConflictsRemain { .. }
             | Self::Rejected { .. }
+            | Self::Collected { .. }
             | Self::RefMoved { .. } => ErrorKind::Conflict,
             Self::Remote(e) => remote_kind(e),
             Self::Newer { .. } => ErrorKind::Unsupported,

@@ -10,13 +10,15 @@ use modelv_core::commit::Commit;
 use modelv_core::id::{BlobId, CommitId, EnvId, RunId, TreeId};
 use modelv_core::path::{DEPTH_MAX, PATH_BYTES_MAX};
 use modelv_core::tree::{self, Entry};
+use modelv_store::gc::State;
 
 use crate::error::Result;
 use crate::oplog::Target;
 use crate::repo::Repo;
 
 impl Repo {
-    /// Follows every name of the operation log, old ones included, for `undo` goes back to them.
+    /// Follows every name of the operation log, old ones included as far as `gc` has kept them, for
+    /// `undo` goes back to them.
     /// Returns one line for each thing that is missing or malformed.
     ///
     /// # Errors
@@ -29,10 +31,10 @@ impl Repo {
             overlaid: HashSet::new(),
             problems: Vec::new(),
         };
-        let operations = self.oplog().operations.iter();
-        let targets = operations.flat_map(|o| o.changes.iter().flat_map(|c| [&c.old, &c.new]));
+        // A damaged file is named by the check of the store.
+        let horizon = State::read(self.dir()).map_or(u64::MAX, |s| s.horizon);
         let mut commits: Vec<CommitId> = Vec::new();
-        for target in targets.flatten() {
+        for (_, target) in self.oplog().kept_targets(horizon) {
             match target {
                 Target::Commit(id) => commits.push(*id),
                 Target::Run(id) => walk.run(*id)?,
@@ -150,6 +152,13 @@ impl Walk<'_> {
                 self.problems.push(format!(
                     "tree `{path}` of {of}: it has another size than stated"
                 ));
+            }
+            // Also what keeps this walk from going down for ever.
+            let depth = path.split('/').filter(|name| !name.is_empty()).count();
+            if depth >= DEPTH_MAX || path.len() >= PATH_BYTES_MAX {
+                let reason = "a path below it breaks a rule: it is too long";
+                self.problems.push(format!("a tree of {of}: {reason}"));
+                continue;
             }
             for entry in &entries {
                 let below = at.below(entry);

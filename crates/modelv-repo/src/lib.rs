@@ -15,25 +15,33 @@
 pub mod capture;
 mod commit;
 pub mod ctx;
+mod derived;
 mod diff;
 mod envdiff;
 pub mod error;
 mod file;
 mod fsck;
+#[cfg(feature = "fuzz")]
+#[doc(hidden)]
+pub mod fuzz;
+mod gc;
 mod history;
 #[cfg(test)]
 mod hostile;
 pub mod json;
+mod lease;
 mod merge;
 pub mod names;
 pub mod oplog;
 mod recreate;
 mod refs;
 pub mod remote;
+mod repair;
 mod repo;
 mod rev;
 mod run;
 mod runs;
+mod stats;
 pub mod worktree;
 
 pub use commit::{CommitOptions, Committed, ModelState, Status, model_state, totals};
@@ -42,15 +50,18 @@ pub use diff::{DiffReport, DiffSide, FileDiff, MetricChange};
 pub use envdiff::{EnvChange, diff_env};
 pub use error::{Error, ErrorKind, Result};
 pub use file::FileReader;
+pub use gc::{GcOptions, GcReport};
 pub use history::LogOptions;
 pub use merge::{ConflictState, Decision, MergeOptions, MergeOutcome, MergeState};
 pub use modelv_core as core;
 pub use modelv_store::Error as StoreError;
 pub use recreate::{EnvCheck, RecreateOptions, Recreated};
 pub use refs::{SwitchTo, Undone};
+pub use repair::RepairReport;
 pub use repo::{DIR_NAME, Repo};
 pub use rev::Range;
 pub use run::{
     ActiveRun, Ending, Journal, METRICS_FILE, Point, RUN_VARIABLE, RunOptions, RunOutcome,
 };
 pub use runs::{Condition, Field, Order, Row, RunQuery, compare_runs};
+pub use stats::{CommitRoom, Room, Stats};

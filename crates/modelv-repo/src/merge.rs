@@ -135,6 +135,25 @@ pub struct MergeState {
 }
 
 impl MergeState {
+    /// The commit, the environment and the contents that it takes to finish the merge.
+    ///
+    /// # Errors
+    /// An id is none.
+    pub(crate) fn needs(&self) -> Result<(CommitId, EnvId, Vec<BlobId>)> {
+        let bad = |detail: String| Error::Corrupt {
+            what: "merge state".into(),
+            detail,
+        };
+        let theirs = CommitId::from_hex(&self.theirs).map_err(|e| bad(e.to_string()))?;
+        let env = EnvId::from_hex(&self.env).map_err(|e| bad(e.to_string()))?;
+        let files = self
+            .conflicts
+            .iter()
+            .flat_map(|c| [&c.base_file, &c.ours_file, &c.theirs_file]);
+        let blobs = files.flatten().map(|f| f.side().map(|s| s.blob));
+        Ok((theirs, env, blobs.collect::<Result<_>>()?))
+    }
+
     /// Conflicts that are not decided.
     pub fn open(&self) -> impl Iterator<Item = &ConflictState> {
         self.conflicts.iter().filter(|c| !c.resolved)
@@ -201,12 +220,11 @@ impl Repo {
             return Err(Error::State(text));
         }
         let head_files = self.files(ours)?;
-        if !options.dry_run {
-            self.refuse_changes(&head_files, ctx)?;
-        }
         if bases.contains(&ours) && !options.no_commit && options.message.is_none() {
             if !options.dry_run {
-                self.check_out(Some(ours), &self.files(theirs)?, "merge", ctx)?;
+                let files = self.files(theirs)?;
+                self.refuse_changes(&head_files, &files, ctx)?;
+                self.check_out(Some(ours), &files, "merge", ctx)?;
                 self.append(vec![self.head_change(theirs)], true, None)?;
             }
             return Ok(MergeOutcome::FastForward(theirs));
@@ -227,6 +245,7 @@ impl Repo {
             });
         }
         let (files, env_id) = self.store_merged(&work)?;
+        self.refuse_changes(&head_files, &files, ctx)?;
         let message = options
             .message
             .clone()
@@ -256,10 +275,14 @@ impl Repo {
         ))
     }
 
-    fn refuse_changes(&self, head: &Files, ctx: &Ctx<'_>) -> Result<()> {
+    /// Refuses to begin with changes in the working tree, but for those that the merge would make
+    /// itself: an attempt that was cut short has left them.
+    fn refuse_changes(&self, head: &Files, merged: &Files, ctx: &Ctx<'_>) -> Result<()> {
         let now = self.snapshot(&self.rules()?, None, ctx)?.files;
+        let content = |files: &Files, path| files.get(path).map(|f| (f.mode, f.blob));
         let changed: Vec<String> = compare(head, &now)
             .iter()
+            .filter(|c| content(&now, &c.path) != content(merged, &c.path))
             .map(|c| c.path.to_string())
             .collect();
         if changed.is_empty() {
@@ -453,13 +476,15 @@ impl Repo {
         let Some(Target::Blob(blob)) = self.log.refs.get(names::MERGE) else {
             return Ok(None);
         };
-        let bytes = self.read_blob(*blob)?;
-        serde_json::from_slice(&bytes)
-            .map(Some)
-            .map_err(|e| Error::Corrupt {
-                what: "merge state".into(),
-                detail: e.to_string(),
-            })
+        self.read_merge_state(*blob).map(Some)
+    }
+
+    /// The state of a merge as it was at some time.
+    pub(crate) fn read_merge_state(&self, blob: BlobId) -> Result<MergeState> {
+        serde_json::from_slice(&self.read_blob(blob)?).map_err(|e| Error::Corrupt {
+            what: "merge state".into(),
+            detail: e.to_string(),
+        })
     }
 
     fn save_merge_state(&mut self, state: Option<&MergeState>, worktree: bool) -> Result<()> {

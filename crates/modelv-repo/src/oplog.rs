@@ -4,17 +4,19 @@
 //! under the lock is the commit point of every change. Must never delete or rewrite a whole frame.
 
 use std::collections::{BTreeMap, HashSet};
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use bincode::{Decode, Encode};
 use modelv_core::canon::{self, DecodeError, Kind, Object};
 use modelv_core::commit::Time;
 use modelv_core::id::{BlobId, CommitId, RunId};
+use modelv_store::fs;
 
 use crate::error::{Error, Result};
+
+mod tip;
 
 /// Magic and format version at the start of the file.
 const MAGIC: &[u8; 7] = b"MVOPLOG";
@@ -105,18 +107,37 @@ pub struct OpLog {
     end: u64,
 }
 
-/// Writes an empty log. The caller syncs the directory.
-pub(crate) fn create(path: &Path) -> Result<()> {
+/// Makes a log of one operation, durable as a whole.
+///
+/// # Errors
+/// There is one already, or it can't be written.
+pub(crate) fn create(path: &Path, first: Draft) -> Result<()> {
+    let (_, frame, _) = encode(first, 0, &[0; 32])?;
+    let bytes = [header().as_slice(), &frame].concat();
+    fs::write_new_synced(path, &bytes).map_err(Error::io("create", path))
+}
+
+fn header() -> Vec<u8> {
     let mut header = MAGIC.to_vec();
     header.push(FORMAT_VERSION);
-    let file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .open(path)
-        .map_err(Error::io("create", path))?;
-    file.write_all_at(&header, 0)
-        .map_err(Error::io("write", path))?;
-    file.sync_all().map_err(Error::io("sync", path))
+    header
+}
+
+/// An operation, its frame and its hash.
+fn encode(draft: Draft, seq: u64, chain: &[u8; 32]) -> Result<(Operation, Vec<u8>, [u8; 32])> {
+    let operation = Operation {
+        seq,
+        time: draft.time,
+        actor: draft.actor,
+        command: draft.command,
+        nonce: nonce(),
+        worktree: draft.worktree,
+        undoes: draft.undoes,
+        changes: draft.changes,
+    };
+    let body = canon::encode(&operation).map_err(modelv_store::Error::from)?;
+    let hash = chain_hash(chain, &body);
+    Ok((operation, frame(&body, &hash)?, hash))
 }
 
 impl OpLog {
@@ -125,6 +146,8 @@ impl OpLog {
     /// # Errors
     /// Missing, from a newer program, or damaged anywhere but in an unfinished tail.
     pub fn read(path: &Path) -> Result<Self> {
+        // Before the log: it never is ahead of a log that is read after it.
+        let tip = tip::read(&tip::path(path));
         let mut file = File::open(path).map_err(Error::io("open", path))?;
         let mut log = Self {
             path: path.to_owned(),
@@ -148,7 +171,19 @@ impl OpLog {
             });
         }
         log.read_new_frames(&mut file)?;
+        if tip.is_some_and(|tip| tip > log.end) {
+            return Err(log.damaged(
+                "operations at its end are missing that were once acknowledged. Put a copy of the \
+                 file in its place; to go on without them, delete `oplog.tip` beside it",
+            ));
+        }
         Ok(log)
+    }
+
+    /// Whether what was kept beside the log about its length can still be read, if it is there.
+    pub(crate) fn is_tip_sound(&self) -> bool {
+        let path = tip::path(&self.path);
+        !path.exists() || tip::read(&path).is_some()
     }
 
     fn damaged(&self, detail: impl Into<String>) -> Error {
@@ -217,21 +252,18 @@ impl OpLog {
     /// # Errors
     /// [`Error::RefMoved`] when another process was faster; otherwise I/O. Nothing has changed then.
     pub fn append(&mut self, draft: Draft) -> Result<u64> {
+        self.append_checked(draft, &|_, _| Ok(()))
+    }
+
+    /// The same, if `check` agrees: it sees the log as it is and the changes, under the lock.
+    pub(crate) fn append_checked(
+        &mut self,
+        draft: Draft,
+        check: &dyn Fn(&Self, &[RefChange]) -> Result<()>,
+    ) -> Result<u64> {
         let path = self.path.clone();
-        let lock_path = path.with_extension("lock");
-        let lock = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&lock_path)
-            .map_err(Error::io("open", &lock_path))?;
-        // A kernel lock: it dies with its holder, so there is never a stale one.
-        lock.lock().map_err(Error::io("lock", &lock_path))?;
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .open(&path)
-            .map_err(Error::io("open", &path))?;
+        let _lock = self.lock()?;
+        let mut file = fs::open_rw(&path).map_err(Error::io("open", &path))?;
         self.read_new_frames(&mut file)?;
         for change in &draft.changes {
             if self.refs.get(&change.name) != change.old.as_ref() {
@@ -240,23 +272,10 @@ impl OpLog {
                 });
             }
         }
+        check(self, &draft.changes)?;
         self.drop_unfinished_tail(&file)?;
-        let operation = Operation {
-            seq: self.operations.len() as u64,
-            time: draft.time,
-            actor: draft.actor,
-            command: draft.command,
-            nonce: nonce(),
-            worktree: draft.worktree,
-            undoes: draft.undoes,
-            changes: draft.changes,
-        };
-        let body = canon::encode(&operation).map_err(modelv_store::Error::from)?;
-        let hash = chain_hash(&self.chain, &body);
-        let frame = frame(&body, &hash)?;
-        file.write_all_at(&frame, self.end)
-            .map_err(Error::io("write", &path))?;
-        file.sync_data().map_err(Error::io("sync", &path))?;
+        let (operation, frame, hash) = encode(draft, self.operations.len() as u64, &self.chain)?;
+        self.write_frame(&file, &frame)?;
         for change in &operation.changes {
             apply(&mut self.refs, change);
         }
@@ -265,7 +284,50 @@ impl OpLog {
         self.chain = hash;
         self.end += frame.len() as u64;
         self.unfinished_bytes = 0;
+        // What it guards against is damage later on; without it, nothing is wrong.
+        let _ = tip::write(&tip::path(&path), self.end);
         Ok(seq)
+    }
+
+    /// All names and targets of now, and those that operations from `horizon` on came from or went to.
+    pub(crate) fn kept_targets(&self, horizon: u64) -> impl Iterator<Item = (&str, &Target)> {
+        let recent = self.operations.iter().filter(move |o| o.seq >= horizon);
+        let changes = recent.flat_map(|o| &o.changes);
+        let named = changes.flat_map(|c| {
+            let targets = [&c.old, &c.new].into_iter().flatten();
+            targets.map(|t| (c.name.as_str(), t))
+        });
+        self.refs
+            .iter()
+            .map(|(name, t)| (name.as_str(), t))
+            .chain(named)
+    }
+
+    /// Keeps everybody from appending as long as it is held. A kernel lock: it dies with its holder,
+    /// so there is never a stale one.
+    pub(crate) fn lock(&self) -> Result<File> {
+        let path = self.path.with_extension("lock");
+        let lock = fs::open_or_create(&path).map_err(Error::io("open", &path))?;
+        lock.lock().map_err(Error::io("lock", &path))?;
+        Ok(lock)
+    }
+
+    /// Reads what others have appended since.
+    pub(crate) fn catch_up(&mut self) -> Result<()> {
+        let mut file = File::open(&self.path).map_err(Error::io("open", &self.path))?;
+        self.read_new_frames(&mut file)
+    }
+
+    fn write_frame(&self, file: &File, frame: &[u8]) -> Result<()> {
+        let written = fs::write_all_at(file, frame, self.end)
+            .map_err(Error::io("write", &self.path))
+            .and_then(|()| fs::sync(file).map_err(Error::io("sync", &self.path)));
+        if written.is_err() {
+            // What could not be synced can still be read, yet may never reach the disk: the next
+            // append must not build on it.
+            let _ = fs::set_len(file, self.end);
+        }
+        written
     }
 
     /// Keeps a copy of an append that never finished, then cuts it off.
@@ -278,17 +340,20 @@ impl OpLog {
             return Ok(());
         }
         let dir = self.path.with_file_name("quarantine");
-        std::fs::create_dir_all(&dir).map_err(Error::io("create", &dir))?;
+        fs::create_dirs(&dir).map_err(Error::io("create", &dir))?;
         let kept = dir.join(format!("oplog-tail-{}", self.end));
         let copy = || -> std::io::Result<()> {
             let mut from = file;
             from.seek(SeekFrom::Start(self.end))?;
-            let mut to = File::create(&kept)?;
-            std::io::copy(&mut from, &mut to)?;
-            to.sync_all()
+            let mut tail = Vec::new();
+            from.read_to_end(&mut tail)?;
+            let mut to = fs::create(&kept)?;
+            fs::write_all(&mut to, &tail)
         };
         copy().map_err(Error::io("write", &kept))?;
-        file.set_len(self.end)
+        // Synced at once: else a power cut could leave the next frame with this rest behind it.
+        fs::set_len(file, self.end)
+            .and_then(|()| fs::sync(file))
             .map_err(Error::io("write", &self.path))
     }
 }
@@ -445,7 +510,7 @@ mod tests {
     fn fresh() -> (tempfile::TempDir, PathBuf) {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("oplog");
-        create(&path).unwrap();
+        std::fs::write(&path, header()).unwrap();
         (dir, path)
     }
 
@@ -490,6 +555,40 @@ mod tests {
         assert_eq!((log.refs.len(), log.operations.len()), (160, 160));
     }
 
+    /// A sync that failed leaves nothing that a later append could build on.
+    #[test]
+    fn an_append_that_can_not_be_synced_is_taken_back() {
+        use modelv_store::fs::faults::{Fault, Watch};
+        let (dir, path) = fresh();
+        let mut log = OpLog::read(&path).unwrap();
+        log.append(draft(vec![set("x", None, Some("1"))])).unwrap();
+        let before = std::fs::read(&path).unwrap();
+        // The calls of an append: open the lock, open the log, write, sync.
+        for call in 2..4 {
+            let watch = Watch::fail_once(dir.path(), call, Fault::Io);
+            log.append(draft(vec![set("x", Some("1"), Some("2"))]))
+                .unwrap_err();
+            drop(watch);
+            assert_eq!(std::fs::read(&path).unwrap(), before, "call {call}");
+        }
+        log.append(draft(vec![set("x", Some("1"), Some("3"))]))
+            .unwrap();
+        assert_eq!(OpLog::read(&path).unwrap().operations.len(), 2);
+    }
+
+    #[test]
+    fn a_log_that_lost_its_end_is_refused() {
+        let (_dir, path, whole, ends) = log_of(4);
+        for cut in ends[0]..whole.len() {
+            std::fs::write(&path, &whole[..cut]).unwrap();
+            let error = OpLog::read(&path).unwrap_err().to_string();
+            assert!(error.contains("once acknowledged"), "{cut}: {error}");
+        }
+        std::fs::remove_file(tip::path(&path)).unwrap();
+        std::fs::write(&path, &whole[..ends[2]]).unwrap();
+        assert_eq!(OpLog::read(&path).unwrap().operations.len(), 2);
+    }
+
     /// A log of `count` operations, long enough to cross sectors, and where each one ends.
     fn log_of(count: usize) -> (tempfile::TempDir, PathBuf, Vec<u8>, Vec<usize>) {
         let (dir, path) = fresh();
@@ -505,18 +604,24 @@ mod tests {
         (dir, path, whole, ends)
     }
 
+    /// A log as a crash in its last append leaves it: nobody had noted that length yet.
+    fn put_unnoted(path: &Path, bytes: &[u8]) {
+        std::fs::write(path, bytes).unwrap();
+        let _ = std::fs::remove_file(tip::path(path));
+    }
+
     #[test]
     fn a_cut_at_any_byte_leaves_whole_operations_only() {
         let (_dir, path, whole, ends) = log_of(3);
         for cut in ends[0]..=whole.len() {
-            std::fs::write(&path, &whole[..cut]).unwrap();
+            put_unnoted(&path, &whole[..cut]);
             let log = OpLog::read(&path).unwrap();
             let want = ends.iter().filter(|e| **e <= cut).count() - 1;
             assert_eq!(log.operations.len(), want, "cut at {cut}");
             assert_eq!(log.unfinished_bytes, (cut - ends[want]) as u64);
         }
         // Appending after a cut keeps all of the tail aside and goes on.
-        std::fs::write(&path, &whole[..whole.len() - 5]).unwrap();
+        put_unnoted(&path, &whole[..whole.len() - 5]);
         let mut log = OpLog::read(&path).unwrap();
         log.append(draft(vec![set("new", None, Some("v"))]))
             .unwrap();
@@ -545,7 +650,7 @@ mod tests {
                         bytes[(sector * SECTOR_BYTES).max(start)..end].fill(0);
                     }
                 }
-                std::fs::write(&path, &bytes).unwrap();
+                put_unnoted(&path, &bytes);
                 let mut log = OpLog::read(&path).unwrap();
                 assert_eq!(log.operations.len(), count - 1, "sectors {lost:b}");
                 log.append(draft(vec![set("next", None, Some("v"))]))

@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::names;
 use crate::oplog::{Operation, RefChange, Target};
 use crate::repo::Repo;
-use crate::worktree::{Files, checkout};
+use crate::worktree::{Files, Scope, checkout};
 
 /// Where `switch` goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -252,13 +252,10 @@ impl Repo {
     ) -> Result<usize> {
         let wanted = self.files(source)?;
         let current = self.snapshot(&self.rules()?, None, ctx)?.files;
-        for path in paths {
-            let within = |f: &Files| f.keys().any(|p| p.is_within(path.as_bytes()));
-            if !within(&wanted) && !within(&current) {
-                return Err(Error::not_found("path", path.to_string()));
-            }
+        let scope = Scope::new(paths);
+        if let Some(path) = scope.unknown(wanted.keys().chain(current.keys())) {
+            return Err(Error::not_found("path", path.to_string()));
         }
-        let within = |p: &RepoPath| paths.iter().any(|d| p.is_within(d.as_bytes()));
         let head = self
             .head()
             .map(|id| self.files(id))
@@ -266,8 +263,8 @@ impl Repo {
             .unwrap_or_default();
         let mut to = current.clone();
         // Files nobody ever committed stay: restoring is not cleaning.
-        to.retain(|p, _| !within(p) || !head.contains_key(p));
-        to.extend(wanted.into_iter().filter(|(p, _)| within(p)));
+        to.retain(|p, _| !scope.holds(p) || !head.contains_key(p));
+        to.extend(wanted.into_iter().filter(|(p, _)| scope.holds(p)));
         let changed = crate::worktree::compare(&current, &to).len();
         let plan = checkout::plan(self.root(), &current, &current, &to, "restore")?;
         let mut cache = self.stat_cache();
@@ -297,6 +294,10 @@ impl Repo {
         let Some(operation) = last else {
             return Err(Error::State("there is nothing to undo".into()));
         };
+        if operation.seq < modelv_store::gc::State::read(self.dir())?.horizon {
+            let text = "the operations before were given up by `gc`: they can't be undone any more";
+            return Err(Error::State(text.into()));
+        }
         let changes: Vec<RefChange> = operation
             .changes
             .iter()

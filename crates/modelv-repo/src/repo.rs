@@ -8,7 +8,7 @@ use modelv_core::commit::{Commit, Person};
 use modelv_core::env::Env;
 use modelv_core::id::{BlobId, CommitId, EnvId, RunId};
 use modelv_core::run::Run;
-use modelv_store::Store;
+use modelv_store::{Store, gc};
 
 use crate::capture::{clock, person};
 use crate::error::{Error, Result};
@@ -33,6 +33,8 @@ pub struct Repo {
     pub(crate) store: Store,
     pub(crate) log: OpLog,
     command: String,
+    /// How often packs had been taken away before anything else was looked at; `None`: unknown.
+    epoch: Option<u64>,
 }
 
 impl Repo {
@@ -59,24 +61,24 @@ impl Repo {
                 name: root.display().to_string(),
             });
         }
-        std::fs::create_dir_all(&dir).map_err(Error::io("create", &dir))?;
-        let store = Store::init(&dir)?;
-        drop(store);
-        oplog::create(&dir.join("oplog"))?;
-        for synced in [&dir, &root.to_owned()] {
-            std::fs::File::open(synced)
-                .and_then(|f| f.sync_all())
-                .map_err(Error::io("sync", synced))?;
-        }
-        let mut repo = Self::open(root)?;
-        repo.set_command("init");
+        drop(Store::init(&dir)?);
         let head = Target::Symbolic(format!("{}{FIRST_BRANCH}", names::HEADS));
-        repo.update_refs(vec![RefChange {
-            name: names::HEAD.into(),
-            old: None,
-            new: Some(head),
-        }])?;
-        Ok(repo)
+        let first = Draft {
+            time: clock::now(),
+            actor: actor(),
+            command: "init".into(),
+            worktree: false,
+            undoes: None,
+            changes: vec![RefChange {
+                name: names::HEAD.into(),
+                old: None,
+                new: Some(head),
+            }],
+        };
+        // With the log, and all at once, there is a repository: one that a power cut left without
+        // is none, and can be made again.
+        oplog::create(&dir.join("oplog"), first)?;
+        Self::open(root)
     }
 
     /// Opens the repository whose working tree is `root`, or the bare one that `root` is.
@@ -96,6 +98,7 @@ impl Repo {
             return Err(Error::NotARepository { path: root });
         }
         check_owner(&dir)?;
+        let epoch = gc::State::read(&dir).ok().map(|s| s.epoch);
         let log = OpLog::read(&log_path)?;
         let store = Store::open(&dir)?;
         Ok(Self {
@@ -105,6 +108,7 @@ impl Repo {
             store,
             log,
             command: String::new(),
+            epoch,
         })
     }
 
@@ -304,14 +308,28 @@ impl Repo {
         worktree: bool,
         undoes: Option<u64>,
     ) -> Result<u64> {
-        self.log.append(Draft {
+        let draft = Draft {
             time: clock::now(),
             actor: actor(),
             command: self.command.clone(),
             worktree,
             undoes,
             changes,
+        };
+        let (store, epoch, partial) = (&self.store, self.epoch, self.is_partial());
+        self.log.append_checked(draft, &|log, changes| {
+            crate::gc::recheck(store, epoch, partial, log, changes)
         })
+    }
+
+    /// How often packs had been taken away when this repository was opened.
+    pub(crate) fn epoch(&self) -> Option<u64> {
+        self.epoch
+    }
+
+    /// Whether this clone may lack what commits lead to without being damaged.
+    pub(crate) fn is_partial(&self) -> bool {
+        self.only().is_some() || self.is_shallow()
     }
 
     /// The rules that say which path is which ingredient.

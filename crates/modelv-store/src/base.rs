@@ -1,23 +1,72 @@
-//! Finding, for the blocks of a new file, the same blocks of the file it came from.
+//! Finding, for the blocks of a new file, what they may come from: the same blocks of the file
+//! before, and updates that an adapter holds.
 
 use std::collections::HashMap;
 
 use modelv_core::id::{BlobId, ChunkId};
 
+use crate::codec::{Base, Origin};
 use crate::cut::BLOCK_BYTES;
 use crate::error::Result;
+use crate::factors::{Adapter, Found};
 use crate::fetch::places;
-use crate::layout::{self, Part};
-use crate::store::Store;
+use crate::layout::{self, Part, Within};
+use crate::session::Session;
+use crate::store::{DEPTH_MAX, Store};
 
-/// Chunks of a base file by (number of the new file's part, offset in it).
+/// Most adapters whose updates are tried on a chunk.
+const ADAPTERS_MAX: usize = 8;
+
+/// What the blocks of a new file may come from.
 #[derive(Debug, Default)]
-pub(crate) struct BaseChunks(HashMap<(usize, u64), ChunkId>);
+pub(crate) struct Origins<'a> {
+    /// Chunks of a base file by (number of the new file's part, offset in it).
+    chunks: HashMap<(usize, u64), ChunkId>,
+    /// Updates by the number of the part, and its bytes.
+    updates: HashMap<usize, (u64, Vec<Found<'a>>)>,
+}
 
-impl BaseChunks {
-    /// The chunk to encode a block over.
-    pub(crate) fn get(&self, place: Option<(usize, u64)>) -> Option<&ChunkId> {
-        self.0.get(&place?)
+impl<'a> Origins<'a> {
+    /// Adds what adapters hold for the parts of a file.
+    pub(crate) fn add_updates(&mut self, parts: &[Part], adapters: &'a [Adapter]) {
+        if adapters.is_empty() || self.chunks.is_empty() {
+            return;
+        }
+        for (number, part) in parts.iter().enumerate() {
+            let found = adapters.iter().filter_map(|a| a.find(&part.name, part.len));
+            let found: Vec<_> = found.take(ADAPTERS_MAX).collect();
+            if !found.is_empty() {
+                self.updates.insert(number, (part.len, found));
+            }
+        }
+    }
+
+    /// What a block of so many bytes may come from, read.
+    pub(crate) fn load(
+        &self,
+        session: &Session<'_>,
+        place: Option<(usize, u64)>,
+        len: usize,
+    ) -> Option<Origin> {
+        let (part, offset) = place?;
+        let id = self.chunks.get(&(part, offset))?;
+        let mut origin = Origin {
+            bases: Vec::new(),
+            pairs: Vec::new(),
+            first: 0,
+        };
+        let Some((bytes, found)) = self.updates.get(&part) else {
+            origin.bases.extend(base_behind(session, id));
+            return Some(origin);
+        };
+        for found in found {
+            let size = found.number_bytes(*bytes);
+            let (first, count) = (offset / size, len as u64 / size);
+            origin.first = found.column(first);
+            origin.pairs.extend(found.pair(session, first, count));
+        }
+        origin.bases = all_bases(session, id);
+        Some(origin)
     }
 
     /// Looks for parts of the same name and length in a base file. None when it is not there, is
@@ -25,10 +74,10 @@ impl BaseChunks {
     pub(crate) fn find(store: &Store, base: &BlobId, parts: &[Part]) -> Result<Self> {
         let mut found = HashMap::new();
         if parts.is_empty() {
-            return Ok(Self(found));
+            return Ok(Self::default());
         }
         let Some(cuts) = store.cuts(base)? else {
-            return Ok(Self(found));
+            return Ok(Self::default());
         };
         let chunks: HashMap<u64, (ChunkId, u32)> = places(&cuts)
             .into_iter()
@@ -38,7 +87,9 @@ impl BaseChunks {
         // A base that can't be read is none; whoever asks for the file itself will be told.
         let old = layout::read(&mut reader, cuts.size).unwrap_or_default();
         let old: HashMap<&[u8], &Part> = old.iter().map(|p| (p.name.as_slice(), p)).collect();
-        for (number, part) in parts.iter().enumerate() {
+        // What is cut by its content has no blocks that lie where they lay.
+        let in_blocks = |(_, part): &(usize, &Part)| part.within == Within::Blocks;
+        for (number, part) in parts.iter().enumerate().filter(in_blocks) {
             let Some(old) = old.get(part.name.as_slice()).filter(|o| o.len == part.len) else {
                 continue;
             };
@@ -51,6 +102,56 @@ impl BaseChunks {
                 }
             }
         }
-        Ok(Self(found))
+        Ok(Self {
+            chunks: found,
+            updates: HashMap::new(),
+        })
     }
+}
+
+/// Reads a chunk that another one is to be stored over; None when it is too deep, or damaged: then
+/// the new one is stored without it.
+fn read_base(session: &Session<'_>, id: ChunkId, is_whole: bool) -> Option<Base> {
+    let plain = session.read_kept(&id.0, DEPTH_MAX - 1).ok()?;
+    Some(Base {
+        id: id.0,
+        plain,
+        is_whole,
+    })
+}
+
+/// The chunk to store another one over: behind one that only differs a little from its base, that
+/// base, so that reading takes as few chunks as possible.
+fn base_behind(session: &Session<'_>, id: &ChunkId) -> Option<Base> {
+    let mut id = *id;
+    for _ in 0..DEPTH_MAX {
+        match session.store().names_of(&id).ok()? {
+            (names, false) => match names.first() {
+                Some(base) => id = ChunkId(*base),
+                None => return read_base(session, id, true),
+            },
+            (_, true) => return read_base(session, id, false),
+        }
+    }
+    None
+}
+
+/// The chunks that updates may have been added to: the one before, and all that it is over. An
+/// adapter that was trained again is merged into what the last one was merged into.
+fn all_bases(session: &Session<'_>, id: &ChunkId) -> Vec<Base> {
+    let Some(first) = base_behind(session, id) else {
+        return Vec::new();
+    };
+    let mut bases = vec![first];
+    let mut next = Some(*id);
+    while let Some(id) = next.filter(|_| bases.len() <= usize::from(DEPTH_MAX)) {
+        let Ok((names, _)) = session.store().names_of(&id) else {
+            break;
+        };
+        if bases.iter().all(|b| b.id != id.0) {
+            bases.extend(read_base(session, id, names.is_empty()));
+        }
+        next = names.first().map(|base| ChunkId(*base));
+    }
+    bases
 }

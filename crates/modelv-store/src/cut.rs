@@ -7,10 +7,11 @@
 
 use std::collections::VecDeque;
 use std::io::{self, Read};
+use std::ops::Range;
 use std::sync::LazyLock;
 
 use crate::codec::Content;
-use crate::layout::Part;
+use crate::layout::{Part, Within};
 
 /// Largest chunk in bytes, whatever the cutter.
 pub const CHUNK_BYTES_MAX: usize = 4 << 20;
@@ -71,6 +72,51 @@ fn masks(sizes: Sizes) -> (u64, u64) {
     (!0 << (64 - (bits + 2)), !0 << (64 - (bits - 2)))
 }
 
+/// Bytes that one lane looks at in a row.
+const LANE_BYTES: usize = 1024;
+/// Bytes that a hash still knows of.
+const WINDOW_BYTES: usize = 64;
+
+fn step(hash: u64, byte: u8, gear: &[u64; 256]) -> u64 {
+    (hash << 1).wrapping_add(gear[usize::from(byte)])
+}
+
+/// The end of the first place of `range` where the hash has no bit of `mask`; hashes begin at `start`.
+///
+/// A hash depends on the last 64 bytes only, so four places are looked at side by side: one hash
+/// waits for the one before it, four keep a core busy.
+fn find(bytes: &[u8], start: usize, range: Range<usize>, mask: u64) -> Option<usize> {
+    let gear = &*GEAR;
+    let before = |at: usize| {
+        let known = start.max(at.saturating_sub(WINDOW_BYTES))..at;
+        bytes[known].iter().fold(0, |hash, b| step(hash, *b, gear))
+    };
+    let mut at = range.start;
+    while at + 4 * LANE_BYTES <= range.end {
+        let mut lanes = bytes[at..at + 4 * LANE_BYTES].chunks_exact(LANE_BYTES);
+        let mut lane = || lanes.next().unwrap_or_default().iter();
+        let (a, b, c, d) = (lane(), lane(), lane(), lane());
+        let mut hashes = [0, 1, 2, 3].map(|n| before(at + n * LANE_BYTES));
+        let found = a.zip(b).zip(c.zip(d)).any(|((a, b), (c, d))| {
+            for (hash, byte) in hashes.iter_mut().zip([a, b, c, d]) {
+                *hash = step(*hash, *byte, gear);
+            }
+            hashes.iter().any(|hash| hash & mask == 0)
+        });
+        if found {
+            break;
+        }
+        at += 4 * LANE_BYTES;
+    }
+    let mut hash = before(at);
+    let ends = |byte: &u8| {
+        hash = step(hash, *byte, gear);
+        hash & mask == 0
+    };
+    let place = bytes[at..range.end].iter().position(ends)?;
+    Some(at + place + 1)
+}
+
 /// Length of the first chunk of `bytes`, which holds at least `sizes.max` bytes or the file's end.
 #[must_use]
 pub fn first_border(bytes: &[u8], sizes: Sizes) -> usize {
@@ -78,26 +124,16 @@ pub fn first_border(bytes: &[u8], sizes: Sizes) -> usize {
         return bytes.len();
     }
     let (strict, loose) = masks(sizes);
-    let gear = &*GEAR;
     let end = bytes.len().min(sizes.max);
-    let normal = end.min(sizes.normal);
-    let mut hash = 0u64;
-    for (i, byte) in bytes[sizes.min..normal.max(sizes.min)].iter().enumerate() {
-        hash = (hash << 1).wrapping_add(gear[usize::from(*byte)]);
-        if hash & strict == 0 {
-            return sizes.min + i + 1;
-        }
-    }
-    for (i, byte) in bytes[normal.max(sizes.min)..end].iter().enumerate() {
-        hash = (hash << 1).wrapping_add(gear[usize::from(*byte)]);
-        if hash & loose == 0 {
-            return normal.max(sizes.min) + i + 1;
-        }
-    }
-    end
+    let normal = end.min(sizes.normal).max(sizes.min);
+    // From here on other bits count; the hash still begins at the least size.
+    find(bytes, sizes.min, sizes.min..normal, strict)
+        .or_else(|| find(bytes, sizes.min, normal..end, loose))
+        .unwrap_or(end)
 }
 
-/// Bytes of the blocks that a part of a layout is cut into, from its begin on.
+/// Bytes of the blocks that a part of a layout is cut into, from its begin on, if it is not cut by its
+/// content.
 pub const BLOCK_BYTES: usize = 2 << 20;
 
 /// A piece of a file.
@@ -115,7 +151,7 @@ pub struct Chunk {
 struct Region {
     /// Bytes not read yet.
     left: u64,
-    /// Number of the part and what it holds; `None` for what no part covers.
+    /// Number of the part and what it holds; `None` for what is cut by its content.
     part: Option<(usize, Content)>,
     offset: u64,
 }
@@ -125,7 +161,7 @@ pub struct Cutter<R> {
     input: R,
     sizes: Sizes,
     regions: VecDeque<Region>,
-    /// Bytes read ahead in a range without parts, used up to `start`.
+    /// Bytes read ahead in a range that is cut by its content, used up to `start`.
     buffer: Vec<u8>,
     start: usize,
 }
@@ -142,10 +178,13 @@ fn regions(parts: &[Part]) -> VecDeque<Region> {
         if part.start > at {
             out.push_back(gap(part.start - at));
         }
-        out.push_back(Region {
-            left: part.len,
-            part: Some((number, part.content)),
-            offset: 0,
+        out.push_back(match part.within {
+            Within::Content => gap(part.len),
+            Within::Blocks => Region {
+                left: part.len,
+                part: Some((number, part.content)),
+                offset: 0,
+            },
         });
         at = part.end();
     }
@@ -202,7 +241,7 @@ impl<R: Read> Cutter<R> {
         Self::with_layout(input, sizes, &[])
     }
 
-    /// Cuts `input` at the borders of `parts` and these into blocks; what lies between them is cut
+    /// Cuts `input` at the borders of `parts`, and these as each says; what lies between them is cut
     /// by its content.
     pub fn with_layout(input: R, sizes: Sizes, parts: &[Part]) -> Self {
         Self {
@@ -341,7 +380,7 @@ mod tests {
             start,
             len,
             content: Content::Numbers(Width::Two),
-            name: Vec::new(),
+            ..Part::default()
         }
     }
 
@@ -370,6 +409,66 @@ mod tests {
         for (a, b) in cut[1..5].iter().zip(&again[1..5]) {
             assert!(a.bytes == b.bytes);
         }
+    }
+
+    /// BLOB-5 word for word.
+    fn border_by_the_rule(bytes: &[u8], sizes: Sizes) -> usize {
+        let bits = sizes.normal.trailing_zeros();
+        let mut hash = 0u64;
+        for i in sizes.min..bytes.len().min(sizes.max) {
+            hash = (hash << 1).wrapping_add(GEAR[usize::from(bytes[i])]);
+            let k = if i < sizes.normal { bits + 2 } else { bits - 2 };
+            if hash >> (64 - k) == 0 {
+                return i + 1;
+            }
+        }
+        bytes.len().min(sizes.max)
+    }
+
+    #[test]
+    fn four_lanes_find_the_borders_of_one() {
+        let bytes = noise(11, 3 << 20);
+        let tiny = Sizes {
+            min: 64,
+            normal: 256,
+            max: 20_000,
+        };
+        for sizes in [SMALL, LARGE, tiny] {
+            let mut rest = &bytes[..];
+            let mut borders = 0;
+            while !rest.is_empty() && borders < 500 {
+                let border = first_border(rest, sizes);
+                assert_eq!(border, border_by_the_rule(rest, sizes), "{sizes:?}");
+                rest = &rest[border..];
+                borders += 1;
+            }
+        }
+        // No border but at the end of what there is, whatever its length.
+        for len in [16_385, 20_000, 65_535, 65_536, 65_537, 70_000, 262_145] {
+            let zeros = vec![0; len];
+            assert_eq!(
+                first_border(&zeros, SMALL),
+                border_by_the_rule(&zeros, SMALL)
+            );
+        }
+    }
+
+    #[test]
+    fn a_part_that_is_cut_by_content_is_a_range_of_its_own() {
+        let bytes = noise(6, 3 << 20);
+        let (first, second) = bytes.split_at(1_000_000);
+        let by_content = |start, len| Part {
+            within: Within::Content,
+            ..part(start, len)
+        };
+        let parts = [by_content(1_000_000, 2 << 20)];
+        let cut = all(&mut Cutter::with_layout(&bytes[..], SMALL, &parts));
+        let (middle, last) = second.split_at(2 << 20);
+        let apart = [first, middle, last]
+            .map(|bytes| chunks(bytes, SMALL))
+            .concat();
+        assert!(cut.iter().all(|c| c.place.is_none()));
+        assert!(cut.into_iter().map(|c| c.bytes).eq(apart));
     }
 
     #[test]
@@ -438,7 +537,7 @@ mod tests {
         /// A layout may be of a file that was another one a moment ago.
         #[test]
         fn any_layout_gives_all_the_bytes(
-            lens in proptest::collection::vec((0u64..9000, 1u64..9000), 0..6),
+            lens in proptest::collection::vec((0u64..9000, 1u64..9000, any::<bool>()), 0..6),
             len in 0usize..40_000,
         ) {
             let sizes = Sizes { min: 256, normal: 1024, max: 4096 };
@@ -446,9 +545,10 @@ mod tests {
             let mut at = 0;
             let parts: Vec<Part> = lens
                 .into_iter()
-                .map(|(gap, len)| {
+                .map(|(gap, len, blocks)| {
                     at += gap + len;
-                    part(at - len, len)
+                    let within = if blocks { Within::Blocks } else { Within::Content };
+                    Part { within, ..part(at - len, len) }
                 })
                 .collect();
             let cut = all(&mut Cutter::with_layout(Drip(&bytes), sizes, &parts));

@@ -59,6 +59,12 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// Another process holds what only one may hold.
+    #[error("{what}")]
+    Busy {
+        /// Who is at work.
+        what: &'static str,
+    },
     /// The file that was being stored can't be read.
     #[error("cannot read the content")]
     Input(#[source] io::Error),
@@ -72,6 +78,11 @@ impl Error {
     #[must_use]
     pub fn is_corrupt(&self) -> bool {
         matches!(self, Self::Corrupt { .. })
+    }
+
+    /// Whether a file is not there any more: it may have been collected since it was listed.
+    pub(crate) fn is_gone(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
     }
 
     pub(crate) fn io(op: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self + use<> {

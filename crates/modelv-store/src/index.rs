@@ -85,7 +85,7 @@ impl Index {
     /// Opens the index beside a pack, or rebuilds it in memory (and on disk, if that can be written).
     pub(crate) fn open(pack_path: PathBuf, name: [u8; 32]) -> Result<Self> {
         let pack = File::open(&pack_path).map_err(Error::io("open", &pack_path))?;
-        let source = open_fan(&pack_path.with_extension("idx"));
+        let source = open_fan(&pack_path.with_extension("idx"), &name);
         let index = Self {
             pack_path,
             pack,
@@ -112,10 +112,7 @@ impl Index {
         let path = self.pack_path.with_extension("idx");
         let bytes = to_bytes(name, &rows);
         // Derived: when it can't be written, the next process rebuilds it again.
-        let temp = path.with_extension(format!("idx-{}", std::process::id()));
-        let _ = fs::create_new(&temp)
-            .and_then(|mut f| fs::write_all(&mut f, &bytes))
-            .and_then(|()| std::fs::rename(&temp, &path));
+        let _ = fs::write_unsynced(&path, &bytes);
         rows.sort_by_key(by_id);
         Ok(rows)
     }
@@ -165,6 +162,16 @@ impl Index {
     }
 }
 
+/// The rows of a pack without keeping a file open: from its index, or from its own table.
+pub(crate) fn rows_of(pack_path: &Path, name: &[u8; 32]) -> Result<Vec<Row>> {
+    let index = std::fs::read(pack_path.with_extension("idx")).ok();
+    if let Some(rows) = index.and_then(|bytes| from_bytes(&bytes, name)) {
+        return Ok(rows);
+    }
+    let file = File::open(pack_path).map_err(Error::io("open", pack_path))?;
+    pack::read_table(&file, pack_path)
+}
+
 /// Whether an index file is exactly what the rows of its pack make.
 pub(crate) fn is_sound(path: &Path, pack_name: &[u8; 32], rows: &[Row]) -> bool {
     let wanted = to_bytes(pack_name, rows);
@@ -173,11 +180,12 @@ pub(crate) fn is_sound(path: &Path, pack_name: &[u8; 32], rows: &[Row]) -> bool 
         && std::fs::read(path).is_ok_and(|bytes| bytes == wanted)
 }
 
-fn open_fan(path: &Path) -> Option<Source> {
+fn open_fan(path: &Path, pack_name: &[u8; 32]) -> Option<Source> {
     let file = File::open(path).ok()?;
     let mut head = [0; ROWS_OFFSET];
     file.read_exact_at(&mut head, 0).ok()?;
-    if head[..8] != *MAGIC {
+    // The index of another pack would give rows that are not in this one.
+    if head[..8] != *MAGIC || head[8..40] != *pack_name {
         return None;
     }
     let (slots, _) = head[FAN_OFFSET..].as_chunks::<4>();

@@ -11,13 +11,14 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use modelv_core::canon::{self, Kind};
 use modelv_core::id::{BlobId, ChunkId};
 
-use crate::base::BaseChunks;
+use crate::base::Origins;
 use crate::codec::Content;
 use crate::cut::{Chunk, Cutter, Piece, pieces, read_full, sizes_for};
 use crate::error::{Error, Result};
+use crate::factors::Adapter;
 use crate::layout::{self, Input, Part};
 use crate::session::{Session, thread_died};
-use crate::{Cuts, Tag, fs};
+use crate::{Cuts, Tag};
 
 /// Files up to this size are read, cut and hashed on the calling thread, in bytes.
 const INLINE_BYTES_MAX: usize = 4 << 20;
@@ -45,7 +46,7 @@ impl Session<'_> {
     /// # Errors
     /// The content can't be read ([`Error::Input`]) or written.
     pub fn put_blob(&self, input: &mut dyn Read, size: u64) -> Result<(BlobId, u64)> {
-        let none = BaseChunks::default();
+        let none = Origins::default();
         with_small(input, size, |input, start, is_all| {
             if is_all {
                 return self.put_slice(start, size, &[], &none);
@@ -66,20 +67,39 @@ impl Session<'_> {
         size: u64,
         base: Option<&BlobId>,
     ) -> Result<(BlobId, u64)> {
-        let bases = |parts: &[Part]| match base {
-            Some(base) => BaseChunks::find(self.store(), base, parts),
-            None => Ok(BaseChunks::default()),
+        self.put_file_over(input, size, base, &[])
+    }
+
+    /// The same for a file whose tensors may be those of `base` with the updates of `adapters`
+    /// added: what they explain is not stored again.
+    ///
+    /// # Errors
+    /// The content can't be read ([`Error::Input`]) or written.
+    pub fn put_file_over(
+        &self,
+        input: &mut dyn Input,
+        size: u64,
+        base: Option<&BlobId>,
+        adapters: &[Adapter],
+    ) -> Result<(BlobId, u64)> {
+        let origins = |parts: &[Part]| -> Result<Origins<'_>> {
+            let mut origins = match base {
+                Some(base) => Origins::find(self.store(), base, parts)?,
+                None => Origins::default(),
+            };
+            origins.add_updates(parts, adapters);
+            Ok(origins)
         };
         with_small(input, size, |input, start, is_all| {
             if is_all {
                 let mut whole = Cursor::new(start);
                 let parts = layout::read(&mut whole, start.len() as u64).map_err(Error::Input)?;
-                return self.put_slice(start, size, &parts, &bases(&parts)?);
+                return self.put_slice(start, size, &parts, &origins(&parts)?);
             }
             let parts = layout::read(input, size).map_err(Error::Input)?;
             input.seek(SeekFrom::Start(0)).map_err(Error::Input)?;
             let mut cutter = Cutter::with_layout(input, sizes_for(size), &parts);
-            self.put_parallel(&mut cutter, &bases(&parts)?)
+            self.put_parallel(&mut cutter, &origins(&parts)?)
         })
     }
 
@@ -95,10 +115,12 @@ impl Session<'_> {
         &self,
         bytes: &[u8],
         content: Content,
-        base: Option<&ChunkId>,
+        place: Option<(usize, u64)>,
+        origins: &Origins<'_>,
     ) -> Result<(ChunkId, u32)> {
         let id = ChunkId::of(bytes);
-        self.put_over((Tag::Chunk.byte(), id.0), bytes, content, base)?;
+        let origin = || origins.load(self, place, bytes.len());
+        self.put_over((Tag::Chunk.byte(), id.0), bytes, content, &origin)?;
         Ok((id, u32::try_from(bytes.len()).unwrap_or(u32::MAX)))
     }
 
@@ -108,14 +130,14 @@ impl Session<'_> {
         whole: &[u8],
         size: u64,
         parts: &[Part],
-        bases: &BaseChunks,
+        origins: &Origins<'_>,
     ) -> Result<(BlobId, u64)> {
-        let put = |p: Piece<'_>| self.put_chunk(p.bytes, p.content, bases.get(p.place));
+        let put = |p: Piece<'_>| self.put_chunk(p.bytes, p.content, p.place, origins);
         let mut chunks = pieces(whole, sizes_for(size), parts)
             .map(put)
             .collect::<Result<Vec<_>>>()?;
         if chunks.is_empty() {
-            chunks.push(self.put_chunk(&[], Content::Unknown, None)?);
+            chunks.push(self.put_chunk(&[], Content::Unknown, None, origins)?);
         }
         // A single chunk is the whole, and has its id.
         let id = match chunks.as_slice() {
@@ -131,12 +153,11 @@ impl Session<'_> {
     fn put_parallel<R: Read>(
         &self,
         cutter: &mut Cutter<R>,
-        bases: &BaseChunks,
+        origins: &Origins<'_>,
     ) -> Result<(BlobId, u64)> {
         let workers = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
         let (send_chunk, take_chunk) = bounded::<Arc<Job>>(QUEUE_CHUNKS);
         let (send_whole, take_whole) = bounded::<Arc<Job>>(QUEUE_CHUNKS);
-        let gate = fs::gate();
         std::thread::scope(|scope| {
             let whole = scope.spawn(move || {
                 let mut hasher = blake3::Hasher::new();
@@ -147,11 +168,8 @@ impl Session<'_> {
             });
             let hands: Vec<_> = (0..workers)
                 .map(|_| {
-                    let (queue, gate) = (take_chunk.clone(), gate.clone());
-                    scope.spawn(move || {
-                        fs::enter(gate);
-                        self.work(&queue, bases)
-                    })
+                    let queue = take_chunk.clone();
+                    scope.spawn(move || self.work(&queue, origins))
                 })
                 .collect();
             drop(take_chunk);
@@ -166,7 +184,7 @@ impl Session<'_> {
             chunks.sort_unstable_by_key(|c| c.0);
             let mut chunks: Vec<_> = chunks.into_iter().map(|(_, chunk)| chunk).collect();
             if chunks.is_empty() {
-                chunks.push(self.put_chunk(&[], Content::Unknown, None)?);
+                chunks.push(self.put_chunk(&[], Content::Unknown, None, origins)?);
             }
             self.put_cuts(id, &Cuts { size, chunks })
         })
@@ -176,7 +194,7 @@ impl Session<'_> {
     fn work(
         &self,
         queue: &Receiver<Arc<Job>>,
-        bases: &BaseChunks,
+        origins: &Origins<'_>,
     ) -> Result<Vec<(usize, (ChunkId, u32))>> {
         let mut done = Vec::new();
         for job in queue {
@@ -185,7 +203,7 @@ impl Session<'_> {
                 content,
                 place,
             } = &job.chunk;
-            let put = self.put_chunk(bytes, *content, bases.get(*place))?;
+            let put = self.put_chunk(bytes, *content, *place, origins)?;
             done.push((job.number, put));
         }
         Ok(done)

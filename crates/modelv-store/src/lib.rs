@@ -9,25 +9,37 @@ mod cache;
 pub mod codec;
 pub mod cut;
 mod error;
+mod factors;
 mod fetch;
-mod fs;
+pub mod fs;
+#[cfg(feature = "fuzz")]
+#[doc(hidden)]
+pub mod fuzz;
+pub mod gc;
 mod index;
 mod ingest;
 pub mod layout;
+mod listing;
 mod pack;
+#[cfg(test)]
+mod predict_tests;
 mod reader;
 pub mod remote;
+pub mod repair;
 mod session;
 mod store;
 #[cfg(test)]
 mod tests;
+mod usage;
 
 pub use cache::{ChunkCache, Places};
 pub use error::{Error, Result};
+pub use factors::Adapter;
 pub use fetch::Sink;
 pub use reader::{BlobReader, Reader};
 pub use session::{Session, Stats};
 pub use store::{Report, Store, unwrap_io};
+pub use usage::{Parts, Usage};
 
 use modelv_core::canon::{DecodeError, Kind, Object};
 use modelv_core::id::ChunkId;

@@ -11,7 +11,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use crate::codec::{self, Bases, Codec};
+use crate::codec::{self, Bases, Codec, HEADER_BYTES_MAX};
 use crate::cut::CHUNK_BYTES_MAX;
 use crate::error::{Error, Result};
 use crate::{Cuts, Key, Tag, fs};
@@ -47,6 +47,11 @@ pub(crate) struct Row {
 }
 
 impl Row {
+    /// Whether it takes other chunks to decode.
+    pub(crate) fn is_over_others(&self) -> bool {
+        Codec::from_byte(self.codec).is_some_and(Codec::is_over_others)
+    }
+
     pub(crate) fn to_bytes(self) -> [u8; ROW_BYTES] {
         let mut out = [0; ROW_BYTES];
         out[0] = self.key.0;
@@ -90,6 +95,8 @@ pub(crate) struct Writer {
 impl Writer {
     pub(crate) fn create(path: PathBuf) -> Result<Self> {
         let file = fs::create_new(&path).map_err(Error::io("create", &path))?;
+        // Tells `gc` that it is not left behind, where the file system has locks.
+        let _ = file.try_lock();
         let mut writer = Self {
             file,
             path,
@@ -155,24 +162,16 @@ impl Writer {
         Ok(row)
     }
 
-    /// Reads an entry that was appended.
-    pub(crate) fn read(&self, row: &Row) -> Result<Vec<u8>> {
-        let bases: Bases<'_> = &|_| {
-            let detail = "an entry that is being written is over a base";
-            Err(Error::corrupt("pack", detail))
-        };
+    /// Reads the stored bytes of an entry that was appended.
+    pub(crate) fn read_stored(&self, row: &Row) -> Result<Vec<u8>> {
         let in_file = self.len - self.buffer.len() as u64;
-        if let Some(at) = row.offset.checked_sub(in_file) {
-            let at = usize::try_from(at).unwrap_or(usize::MAX);
-            let stored = self
-                .buffer
-                .get(at..)
-                .and_then(|b| b.get(..row.stored as usize));
-            return decode_entry(&self.path, row, stored.unwrap_or_default());
-        }
-        let mut plain = Vec::new();
-        read_entry(&self.file, &self.path, row, bases, &mut plain)?;
-        Ok(plain)
+        let Some(at) = row.offset.checked_sub(in_file) else {
+            return read_stored(&self.file, &self.path, row);
+        };
+        let at = usize::try_from(at).unwrap_or(usize::MAX);
+        let stored = self.buffer.get(at..);
+        let stored = stored.and_then(|b| b.get(..row.stored as usize));
+        Ok(stored.unwrap_or_default().to_vec())
     }
 
     /// Writes table and trailer; returns the pack's name. It can be published when it is synced.
@@ -226,6 +225,9 @@ pub(crate) fn read_entry(
     let name = || format!("pack `{}`", path.display());
     check_lengths(path, row)?;
     let codec = codec_of(path, row)?;
+    if codec.is_over_others() && row.key.0 != Tag::Chunk.byte() {
+        return Err(Error::corrupt(name(), "an object is stored over a chunk"));
+    }
     // Growing clears what is new only: a buffer that is used again costs nothing here.
     plain.resize(row.plain as usize, 0);
     if codec == Codec::Raw && row.stored == row.plain {
@@ -259,6 +261,21 @@ pub(crate) fn decode_entry(path: &Path, row: &Row, stored: &[u8]) -> Result<Vec<
         .map_err(|e| Error::corrupt(format!("pack `{}`", path.display()), e.to_string()))
 }
 
+/// Decodes the stored bytes of one entry, with the chunks that it is over.
+pub(crate) fn decode_over(
+    path: &Path,
+    row: &Row,
+    stored: &[u8],
+    bases: Bases<'_>,
+) -> Result<Vec<u8>> {
+    check_lengths(path, row)?;
+    let codec = codec_of(path, row)?;
+    let mut plain = vec![0; row.plain as usize];
+    codec::with_scratch(|s| codec::decode_into(codec, stored, &mut plain, bases, s))
+        .map_err(|e| Error::corrupt(format!("pack `{}`", path.display()), e.to_string()))?;
+    Ok(plain)
+}
+
 fn check_lengths(path: &Path, row: &Row) -> Result<()> {
     if row.plain as usize > plain_bytes_max(row.key.0) || row.stored > row.plain {
         let name = format!("pack `{}`", path.display());
@@ -274,11 +291,17 @@ fn codec_of(path: &Path, row: &Row) -> Result<Codec> {
     })
 }
 
-/// The id of the chunk that a delta is over.
-pub(crate) fn read_base(file: &File, path: &Path, row: &Row) -> Result<[u8; 32]> {
-    let mut stored = [0; 32];
+/// Ids of the chunks that an entry is over, the base first, and whether it predicts more than that
+/// base.
+pub(crate) fn read_names(file: &File, path: &Path, row: &Row) -> Result<(Vec<[u8; 32]>, bool)> {
+    let codec = codec_of(path, row)?;
+    if !codec.is_over_others() {
+        return Ok((Vec::new(), false));
+    }
+    let mut stored = vec![0; HEADER_BYTES_MAX.min(row.stored as usize)];
     read_exact(file, path, &mut stored, row.offset)?;
-    codec::split_delta(&stored).map(|(id, _)| *id)
+    codec::names(codec, &stored)
+        .map_err(|e| Error::corrupt(format!("pack `{}`", path.display()), e.to_string()))
 }
 
 fn read_exact(file: &File, path: &Path, buf: &mut [u8], at: u64) -> Result<()> {
@@ -332,6 +355,17 @@ pub(crate) fn is_filled(rows: &[Row], file: &File) -> bool {
             (offset == at).then(|| at + u64::from(stored))
         });
     table && end == Some(u64::from_le_bytes(word))
+}
+
+/// Whether a pack is what its name says, read from its start.
+pub(crate) fn is_named(file: &mut File, name: &[u8; 32]) -> std::io::Result<bool> {
+    use std::io::Read;
+    let body = file.metadata()?.len().saturating_sub(32);
+    let mut hasher = blake3::Hasher::new();
+    std::io::copy(&mut Read::by_ref(file).take(body), &mut hasher)?;
+    let mut trailer = Vec::new();
+    file.read_to_end(&mut trailer)?;
+    Ok(hasher.finalize().as_bytes() == name && trailer == name)
 }
 
 /// Reads the table of contents from the end of a pack.

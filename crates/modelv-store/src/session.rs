@@ -9,12 +9,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use modelv_core::canon::{self, Kind, Object, Source};
-use modelv_core::id::{ChunkId, to_hex};
+use modelv_core::id::to_hex;
 
-use crate::codec::{self, Base, Codec, Content};
+use crate::codec::{self, Codec, Content, Origin};
 use crate::error::{Error, Result};
-use crate::pack::{Row, Writer};
-use crate::store::Store;
+use crate::pack::{self, Row, Writer};
+use crate::store::{DEPTH_MAX, Store};
 use crate::{Key, Tag, fs, index};
 
 /// Packs that may wait for the disk at a time; more, and writing waits too.
@@ -35,6 +35,8 @@ pub struct Stats {
 pub struct Session<'a> {
     store: &'a Store,
     inner: Mutex<Inner>,
+    /// Tells `gc --now` that somebody writes.
+    _writing: Option<std::fs::File>,
 }
 
 impl std::fmt::Debug for Session<'_> {
@@ -78,6 +80,7 @@ impl<'a> Session<'a> {
         Self {
             store,
             inner: Mutex::default(),
+            _writing: store.join_writers(),
         }
     }
 
@@ -93,39 +96,31 @@ impl<'a> Session<'a> {
         if self.lock().known.contains_key(key) {
             return Ok(true);
         }
-        self.store.has(key)
+        self.store.keeps(key)
     }
 
     /// Encodes and appends an entry unless it is there.
     pub(crate) fn put(&self, key: Key, plain: &[u8], content: Content) -> Result<()> {
-        self.put_over(key, plain, content, None)
+        self.put_over(key, plain, content, &|| None)
     }
 
-    /// The same, over a chunk of the store if that is smaller.
+    /// The same, over other chunks if that is smaller; `origin` is asked only for what is new.
     pub(crate) fn put_over(
         &self,
         key: Key,
         plain: &[u8],
         content: Content,
-        base: Option<&ChunkId>,
+        origin: &dyn Fn() -> Option<Origin>,
     ) -> Result<()> {
         if self.has(&key)? {
             return Ok(());
         }
-        let base = base.and_then(|id| self.base(id));
+        let origin = origin();
         codec::with_scratch(|scratch| {
-            let (codec, stored) = codec::encode_in(plain, content, base.as_ref(), scratch)
+            let (codec, stored) = codec::encode_in(plain, content, origin.as_ref(), scratch)
                 .unwrap_or((Codec::Raw, plain));
             self.append(key, codec, stored, plain.len())
         })
-    }
-
-    /// A base is stored whole: behind a chunk that is not, the one that it is over. None when it
-    /// can't be read: the new chunk is then stored without it.
-    fn base(&self, id: &ChunkId) -> Option<Base> {
-        let id = self.store.base_of(id).ok()?.unwrap_or(*id);
-        let plain = self.store.read_whole(&id.0).ok()?;
-        Some(Base { id: id.0, plain })
     }
 
     fn append(&self, key: Key, codec: Codec, stored: &[u8], plain_len: usize) -> Result<()> {
@@ -135,7 +130,7 @@ impl<'a> Session<'a> {
             return Ok(());
         }
         if inner.open.is_none() {
-            inner.open = Some(Writer::create(self.temp_path())?);
+            inner.open = Some(Writer::create(temp_path(self.store))?);
         }
         let number = inner.closed.len();
         let Some(writer) = inner.open.as_mut() else {
@@ -151,21 +146,6 @@ impl<'a> Session<'a> {
             inner.close_open()?;
         }
         Ok(())
-    }
-
-    fn temp_path(&self) -> PathBuf {
-        let random = tempfile::Builder::new()
-            .prefix("tmp-")
-            .suffix(".pack")
-            .make_in(self.store.tmp_dir(), |path| Ok(path.to_owned()));
-        random.map_or_else(
-            |_| {
-                self.store
-                    .tmp_dir()
-                    .join(format!("tmp-{}.pack", std::process::id()))
-            },
-            |named| named.into_parts().0,
-        )
     }
 
     /// Stores canonical bytes under their id.
@@ -213,27 +193,72 @@ impl<'a> Session<'a> {
         fs::sync_dir(&dir).map_err(Error::io("sync", &dir))?;
         for (path, bytes) in indexes {
             // Derived from the pack: rebuilt when it is missing, so it is not waited for.
-            let temp = path.with_extension(format!("idx-{}", std::process::id()));
-            let _ = fs::create_new(&temp)
-                .and_then(|mut f| fs::write_all(&mut f, &bytes))
-                .and_then(|()| std::fs::rename(&temp, &path));
+            let _ = fs::write_unsynced(&path, &bytes);
         }
         self.store.refresh()?;
         Ok(inner.stats)
     }
 
     pub(crate) fn read(&self, key: &Key) -> Result<Option<Vec<u8>>> {
-        let inner = self.lock();
-        if let Some((number, row)) = inner.known.get(key) {
-            let writer = match inner.closed.get(*number) {
-                Some(closed) => Some(&closed.writer),
-                None => inner.open.as_ref(),
-            };
-            return writer.map(|w| w.read(row)).transpose();
+        match self.stored(key)? {
+            Some(entry) => self.decode(&entry, DEPTH_MAX).map(Some),
+            None => self.store.read(key),
         }
-        drop(inner);
-        self.store.read(key)
     }
+
+    /// Bytes of a chunk that is at most so deep: 0 for one that is over no other chunk.
+    pub(crate) fn read_within(&self, id: &[u8; 32], depth: u8) -> Result<Vec<u8>> {
+        match self.stored(&(Tag::Chunk.byte(), *id))? {
+            Some(entry) if depth > 0 || !entry.0.is_over_others() => self.decode(&entry, depth),
+            _ => self.store.read_within(id, depth),
+        }
+    }
+
+    /// The same of a chunk that stays: one that another may be stored over.
+    pub(crate) fn read_kept(&self, id: &[u8; 32], depth: u8) -> Result<Vec<u8>> {
+        if self.has(&(Tag::Chunk.byte(), *id))? {
+            return self.read_within(id, depth);
+        }
+        Err(Error::NotFound {
+            what: "base of a chunk",
+            id: to_hex(id),
+        })
+    }
+
+    /// An entry of this session as it is written, and the pack it is in.
+    fn stored(&self, key: &Key) -> Result<Option<(Row, Vec<u8>, PathBuf)>> {
+        let inner = self.lock();
+        let Some((number, row)) = inner.known.get(key) else {
+            return Ok(None);
+        };
+        let writer = match inner.closed.get(*number) {
+            Some(closed) => Some(&closed.writer),
+            None => inner.open.as_ref(),
+        };
+        let read = |writer: &Writer| Ok((*row, writer.read_stored(row)?, writer.path().to_owned()));
+        writer.map(read).transpose()
+    }
+
+    /// Decodes an entry of this session that is at most so deep.
+    fn decode(&self, (row, stored, path): &(Row, Vec<u8>, PathBuf), depth: u8) -> Result<Vec<u8>> {
+        pack::decode_over(path, row, stored, &|id, most| match depth.checked_sub(1) {
+            Some(depth) => self.read_within(id, depth.min(most)),
+            None => self.store.read_below(id, 0, 0),
+        })
+    }
+}
+
+/// A name for a pack that is being written.
+pub(crate) fn temp_path(store: &Store) -> PathBuf {
+    let dir = store.tmp_dir();
+    let random = tempfile::Builder::new()
+        .prefix("tmp-")
+        .suffix(".pack")
+        .make_in(&dir, |path| Ok(path.to_owned()));
+    random.map_or_else(
+        |_| dir.join(format!("tmp-{}.pack", std::process::id())),
+        |named| named.into_parts().0,
+    )
 }
 
 impl Inner {
@@ -244,11 +269,7 @@ impl Inner {
         };
         let name = writer.seal()?;
         let sync = writer.syncer()?;
-        let gate = fs::gate();
-        let syncing = Some(std::thread::spawn(move || {
-            fs::enter(gate);
-            sync()
-        }));
+        let syncing = Some(std::thread::spawn(sync));
         self.closed.push(Closed {
             writer,
             name,

@@ -1,25 +1,33 @@
 //! The store: finds, reads and checks what packs hold.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use modelv_core::canon::{self, Kind, OBJECT_BYTES_MAX, Source};
 use modelv_core::id::{BlobId, ChunkId, from_hex, to_hex};
 
-use crate::codec::Codec;
 use crate::error::{Error, Result};
+use crate::gc::State;
 use crate::index::Index;
+use crate::listing::{self, Found};
 use crate::pack::{self, MAGIC, PACK_BYTES, Row};
 use crate::reader::BlobReader;
 use crate::session::Session;
 use crate::{Cuts, Key, Tag, fs};
 
+/// Most steps from a chunk to those that are stored whole.
+pub(crate) const DEPTH_MAX: u8 = 4;
+
 /// An open store. Sees the packs that were there when it was opened or last refreshed.
 #[derive(Debug)]
 pub struct Store {
     dir: PathBuf,
+    /// Those that are kept first, then the condemned ones.
     packs: RwLock<Vec<Arc<Pack>>>,
+    /// How often packs had been taken away when they were listed.
+    listed_at: Mutex<Option<u64>>,
     /// Position of the pack that answered last: neighbours are asked for together.
     last_hit: AtomicUsize,
     /// Packs are closed at this size; smaller in tests.
@@ -30,6 +38,8 @@ pub struct Store {
 pub(crate) struct Pack {
     pub(crate) name: [u8; 32],
     pub(crate) path: PathBuf,
+    /// Whether it is on its way out: it is read, and nothing new relies on it.
+    pub(crate) condemned: bool,
     index: std::sync::OnceLock<Arc<Index>>,
 }
 
@@ -43,6 +53,12 @@ impl Pack {
     }
 }
 
+/// So often packs may be collected while something is looked for.
+const LOOKS_MAX: u32 = 16;
+
+/// Whether a row of a pack is one that is looked for.
+type Fits<'a> = &'a dyn Fn(&Pack, &Row) -> bool;
+
 /// What `verify` found.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Report {
@@ -54,18 +70,23 @@ pub struct Report {
     pub bytes: u64,
     /// What is broken, one line each.
     pub problems: Vec<String>,
+    /// Indexes that were damaged or missing, as a power cut leaves them, and have been made again
+    /// from their packs.
+    pub remade: Vec<String>,
 }
 
 impl Store {
-    /// Makes the folders of a store in `dir` and opens it.
+    /// Makes the folders of a store in `dir`, durably, and opens it.
     ///
     /// # Errors
     /// A folder can't be made.
     pub fn init(dir: &Path) -> Result<Self> {
+        fs::create_dirs_synced(dir).map_err(Error::io("create", dir))?;
         for name in ["packs", "tmp", "quarantine", "leases"] {
             let path = dir.join(name);
             fs::create_dirs(&path).map_err(Error::io("create", &path))?;
         }
+        // Before anything else is put there: a power cut must not leave that without the folders.
         fs::sync_dir(dir).map_err(Error::io("sync", dir))?;
         Self::open(dir)
     }
@@ -78,6 +99,7 @@ impl Store {
         let store = Self {
             dir: dir.to_owned(),
             packs: RwLock::new(Vec::new()),
+            listed_at: Mutex::new(None),
             last_hit: AtomicUsize::new(0),
             pack_bytes: PACK_BYTES,
         };
@@ -89,7 +111,9 @@ impl Store {
         self.pack_bytes
     }
 
-    pub(crate) fn dir(&self) -> &Path {
+    /// The repository's folder.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
         &self.dir
     }
 
@@ -101,34 +125,64 @@ impl Store {
         self.dir.join("tmp")
     }
 
-    /// Looks for packs that other processes have added.
+    /// Looks for packs that other processes have added, moved or taken away.
     ///
     /// # Errors
-    /// The folder can't be read.
+    /// A folder can't be read.
     pub fn refresh(&self) -> Result<()> {
-        let dir = self.packs_dir();
-        let mut found = Vec::new();
-        for entry in std::fs::read_dir(&dir).map_err(Error::io("read", &dir))? {
-            let path = entry.map_err(Error::io("read", &dir))?.path();
-            let name = path
-                .file_stem()
-                .and_then(|s| s.to_str())
-                .and_then(|s| from_hex(s).ok());
-            if let (Some(name), Some("pack")) = (name, path.extension().and_then(|e| e.to_str())) {
-                found.push((name, path));
-            }
-        }
+        let (found, epoch) = listing::list_steady(&self.dir)?;
         let mut packs = self.packs.write().unwrap_or_else(PoisonError::into_inner);
-        for (name, path) in found {
-            if !packs.iter().any(|p| p.name == name) {
-                packs.push(Arc::new(Pack {
+        let mut known: HashMap<PathBuf, Arc<Pack>> =
+            packs.drain(..).map(|p| (p.path.clone(), p)).collect();
+        packs.extend(found.into_iter().map(|Found { name, path, since }| {
+            known.remove(&path).unwrap_or_else(|| {
+                Arc::new(Pack {
                     name,
                     path,
+                    condemned: since.is_some(),
                     index: std::sync::OnceLock::new(),
-                }));
-            }
-        }
+                })
+            })
+        }));
+        *self
+            .listed_at
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = epoch;
         Ok(())
+    }
+
+    /// Lists the packs again if some were taken away since they were listed.
+    fn refresh_if_collected(&self) -> Result<()> {
+        let epoch = Some(State::read(&self.dir)?.epoch);
+        let listed = *self
+            .listed_at
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if epoch == listed {
+            Ok(())
+        } else {
+            self.refresh()
+        }
+    }
+
+    /// A shared kernel lock that lasts as long as a session. It keeps `gc --now` away, for the comfort of
+    /// writers; where there are no locks, the check before the operation log grows is enough.
+    pub(crate) fn join_writers(&self) -> Option<std::fs::File> {
+        let file = listing::open_lock(&self.dir.join("leases"), "writers").ok()?;
+        file.lock_shared().ok()?;
+        Some(file)
+    }
+
+    /// Keeps everybody from writing through sessions, as long as it is held.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] when somebody is writing.
+    pub fn lock_writers_out(&self) -> Result<std::fs::File> {
+        let dir = self.dir.join("leases");
+        let file = listing::open_lock(&dir, "writers").map_err(Error::io("open", &dir))?;
+        let what = "another process is writing to this repository";
+        file.try_lock().map_err(|_| Error::Busy { what })?;
+        Ok(file)
     }
 
     pub(crate) fn packs(&self) -> Vec<Arc<Pack>> {
@@ -141,35 +195,42 @@ impl Store {
     /// Starts writing.
     ///
     /// # Errors
-    /// None yet; files are made when the first entry comes.
+    /// What `gc` has done can't be read. Files are made when the first entry comes.
     pub fn begin(&self) -> Result<Session<'_>> {
+        self.refresh_if_collected()?;
         Ok(Session::new(self))
     }
 
     pub(crate) fn find(&self, key: &Key) -> Result<Option<(Arc<Index>, Row)>> {
-        self.find_where(key, &|_| true)
+        self.find_where(key, &|_, _| true)
     }
 
     /// The first row that fits: an entry may be in several packs, whole in one and over a base in
-    /// another.
-    fn find_where(
-        &self,
-        key: &Key,
-        fits: &dyn Fn(&Row) -> bool,
-    ) -> Result<Option<(Arc<Index>, Row)>> {
+    /// another. A pack that was collected since it was listed has left what is alive to another.
+    fn find_where(&self, key: &Key, fits: Fits<'_>) -> Result<Option<(Arc<Index>, Row)>> {
+        for _ in 0..LOOKS_MAX {
+            match self.search(key, fits) {
+                Err(e) if e.is_gone() => self.refresh()?,
+                done => return done,
+            }
+        }
+        self.search(key, fits)
+    }
+
+    fn search(&self, key: &Key, fits: Fits<'_>) -> Result<Option<(Arc<Index>, Row)>> {
         let packs = self.packs();
         let first = self.last_hit.load(Ordering::Relaxed).min(packs.len());
         // First quickly in all; a miss is believed only after the indexes were checked.
         for i in (first..packs.len()).chain(0..first) {
             let index = packs[i].index()?;
-            if let Some(row) = index.find_unchecked(key).filter(|r| fits(r)) {
+            if let Some(row) = index.find_unchecked(key).filter(|r| fits(&packs[i], r)) {
                 self.last_hit.store(i, Ordering::Relaxed);
                 return Ok(Some((index, row)));
             }
         }
         for pack in &packs {
             let index = pack.index()?;
-            if let Some(row) = index.find(key, &pack.name)?.filter(|r| fits(r)) {
+            if let Some(row) = index.find(key, &pack.name)?.filter(|r| fits(pack, r)) {
                 return Ok(Some((index, row)));
             }
         }
@@ -178,6 +239,14 @@ impl Store {
 
     pub(crate) fn has(&self, key: &Key) -> Result<bool> {
         Ok(self.find(key)?.is_some())
+    }
+
+    /// Whether an entry is in a pack that stays. Whoever writes must not rely on any other.
+    pub(crate) fn keeps(&self, key: &Key) -> Result<bool> {
+        let found = self.find_where(key, &|pack, _| {
+            !pack.condemned || crate::gc::omit("absence")
+        })?;
+        Ok(found.is_some())
     }
 
     /// Decoded bytes of an entry, checked against its id.
@@ -191,14 +260,38 @@ impl Store {
         let Some((index, row)) = self.find(key)? else {
             return Ok(false);
         };
-        self.read_row(&index, row, plain)?;
+        self.read_copy(&index, row, &|_, _| true, DEPTH_MAX, plain)?;
         Ok(true)
     }
 
-    /// Decoded bytes of a row, checked against its id.
-    fn read_row(&self, index: &Index, row: Row, plain: &mut Vec<u8>) -> Result<()> {
+    /// Reads one copy of an entry that may be so deep; when it is damaged, any other one.
+    fn read_copy(
+        &self,
+        index: &Index,
+        row: Row,
+        fits: Fits<'_>,
+        depth: u8,
+        plain: &mut Vec<u8>,
+    ) -> Result<()> {
+        let Err(e) = self.read_row(index, row, depth, plain) else {
+            return Ok(());
+        };
+        for pack in self.packs().iter().filter(|p| p.path != index.pack_path) {
+            let Ok(other) = pack.index() else { continue };
+            if let Ok(Some(row)) = other.find(&row.key, &pack.name)
+                && fits(pack, &row)
+                && self.read_row(&other, row, depth, plain).is_ok()
+            {
+                return Ok(());
+            }
+        }
+        Err(e)
+    }
+
+    /// Decoded bytes of a row that may be so deep, checked against its id.
+    fn read_row(&self, index: &Index, row: Row, depth: u8, plain: &mut Vec<u8>) -> Result<()> {
         let key = &row.key;
-        let bases = |id: &[u8; 32]| self.read_whole(id);
+        let bases = |id: &[u8; 32], most: u8| self.read_below(id, depth, most);
         let (file, path) = (&index.pack, &index.pack_path);
         if pack::read_entry(file, path, &row, &bases, plain).is_ok() && pack::check_hash(key, plain)
         {
@@ -223,36 +316,59 @@ impl Store {
         ))
     }
 
-    /// Bytes of a chunk that is stored without a base.
-    pub(crate) fn read_whole(&self, id: &[u8; 32]) -> Result<Vec<u8>> {
+    /// Bytes of a chunk that another one of a depth is over, and that itself may be `most` deep.
+    pub(crate) fn read_below(&self, id: &[u8; 32], depth: u8, most: u8) -> Result<Vec<u8>> {
+        match depth.checked_sub(1) {
+            Some(depth) => self.read_within(id, depth.min(most)),
+            None => Err(Error::corrupt(
+                format!("chunk `{}`", to_hex(id)),
+                "too many chunks are over one another",
+            )),
+        }
+    }
+
+    /// Bytes of a chunk that is at most so deep: 0 for one that is over no other chunk.
+    pub(crate) fn read_within(&self, id: &[u8; 32], depth: u8) -> Result<Vec<u8>> {
         let key = (Tag::Chunk.byte(), *id);
-        let whole = self.find_where(&key, &|row| row.codec != Codec::Delta as u8)?;
-        let (index, row) = whole.ok_or_else(|| Error::NotFound {
+        let is_whole = |_: &Pack, row: &Row| !row.is_over_others();
+        let mut fits: Fits<'_> = &is_whole;
+        let mut found = self.find_where(&key, fits)?;
+        if found.is_none() && depth > 0 {
+            fits = &|_, _| true;
+            found = self.find(&key)?;
+        }
+        let (index, row) = found.ok_or_else(|| Error::NotFound {
             what: "base of a chunk",
             id: to_hex(id),
         })?;
         let mut plain = Vec::new();
-        self.read_row(&index, row, &mut plain)?;
+        self.read_copy(&index, row, fits, depth, &mut plain)?;
         Ok(plain)
     }
 
-    /// The chunk that another one is stored over, if it is. Whoever keeps or sends the one must keep
-    /// or send the other.
+    /// The chunks that another one is stored over: its base first, then those with factors of
+    /// updates; none when it is stored whole in some pack. They may be over others themselves.
+    /// Whoever keeps or sends the one must keep or send all of these, and what these are over.
     ///
     /// # Errors
     /// An index or the pack can't be read.
-    pub fn base_of(&self, id: &ChunkId) -> Result<Option<ChunkId>> {
+    pub fn bases_of(&self, id: &ChunkId) -> Result<Vec<ChunkId>> {
+        Ok(self.names_of(id)?.0.into_iter().map(ChunkId).collect())
+    }
+
+    /// The same, and whether more than the base is predicted.
+    pub(crate) fn names_of(&self, id: &ChunkId) -> Result<(Vec<[u8; 32]>, bool)> {
         let key = (Tag::Chunk.byte(), id.0);
         if self
-            .find_where(&key, &|row| row.codec != Codec::Delta as u8)?
+            .find_where(&key, &|_, row| !row.is_over_others())?
             .is_some()
         {
-            return Ok(None);
+            return Ok((Vec::new(), false));
         }
-        let Some((index, row)) = self.find(&key)? else {
-            return Ok(None);
-        };
-        pack::read_base(&index.pack, &index.pack_path, &row).map(|id| Some(ChunkId(id)))
+        match self.find(&key)? {
+            Some((index, row)) => pack::read_names(&index.pack, &index.pack_path, &row),
+            None => Ok((Vec::new(), false)),
+        }
     }
 
     /// The canonical bytes of an object, checked against its id.
@@ -283,6 +399,68 @@ impl Store {
     pub fn has_blob(&self, id: &BlobId) -> Result<bool> {
         Ok(self.has(&(Tag::Chunk.byte(), id.0))?
             || self.has(&(Tag::Object(Kind::Cuts).byte(), id.0))?)
+    }
+
+    /// Whether an object is there to stay: in a pack that is not condemned.
+    ///
+    /// # Errors
+    /// An index can't be read.
+    pub fn keeps_object(&self, kind: Kind, id: &[u8; 32]) -> Result<bool> {
+        self.keeps(&(Tag::Object(kind).byte(), *id))
+    }
+
+    /// Whether a file's content is there to stay: in packs that are not condemned.
+    ///
+    /// # Errors
+    /// An index can't be read.
+    pub fn keeps_blob(&self, id: &BlobId) -> Result<bool> {
+        Ok(self.keeps(&(Tag::Chunk.byte(), id.0))?
+            || self.keeps(&(Tag::Object(Kind::Cuts).byte(), id.0))?)
+    }
+
+    /// Checks that a file's content is there with every chunk and every base, without reading it.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], or an index or cuts record can't be read.
+    pub fn check_blob(&self, id: &BlobId) -> Result<()> {
+        if self.has(&(Tag::Chunk.byte(), id.0))? {
+            return self.check_chunk(&ChunkId(id.0), DEPTH_MAX);
+        }
+        let cuts = self.cuts(id)?.ok_or_else(|| Error::NotFound {
+            what: "file content",
+            id: id.to_hex(),
+        })?;
+        cuts.chunks
+            .iter()
+            .try_for_each(|(chunk, _)| self.check_chunk(chunk, DEPTH_MAX))
+    }
+
+    fn check_chunk(&self, id: &ChunkId, depth: u8) -> Result<()> {
+        match self.missing_below(id, depth)?.first() {
+            None => Ok(()),
+            Some(missing) => Err(Error::NotFound {
+                what: if missing == id {
+                    "chunk"
+                } else {
+                    "base of a chunk"
+                },
+                id: missing.to_hex(),
+            }),
+        }
+    }
+
+    /// What is not here of a chunk that may be so deep, and of all that it is over.
+    pub(crate) fn missing_below(&self, id: &ChunkId, depth: u8) -> Result<Vec<ChunkId>> {
+        if !self.has(&(Tag::Chunk.byte(), id.0))? {
+            return Ok(vec![*id]);
+        }
+        let mut missing = Vec::new();
+        if let Some(depth) = depth.checked_sub(1) {
+            for below in self.bases_of(id)? {
+                missing.extend(self.missing_below(&below, depth)?);
+            }
+        }
+        Ok(missing)
     }
 
     /// Bytes of a file's content without reading it; `None` when it is not there.
@@ -355,7 +533,8 @@ impl Store {
         Ok(out)
     }
 
-    /// Reads every byte of every pack and checks every hash. Damage is reported, not raised.
+    /// Reads every byte of every pack and checks every hash. Damage is reported, not
+    /// raised; indexes that are not what their packs say are made again.
     ///
     /// # Errors
     /// The folder of packs can't be read.
@@ -365,13 +544,17 @@ impl Store {
         let size = |p: &Arc<Pack>| std::fs::metadata(&p.path).map_or(0, |m| m.len());
         let total = packs.iter().map(size).sum();
         let mut report = Report::default();
+        report
+            .problems
+            .extend(State::read(&self.dir).err().map(|e| describe(&e)));
         // All indexes first: reading entries rebuilds those that are damaged.
-        for pack in &packs {
-            report.problems.extend(index_problem(pack));
-        }
-        for pack in &packs {
-            if let Err(e) = self.verify_pack(pack, &mut report) {
-                report.problems.push(describe(&e));
+        let unsound: Vec<bool> = packs.iter().map(|pack| !has_sound_index(pack)).collect();
+        for (pack, unsound) in packs.iter().zip(unsound) {
+            match self.verify_pack(pack, &mut report) {
+                // The table of a damaged pack must not replace an index that may be the better one.
+                Ok(true) if unsound => report.remade.extend(remake_index(pack)),
+                Ok(_) => {}
+                Err(e) => report.problems.push(describe(&e)),
             }
             report.packs += 1;
             report.bytes += size(pack);
@@ -380,19 +563,14 @@ impl Store {
         Ok(report)
     }
 
-    fn verify_pack(&self, pack: &Arc<Pack>, report: &mut Report) -> Result<()> {
+    /// Whether the pack is what its hash says; damage inside is reported.
+    fn verify_pack(&self, pack: &Arc<Pack>, report: &mut Report) -> Result<bool> {
         let path = &pack.path;
         let what = || format!("pack `{}`", path.display());
         let mut file = std::fs::File::open(path).map_err(Error::io("open", path))?;
         let len = file.metadata().map_err(Error::io("read", path))?.len();
-        let body = len.saturating_sub(32);
-        let mut hasher = blake3::Hasher::new();
-        std::io::copy(&mut std::io::Read::take(&mut file, body), &mut hasher)
-            .map_err(Error::io("read", path))?;
-        let mut trailer = Vec::new();
-        std::io::Read::read_to_end(&mut file, &mut trailer).map_err(Error::io("read", path))?;
-        let name = hasher.finalize();
-        if *name.as_bytes() != pack.name || trailer != pack.name {
+        let is_whole = pack::is_named(&mut file, &pack.name).map_err(Error::io("read", path))?;
+        if !is_whole {
             report
                 .problems
                 .push(format!("{} does not match its hash", what()));
@@ -401,6 +579,11 @@ impl Store {
             return Err(Error::corrupt(what(), "it is cut off"));
         }
         let rows = pack::read_table(&file, path)?;
+        if pack.condemned {
+            // What its entries need may have been collected before it: whoever is alive is elsewhere.
+            report.entries += rows.len() as u64;
+            return Ok(is_whole);
+        }
         if !pack::is_filled(&rows, &file) {
             let detail = "its entries overlap, or there is something between them";
             report.problems.push(format!("{}: {detail}", what()));
@@ -409,7 +592,7 @@ impl Store {
         for row in rows {
             report.entries += 1;
             let is_cuts = row.key.0 == Tag::Object(Kind::Cuts).byte();
-            let bases = |id: &[u8; 32]| self.read_whole(id);
+            let bases = |id: &[u8; 32], most: u8| self.read_below(id, DEPTH_MAX, most);
             let fine = pack::read_entry(&file, path, &row, &bases, &mut plain).is_ok()
                 && pack::check_hash(&row.key, &plain)
                 && pack::is_canonical(&row.key, &plain);
@@ -422,7 +605,7 @@ impl Store {
                     .push(format!("{word} `{id}` in {} is damaged", what()));
             }
         }
-        Ok(())
+        Ok(is_whole)
     }
 
     /// Whether a cut blob reads as what its id says.
@@ -454,13 +637,24 @@ pub fn unwrap_io(e: std::io::Error) -> Error {
     }
 }
 
-/// What is wrong with the index of a pack whose table can be read.
-fn index_problem(pack: &Pack) -> Option<String> {
-    let file = std::fs::File::open(&pack.path).ok()?;
-    let rows = pack::read_table(&file, &pack.path).ok()?;
+fn table(pack: &Pack) -> Result<Vec<Row>> {
+    let file = std::fs::File::open(&pack.path).map_err(Error::io("open", &pack.path))?;
+    pack::read_table(&file, &pack.path)
+}
+
+/// Whether the index of a pack is what the pack's table says.
+fn has_sound_index(pack: &Pack) -> bool {
     let idx = pack.path.with_extension("idx");
-    let sound = crate::index::is_sound(&idx, &pack.name, &rows);
-    (!sound).then(|| format!("index `{}` is damaged or missing", idx.display()))
+    table(pack).is_ok_and(|rows| crate::index::is_sound(&idx, &pack.name, &rows))
+}
+
+/// Makes the index of a sound pack again.
+fn remake_index(pack: &Pack) -> Option<String> {
+    let rows = table(pack).ok()?;
+    let idx = pack.path.with_extension("idx");
+    // Derived: where it can't be written, every reader makes its own.
+    let _ = fs::write_unsynced(&idx, &crate::index::to_bytes(&pack.name, &rows));
+    Some(format!("index `{}` was damaged or missing", idx.display()))
 }
 
 fn describe(e: &Error) -> String {

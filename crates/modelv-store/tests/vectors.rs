@@ -7,7 +7,8 @@ mod read;
 
 use modelv_core::canon;
 use modelv_core::id::BlobId;
-use modelv_store::cut::{Cutter, LARGE, SMALL};
+use modelv_store::cut::{Cutter, LARGE, SMALL, sizes_for};
+use modelv_store::layout::{self, Within};
 use modelv_store::{Cuts, Store};
 use serde_json::{Value, json};
 
@@ -44,6 +45,26 @@ fn blobs() {
     });
 }
 
+#[test]
+fn layouts() {
+    check(&load("layout"), |vector| {
+        let bytes = vector.bytes();
+        let size = bytes.len() as u64;
+        let parts = layout::read(&mut std::io::Cursor::new(&bytes), size).unwrap();
+        let mut cutter = Cutter::with_layout(bytes.as_slice(), sizes_for(size), &parts);
+        let chunks = std::iter::from_fn(|| cutter.next_chunk(Vec::new()).unwrap());
+        let lengths: Vec<usize> = chunks.map(|c| c.bytes.len()).collect();
+        let word = |within| match within {
+            Within::Blocks => "blocks",
+            Within::Content => "content",
+        };
+        let parts = parts
+            .iter()
+            .map(|p| json!([p.start, p.len, word(p.within)]));
+        Ok(json!({"parts": parts.collect::<Vec<_>>(), "lengths": lengths}))
+    });
+}
+
 /// Verifies the packs of a vector. What is wrong with an index is a problem of its own.
 fn verify(vector: &Vector) -> Result<Value, (Vec<String>, Vec<String>)> {
     let dir = tempfile::tempdir().unwrap();
@@ -59,10 +80,7 @@ fn verify(vector: &Vector) -> Result<Value, (Vec<String>, Vec<String>)> {
         store.has_blob(&BlobId([0xee; 32])).map_err(whole)?;
     }
     let report = store.verify(&mut |_, _| {}).map_err(whole)?;
-    let (indexes, packs): (Vec<_>, Vec<_>) = report
-        .problems
-        .into_iter()
-        .partition(|p| p.starts_with("index "));
+    let (packs, indexes) = (report.problems, report.remade);
     if packs.is_empty() && indexes.is_empty() {
         return Ok(json!({"entries": report.entries}));
     }
@@ -83,6 +101,16 @@ fn packs() {
 fn pack_indexes() {
     check(&load("pack-index"), |vector| {
         verify(vector).map_err(|problems| format!("{problems:?}"))
+    });
+}
+
+#[test]
+fn records_of_collections() {
+    check(&load("gc"), |vector| {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("gc"), vector.bytes()).unwrap();
+        let state = modelv_store::gc::State::read(dir.path()).map_err(|e| e.to_string())?;
+        Ok(json!({"epoch": state.epoch, "horizon": state.horizon}))
     });
 }
 

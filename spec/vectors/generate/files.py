@@ -3,6 +3,7 @@ import struct
 
 from .collect import Folder, blake3, content, derived, parts
 from .encode import CUT, KINDS, canonical, changed, head, long, u
+from . import predictions as pr
 from .records import A, B, COMMIT_1, ENV_1, RUN_1
 from .trees import entry, leaf
 
@@ -153,6 +154,7 @@ def packs():
     hostile_blobs(f)
     in_planes(f)
     over_a_base(f)
+    predictions(f)
     return f
 
 
@@ -346,6 +348,156 @@ def over_a_base(f):
     refuse(f, "over-another-base", "PACK-1", base, item(0, three, codec=3, stored=over(one, two)))
 
 
+SIZES = {1: 2, 2: 2, 3: 4}
+
+
+def pack_words(words, size):
+    return b"".join(w.to_bytes(size, "little") for w in words)
+
+
+def noise_words(text, form, count):
+    """Words of numbers that are not too large."""
+    raw, keep = blake3(text.encode(), None, 4 * count), {1: 0x3D00, 2: 0x2800, 3: 0x3D000000}[form]
+    mask = {1: 0x80FF, 2: 0x87FF, 3: 0x80FFFFFF}[form]
+    return [int.from_bytes(raw[4 * i:4 * i + SIZES[form]], "little") & mask | keep for i in range(count)]
+
+
+def tight(left, width):
+    """Codec 2 for words of which none but the first twelve differ from zero."""
+    n = len(left) // width
+    good = planes(left, width, 0)
+    at, rows, body = 2 + 5 * width, b"", b""
+    for i in range(width):
+        plane = good[at + i * n:at + (i + 1) * n]
+        assert not any(plane[12:])
+        made = frame(n, (0, 12, plane[:12]), (1, n - 12, b"\0"))
+        rows, body = rows + struct.pack("<BI", 1, len(made)), body + made
+    return good[:2] + rows + body
+
+
+class Merged:
+    """A chunk of 1000 numbers at column 3 of 40, predicted with rank 2 and what is left then; and its parts."""
+
+    def __init__(self, form=1, by=1, way=0, order=0, p=3, q=3, scale=0.5, edges=False, count=1000):
+        columns, first, rank, size = 40, 3, 2, SIZES[form]
+        rows = -(-(first + count) // columns)
+        self.words = noise_words("base", form, count)
+        left, right = noise_words("left", by, rows * rank), noise_words("right", by, columns * rank)
+        if edges:
+            width = pr.SHAPES[form][2]
+            whole = (1 << width) - 1
+            self.words[:9] = [0, 1 << width - 1, 1, whole, whole >> 1, pr.infinite(form, 0), pr.infinite(form, 1),
+                              pr.infinite(form, 0) - 1, pr.infinite(form, 1) - 1]
+            left[2:4], right[5], right[7] = [0, 1 << 8 * SIZES[by] - 1], pr.infinite(by, 0), pr.infinite(by, 0) + 1
+        self.base, self.adapter = pack_words(self.words, size), pack_words(left + right, SIZES[by])
+        update = (rank, way, order, p, q, pr.scale_of(scale))
+        values = [[pr.value(by, w) for w in side] for side in (left, right)]
+        guess = pr.predicted(form, self.words, columns, first, update, *values)
+        made = list(guess)
+        made[10], made[11] = (made[10] + 3), made[11] ^ 1 << 8 * size - 1
+        self.plain = pack_words(made, size)
+        self.left = pack_words(pr.left_over(made, guess, 8 * size), size)
+        self.size, border = size, len(left) * SIZES[by]
+        self.place = struct.pack("<BII", form, columns, first)
+        self.update = struct.pack("<HBBBBf", rank, way, order, p, q, scale)
+        self.factors = (pr.factor(by, pr.piece(self.adapter, 0, border - 1), pr.piece(self.adapter, border - 1, 1)),
+                        pr.factor(by, pr.piece(self.adapter, border, len(self.adapter) - border)))
+        self.rest = tight(self.left, size)
+
+    def stored(self, **other):
+        f = dict(base=blake3(self.base), count=b"\1", place=self.place, update=self.update, left=self.factors[0],
+                 right=self.factors[1], rest=self.rest)
+        return b"".join(dict(f, **other).values())
+
+    def items(self, stored=None):
+        return [item(0, self.base), item(0, self.adapter),
+                item(0, self.plain, codec=4, stored=self.stored() if stored is None else stored)]
+
+
+def predictions(f):
+    def valid(name, items):
+        data, rows = pack(items)
+        f.valid("predicted-" + name, "store", {"entries": len(items)}, files=files(data, rows))
+
+    for name, how in (("bf16", {}), ("bf16-as-on-a-processor", dict(by=3, q=1, scale=2.0, way=1)),
+                      ("bf16-as-on-a-card", dict(p=1, q=1, scale=2.0)), ("bf16-scaled-before", dict(order=1, p=1, scale=0.3)),
+                      ("f16", dict(form=2, by=2, p=2, q=2, scale=-1.7)), ("f16-double", dict(form=2, by=1, way=2, scale=40.0)),
+                      ("f32", dict(form=3, by=3, way=0)), ("f32-fused", dict(form=3, by=3, way=1, scale=1.1)),
+                      ("f32-double", dict(form=3, by=2, way=2, scale=1e-4)), ("bf16-edges", dict(by=3, edges=True, scale=1e38)),
+                      ("f16-edges", dict(form=2, by=2, edges=True, way=1)), ("f32-edges", dict(form=3, by=3, edges=True, way=2))):
+        valid(name, Merged(**how).items())
+    wide = struct.pack("<Q", 0x4000000000000001) * 30
+    for name, plain, width in (("of-1", b"\1" * 120, 1), ("of-8", wide, 8)):
+        base = pack_words([0x7F] * 120, 1) if width == 1 else struct.pack("<Q", 0x3FFFFFFFFFFFFFFF) * 30
+        words = [[int.from_bytes(d[i:i + width], "little") for i in range(0, len(d), width)] for d in (plain, base)]
+        left = pack_words(pr.left_over(*words, 8 * width), width)
+        valid("without-updates-" + name, [item(0, base), item(0, plain, codec=4, stored=blake3(base) + b"\0"
+                                                              + planes(left, width, 0, range(width)))])
+    hostile_predictions(f)
+    depths(f)
+
+
+def hostile_predictions(f):
+    m = Merged()
+
+    def bad(name, rule, stored=None, **other):
+        refuse(f, "predicted-" + name, rule, *m.items(m.stored(**other) if stored is None else stored))
+
+    bad("half-an-id", "PRED-1", bytes(31))
+    bad("cut-in-a-factor", "PRED-1", m.stored()[:100])
+    bad("five-updates", "PRED-1", count=b"\5")
+    bad("format-0", "PRED-1", place=b"\0" + m.place[1:])
+    bad("format-4", "PRED-1", place=b"\4" + m.place[1:])
+    bad("no-columns", "PRED-1", place=struct.pack("<BII", 1, 0, 0))
+    bad("column-outside", "PRED-1", place=struct.pack("<BII", 1, 40, 40))
+    bad("columns-4-gib", "PRED-1", place=struct.pack("<BII", 1, 0xFFFFFFFF, 3))
+    for name, fields in (("rank-0", (0, 0, 0, 3, 3, 0.5)), ("rank-65535", (65535, 0, 0, 3, 3, 0.5)),
+                         ("way-3", (2, 3, 0, 3, 3, 0.5)), ("order-2", (2, 0, 2, 3, 3, 0.5)),
+                         ("rounding-0", (2, 0, 0, 0, 3, 0.5)), ("rounding-4", (2, 0, 0, 3, 4, 0.5)),
+                         ("scale-nan", (2, 0, 0, 3, 3, float("nan"))), ("scale-infinite", (2, 0, 0, 3, 3, float("-inf")))):
+        bad(name, "PRED-1", update=struct.pack("<HBBBBf", *fields))
+    bad("factor-without-pieces", "PRED-1", left=b"\1\0")
+    bad("factor-of-33-pieces", "PRED-1", left=b"\1\x21" + pr.piece(m.adapter) * 33)
+    bad("words-of-4", "PRED-2", rest=tight(m.left, 4))
+    bad("loose-bytes", "PRED-2", rest=b"\2\1" + m.rest[2:])
+    bad("planes-of-3", "PLANE-1", rest=b"\3" + m.rest[1:])
+    bad("planes-cut", "PLANE-3", rest=m.rest[:-1])
+    bad("rank-3", "PRED-3", update=struct.pack("<HBBBBf", 3, 0, 0, 3, 3, 0.5))
+    bad("columns-39", "PRED-3", place=struct.pack("<BII", 1, 39, 3))
+    bad("left-too-short", "PRED-3", left=pr.factor(1, pr.piece(m.adapter, 0, 102)))
+    bad("right-too-long", "PRED-3", right=pr.factor(1, pr.piece(m.adapter, 100, 164)))
+    many = struct.pack("<BII", 1, 1 << 23, 3)
+    bad("factor-of-8-mi", "PRED-3", place=many, left=pr.factor(1, pr.piece(m.adapter, 0, 4)),
+        right=pr.factor(1, pr.piece(m.adapter, 0, 1 << 25)))
+    outside = pr.factor(1, pr.piece(m.adapter, 0xFFFFFFFF, 160))
+    bad("piece-outside", "PRED-3", right=outside)
+    bad("without-its-factor", "PRED-5", right=pr.factor(1, pr.piece(m.adapter, 0, 160, key=bytes(32))))
+    bad("without-its-base", "PRED-5", base=bytes(32))
+    bad("over-itself", "PRED-5", base=blake3(m.plain))
+    bad("factor-in-itself", "PRED-5", right=pr.factor(1, pr.piece(m.adapter, 0, 160, key=blake3(m.plain))))
+    bad("over-another-length", "PRED-4", base=blake3(m.adapter))
+    bad("with-another-scale", "PACK-1", update=struct.pack("<HBBBBf", 2, 0, 0, 3, 3, 0.75))
+    run = canonical("run", changed(RUN_1, command=["x" * 400]))
+    refuse(f, "run-predicted", "PACK-6", item(5, run, codec=4, stored=m.stored()[:200]))
+
+
+def depths(f):
+    """Chunks over one another: four steps are read, five are not."""
+    chunks = [struct.pack("<I", 0x3F800000 + n) * 100 for n in range(6)]
+    items = [item(0, chunks[0])]
+    for n in range(1, 6):
+        left = pack_words(pr.left_over([0x3F800000 + n] * 100, [0x3F800000 + n - 1] * 100, 32), 4)
+        items.append(item(0, chunks[n], codec=4, stored=blake3(chunks[n - 1]) + b"\0" + planes(left, 4, 0, range(4))))
+    data, rows = pack(items[:5])
+    f.valid("predicted-four-deep", "store", {"entries": 5}, files=files(data, rows))
+    refuse(f, "predicted-five-deep", "PRED-5", *items)
+    three = item(0, chunks[1], codec=3, stored=over(chunks[0], chunks[1]))
+    data, rows = pack([items[0], three, *items[2:5]])
+    f.valid("predicted-over-one-over-a-base", "store", {"entries": 5}, files=files(data, rows))
+    refuse(f, "over-a-predicted-base", "PACK-10", items[0], items[1],
+           item(0, chunks[2], codec=3, stored=over(chunks[1], chunks[2])))
+
+
 def pack_indexes():
     f = Folder("pack-index")
     items = some_items()
@@ -537,3 +689,23 @@ def hostile_operations(f):
     bad("seq-in-2-bytes", "WIRE-1", operation(long(0, 2), HEAD))
     bad("actor-not-utf8", "WIRE-5", operation(0, HEAD, actor=u(1) + b"\xff"))
     bad("changes-of-2-64-less-1", "WIRE-8", operation(0, changes=long((1 << 64) - 1, 8)))
+
+
+def gc(epoch, horizon, magic=b"MVGC\0\0\0\1"):
+    """The record of collections."""
+    body = magic + struct.pack("<QQ", epoch, horizon)
+    return body + blake3(body)
+
+
+def gcs():
+    f = Folder("gc")
+    for name, epoch, horizon in (("twice", 2, 4), ("never", 0, 0), ("largest", 2 ** 64 - 1, 2 ** 64 - 1)):
+        f.valid(name, "gc", {"epoch": epoch, "horizon": horizon}, bytes=parts(gc(epoch, horizon)))
+    good = gc(2, 4)
+    flipped = bytes([good[9] ^ 1])
+    for name, data in (("empty", b""), ("cut-by-a-byte", good[:-1]), ("a-byte-behind", good + b"\0"),
+                       ("magic", gc(2, 4, b"MVGX\0\0\0\1")), ("version-2", gc(2, 4, b"MVGC\0\0\0\2")),
+                       ("version-0", gc(2, 4, bytes(b"MVGC\0\0\0\0"))), ("epoch-flipped", good[:9] + flipped + good[10:]),
+                       ("hash-flipped", good[:-1] + bytes([good[-1] ^ 128]))):
+        f.hostile(name, "gc", "GC-9", data)
+    return f

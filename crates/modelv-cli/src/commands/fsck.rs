@@ -2,20 +2,29 @@
 
 use std::process::ExitCode;
 
+use modelv_repo::RepairReport;
 use modelv_repo::ctx::{Progress, Unit};
 
 use super::{Done, Session};
-use crate::ui::size;
+use crate::ui::{Ui, size};
 
 /// Exit status of a damaged repository.
 const CORRUPT: u8 = 4;
 
 /// Read every stored byte and check every hash.
 #[derive(clap::Args)]
-pub(crate) struct Args {}
+pub(crate) struct Args {
+    /// Mend what is damaged with what another repository has: a remote, an address, or a folder.
+    #[arg(long, value_name = "FROM")]
+    repair: Option<String>,
+}
 
-pub(super) fn run(_: &Args, s: Session<'_>) -> Done {
+pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
     let repo = s.repo()?;
+    if let Some(from) = &args.repair {
+        let report = repo.repair(from, &s.dir, &s.ctx())?;
+        return Ok(show_repair(s.ui, &report, from));
+    }
     s.bar.start("checking", Unit::Bytes, None);
     let mut last = 0;
     let report = repo.store().verify(&mut |done, _| {
@@ -29,6 +38,11 @@ pub(super) fn run(_: &Args, s: Session<'_>) -> Done {
         s.ui.talk(format!(
             "note: the last {unfinished} bytes of the operation log are an operation that never finished; \
              the next command that writes keeps a copy in `.mv/quarantine`"
+        ));
+    }
+    for made in report.remade.iter().chain(&repo.check_derived()) {
+        s.ui.talk(format!(
+            "note: {made}; it is made again from what it was made from"
         ));
     }
     let missing = repo.check_reachable()?;
@@ -50,5 +64,40 @@ pub(super) fn run(_: &Args, s: Session<'_>) -> Done {
         return Ok(ExitCode::SUCCESS);
     }
     s.ui.talk(format!("error: {count} problems in {summary}"));
+    s.ui.talk("\nhint: `modelv fsck --repair FROM` mends them with what a remote or a clone has");
     Ok(ExitCode::from(CORRUPT))
+}
+
+fn show_repair(ui: &mut Ui, report: &RepairReport, from: &str) -> ExitCode {
+    let mended = &report.mended;
+    if mended.state {
+        ui.line("record of collections: made again");
+    }
+    if mended.indexes > 0 {
+        ui.line(format!("indexes made again: {}", mended.indexes));
+    }
+    for pack in &mended.packs {
+        ui.line(format!("damaged pack kept as `{}`", pack.display()));
+    }
+    if !mended.packs.is_empty() {
+        ui.line(format!(
+            "entries of damaged packs: {} good, {} not",
+            mended.saved, mended.lost
+        ));
+    }
+    if report.fetched > 0 {
+        ui.line(format!("brought from `{from}`: {}", report.fetched));
+    }
+    for problem in &report.problems {
+        ui.line(format!("not repaired: {problem}"));
+    }
+    if report.problems.is_empty() {
+        ui.line("sound");
+        return ExitCode::SUCCESS;
+    }
+    ui.talk(format!(
+        "error: {} problems are left; try another repository",
+        report.problems.len()
+    ));
+    ExitCode::from(CORRUPT)
 }

@@ -100,6 +100,8 @@ const ROWS: &[Row] = &[
     ("release unpack", "modelv release unpack image folder", &[]),
     ("serve", "modelv serve HEAD", &[]),
     ("fsck", "modelv fsck", &[]),
+    ("gc", "modelv gc --dry-run", &[]),
+    ("stats", "modelv stats", &[]),
     ("config", "modelv config user.name \"Ada Lovelace\"", &[]),
     ("alias", "eval \"$(modelv alias --shell bash)\"", &[]),
     ("completions", "eval \"$(modelv completions bash)\"", &[]),

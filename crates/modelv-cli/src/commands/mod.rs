@@ -13,6 +13,7 @@ mod env;
 mod export;
 mod fetch;
 mod fsck;
+mod gc;
 mod help;
 mod init;
 mod log;
@@ -30,6 +31,7 @@ mod run;
 mod runs;
 mod serve;
 mod show;
+mod stats;
 mod status;
 mod switch;
 mod tag;
@@ -96,6 +98,8 @@ enum Command {
     Release(release::Args),
     Serve(serve::Args),
     Fsck(fsck::Args),
+    Gc(gc::Args),
+    Stats(stats::Args),
     Config(config::Args),
     Alias(alias::Args),
     Completions(completions::Args),
@@ -207,6 +211,8 @@ pub(crate) fn run(cli: Cli, ui: &mut Ui, cancel: &Cancel) -> Done {
         Command::Release(args) => release::run(args, s),
         Command::Serve(args) => serve::run(args, s),
         Command::Fsck(args) => fsck::run(&args, s),
+        Command::Gc(args) => gc::run(&args, s),
+        Command::Stats(args) => stats::run(&args, s),
         Command::Config(args) => config::run(&args, s),
         Command::Alias(args) => alias::run(&args, s),
         Command::Completions(args) => completions::run(&args, s),

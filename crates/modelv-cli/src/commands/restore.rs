@@ -4,7 +4,6 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use super::{Done, Session};
-use crate::error::CommandError;
 
 /// Write paths of a commit into the working tree, over what is there.
 #[derive(clap::Args)]
@@ -20,17 +19,7 @@ pub(crate) struct Args {
 pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
     let mut repo = s.repo()?;
     let source = repo.resolve(&args.source)?;
-    let mut paths = s.paths(&repo, &args.paths)?;
-    if paths.is_empty() {
-        // `.` at the root: every top entry of the commit.
-        paths = repo.files(source)?.into_keys().collect();
-    }
-    if paths.is_empty() {
-        return Err(CommandError::usage(
-            "the commit holds no files",
-            "`modelv show REV` lists it",
-        ));
-    }
+    let paths = s.paths(&repo, &args.paths)?;
     let count = repo.restore(source, &paths, &s.ctx())?;
     s.ui.line(format!(
         "restored {count} file{} from {}",

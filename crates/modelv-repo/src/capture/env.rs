@@ -85,9 +85,7 @@ pub fn capture_cached(cache: &Path, python: Option<&Path>, locks: Vec<Lock>) -> 
             ..platform()
         });
     };
-    let known: Option<Cached> = std::fs::read(cache)
-        .ok()
-        .and_then(|b| serde_json::from_slice(&b).ok());
+    let known = std::fs::read(cache).ok().and_then(|b| read_cache(&b));
     if let Some(known) = known
         && known.key == key(python, &known.answer.sites)
         && let Some(env) = unpack(&known.env)
@@ -106,14 +104,34 @@ pub fn capture_cached(cache: &Path, python: Option<&Path>, locks: Vec<Lock>) -> 
         answer,
     };
     // A cache that can't be written makes the next call slower, nothing else.
-    if let Ok(bytes) = serde_json::to_vec(&cached) {
-        let temp = cache.with_extension(format!("tmp-{}", std::process::id()));
-        let _ = std::fs::write(&temp, bytes).and_then(|()| std::fs::rename(&temp, cache));
+    if let Ok(mut bytes) = serde_json::to_vec(&cached) {
+        let hash = cache_hash(&bytes);
+        bytes.extend_from_slice(&hash);
+        let _ = modelv_store::fs::write_unsynced(cache, &bytes);
     }
     Ok(Env {
         locks: sorted(locks),
         ..env
     })
+}
+
+/// The cache, if its bytes are those that were written.
+fn read_cache(bytes: &[u8]) -> Option<Cached> {
+    serde_json::from_slice(checked(bytes)?).ok()
+}
+
+fn checked(bytes: &[u8]) -> Option<&[u8]> {
+    let (body, hash) = bytes.split_last_chunk::<32>()?;
+    (cache_hash(body) == *hash).then_some(body)
+}
+
+fn cache_hash(body: &[u8]) -> [u8; 32] {
+    blake3::derive_key("modelv 2026-11 envcache v1", body)
+}
+
+/// Whether the bytes are those of a cache that would be believed.
+pub(crate) fn is_cache_sound(bytes: &[u8]) -> bool {
+    checked(bytes).is_some()
 }
 
 fn sorted(mut locks: Vec<Lock>) -> Vec<Lock> {

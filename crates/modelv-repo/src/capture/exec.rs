@@ -1,13 +1,13 @@
 //! Executing a command: its output live to the caller and into a log, its end as a record.
 
 use std::ffi::OsString;
-use std::fs::File;
 use std::io::{Read, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use modelv_core::commit::Time;
+use modelv_store::fs;
 
 use super::clock;
 use crate::ctx::Cancel;
@@ -42,7 +42,7 @@ pub fn execute(
     let (program, arguments) = command
         .split_first()
         .ok_or_else(|| Error::State("no command given".into()))?;
-    let mut log_file = File::create(log).map_err(Error::io("create", log))?;
+    let mut log_file = fs::create(log).map_err(Error::io("create", log))?;
     let (mut reader, writer) = std::io::pipe().map_err(Error::io("open", log))?;
     let second = writer.try_clone().map_err(Error::io("open", log))?;
     let started = clock::now();
@@ -77,9 +77,7 @@ pub fn execute(
         }
         // A terminal that went away must not end a training.
         let _ = echo.write_all(&buffer[..n]).and_then(|()| echo.flush());
-        log_file
-            .write_all(&buffer[..n])
-            .map_err(Error::io("write", log))?;
+        fs::write_all(&mut log_file, &buffer[..n]).map_err(Error::io("write", log))?;
     }
     let status = child.wait().map_err(Error::io("wait for", cwd))?;
     let interrupted = cancel.is_cancelled();

@@ -66,8 +66,8 @@ fn commit_of(code: TreeId, data: TreeId) -> Commit {
     }
 }
 
-/// A repository with a sound commit, and beside its history one branch for every hostile commit.
-fn hostile_repo(dir: &Path) -> (Repo, Vec<Bad>) {
+/// A repository with a sound commit.
+fn sound_repo(dir: &Path) -> Repo {
     let mut repo = Repo::init(dir).unwrap();
     std::fs::write(dir.join("modelv.toml"), "[env]\ncapture = \"none\"\n").unwrap();
     std::fs::write(dir.join("train.py"), "sound").unwrap();
@@ -77,6 +77,12 @@ fn hostile_repo(dir: &Path) -> (Repo, Vec<Bad>) {
         ..CommitOptions::default()
     };
     repo.commit(&options, &Ctx::quiet()).unwrap();
+    repo
+}
+
+/// The same, and beside its history one branch for every hostile commit.
+fn hostile_repo(dir: &Path) -> (Repo, Vec<Bad>) {
+    let mut repo = sound_repo(dir);
     let session = repo.store.begin().unwrap();
     session.put_blob(&mut b"evil".as_slice(), 4).unwrap();
     session.put_object(&Node::Leaf(vec![])).unwrap();

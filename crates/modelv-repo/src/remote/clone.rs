@@ -46,6 +46,24 @@ pub struct Cloned {
 /// What a release reads: everything but the data.
 const RELEASED: [Ingredient; 3] = [Ingredient::Code, Ingredient::Config, Ingredient::Model];
 
+/// Whether a folder is missing or empty, or holds no more than what making a repository leaves when
+/// it is cut short: folders of ours without an operation log.
+fn is_unused(dir: &Path, bare: bool) -> bool {
+    let holds_only = |dir: &Path, is_ours: &dyn Fn(&str) -> bool| {
+        let mut entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+        entries.all(|entry| entry.file_name().to_str().is_some_and(is_ours))
+    };
+    let is_part = |name: &str| {
+        ["packs", "tmp", "quarantine", "leases", "cache"].contains(&name)
+            || name.starts_with("oplog.tmp-")
+    };
+    if bare {
+        return holds_only(dir, &is_part);
+    }
+    let metadata = dir.join(crate::repo::DIR_NAME);
+    holds_only(dir, &|name| name == crate::repo::DIR_NAME) && holds_only(&metadata, &is_part)
+}
+
 impl Repo {
     /// Clones the repository at `url` into `dir`, which is made, or is empty, or holds a clone of
     /// the same remote that was cut short: then it goes on.
@@ -84,8 +102,7 @@ impl Repo {
 
     /// Makes the repository, or finds one that an earlier attempt made.
     fn prepare_clone(info: &RemoteInfo, dir: &Path, options: &CloneOptions) -> Result<Self> {
-        let is_empty = std::fs::read_dir(dir).map_or(true, |mut d| d.next().is_none());
-        let mut repo = if is_empty {
+        let mut repo = if is_unused(dir, options.bare) {
             if options.bare {
                 Self::init_bare(dir)?
             } else {
@@ -94,7 +111,8 @@ impl Repo {
         } else {
             let found = Self::open(dir).ok().filter(|repo| {
                 let same = repo.remotes().iter().any(|r| r == info);
-                same && repo.head().is_none() && repo.is_bare() == options.bare
+                let is_new = repo.oplog().operations.len() == 1;
+                (same || is_new) && repo.head().is_none() && repo.is_bare() == options.bare
             });
             found.ok_or_else(|| Error::Exists {
                 what: "folder",

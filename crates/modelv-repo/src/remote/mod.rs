@@ -10,7 +10,7 @@ mod push;
 #[cfg(test)]
 mod tests;
 mod upstream;
-mod walk;
+pub(crate) mod walk;
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -59,7 +59,7 @@ pub struct RefUpdate {
 }
 
 /// Shows a transfer through a [`Ctx`].
-struct CtxWatch<'a>(&'a Ctx<'a>);
+pub(crate) struct CtxWatch<'a>(pub(crate) &'a Ctx<'a>);
 
 impl Watch for CtxWatch<'_> {
     fn start(&self, task: &str, bytes: u64) {
@@ -248,7 +248,7 @@ impl Repo {
     }
 
     /// Opens a remote. What is learnt of it is kept in the repository's cache.
-    fn open_remote(&self, info: &RemoteInfo) -> Result<Remote> {
+    pub(crate) fn open_remote(&self, info: &RemoteInfo) -> Result<Remote> {
         let cache = self.dir().join("cache/remote");
         Ok(Remote::open(&info.url, &info.options, &cache)?)
     }

@@ -95,7 +95,7 @@ impl Repo {
         Ok((a.difference(&b).count(), b.difference(&a).count()))
     }
 
-    pub(super) fn ancestors_of(&self, id: CommitId) -> Result<HashSet<CommitId>> {
+    pub(crate) fn ancestors_of(&self, id: CommitId) -> Result<HashSet<CommitId>> {
         graph::ancestors(&[id], |id| self.parents_of(id))
     }
 

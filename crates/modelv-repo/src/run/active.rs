@@ -8,10 +8,13 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use modelv_core::canon::Kind;
 use modelv_core::commit::{Commit, Model, Person, Recipe};
 use modelv_core::id::{BlobId, CommitId, RecipeId, RunId, TreeId};
 use modelv_core::run::{Determinism, Run, Status};
 use modelv_core::value::Value;
+use modelv_store::fs;
+use modelv_store::remote::Item;
 
 use super::crash::write_start;
 use super::journal::SERIES_FILE;
@@ -20,6 +23,7 @@ use super::{METRICS_FILE, RunOptions, RunOutcome};
 use crate::capture::{clock, git, host, metrics, params, secrets};
 use crate::ctx::Ctx;
 use crate::error::{Error, Result};
+use crate::lease::Lease;
 use crate::names;
 use crate::oplog::{RefChange, Target, nonce};
 use crate::repo::Repo;
@@ -43,6 +47,8 @@ pub struct ActiveRun {
     clock: Instant,
     /// Holds the lock.
     _start: File,
+    /// Keeps what is stored and not yet named.
+    _lease: Lease,
 }
 
 /// How an execution ended.
@@ -83,7 +89,7 @@ impl ActiveRun {
     /// Ends it without a record: nothing has been executed.
     pub fn discard(self) {
         // What stays behind would be taken for a crashed run, and is no more than that.
-        let _ = std::fs::remove_dir_all(&self.folder);
+        let _ = fs::remove_flat_dir(&self.folder);
     }
 }
 
@@ -127,8 +133,12 @@ impl Repo {
         };
         let name = format!("{FOLDER_PREFIX}{}", modelv_core::id::to_hex(&draft.nonce));
         let folder = self.dir().join("tmp").join(name);
-        std::fs::create_dir(&folder).map_err(Error::io("create", &folder))?;
+        fs::create_dir(&folder).map_err(Error::io("create", &folder))?;
         let start = write_start(&folder, &draft)?;
+        let trees = [recipe.code, recipe.data, recipe.config];
+        let mut items: Vec<Item> = trees.map(|id| Item::Object(Kind::Tree, id.0)).into();
+        items.push(Item::Object(Kind::Env, recipe.env.0));
+        let lease = self.lease(&items)?;
         Ok(ActiveRun {
             draft,
             recipe,
@@ -139,6 +149,7 @@ impl Repo {
             folder,
             clock: Instant::now(),
             _start: start,
+            _lease: lease,
         })
     }
 
@@ -209,7 +220,7 @@ impl Repo {
             None => self.update_refs(vec![record_of(id)]).map(|_| None),
         };
         if matches!(commit, Ok(_) | Err(Error::RefMoved { .. })) {
-            let _ = std::fs::remove_dir_all(&active.folder);
+            let _ = fs::remove_flat_dir(&active.folder);
         }
         Ok(RunOutcome {
             id,

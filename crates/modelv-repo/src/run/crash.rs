@@ -1,13 +1,14 @@
 //! Runs that crashed: told apart from active ones by a kernel lock, which dies with its holder, and
 //! recorded by the next run with all they had told. Must never touch the folder of an active run.
 
-use std::fs::{File, OpenOptions};
-use std::io::{Read, Write};
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 
 use modelv_core::canon;
 use modelv_core::id::RunId;
 use modelv_core::run::Run;
+use modelv_store::fs;
 
 use super::active::{FOLDER_PREFIX, LOG_FILE, record_of};
 use super::journal::{PARAMS_FILE, SERIES_FILE};
@@ -38,7 +39,7 @@ impl Repo {
             let id = RunId(session.put_object(&run)?);
             session.finish()?;
             self.update_refs(vec![record_of(id)])?;
-            std::fs::remove_dir_all(&folder).map_err(Error::io("remove", &folder))?;
+            fs::remove_flat_dir(&folder).map_err(Error::io("remove", &folder))?;
         }
         Ok(())
     }
@@ -47,14 +48,12 @@ impl Repo {
 /// Writes the record so far under a lock; only a locked file ever gets the final name.
 pub(super) fn write_start(folder: &Path, draft: &Run) -> Result<File> {
     let (new, path) = (folder.join("start.new"), folder.join(START_FILE));
-    let mut options = OpenOptions::new();
-    let opened = options.read(true).write(true).create_new(true).open(&new);
-    let mut file = opened.map_err(Error::io("create", &new))?;
+    let mut file = fs::create_new(&new).map_err(Error::io("create", &new))?;
     file.lock().map_err(Error::io("lock", &new))?;
     let bytes = canon::encode(draft)
         .map_err(|e| Error::invalid("run", draft.command.join(" "), e.to_string()))?;
-    file.write_all(&bytes).map_err(Error::io("write", &new))?;
-    std::fs::rename(&new, &path).map_err(Error::io("write", &path))?;
+    fs::write_all(&mut file, &bytes).map_err(Error::io("write", &new))?;
+    fs::replace(&new, &path).map_err(Error::io("write", &path))?;
     Ok(file)
 }
 

@@ -4,13 +4,14 @@
 //! `series.jsonl` holds metric points and `params.jsonl` parameters; see `spec/run.md`. A writer
 //! appends whole lines only, so that several can write and a crash tears at most the last one.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use modelv_core::value::Value;
+use modelv_store::fs;
 
 use super::crash::START_FILE;
 use crate::error::{Error, Result};
@@ -142,8 +143,7 @@ impl Journal {
         if line.len() > LINE_BYTES_MAX {
             return Err(invalid("it has more than 64 KiB"));
         }
-        append_to(&self.params)?
-            .write_all(line.as_bytes())
+        fs::write_all(&mut append_to(&self.params)?, line.as_bytes())
             .map_err(Error::io("write", &self.params))
     }
 
@@ -207,7 +207,7 @@ impl Shared {
 impl State {
     /// Writes the buffer; a failure is told to the next caller.
     fn flush(&mut self) {
-        if let Err(e) = self.file.write_all(&self.buffer) {
+        if let Err(e) = fs::write_all(&mut self.file, &self.buffer) {
             self.failed = Some(e);
         }
         self.buffer.clear();
@@ -215,9 +215,7 @@ impl State {
 }
 
 fn append_to(path: &Path) -> Result<File> {
-    let mut options = OpenOptions::new();
-    options.append(true).create(true);
-    options.open(path).map_err(Error::io("open", path))
+    fs::append_to(path).map_err(Error::io("open", path))
 }
 
 pub(super) fn check_name(what: &'static str, name: &str) -> Result<()> {

@@ -5,11 +5,12 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 
 use modelv_core::id::RunId;
 use modelv_core::value::Value;
+use modelv_store::fs;
 use serde::Deserialize;
 
 use super::journal::{LINE_BYTES_MAX, PARAMS_FILE, Point, SERIES_FILE, check_name};
@@ -94,6 +95,9 @@ pub(super) fn lines(
     }
 }
 
+/// So much of a series is held back at most while it is rewritten, in bytes.
+const BUFFER_BYTES: usize = 64 << 10;
+
 /// What a series came to.
 #[derive(Debug, Default)]
 pub(super) struct Summary {
@@ -123,19 +127,23 @@ pub(super) fn close_series(folder: &Path) -> Result<Summary> {
         return Ok(summary);
     }
     let clean = folder.join("series.clean");
-    let mut out =
-        std::io::BufWriter::new(File::create(&clean).map_err(Error::io("create", &clean))?);
+    let mut out = fs::create(&clean).map_err(Error::io("create", &clean))?;
+    let mut kept = Vec::new();
     let file = File::open(&path).map_err(Error::io("open", &path))?;
     lines(file, |line, whole| {
         if whole && parse_point(line).is_some() {
-            out.write_all(line)?;
-            out.write_all(b"\n")?;
+            kept.extend_from_slice(line);
+            kept.push(b'\n');
+        }
+        if kept.len() >= BUFFER_BYTES {
+            fs::write_all(&mut out, &kept)?;
+            kept.clear();
         }
         Ok(())
     })
-    .and_then(|()| out.flush())
+    .and_then(|()| fs::write_all(&mut out, &kept))
     .map_err(Error::io("write", &clean))?;
-    std::fs::rename(&clean, &path).map_err(Error::io("write", &path))?;
+    fs::replace(&clean, &path).map_err(Error::io("write", &path))?;
     Ok(summary)
 }
 

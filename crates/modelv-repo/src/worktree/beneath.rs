@@ -9,17 +9,19 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::Write;
-use std::os::fd::OwnedFd;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use modelv_core::path::RepoPath;
+use modelv_store::fs;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
 use super::statcache::Stamp;
+use super::write::TEMP_PREFIX;
 use crate::error::{Error, Result};
 
 /// The root of a working tree, held open.
@@ -138,10 +140,12 @@ impl Root {
         for name in dir.split(|b| *b == b'/') {
             at = match self.open_dir(&at, name) {
                 Err(Errno::NOENT) => {
-                    match rustix::fs::mkdirat(&at, name, Mode::from_raw_mode(0o777)) {
+                    match fs::create_dir_at(at.as_fd(), name) {
                         // Another thread was faster.
-                        Ok(()) | Err(Errno::EXIST) => {}
-                        Err(e) => return Err(e),
+                        Err(e) if e.kind() != io::ErrorKind::AlreadyExists => {
+                            return Err(Errno::from_io_error(&e).unwrap_or(Errno::IO));
+                        }
+                        _ => {}
                     }
                     self.open_dir(&at, name)?
                 }
@@ -223,13 +227,13 @@ pub(super) fn parent_of(path: &[u8]) -> &[u8] {
 }
 
 fn is_missing(e: &Error) -> bool {
-    matches!(e, Error::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound)
+    matches!(e, Error::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
 }
 
 /// A name for a file that is being written, which nothing else has.
 pub(super) fn temp_name() -> Vec<u8> {
     let nonce = modelv_core::id::to_hex(&crate::oplog::nonce());
-    format!(".mv-tmp-{nonce}").into_bytes()
+    [TEMP_PREFIX, nonce.as_bytes()].concat()
 }
 
 /// Replaces a file of the working tree at once; it stays executable if it was.
@@ -240,9 +244,8 @@ pub(crate) fn replace_file(root: &Path, path: &RepoPath, bytes: &[u8]) -> Result
         is_file && stamp.mode() & 0o100 != 0
     });
     let temp = temp_name();
-    let done = folder
-        .create(&temp, is_executable)?
-        .write_all(bytes)
+    let file = folder.create(&temp, is_executable)?;
+    let done = fs::write_all_at(&file, bytes, 0)
         .map_err(Error::io("write", folder.full(path.name())))
         .and_then(|()| folder.rename(&temp, path.name()));
     if done.is_err() {
@@ -252,9 +255,9 @@ pub(crate) fn replace_file(root: &Path, path: &RepoPath, bytes: &[u8]) -> Result
 }
 
 impl Folder {
-    fn fail(&self, op: &'static str, name: &[u8]) -> impl FnOnce(Errno) -> Error + use<> {
+    fn fail(&self, op: &'static str, name: &[u8]) -> impl FnOnce(io::Error) -> Error + use<> {
         let full = self.full(name);
-        move |e| Error::io(op, full)(e.into())
+        move |e| Error::io(op, full)(e)
     }
 
     /// Where a name lies, for messages.
@@ -268,10 +271,7 @@ impl Folder {
     /// The name is taken, or the directory can't be written.
     pub(super) fn create(&self, name: &[u8], is_executable: bool) -> Result<File> {
         let bits = if is_executable { 0o777 } else { 0o666 };
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-        rustix::fs::openat(&self.fd, name, flags, Mode::from_raw_mode(bits))
-            .map(File::from)
-            .map_err(self.fail("write", name))
+        fs::create_new_at(self.fd.as_fd(), name, bits).map_err(self.fail("write", name))
     }
 
     /// Makes a symbolic link that is not there yet.
@@ -279,7 +279,8 @@ impl Folder {
     /// # Errors
     /// The name is taken, the target is none that a link can have, or the directory can't be written.
     pub(super) fn link(&self, target: &[u8], name: &[u8]) -> Result<()> {
-        rustix::fs::symlinkat(target, &self.fd, name).map_err(self.fail("write", name))
+        let target = Path::new(OsStr::from_bytes(target));
+        fs::link_at(self.fd.as_fd(), name, target).map_err(self.fail("write", name))
     }
 
     /// Gives a file of this directory another name, in the place of a file, of a link (not of what it
@@ -288,12 +289,33 @@ impl Folder {
     /// # Errors
     /// A directory with entries is there, or the directory can't be written.
     pub(super) fn rename(&self, from: &[u8], to: &[u8]) -> Result<()> {
-        let rename = || rustix::fs::renameat(&self.fd, from, &self.fd, to);
+        let rename = || fs::replace_at(self.fd.as_fd(), from, to);
         match rename() {
-            Err(Errno::ISDIR) if self.remove_dir(to) => rename(),
+            Err(e) if e.kind() == io::ErrorKind::IsADirectory && self.remove_dir(to) => rename(),
             other => other,
         }
         .map_err(self.fail("write", to))
+    }
+
+    /// The same for a temporary file that becomes the real one. What was there is moved away and
+    /// then deleted: renaming over it, ext4 would write all of the new file to the disk first.
+    ///
+    /// # Errors
+    /// As [`Folder::rename`].
+    pub(super) fn replace(&self, temp: &[u8], name: &[u8]) -> Result<()> {
+        let dir = self.fd.as_fd();
+        if fs::rename_new_at(dir, temp, name).is_ok() {
+            return Ok(());
+        }
+        if self.is_dir(name) || fs::exchange_at(dir, temp, name).is_err() {
+            return self.rename(temp, name);
+        }
+        self.delete(temp)
+    }
+
+    fn is_dir(&self, name: &[u8]) -> bool {
+        let stat = rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW);
+        stat.is_ok_and(|s| FileType::from_raw_mode(s.st_mode) == FileType::Directory)
     }
 
     /// Deletes a file or link; one that is not there is deleted already.
@@ -301,15 +323,15 @@ impl Folder {
     /// # Errors
     /// It is a directory, or the directory can't be written.
     pub(super) fn delete(&self, name: &[u8]) -> Result<()> {
-        match rustix::fs::unlinkat(&self.fd, name, AtFlags::empty()) {
-            Ok(()) | Err(Errno::NOENT) => Ok(()),
-            Err(e) => Err(self.fail("delete", name)(e)),
+        match fs::remove_at(self.fd.as_fd(), name) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(self.fail("delete", name)(e)),
+            _ => Ok(()),
         }
     }
 
     /// Deletes a directory if it has no entries, and says whether it did.
     fn remove_dir(&self, name: &[u8]) -> bool {
-        rustix::fs::unlinkat(&self.fd, name, AtFlags::REMOVEDIR).is_ok()
+        fs::remove_dir_at(self.fd.as_fd(), name).is_ok()
     }
 
     /// The stamp of a file or link, if it is there.

@@ -1,19 +1,17 @@
-//! Writing the working tree: first a plan that refuses to lose anything, then its execution.
-//!
-//! Every file is written under a temporary name beside its place and renamed, through a handle of
-//! its directory ([`super::beneath`]), so that no link can lead out of the tree.
+//! Changing the working tree: first a plan that refuses to lose anything, then its execution
+//! ([`super::write`]).
 
-use std::collections::BTreeSet;
-use std::io::{Read, Write};
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::path::Path;
 
 use modelv_core::path::RepoPath;
-use modelv_core::tree::Mode;
-use modelv_store::Store;
+use modelv_store::{Store, fs};
 
-use super::beneath::{Missing, Root, parent_of, temp_name};
+use super::beneath::{Root, parent_of};
 use super::snapshot::place;
-use super::statcache::{Stamp, StatCache};
+use super::statcache::StatCache;
+use super::write::Writing;
 use super::{Files, SnapFile};
 use crate::ctx::{Ctx, Unit};
 use crate::error::{Error, Result};
@@ -66,14 +64,10 @@ pub fn plan(
         }
     }
     // A new directory where an uncommitted file is, and the reverse.
+    let uncommitted = current.keys().filter(|p| !from.contains_key(*p));
+    let uncommitted: Others<'_> = uncommitted.map(|p| (p.as_bytes(), p)).collect();
     for (path, _) in &plan.write {
-        let blocked = current.keys().find(|p| {
-            let uncommitted = !from.contains_key(*p);
-            uncommitted
-                && (p.is_within(path.as_bytes()) || path.is_within(p.as_bytes()))
-                && *p != path
-        });
-        lost.extend(blocked.map(ToString::to_string));
+        lost.extend(in_the_way_of(path, &uncommitted).map(ToString::to_string));
     }
     lost.extend(blockers(root, &plan)?);
     if !lost.is_empty() {
@@ -85,6 +79,20 @@ pub fn plan(
         });
     }
     Ok(plan)
+}
+
+type Others<'a> = BTreeMap<&'a [u8], &'a RepoPath>;
+
+/// A path that can't be a file while `path` is one: above it or below it.
+fn in_the_way_of<'a>(path: &RepoPath, others: &Others<'a>) -> Option<&'a RepoPath> {
+    let name = path.as_bytes();
+    let ends = (0..name.len()).filter(|i| name[*i] == b'/');
+    let above = ends.filter_map(|end| others.get(&name[..end])).next();
+    let inside = [name, b"/"].concat();
+    let behind = (Bound::Included(&*inside), Bound::Unbounded);
+    let below = others.range::<[u8], _>(behind).next();
+    let below = below.filter(|(p, _)| p.starts_with(&inside));
+    above.or(below.map(|(_, path)| path)).copied()
 }
 
 /// Links and files that stay where a directory must be: of a path that is ignored, say.
@@ -125,18 +133,11 @@ impl Plan {
         let total = self.write.iter().map(|(_, f)| f.size).sum();
         ctx.progress
             .start("writing files", Unit::Bytes, Some(total));
-        // Links last: no file is ever written through one of ours.
-        for links in [false, true] {
-            for (path, file) in &self.write {
-                if (file.mode == Mode::Symlink) == links {
-                    ctx.cancel.check()?;
-                    if let Some(stamp) = write(&root, path, file, store, ctx)? {
-                        cache.insert(path, stamp, file.blob);
-                    }
-                }
-            }
-        }
+        let written = Writing::new(&root, store, ctx).all(&self.write);
         ctx.progress.finish();
+        for ((path, file), stamp) in written? {
+            cache.insert(path, stamp, file.blob);
+        }
         Ok(())
     }
 }
@@ -146,7 +147,7 @@ impl Plan {
 /// # Errors
 /// The folder has content, or something can't be written.
 pub fn export(files: &Files, store: &Store, dest: &Path, ctx: &Ctx<'_>) -> Result<()> {
-    std::fs::create_dir_all(dest).map_err(Error::io("create", dest))?;
+    fs::create_dirs(dest).map_err(Error::io("create", dest))?;
     let mut inside = std::fs::read_dir(dest).map_err(Error::io("read", dest))?;
     if inside.next().is_some() {
         return Err(Error::Exists {
@@ -156,55 +157,4 @@ pub fn export(files: &Files, store: &Store, dest: &Path, ctx: &Ctx<'_>) -> Resul
     }
     let plan = plan(dest, &Files::new(), &Files::new(), files, "export")?;
     plan.apply(dest, store, &mut StatCache::default(), ctx)
-}
-
-/// Writes one file; returns the stamp of what is there now.
-fn write(
-    root: &Root,
-    path: &RepoPath,
-    file: &SnapFile,
-    store: &Store,
-    ctx: &Ctx<'_>,
-) -> Result<Option<Stamp>> {
-    let folder = root.parent(path, Missing::Make)?;
-    let full = folder.full(path.name());
-    let temp = temp_name();
-    let result = (|| {
-        let mut reader = store.open_blob(&file.blob)?;
-        if file.mode == Mode::Symlink {
-            let mut target = Vec::new();
-            // Longer than any can be: the kernel refuses what is cut off here.
-            let read = reader.take(4096).read_to_end(&mut target);
-            read.map_err(|e| content_error(&full, e))?;
-            folder.link(&target, &temp)?;
-        } else {
-            let mut out = folder.create(&temp, file.mode == Mode::Executable)?;
-            let mut buffer = vec![0; 1 << 18];
-            loop {
-                ctx.cancel.check()?;
-                let n = match reader.read(&mut buffer) {
-                    Ok(n) => n,
-                    Err(e) => return Err(content_error(&full, e)),
-                };
-                if n == 0 {
-                    break;
-                }
-                out.write_all(&buffer[..n])
-                    .map_err(Error::io("write", &full))?;
-                ctx.progress.advance(n as u64);
-            }
-        }
-        folder.rename(&temp, path.name())
-    })();
-    if result.is_err() {
-        let _ = folder.delete(&temp);
-    }
-    result.map(|()| folder.stamp(path.name()))
-}
-
-fn content_error(path: &Path, e: std::io::Error) -> Error {
-    match e.downcast::<modelv_store::Error>() {
-        Ok(inner) => inner.into(),
-        Err(e) => Error::io("write", path)(e),
-    }
 }

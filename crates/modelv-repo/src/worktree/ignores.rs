@@ -19,7 +19,7 @@ const OWN: &[u8] = b".mvignore";
 
 /// The rules that hold in one directory.
 #[derive(Default)]
-pub(super) struct Ignores {
+pub(crate) struct Ignores {
     above: Option<Arc<Ignores>>,
     own: Option<Gitignore>,
     git: Option<Gitignore>,
@@ -32,7 +32,7 @@ impl Ignores {
     }
 
     /// These rules with those of the files in `dir`, whose place is `full`.
-    pub(super) fn with_files_of(
+    pub(crate) fn with_files_of(
         self: &Arc<Self>,
         dir: Option<&RepoPath>,
         full: &Path,
@@ -57,7 +57,7 @@ impl Ignores {
     }
 
     /// Whether `name` in `dir` is left out.
-    pub(super) fn is_ignored(&self, dir: Option<&RepoPath>, name: &[u8], is_dir: bool) -> bool {
+    pub(crate) fn is_ignored(&self, dir: Option<&RepoPath>, name: &[u8], is_dir: bool) -> bool {
         if self.above.is_none() && self.own.is_none() && self.git.is_none() {
             return false;
         }

@@ -4,12 +4,15 @@
 
 mod beneath;
 pub mod checkout;
-mod ignores;
+pub(crate) mod ignores;
 mod ingredient;
+mod origin;
 mod scan;
+mod scope;
 mod snapshot;
-mod statcache;
+pub(crate) mod statcache;
 mod status;
+mod write;
 
 use std::collections::BTreeMap;
 
@@ -23,6 +26,7 @@ use modelv_store::Session;
 pub(crate) use beneath::replace_file;
 pub use ingredient::{Ingredient, Reason, Rules};
 pub use scan::Skipped;
+pub(crate) use scope::Scope;
 pub use snapshot::{Keep, Look, Snapshot, look, place};
 pub use statcache::{Stamp as StatStamp, StatCache};
 pub use status::{ChangeKind, FileChange, compare};

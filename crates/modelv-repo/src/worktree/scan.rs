@@ -18,6 +18,7 @@ use rustix::io::Errno;
 use super::ignores::Ignores;
 use super::snapshot::place;
 use super::statcache::Stamp;
+use super::write::TEMP_PREFIX;
 use crate::ctx::Ctx;
 use crate::error::{Error, Result};
 use crate::repo::DIR_NAME;
@@ -286,6 +287,9 @@ impl Walk<'_> {
                 }
             };
             let reason = match FileType::from_raw_mode(stat.st_mode) {
+                FileType::RegularFile if name.to_bytes().starts_with(TEMP_PREFIX) => {
+                    "left by a command that was killed while it wrote; delete it"
+                }
                 FileType::RegularFile | FileType::Symlink => {
                     files.push((name, Stamp::of_stat(&stat)));
                     continue;

@@ -10,10 +10,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use modelv_core::id::BlobId;
 use modelv_core::path::RepoPath;
 use modelv_core::tree::Mode;
-use modelv_store::{Session, Store};
+use modelv_store::{Adapter, Session, Store};
 use rustix::fs::{FileType, OFlags};
 use rustix::io::Errno;
 
+use super::origin;
 use super::scan::{Group, Scan, Skipped, scan};
 use super::statcache::{self, Known, Stamp, StatCache};
 use super::{Files, Rules, SnapFile};
@@ -58,8 +59,8 @@ struct Work {
 pub struct Keep<'a> {
     /// Contents that the store lacks are written in it.
     pub session: &'a Session<'a>,
-    /// The content of a path in the commit before.
-    pub before: &'a dyn Fn(&RepoPath) -> Option<BlobId>,
+    /// The files of the commit before; asked only when a large file is stored.
+    pub head: &'a dyn Fn() -> Option<&'a Files>,
 }
 
 /// Files below this are not stored over what they were: they would be two reads for little.
@@ -81,6 +82,8 @@ pub fn look(
     let Scan { groups, skipped } = scan(root, ctx)?;
     let mut blobs = Vec::new();
     let mut work = Vec::new();
+    // Adapters that the working tree holds, by the number of their file.
+    let mut adapters: Vec<(usize, RepoPath)> = Vec::new();
     let mut cursor = cache.cursor();
     for group in &groups {
         let dir = group.dir.as_ref();
@@ -88,15 +91,21 @@ pub fn look(
             let name = name.to_bytes();
             let known = cursor.find(dir.map_or(b"", RepoPath::as_bytes), name, stamp);
             let is_done = match (known, session) {
-                (Some(id), Some(_)) => store.has_blob(&id)?,
+                (Some(id), Some(_)) => store.keeps_blob(&id)?,
                 (known, _) => known.is_some(),
             };
+            let is_adapter = keep.is_some() && origin::is_adapter(name);
+            if is_adapter {
+                adapters.push((blobs.len(), RepoPath::below(dir, name)?));
+            }
             if !is_done {
                 let path = RepoPath::below(dir, name)?;
-                let keep = keep.filter(|_| stamp.size() >= OVER_BYTES_MIN);
+                // Adapters stand alone: what is predicted from them reads them whole.
+                let over = !is_adapter && stamp.size() >= OVER_BYTES_MIN;
+                let head = keep.filter(|_| over).and_then(|k| (k.head)());
                 work.push(Work {
                     number: blobs.len(),
-                    before: keep.and_then(|k| (k.before)(&path)),
+                    before: head.and_then(|h| origin::before(h, &path, stamp.size())),
                     path,
                     stamp: *stamp,
                     known,
@@ -106,7 +115,18 @@ pub fn look(
         }
     }
     let is_news = work.iter().any(|w| w.known.is_none()) || blobs.len() != cache.len();
-    for (number, blob) in hash_all(root, &work, session, ctx)? {
+    let is_first = |w: &Work| adapters.iter().any(|(number, _)| *number == w.number);
+    let (first, rest): (Vec<_>, Vec<_>) = work.into_iter().partition(is_first);
+    for (number, blob) in hash_all(root, &first, &[], session, ctx)? {
+        blobs[number] = blob;
+    }
+    let here = adapters.into_iter();
+    let here: Vec<_> = here.map(|(n, path)| (path, blobs[n])).collect();
+    let adapters = match keep.filter(|_| rest.iter().any(|w| w.before.is_some())) {
+        Some(keep) => origin::adapters(root, keep.session, &here, (keep.head)()),
+        None => Vec::new(),
+    };
+    for (number, blob) in hash_all(root, &rest, &adapters, session, ctx)? {
         blobs[number] = blob;
     }
     Ok(Look {
@@ -205,6 +225,7 @@ fn mode_of(stamp: &Stamp) -> Mode {
 fn hash_all(
     root: &Path,
     work: &[Work],
+    adapters: &[Adapter],
     session: Option<&Session<'_>>,
     ctx: &Ctx<'_>,
 ) -> Result<Vec<(usize, BlobId)>> {
@@ -229,7 +250,7 @@ fn hash_all(
             let result = ctx
                 .cancel
                 .check()
-                .and_then(|()| hash_one(root, item, session, ctx));
+                .and_then(|()| hash_one(root, item, adapters, session, ctx));
             match result {
                 Ok(blob) => done.push((item.number, blob)),
                 Err(e) => {
@@ -266,13 +287,14 @@ pub fn place(root: &Path, path: &RepoPath) -> PathBuf {
 fn hash_one(
     root: &Path,
     work: &Work,
+    adapters: &[Adapter],
     session: Option<&Session<'_>>,
     ctx: &Ctx<'_>,
 ) -> Result<BlobId> {
     let path = place(root, &work.path);
     // A writer may just be finishing: the second look decides.
     for _ in 0..2 {
-        if let Some(blob) = read_one(&path, work, session, ctx)?
+        if let Some(blob) = read_one(&path, work, adapters, session, ctx)?
             && work.known.is_none_or(|known| known == blob)
         {
             return Ok(blob);
@@ -285,6 +307,7 @@ fn hash_one(
 fn read_one(
     path: &Path,
     work: &Work,
+    adapters: &[Adapter],
     session: Option<&Session<'_>>,
     ctx: &Ctx<'_>,
 ) -> Result<Option<BlobId>> {
@@ -317,7 +340,7 @@ fn read_one(
     let blob = match session {
         Some(session) => {
             let before = work.before.as_ref();
-            match session.put_file(&mut counted, work.stamp.size(), before) {
+            match session.put_file_over(&mut counted, work.stamp.size(), before, adapters) {
                 Ok((blob, _)) => blob,
                 Err(modelv_store::Error::Input(_)) if ctx.cancel.is_cancelled() => {
                     return Err(Error::Cancelled);

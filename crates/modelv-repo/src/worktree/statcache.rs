@@ -17,6 +17,7 @@ use std::path::Path;
 
 use modelv_core::id::BlobId;
 use modelv_core::path::RepoPath;
+use modelv_store::fs;
 
 use crate::error::{Error, Result};
 
@@ -121,25 +122,33 @@ impl StatCache {
     pub fn load(path: &Path) -> Self {
         let read = || -> Option<Self> {
             let written_ns = Stamp::of(&std::fs::metadata(path).ok()?).mtime_ns;
-            let bytes = std::fs::read(path).ok()?;
-            let (body, hash) = bytes.split_at_checked(bytes.len().checked_sub(HASH_BYTES)?)?;
-            if blake3::hash(body).as_bytes() != hash {
-                return None;
-            }
-            let mark: [u8; MARK_BYTES] = body
-                .strip_prefix(MAGIC)?
-                .first_chunk::<MARK_BYTES>()
-                .copied()?;
-            let rows = decode(body, MAGIC.len() + MARK_BYTES)?;
-            Some(Self {
-                bytes,
-                rows,
-                added: BTreeMap::new(),
-                mark: (mark != [0; MARK_BYTES]).then_some(mark),
-                written_ns,
-            })
+            Self::parse(std::fs::read(path).ok()?, written_ns)
         };
         read().unwrap_or_default()
+    }
+
+    fn parse(bytes: Vec<u8>, written_ns: i64) -> Option<Self> {
+        let (body, hash) = bytes.split_at_checked(bytes.len().checked_sub(HASH_BYTES)?)?;
+        if blake3::hash(body).as_bytes() != hash {
+            return None;
+        }
+        let mark: [u8; MARK_BYTES] = body
+            .strip_prefix(MAGIC)?
+            .first_chunk::<MARK_BYTES>()
+            .copied()?;
+        let rows = decode(body, MAGIC.len() + MARK_BYTES)?;
+        Some(Self {
+            bytes,
+            rows,
+            added: BTreeMap::new(),
+            mark: (mark != [0; MARK_BYTES]).then_some(mark),
+            written_ns,
+        })
+    }
+
+    /// Whether the bytes are those of a cache that would be believed.
+    pub(crate) fn is_sound(bytes: &[u8]) -> bool {
+        Self::parse(bytes.to_vec(), 0).is_some()
     }
 
     fn slice(&self, (start, len): (u32, u16)) -> &[u8] {
@@ -250,9 +259,7 @@ pub(super) fn write<'a>(
     }
     let hash = blake3::hash(&out);
     out.extend_from_slice(hash.as_bytes());
-    let temp = path.with_extension(format!("tmp-{}", std::process::id()));
-    std::fs::write(&temp, &out).map_err(Error::io("write", &temp))?;
-    std::fs::rename(&temp, path).map_err(Error::io("write", path))
+    fs::write_unsynced(path, &out).map_err(Error::io("write", path))
 }
 
 /// Reads the rows that begin at `start` of `bytes`.

@@ -41,7 +41,7 @@ impl Tree {
             &cache,
             Some(Keep {
                 session: &session,
-                before: &|_| None,
+                head: &|| None,
             }),
             &self.store,
             &Ctx::quiet(),
@@ -464,5 +464,67 @@ proptest! {
             let back = files_of(&tree.store, t.code, t.data, t.config, t.model).unwrap();
             prop_assert_eq!(&back, &sides[to]);
         }
+    }
+}
+
+/// Files in the place of directories and the reverse, over what was there, with all cores.
+#[test]
+fn checkout_replaces_files_and_directories_and_leaves_nothing_beside() {
+    let tree = Tree::new();
+    for i in 0..300 {
+        tree.put(&format!("d{}/f{i}", i % 7), &format!("one {i}"));
+    }
+    tree.put("large.bin", &"large ".repeat(1_000_000));
+    tree.put("turns", "a file");
+    let one = tree.snap().files;
+    for i in 0..300 {
+        tree.put(&format!("d{}/f{i}", i % 7), &format!("two {i}"));
+    }
+    tree.put("large.bin", &"other ".repeat(1_000_000));
+    std::fs::remove_file(tree.root().join("turns")).unwrap();
+    tree.put("turns/into/a", "directory");
+    let two = tree.snap().files;
+    tree.go(&two, &one).unwrap();
+    assert_eq!(tree.snap().files, one);
+    tree.go(&one, &two).unwrap();
+    let again = tree.snap();
+    assert_eq!(again.files, two);
+    assert_eq!(again.skipped, []);
+}
+
+#[test]
+fn a_file_that_a_killed_checkout_left_is_not_versioned() {
+    let tree = Tree::new();
+    tree.put("a", "a");
+    tree.put("sub/.mv-tmp-00ff-3", "half of it");
+    let snapshot = tree.snap();
+    assert_eq!(paths(&snapshot.files), ["a code"]);
+    assert_eq!(snapshot.skipped[0].path, "sub/.mv-tmp-00ff-3");
+    assert!(snapshot.skipped[0].reason.contains("delete it"));
+}
+
+/// The content of a blob is checked before the file has its name, large or small.
+#[test]
+fn damaged_content_never_gets_a_name() {
+    for size in [50_000, 6_000_000] {
+        let tree = Tree::new();
+        let mut content = vec![0; size];
+        blake3::Hasher::new().finalize_xof().fill(&mut content);
+        std::fs::write(tree.root().join("f"), &content).unwrap();
+        let one = tree.snap().files;
+        tree.put("f", "old");
+        let two = tree.snap().files;
+        for entry in std::fs::read_dir(tree.root().join(".mv/packs")).unwrap() {
+            let path = entry.unwrap().path();
+            let mut bytes = std::fs::read(&path).unwrap();
+            if path.extension().is_some_and(|e| e == "pack") && bytes.len() > 8000 {
+                bytes[5000] ^= 1;
+                std::fs::write(&path, bytes).unwrap();
+            }
+        }
+        assert!(tree.go(&two, &one).is_err(), "{size}");
+        let left: Vec<_> = std::fs::read_dir(tree.root()).unwrap().collect();
+        assert_eq!(left.len(), 2, "only `.mv` and the old file: {left:?}");
+        assert_eq!(std::fs::read(tree.root().join("f")).unwrap(), b"old");
     }
 }

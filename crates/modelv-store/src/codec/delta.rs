@@ -3,23 +3,14 @@
 //! ```text
 //! id of the base 32 | planes of (plain XOR base)
 //! ```
-//! A base is never a delta itself: the session follows to the chunk behind it, and a reader refuses
-//! a chain. Weights that moved a little keep sign, exponent and the upper bits of their mantissa.
+//! A base is never a delta itself: a reader refuses a chain. For bytes of which is not known where a
+//! number begins; numbers are better off with what is left over a prediction (`predict.rs`).
 
 use super::planes;
 use super::sample;
 use super::scratch::Scratch;
-use super::{Bases, Content};
+use super::{Base, Bases, Content, WORTH};
 use crate::error::{Error, Result};
-
-/// A chunk that is stored whole, to encode another one over it.
-pub(crate) struct Base {
-    pub(crate) id: [u8; 32],
-    pub(crate) plain: Vec<u8>,
-}
-
-/// A delta must promise this part of what the chunk needs alone: reading it takes two chunks.
-const WORTH: f64 = 0.85;
 
 /// Encodes into `scratch.out`, unless `alone`, the part of its size that the chunk needs without a
 /// base, is nearly as good; the length.
@@ -33,7 +24,7 @@ pub(super) fn encode(
     if base.plain.len() != plain.len() {
         return None;
     }
-    let mut xor = std::mem::take(&mut scratch.xor);
+    let mut xor = std::mem::take(&mut scratch.left);
     xor.clear();
     xor.extend(plain.iter().zip(&base.plain).map(|(a, b)| a ^ b));
     let (estimate, width, skip) = sample::planes_of(&xor, content);
@@ -42,7 +33,7 @@ pub(super) fn encode(
     } else {
         None
     };
-    scratch.xor = xor;
+    scratch.left = xor;
     len
 }
 
@@ -62,7 +53,7 @@ pub(super) fn decode(
 ) -> Result<()> {
     let (id, rest) = split(stored)?;
     planes::decode(rest, plain, scratch)?;
-    let base = bases(id)?;
+    let base = bases(id, 0)?;
     if base.len() != plain.len() {
         return Err(Error::corrupt(
             "entry over a base",

@@ -5,12 +5,24 @@
 //! what the row promises before anything is allocated, and the caller checks the hash.
 
 mod delta;
+mod explain;
+mod floats;
 mod planes;
+mod predict;
+#[cfg(test)]
+mod predict_tests;
+mod product;
+mod residual;
 mod sample;
 mod scratch;
 
-pub(crate) use delta::{Base, split as split_delta};
+pub(crate) use explain::Pair;
+pub(crate) use floats::Format;
 pub use planes::Width;
+pub(crate) use predict::{
+    COLUMNS_MAX, FACTOR_NUMBERS_MAX, Factor, HEADER_BYTES_MAX, PIECES_MAX, Piece, RANKS_MAX,
+    load as load_factor,
+};
 pub(crate) use scratch::{Scratch, with_scratch};
 
 use crate::error::{Error, Result};
@@ -28,6 +40,8 @@ pub enum Codec {
     Planes = 2,
     /// What differs from another chunk, split into planes.
     Delta = 3,
+    /// What is left over a prediction from other chunks, split into planes.
+    Predicted = 4,
 }
 
 /// What is known of the bytes of an entry.
@@ -56,13 +70,50 @@ impl Codec {
             1 => Some(Self::Zstd),
             2 => Some(Self::Planes),
             3 => Some(Self::Delta),
+            4 => Some(Self::Predicted),
             _ => None,
         }
     }
+
+    /// Whether it takes other chunks to decode: who keeps or sends such an entry keeps or sends
+    /// those too.
+    #[must_use]
+    pub fn is_over_others(self) -> bool {
+        matches!(self, Self::Delta | Self::Predicted)
+    }
 }
 
-/// Gives the bytes of a chunk that is stored whole.
-pub(crate) type Bases<'a> = &'a dyn Fn(&[u8; 32]) -> Result<Vec<u8>>;
+/// Gives the bytes of a chunk that is at most so many steps away from chunks that are stored whole;
+/// 0: that is whole itself.
+pub(crate) type Bases<'a> = &'a dyn Fn(&[u8; 32], u8) -> Result<Vec<u8>>;
+
+/// A chunk to encode another one over.
+pub(crate) struct Base {
+    pub(crate) id: [u8; 32],
+    pub(crate) plain: Vec<u8>,
+    /// Whether it is stored whole.
+    pub(crate) is_whole: bool,
+}
+
+/// What the bytes of an entry may come from.
+pub(crate) struct Origin {
+    /// The chunk to store it over first, then others that factors may start from.
+    pub(crate) bases: Vec<Base>,
+    /// Factors of updates.
+    pub(crate) pairs: Vec<Pair>,
+    /// Column of the first number in the matrix of the factors.
+    pub(crate) first: usize,
+}
+
+/// A prediction, and the header that says how it is made.
+pub(crate) struct Guess {
+    pub(crate) header: Vec<u8>,
+    pub(crate) bytes: Vec<u8>,
+}
+
+/// What is stored over others must promise this part of what the entry needs alone: reading it
+/// takes two chunks or more.
+const WORTH: f64 = 0.85;
 
 /// Encodes bytes, or gives `None` when raw is as small.
 #[must_use]
@@ -72,12 +123,12 @@ pub fn encode(plain: &[u8], content: Content) -> Option<(Codec, Vec<u8>)> {
     })
 }
 
-/// Encodes bytes into `scratch`, over a base if that is clearly better, or gives `None` when raw is
-/// as small.
+/// Encodes bytes into `scratch`, over what they come from if that is clearly better, or gives `None`
+/// when raw is as small.
 pub(crate) fn encode_in<'a>(
     plain: &[u8],
     content: Content,
-    base: Option<&Base>,
+    origin: Option<&Origin>,
     scratch: &'a mut Scratch,
 ) -> Option<(Codec, &'a [u8])> {
     if plain.len() < MIN_BYTES {
@@ -86,9 +137,9 @@ pub(crate) fn encode_in<'a>(
     // At least a thirty-second smaller, or decoding is not worth its time.
     let room = plain.len() - plain.len() / 32;
     let (alone, choice) = sample::choose(plain, content, scratch);
-    let over = base.and_then(|base| delta::encode(plain, base, content, alone, scratch));
-    if let Some(len) = over.filter(|len| *len < room) {
-        return Some((Codec::Delta, &scratch.out[..len]));
+    let over = origin.and_then(|origin| encode_over(plain, content, origin, alone, scratch));
+    if let Some((codec, len)) = over.filter(|(_, len)| *len < room) {
+        return Some((codec, &scratch.out[..len]));
     }
     let (codec, len) = match choice {
         Choice::Raw => return None,
@@ -101,6 +152,44 @@ pub(crate) fn encode_in<'a>(
     (len < room).then(|| (codec, &scratch.out[..len]))
 }
 
+/// Encodes into `scratch.out` over what the bytes come from, unless they need about `alone` of their
+/// size without; the codec and the length.
+fn encode_over(
+    plain: &[u8],
+    content: Content,
+    origin: &Origin,
+    alone: f64,
+    scratch: &mut Scratch,
+) -> Option<(Codec, usize)> {
+    let first = origin
+        .bases
+        .first()
+        .filter(|b| b.plain.len() == plain.len());
+    let width = match content {
+        Content::Numbers(width)
+            if std::env::var_os("XORTEST").is_none()
+                && plain.len().is_multiple_of(width.bytes()) =>
+        {
+            width
+        }
+        _ => {
+            let base = first.filter(|b| b.is_whole)?;
+            let len = delta::encode(plain, base, content, alone, scratch)?;
+            return Some((Codec::Delta, len));
+        }
+    };
+    let guess = explain::explain(plain, width, origin.first, &origin.bases, &origin.pairs);
+    let len = match guess {
+        Some(guess) => predict::encode(plain, width, &guess.header, &guess.bytes, alone, scratch),
+        None => {
+            let base = first?;
+            let header = predict::header_over(&base.id);
+            predict::encode(plain, width, &header, &base.plain, alone, scratch)
+        }
+    };
+    Some((Codec::Predicted, len?))
+}
+
 /// Decodes exactly `plain_len` bytes that are not over a base; never allocates more than a small
 /// multiple of that.
 ///
@@ -108,9 +197,19 @@ pub(crate) fn encode_in<'a>(
 /// The stored bytes are damaged or have another length.
 pub fn decode(codec: Codec, stored: &[u8], plain_len: usize) -> Result<Vec<u8>> {
     let mut plain = vec![0; plain_len];
-    let bases: Bases<'_> = &|_| Err(Error::corrupt("entry over a base", "no base is at hand"));
+    let bases: Bases<'_> = &|_, _| Err(Error::corrupt("entry over a base", "no base is at hand"));
     with_scratch(|s| decode_into(codec, stored, &mut plain, bases, s))?;
     Ok(plain)
+}
+
+/// Ids of the chunks that stored bytes are over: none for a codec that is over no others. The base
+/// comes first; with whether they predict more than that base.
+pub(crate) fn names(codec: Codec, stored: &[u8]) -> Result<(Vec<[u8; 32]>, bool)> {
+    match codec {
+        Codec::Delta => Ok((vec![*delta::split(stored)?.0], false)),
+        Codec::Predicted => predict::names(stored),
+        Codec::Raw | Codec::Zstd | Codec::Planes => Ok((Vec::new(), false)),
+    }
 }
 
 /// Decodes exactly as many bytes as `plain` has.
@@ -130,6 +229,7 @@ pub(crate) fn decode_into(
         Codec::Zstd => scratch.unzstd_to(stored, plain)?,
         Codec::Planes => planes::decode(stored, plain, scratch)?,
         Codec::Delta => delta::decode(stored, plain, bases, scratch)?,
+        Codec::Predicted => predict::decode(stored, plain, bases, scratch)?,
     }
     Ok(())
 }
@@ -231,15 +331,29 @@ mod tests {
         assert!(decode(Codec::Raw, &[0; 3], 4).is_err());
     }
 
-    fn over(plain: &[u8], base: &Base, content: Content) -> Option<(Codec, Vec<u8>)> {
+    fn base(plain: Vec<u8>) -> Base {
+        Base {
+            id: [7; 32],
+            plain,
+            is_whole: true,
+        }
+    }
+
+    fn over(plain: &[u8], old: &Base, content: Content) -> Option<(Codec, Vec<u8>)> {
+        let origin = Origin {
+            bases: vec![base(old.plain.clone())],
+            pairs: Vec::new(),
+            first: 0,
+        };
         with_scratch(|s| {
-            encode_in(plain, content, Some(base), s).map(|(codec, bytes)| (codec, bytes.to_vec()))
+            encode_in(plain, content, Some(&origin), s)
+                .map(|(codec, bytes)| (codec, bytes.to_vec()))
         })
     }
 
     fn under(codec: Codec, stored: &[u8], len: usize, base: &Base) -> Result<Vec<u8>> {
         let mut plain = vec![0; len];
-        let bases: Bases<'_> = &|id| {
+        let bases: Bases<'_> = &|id, _| {
             assert_eq!(*id, base.id);
             Ok(base.plain.clone())
         };
@@ -250,16 +364,18 @@ mod tests {
     #[test]
     fn a_small_move_of_every_weight_costs_little_over_the_base() {
         let (old, noise) = (weights(1, 400_000), weights(2, 400_000));
-        let id = [7; 32];
-        let plain = bf16(&old);
-        let base = Base { id, plain };
+        let base = base(bf16(&old));
         for (step, at_most) in [(1e-4, 0.10), (1e-3, 0.25), (1e-2, 0.45)] {
             let moved = |(a, b): (&f32, &f32)| a * (1.0 + step * b * 20.0);
             let new: Vec<f32> = old.iter().zip(&noise).map(moved).collect();
             let new = bf16(&new);
             for content in [Content::Numbers(Width::Two), Content::Unknown] {
                 let (codec, stored) = over(&new, &base, content).unwrap();
-                assert_eq!(codec, Codec::Delta, "{step}");
+                let want = match content {
+                    Content::Unknown => Codec::Delta,
+                    _ => Codec::Predicted,
+                };
+                assert_eq!(codec, want, "{step}");
                 let ratio = stored.len() as f64 / new.len() as f64;
                 assert!(ratio < at_most, "{step}: {ratio}");
                 assert!(under(codec, &stored, new.len(), &base).unwrap() == new);
@@ -271,33 +387,23 @@ mod tests {
     fn a_base_that_does_not_help_is_not_used() {
         let plain = bf16(&weights(1, 100_000));
         for other in [bf16(&weights(2, 100_000)), plain[2..].to_vec()] {
-            let base = Base {
-                id: [7; 32],
-                plain: other,
-            };
-            let (codec, _) = over(&plain, &base, Content::Numbers(Width::Two)).unwrap();
+            let (codec, _) = over(&plain, &base(other), Content::Numbers(Width::Two)).unwrap();
             assert_eq!(codec, Codec::Planes);
         }
     }
 
     #[test]
     fn a_delta_that_lies_is_refused() {
-        let base = Base {
-            id: [7; 32],
-            plain: bf16(&weights(1, 50_000)),
-        };
-        let mut new = base.plain.clone();
+        let old = base(bf16(&weights(1, 50_000)));
+        let mut new = old.plain.clone();
         new[500] ^= 1;
-        let (codec, stored) = over(&new, &base, Content::Unknown).unwrap();
+        let (codec, stored) = over(&new, &old, Content::Unknown).unwrap();
         assert!(codec == Codec::Delta && stored.len() < 1000);
-        assert!(under(codec, &stored[..31], new.len(), &base).is_err());
-        assert!(under(codec, &stored[..40], new.len(), &base).is_err());
-        assert!(under(codec, &stored, new.len() - 2, &base).is_err());
+        assert!(under(codec, &stored[..31], new.len(), &old).is_err());
+        assert!(under(codec, &stored[..40], new.len(), &old).is_err());
+        assert!(under(codec, &stored, new.len() - 2, &old).is_err());
         assert!(decode(codec, &stored, new.len()).is_err());
-        let shorter = Base {
-            id: base.id,
-            plain: base.plain[2..].to_vec(),
-        };
+        let shorter = base(old.plain[2..].to_vec());
         assert!(under(codec, &stored, new.len(), &shorter).is_err());
     }
 }

@@ -166,13 +166,19 @@ struct Header {
     loose: std::ops::Range<usize>,
 }
 
-fn read_header(stored: &[u8], plain_len: usize) -> Result<Header> {
+/// Width of the words and bytes before the first one, as the header says.
+pub(super) fn shape(stored: &[u8]) -> Result<(Width, usize)> {
     let bad = |detail: &str| Error::corrupt("entry in planes", detail);
     let &[width, skip, ..] = stored else {
         return Err(bad("it is cut off"));
     };
     let width = Width::from_byte(width).ok_or_else(|| bad("unknown width of its words"))?;
-    let skip = usize::from(skip);
+    Ok((width, usize::from(skip)))
+}
+
+fn read_header(stored: &[u8], plain_len: usize) -> Result<Header> {
+    let bad = |detail: &str| Error::corrupt("entry in planes", detail);
+    let (width, skip) = shape(stored)?;
     if skip >= width.bytes() || skip > plain_len || stored.len() < header_bytes(width) {
         return Err(bad("its header is wrong"));
     }

@@ -23,8 +23,8 @@ pub(crate) struct Scratch {
     pub(super) out: Vec<u8>,
     /// The planes, one behind the other.
     pub(super) planes: Vec<u8>,
-    /// What differs from a base.
-    pub(super) xor: Vec<u8>,
+    /// What differs from a base, or is left over a prediction.
+    pub(super) left: Vec<u8>,
     /// Where trial runs write.
     pub(super) trial: Vec<u8>,
     /// Stored bytes as they were read.

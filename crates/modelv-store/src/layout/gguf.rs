@@ -2,7 +2,7 @@
 
 use std::io::{self, BufReader, Read, SeekFrom};
 
-use super::{HEADER_BYTES_MAX, Input, PARTS_MAX, Part, content_of};
+use super::{HEADER_BYTES_MAX, Input, PARTS_MAX, Part, content_of, malformed};
 use crate::codec::Content;
 
 const NAME_BYTES_MAX: u64 = 64 << 10;
@@ -17,11 +17,6 @@ struct Fields<'a, R: ?Sized> {
     input: BufReader<&'a mut R>,
     at: u64,
     limit: u64,
-}
-
-/// What makes the caller give up on the header.
-fn malformed() -> io::Error {
-    io::ErrorKind::UnexpectedEof.into()
 }
 
 impl<R: Input + ?Sized> Fields<'_, R> {
@@ -160,6 +155,7 @@ fn place(mut rows: Vec<(u64, u32, Vec<u8>)>, first: u64, size: u64) -> Vec<Part>
             len: end.checked_sub(start)?,
             content: content(kind),
             name,
+            ..Part::default()
         })
     };
     let parts: Option<Vec<Part>> = rows.into_iter().zip(ends).map(part).collect();

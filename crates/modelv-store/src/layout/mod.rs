@@ -1,15 +1,22 @@
 //! Where the tensors of a file are, so that it is cut at their borders. See `spec/blob.md`.
 //!
-//! Owns the readers of headers: safetensors, GGUF, npy, and the stored members of zip files (npz,
-//! PyTorch). A layout is advice: a header that lies, is malformed or is too large makes cutting
-//! worse, never the bytes wrong, so readers here give up quietly instead of failing.
+//! Owns the readers of headers: safetensors, GGUF, ONNX, npy, Parquet, and the members of tar files
+//! and of zip files that are stored (npz, PyTorch). A layout is advice: a header that lies, is
+//! malformed or is too large makes cutting worse, never the bytes wrong, so readers here give up
+//! quietly instead of failing, and read no more of a file than its headers.
 
 mod gguf;
 mod npy;
+mod onnx;
+mod parquet;
 mod safetensors;
+mod tar;
+mod tensors;
 #[cfg(test)]
 mod tests;
 mod zip;
+
+pub(crate) use tensors::{Tensor, tensors};
 
 use std::io::{self, Read, Seek, SeekFrom};
 
@@ -30,8 +37,21 @@ pub const PART_BYTES_MIN: u64 = 64 << 10;
 /// At most so many bytes of small parts are cut together.
 pub const RUN_BYTES_MAX: u64 = 256 << 10;
 
-/// A range of a file: a tensor, a member, or several small ones.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Bytes of a file's start that tell its kind.
+const HEAD_BYTES: usize = 512;
+
+/// How a part is cut.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Within {
+    /// Into blocks of one size: what is changed in place, like a tensor.
+    #[default]
+    Blocks,
+    /// By its content: what is written anew with other lengths, like compressed pages.
+    Content,
+}
+
+/// A range of a file: a tensor, a member, a column, or several small ones.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Part {
     /// Offset in the file.
     pub start: u64,
@@ -39,6 +59,10 @@ pub struct Part {
     pub len: u64,
     /// What they are.
     pub content: Content,
+    /// How it is cut.
+    pub within: Within,
+    /// Only small parts of the same group are put together: a row group, a member.
+    pub group: u32,
     /// Its name in the header; the first one's for several.
     pub name: Vec<u8>,
 }
@@ -58,20 +82,40 @@ pub fn read<R: Input + ?Sized>(input: &mut R, size: u64) -> io::Result<Vec<Part>
     if size < LAYOUT_BYTES_MIN {
         return Ok(Vec::new());
     }
-    let mut magic = [0; 10];
+    let mut input = input;
+    let mut head = [0; HEAD_BYTES];
     input.seek(SeekFrom::Start(0))?;
-    if !fill(input, &mut magic)? {
+    if !fill(input, &mut head)? {
         return Ok(Vec::new());
     }
-    let parts = match &magic {
+    if tar::is_header(&head) {
+        return quiet(tar::parts(&mut input, size), size);
+    }
+    read_single(input, size, &head)
+}
+
+/// The layout of a file that is not an archive of whole files, told by its first bytes.
+fn read_single<R: Input + ?Sized>(
+    input: &mut R,
+    size: u64,
+    head: &[u8; HEAD_BYTES],
+) -> io::Result<Vec<Part>> {
+    let parts = match head {
         [b'G', b'G', b'U', b'F', ..] => gguf::parts(input, size),
         [b'P', b'K', 3, 4, ..] => zip::parts(input, size),
+        [b'P', b'A', b'R', b'1', ..] => parquet::parts(input, size),
         [0x93, b'N', b'U', b'M', b'P', b'Y', ..] => {
             npy::part(input, 0, size, b"").map(|p| p.into_iter().collect())
         }
-        [.., b'{', _] => safetensors::parts(input, size),
+        [_, _, _, _, _, _, _, _, b'{', ..] => safetensors::parts(input, size),
+        [onnx::FIRST, ..] => onnx::parts(input, size),
         _ => Ok(Vec::new()),
     };
+    quiet(parts, size)
+}
+
+/// Makes nothing of a malformed header; what the input itself reports stays an error.
+fn quiet(parts: io::Result<Vec<Part>>, size: u64) -> io::Result<Vec<Part>> {
     match parts {
         Ok(parts) => Ok(checked(parts, size)),
         // A header that says more than there is.
@@ -89,7 +133,7 @@ fn checked(mut parts: Vec<Part>, size: u64) -> Vec<Part> {
     if overlap || outside || parts.len() > PARTS_MAX {
         return Vec::new();
     }
-    let mut out: Vec<Part> = Vec::with_capacity(parts.len());
+    let mut out: Vec<Part> = Vec::new();
     // Whether the last of `out` may still grow.
     let mut open = false;
     for part in parts {
@@ -97,6 +141,7 @@ fn checked(mut parts: Vec<Part>, size: u64) -> Vec<Part> {
         if let Some(last) = out.last_mut()
             && open
             && small
+            && part.group == last.group
             && part.start - last.end() < PART_BYTES_MIN
             && part.end() - last.start <= RUN_BYTES_MAX
         {
@@ -110,6 +155,11 @@ fn checked(mut parts: Vec<Part>, size: u64) -> Vec<Part> {
         }
     }
     out
+}
+
+/// What makes the caller give up on a header.
+fn malformed() -> io::Error {
+    io::ErrorKind::UnexpectedEof.into()
 }
 
 /// Reads exactly; `false` when the input ends before.

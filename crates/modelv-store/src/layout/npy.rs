@@ -39,6 +39,7 @@ pub(super) fn part<R: Input + ?Sized>(
         len: len - dict_at - dict_len,
         content: content(&dict),
         name: name.to_vec(),
+        ..Part::default()
     }))
 }
 

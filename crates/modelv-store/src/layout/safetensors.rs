@@ -1,5 +1,6 @@
 //! safetensors: length of the header `u64`, header as JSON, tensors at offsets behind it.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::io;
 
@@ -11,12 +12,29 @@ use crate::codec::Content;
 
 #[derive(Deserialize)]
 struct Row {
-    dtype: String,
+    #[serde(rename = "dtype")]
+    content: Dtype,
     data_offsets: (u64, u64),
 }
 
-/// All tensors; the metadata is skipped.
-struct Header(Vec<(String, Row)>);
+/// What a type's name says; the name itself is not kept, for a hostile header has many.
+struct Dtype(Content);
+
+impl<'de> Deserialize<'de> for Dtype {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = Cow::<'de, str>::deserialize(deserializer)?;
+        Ok(Self(match &*name {
+            "BF16" | "F16" | "I16" | "U16" => content_of(2),
+            "F32" | "I32" | "U32" => content_of(4),
+            "F64" | "I64" | "U64" => content_of(8),
+            "BOOL" | "U8" | "I8" | "F8_E4M3" | "F8_E5M2" => content_of(1),
+            _ => Content::Unknown,
+        }))
+    }
+}
+
+/// All tensors, with offsets from the end of the header; the metadata is skipped.
+struct Header(Vec<Part>);
 
 impl<'de> Deserialize<'de> for Header {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -29,30 +47,32 @@ impl<'de> Deserialize<'de> for Header {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Header, A::Error> {
-                let mut rows = Vec::new();
+                let mut parts = Vec::new();
                 while let Some(name) = map.next_key::<String>()? {
                     if name == "__metadata__" {
                         map.next_value::<IgnoredAny>()?;
-                    } else if rows.len() == PARTS_MAX {
-                        return Err(A::Error::custom("too many tensors"));
-                    } else {
-                        rows.push((name, map.next_value()?));
+                        continue;
                     }
+                    if parts.len() == PARTS_MAX {
+                        return Err(A::Error::custom("too many tensors"));
+                    }
+                    let row: Row = map.next_value()?;
+                    let (start, end) = row.data_offsets;
+                    let Some(len) = end.checked_sub(start) else {
+                        return Err(A::Error::custom("a tensor ends before its begin"));
+                    };
+                    parts.push(Part {
+                        start,
+                        len,
+                        content: row.content.0,
+                        name: name.into_bytes(),
+                        ..Part::default()
+                    });
                 }
-                Ok(Header(rows))
+                Ok(Header(parts))
             }
         }
         deserializer.deserialize_map(Rows)
-    }
-}
-
-fn content(dtype: &str) -> Content {
-    match dtype {
-        "BF16" | "F16" | "I16" | "U16" => content_of(2),
-        "F32" | "I32" | "U32" => content_of(4),
-        "F64" | "I64" | "U64" => content_of(8),
-        "BOOL" | "U8" | "I8" | "F8_E4M3" | "F8_E5M2" => content_of(1),
-        _ => Content::Unknown,
     }
 }
 
@@ -62,20 +82,15 @@ pub(super) fn parts<R: Input + ?Sized>(input: &mut R, size: u64) -> io::Result<V
         return Ok(Vec::new());
     }
     let json = read_at(input, 8, usize::try_from(len).unwrap_or(0))?;
-    let Ok(Header(rows)) = serde_json::from_slice(&json) else {
+    let Ok(Header(mut parts)) = serde_json::from_slice(&json) else {
         return Ok(Vec::new());
     };
-    let first = 8 + len;
-    let part = |(name, row): (String, Row)| {
-        let (begin, end) = row.data_offsets;
-        Some(Part {
-            start: first.checked_add(begin)?,
-            len: end.checked_sub(begin)?,
-            content: content(&row.dtype),
-            name: name.into_bytes(),
-        })
-    };
-    // One row that can't be makes the whole header doubtful.
-    let parts: Option<Vec<Part>> = rows.into_iter().map(part).collect();
-    Ok(parts.unwrap_or_default())
+    // One tensor that can't be makes the whole header doubtful.
+    for part in &mut parts {
+        match part.start.checked_add(8 + len) {
+            Some(start) => part.start = start,
+            None => return Ok(Vec::new()),
+        }
+    }
+    Ok(parts)
 }

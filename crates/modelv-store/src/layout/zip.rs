@@ -151,5 +151,6 @@ fn part<R: Input + ?Sized>(input: &mut R, member: Member, end: u64) -> io::Resul
         len: member.len,
         content: Content::Unknown,
         name: member.name,
+        ..Part::default()
     }))
 }

@@ -12,7 +12,7 @@ use super::root::{self, ListRef, PackInfo, PackList, Root};
 use super::{Item, Remote, RemoteError, Result, Watch};
 use crate::pack::{self, Row};
 use crate::store::Store;
-use crate::{Key, Tag, index};
+use crate::{Key, Tag, fs, index};
 
 /// Index requests in flight.
 const REQUESTS_AT_ONCE: usize = 8;
@@ -108,7 +108,12 @@ impl Remote {
         }
         infos.sort_unstable();
         infos.dedup_by_key(|p| p.name);
-        let local: HashMap<[u8; 32], _> = store.packs().into_iter().map(|p| (p.name, p)).collect();
+        let local: HashMap<[u8; 32], _> = store
+            .packs()
+            .into_iter()
+            .filter(|p| !p.condemned)
+            .map(|p| (p.name, p))
+            .collect();
         let next = AtomicUsize::new(0);
         let found = Mutex::new(Vec::with_capacity(infos.len()));
         let work = || -> Result<()> {
@@ -223,10 +228,7 @@ impl Remote {
 /// Writes a file of the cache; one that can't be written is fetched again next time.
 fn keep(path: &Path, bytes: &[u8]) {
     let Some(dir) = path.parent() else { return };
-    let temp = dir.join(format!("tmp-{}", to_hex(&root::nonce())));
-    let _ = std::fs::create_dir_all(dir)
-        .and_then(|()| std::fs::write(&temp, bytes))
-        .and_then(|()| std::fs::rename(&temp, path));
+    let _ = fs::create_dirs(dir).and_then(|()| fs::write_unsynced(path, bytes));
 }
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

@@ -1,8 +1,8 @@
 //! A remote in a folder: `file://`. The root moves under a kernel lock by a synced rename, so that
 //! many processes, also on a network file system with locks, never lose an update.
 
-use std::fs::{File, OpenOptions};
-use std::io::{Read, Write};
+use std::fs::File;
+use std::io::Read;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -48,7 +48,7 @@ impl LocalDir {
     fn create_beside(path: &Path) -> std::io::Result<(File, PathBuf)> {
         let dir = path.parent().unwrap_or(Path::new("."));
         if !dir.is_dir() {
-            fs::create_dirs(dir)?;
+            fs::create_dirs_synced(dir)?;
         }
         let temp = dir.join(format!("tmp-{}", to_hex(&super::root::nonce())));
         Ok((fs::create_new(&temp)?, temp))
@@ -77,13 +77,8 @@ impl LocalDir {
         bytes: &[u8],
         expected: Option<&Version>,
     ) -> Result<bool> {
-        fs::create_dirs(&self.root).map_err(|e| self.failed(e))?;
-        let lock = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(self.path("lock"))
-            .map_err(|e| self.failed(e))?;
+        fs::create_dirs_synced(&self.root).map_err(|e| self.failed(e))?;
+        let lock = fs::open_or_create(&self.path("lock")).map_err(|e| self.failed(e))?;
         // A kernel lock: it dies with its holder.
         lock.lock().map_err(|e| self.failed(e))?;
         let now = self.read(key, u64::MAX)?.map(|(_, version)| version);
@@ -153,7 +148,7 @@ impl Backend for LocalDir {
                 if n == 0 {
                     return Ok(());
                 }
-                file.write_all(&buffer[..n]).map_err(|e| self.failed(e))?;
+                fs::write_all(file, &buffer[..n]).map_err(|e| self.failed(e))?;
                 tick(watch, n as u64)?;
             }
         })

@@ -9,6 +9,8 @@ mod backend;
 mod catalog;
 mod cloud;
 mod error;
+#[cfg(feature = "fuzz")]
+pub(crate) mod fuzz;
 mod local;
 mod profile;
 mod receive;

@@ -126,7 +126,7 @@ fn lack<'a>(store: &Store, catalog: &Catalog, pack: &'a RemotePack) -> Result<La
     for row in &pack.rows {
         // Of an entry in several packs, one is enough.
         let first = catalog.find(&row.key).map(|(p, _)| p.info.name);
-        if first == Some(pack.info.name) && !store.has(&row.key)? {
+        if first == Some(pack.info.name) && !store.keeps(&row.key)? {
             rows.push(*row);
         }
     }
@@ -165,7 +165,7 @@ impl<'a> Incoming<'a> {
         for item in items {
             match item {
                 Item::Object(kind, id) => keys.push((Tag::Object(*kind).byte(), *id)),
-                Item::Blob(id) if self.store.has_blob(id)? => {}
+                Item::Blob(id) if self.store.keeps_blob(id)? => {}
                 Item::Blob(id) if self.catalog.has_key(&chunk_key(*id)) => {
                     keys.push(chunk_key(*id));
                 }

@@ -210,7 +210,7 @@ fn plan(out: &Outgoing<'_>) -> Result<Plan> {
         }
         let keys = pack.index()?.with_rows(&pack.name, |rows| {
             // What is stored over a base goes on its own, for the base may lie in another pack.
-            let fits = |r: &Row| left.contains(&r.key) && r.codec != Codec::Delta as u8;
+            let fits = |r: &Row| left.contains(&r.key) && !r.is_over_others();
             let wanted = rows.iter().all(fits);
             wanted.then(|| rows.iter().map(|r| r.key).collect::<Vec<_>>())
         })?;
@@ -306,7 +306,7 @@ fn copy_entry(store: &Store, key: &Key, writer: &mut Writer) -> Result<()> {
     if let Some((index, row)) = store.find(key)?
         && let Ok(stored) = pack::read_stored(&index.pack, &index.pack_path, &row)
         && let Some(codec) = Codec::from_byte(row.codec)
-        && codec != Codec::Delta
+        && !codec.is_over_others()
         && let Ok(plain) = pack::decode_entry(&index.pack_path, &row, &stored)
         && pack::check_hash(key, &plain)
     {

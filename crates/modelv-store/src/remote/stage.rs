@@ -4,8 +4,8 @@
 //! Nothing here is part of the store until [`Stage::publish`].
 
 use std::collections::HashMap;
-use std::fs::{File, OpenOptions};
-use std::io::{Read, Write};
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -64,12 +64,7 @@ impl<'a> Stage<'a> {
         let dir = store.dir().join("fetch");
         fs::create_dirs(&dir).map_err(Error::io("create", &dir))?;
         let path = dir.join("lock");
-        let lock = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&path)
-            .map_err(Error::io("open", &path))?;
+        let lock = fs::open_or_create(&path).map_err(Error::io("open", &path))?;
         lock.lock().map_err(Error::io("lock", &path))?;
         Ok(Self {
             store,
@@ -110,7 +105,7 @@ impl<'a> Stage<'a> {
         watch: &dyn Watch,
     ) -> Result<()> {
         let io = |e| Error::io("write", part)(e);
-        let mut file = File::create(part).map_err(io)?;
+        let mut file = fs::create(part).map_err(io)?;
         let mut hasher = blake3::Hasher::new();
         let (mut len, mut trailer) = (0u64, Vec::new());
         let body = info.bytes.saturating_sub(HASH_BYTES);
@@ -125,7 +120,7 @@ impl<'a> Stage<'a> {
             hasher.update(hashed);
             trailer.extend_from_slice(rest);
             len += bytes.len() as u64;
-            file.write_all(bytes).map_err(io)?;
+            fs::write_all(&mut file, bytes).map_err(io)?;
             tick(watch, bytes.len() as u64)
         })?;
         let is_whole = len == info.bytes && trailer == info.name;
@@ -190,11 +185,8 @@ impl<'a> Stage<'a> {
         fs::sync_dir(&dir).map_err(Error::io("sync", &dir))?;
         for pack in &packs {
             let path = dir.join(to_hex(&pack.name)).with_extension("idx");
-            let temp = path.with_extension(format!("idx-{}", std::process::id()));
             // Derived from the pack: rebuilt when it is missing, so it is not waited for.
-            let _ = fs::create_new(&temp)
-                .and_then(|mut f| fs::write_all(&mut f, &index::to_bytes(&pack.name, &pack.rows)))
-                .and_then(|()| std::fs::rename(&temp, &path));
+            let _ = fs::write_unsynced(&path, &index::to_bytes(&pack.name, &pack.rows));
         }
         self.store.refresh()?;
         // What an interrupted fetch of something else left here is of no use any more.

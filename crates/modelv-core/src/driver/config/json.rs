@@ -16,6 +16,7 @@ pub(super) fn parse(text: &str) -> Result<Doc<'_>, Refusal> {
 
 /// Parses a file of any one value.
 pub(super) fn parse_any(text: &str) -> Result<Doc<'_>, Refusal> {
+    super::check_values(text)?;
     let at = if text.starts_with('\u{feff}') { 3 } else { 0 };
     let mut reader = Reader { text, at };
     reader.skip();

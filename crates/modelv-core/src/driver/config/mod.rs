@@ -138,12 +138,34 @@ impl Rules for Format {
     }
 }
 
+/// More values are compared and merged as text: each takes a hundred bytes and more.
+const VALUES_MAX: usize = 1 << 20;
+
+/// Refuses text of more values than are taken apart. Counts what stands between values, in strings
+/// too, so that it costs a look and no parsing.
+fn check_values(text: &str) -> Result<(), Refusal> {
+    let mut counts = [0usize; 256];
+    for byte in text.bytes() {
+        counts[usize::from(byte)] += 1;
+    }
+    let of = |byte: u8| counts[usize::from(byte)];
+    // In a file that is laid out a line ends where a comma stands.
+    let between = of(b',').max(of(b'\n')).max(of(b'='));
+    if between + of(b'[') + of(b'{') > VALUES_MAX {
+        let text = format!("it has more than {VALUES_MAX} values");
+        return Err(Refusal::Beyond(text));
+    }
+    Ok(())
+}
+
 fn checked(bytes: &[u8]) -> Result<&str, Refusal> {
     if bytes.len() > BYTES_MAX {
         let text = format!("it is larger than {} MiB", BYTES_MAX >> 20);
         return Err(Refusal::Beyond(text));
     }
-    std::str::from_utf8(bytes).map_err(|_| Refusal::Invalid("it is no UTF-8".into()))
+    let text = std::str::from_utf8(bytes).map_err(|_| Refusal::Invalid("it is no UTF-8".into()))?;
+    check_values(text)?;
+    Ok(text)
 }
 
 /// The leaves of a configuration file by dotted key.

@@ -184,7 +184,10 @@ impl<'t> Reader<'t> {
             }
             let from = found.1.0;
             let item = self.node(found, from, depth + 1)?;
-            last = last.max(self.end_of(&item));
+            // In brackets this would look through the same line for every item.
+            if !flow {
+                last = last.max(self.end_of(&item));
+            }
             items.push(item);
         }
     }

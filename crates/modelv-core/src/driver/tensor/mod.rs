@@ -42,7 +42,7 @@ pub trait Source: Read + Seek {}
 impl<T: Read + Seek> Source for T {}
 
 /// A header of more bytes is refused.
-const HEADER_BYTES_MAX: u64 = 16 << 20;
+const HEADER_BYTES_MAX: u64 = 8 << 20;
 
 /// More tensors in one file are refused.
 const TENSORS_MAX: usize = 1 << 20;

@@ -1,11 +1,10 @@
 //! Masking: what a run records of itself must not hold what it was told in confidence.
 
 use std::collections::BTreeMap;
-use std::fs::OpenOptions;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use modelv_core::value::Value;
+use modelv_store::fs;
 
 use super::rules;
 use super::scan::{Hit, scan};
@@ -108,15 +107,10 @@ pub fn mask_words(words: &mut [String]) {
 /// # Errors
 /// The file can't be read or written.
 pub fn mask_file(path: &Path) -> Result<usize> {
-    let mut file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open(path)
-        .map_err(Error::io("open", path))?;
+    let mut file = fs::open_rw(path).map_err(Error::io("open", path))?;
     let hits = scan(&mut file, false).map_err(Error::io("read", path))?;
     for (start, len) in hits.iter().map(stars) {
-        file.write_all_at(&vec![b'*'; len], start)
-            .map_err(Error::io("write", path))?;
+        fs::write_all_at(&file, &vec![b'*'; len], start).map_err(Error::io("write", path))?;
     }
     Ok(hits.len())
 }

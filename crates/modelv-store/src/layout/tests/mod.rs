@@ -6,6 +6,11 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod kinds;
+mod make;
+
+use make::*;
+
 fn layout(bytes: &[u8]) -> Vec<Part> {
     read(&mut Cursor::new(bytes), bytes.len() as u64).unwrap()
 }
@@ -17,110 +22,13 @@ fn part(start: u64, len: u64, content: Content, name: &str) -> Part {
         len,
         content,
         name,
+        ..Part::default()
     }
 }
 
 const TWO: Content = Content::Numbers(Width::Two);
 const FOUR: Content = Content::Numbers(Width::Four);
 const EIGHT: Content = Content::Numbers(Width::Eight);
-
-pub(crate) fn safetensors(tensors: &[(&str, &str, usize)]) -> Vec<u8> {
-    let mut json = String::from(r#"{"__metadata__":{"format":"pt"}"#);
-    let mut at = 0;
-    for (name, dtype, len) in tensors {
-        let end = at + len;
-        json +=
-            &format!(r#","{name}":{{"dtype":"{dtype}","shape":[1],"data_offsets":[{at},{end}]}}"#);
-        at = end;
-    }
-    json.push('}');
-    let mut out = (json.len() as u64).to_le_bytes().to_vec();
-    out.extend_from_slice(json.as_bytes());
-    out.resize(out.len() + at, 7);
-    out
-}
-
-fn npy(descr: &str, len: usize) -> Vec<u8> {
-    let dict = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': (1,), }}\n");
-    let mut out = b"\x93NUMPY\x01\x00".to_vec();
-    out.extend_from_slice(&u16::try_from(dict.len()).unwrap().to_le_bytes());
-    out.extend_from_slice(dict.as_bytes());
-    out.resize(out.len() + len, 7);
-    out
-}
-
-/// A zip of members, the first `stored` of them stored; with wide fields if asked to.
-fn zip(members: &[(&str, Vec<u8>)], method: u16, wide: bool) -> Vec<u8> {
-    let (mut out, mut central) = (Vec::new(), Vec::new());
-    let u16s = |v: &[u16]| v.iter().flat_map(|w| w.to_le_bytes()).collect::<Vec<u8>>();
-    let u32s = |v: &[u32]| v.iter().flat_map(|w| w.to_le_bytes()).collect::<Vec<u8>>();
-    for (name, bytes) in members {
-        let (at, len) = (out.len() as u64, bytes.len() as u64);
-        let name_len = u16::try_from(name.len()).unwrap();
-        let [short_len, short_at] = if wide {
-            [u32::MAX; 2]
-        } else {
-            [len, at].map(|n| u32::try_from(n).unwrap())
-        };
-        let mut extra = Vec::new();
-        if wide {
-            extra = u16s(&[1, 24]);
-            extra.extend([len, len, at].iter().flat_map(|n| n.to_le_bytes()));
-        }
-        out.extend([&b"PK\x03\x04"[..], &u16s(&[20, 0, method, 0, 0])].concat());
-        out.extend([u32s(&[0, 0, 0]), u16s(&[name_len, 3])].concat());
-        out.extend([name.as_bytes(), b"pad", bytes].concat());
-        central.extend([&b"PK\x01\x02"[..], &u16s(&[20, 20, 0, method, 0, 0])].concat());
-        central.extend(u32s(&[0, short_len, short_len]));
-        let extra_len = u16::try_from(extra.len()).unwrap();
-        central.extend([u16s(&[name_len, extra_len, 0, 0, 0]), u32s(&[0, short_at])].concat());
-        central.extend([name.as_bytes(), &extra].concat());
-    }
-    let (start, len) = (out.len() as u64, central.len() as u64);
-    out.extend(&central);
-    if wide {
-        let record = out.len() as u64;
-        out.extend([&b"PK\x06\x06"[..], &[0; 36]].concat());
-        out.extend([len, start].iter().flat_map(|n| n.to_le_bytes()));
-        out.extend([&b"PK\x06\x07"[..], &[0; 4], &record.to_le_bytes(), &[0; 4]].concat());
-    }
-    out.extend([&b"PK\x05\x06"[..], &[0; 8]].concat());
-    out.extend(if wide {
-        u32s(&[u32::MAX; 2])
-    } else {
-        u32s(&[len, start].map(|n: u64| u32::try_from(n).unwrap()))
-    });
-    out.extend([0; 2]);
-    out
-}
-
-fn gguf(tensors: &[(&str, u32, u64)], data: usize) -> Vec<u8> {
-    let text = |out: &mut Vec<u8>, s: &str| {
-        out.extend((s.len() as u64).to_le_bytes());
-        out.extend(s.as_bytes());
-    };
-    let mut out = b"GGUF\x03\0\0\0".to_vec();
-    out.extend((tensors.len() as u64).to_le_bytes());
-    out.extend(3u64.to_le_bytes());
-    text(&mut out, "general.alignment");
-    out.extend([4u32, 64].iter().flat_map(|n| n.to_le_bytes()));
-    text(&mut out, "tokens");
-    out.extend([9u32, 8].iter().flat_map(|n| n.to_le_bytes()));
-    out.extend(2u64.to_le_bytes());
-    text(&mut out, "first");
-    text(&mut out, "second");
-    text(&mut out, "rope");
-    out.extend([12u32, 0, 0].iter().flat_map(|n| n.to_le_bytes()));
-    for (name, kind, offset) in tensors {
-        text(&mut out, name);
-        out.extend(2u32.to_le_bytes());
-        out.extend([9u64, 9].iter().flat_map(|n| n.to_le_bytes()));
-        out.extend(kind.to_le_bytes());
-        out.extend(offset.to_le_bytes());
-    }
-    out.resize(out.len().next_multiple_of(64) + data, 7);
-    out
-}
 
 /// One file of each kind.
 fn corpus() -> Vec<Vec<u8>> {
@@ -132,6 +40,22 @@ fn corpus() -> Vec<Vec<u8>> {
         zip(&members, 0, false),
         zip(&members, 0, true),
         gguf(&[("a", 30, 0), ("b", 0, 70_016)], 200_000),
+        onnx(
+            &[onnx_tensor("w", 10, 9, 80_000)],
+            &onnx_tensor("c", 1, 4, 70_000),
+        ),
+        parquet(
+            &[vec![
+                ("a", 0, 4, 70_000, None),
+                ("b", 6, 80_000, 70_000, Some(79_000)),
+            ]],
+            200_000,
+        ),
+        tar(&[
+            tar_member("PaxHeaders/x", b'x', b"14 size=70000\n"),
+            tar_member("x", b'0', &[7; 70_000]),
+            tar_member("a.npy", b'0', &npy("<f4", 80_000)),
+        ]),
     ]
 }
 
@@ -276,7 +200,7 @@ fn is_sound(parts: &[Part], size: u64) -> bool {
 proptest! {
     #[test]
     fn damaged_headers_give_a_sound_layout_or_none(
-        which in 0usize..5,
+        which in 0usize..8,
         cut in 0usize..300_000,
         flips in proptest::collection::vec((0usize..600, any::<u8>(), any::<bool>()), 0..6),
     ) {
