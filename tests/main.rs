@@ -16,6 +16,7 @@ mod docker;
 mod environment;
 mod errors;
 mod kills;
+mod mount;
 mod python;
 mod release;
 mod remote;

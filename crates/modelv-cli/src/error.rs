@@ -149,6 +149,32 @@ impl From<modelv_release::Error> for CommandError {
     }
 }
 
+impl From<modelv_mount::Error> for CommandError {
+    fn from(e: modelv_mount::Error) -> Self {
+        use modelv_mount::Error as E;
+        let hint = match &e {
+            E::NoDevice => Some(
+                "`modprobe fuse` as root; a container needs `--device /dev/fuse --cap-add SYS_ADMIN`. \
+                 `modelv export COMMIT DIR` writes the files instead",
+            ),
+            E::NoHelper => Some("install it, for example with `apt-get install fuse3`"),
+            E::Folder { reason, .. } if reason.contains("has ended") => {
+                Some("`umount DIR` takes it away")
+            }
+            E::Folder { .. } => Some("name a folder that is empty or missing"),
+            E::Io { op: "mount on", .. } => Some(
+                "a container needs `--device /dev/fuse --cap-add SYS_ADMIN`; \
+                 `modelv export COMMIT DIR` writes the files instead",
+            ),
+            _ => None,
+        };
+        match e {
+            E::Repo(inner) => inner.into(),
+            other => Self::failed(&other, hint.map(str::to_owned)),
+        }
+    }
+}
+
 fn hint(e: &Error) -> Option<String> {
     if let Some(text) = record_hint(e) {
         return Some(text);

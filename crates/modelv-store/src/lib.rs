@@ -5,6 +5,7 @@
 //! never changed. Codecs and cutting are no part of any id, so they can improve.
 
 mod base;
+mod cache;
 pub mod codec;
 pub mod cut;
 mod error;
@@ -31,6 +32,7 @@ mod store;
 mod tests;
 mod usage;
 
+pub use cache::{ChunkCache, Places};
 pub use error::{Error, Result};
 pub use factors::Adapter;
 pub use fetch::Sink;

@@ -12,7 +12,23 @@ use crate::{Cuts, Tag};
 /// Content of one file, read through a borrowed store.
 pub type BlobReader<'a> = Reader<&'a Store>;
 
-/// Content of one file. Every chunk is checked against its id before a byte of it is given out.
+/// Content of one file. Every chunk is checked against its id before a byte of it is given out; of
+/// a file that is read from its first byte to its last, the whole is checked against its id too,
+/// before the end is given out. Seeking reads nothing; reading decodes the chunks it needs, and keeps
+/// one of them.
+///
+/// ```no_run
+/// use std::io::{Read, Seek, SeekFrom};
+///
+/// # fn example(id: &modelv_core::id::BlobId) -> Result<(), Box<dyn std::error::Error>> {
+/// let store = modelv_store::Store::open(".mv".as_ref())?;
+/// let mut file = store.open_blob(id)?;
+/// file.seek(SeekFrom::End(-100))?;
+/// let mut last = Vec::new();
+/// file.read_to_end(&mut last)?;
+/// # Ok(())
+/// # }
+/// ```
 ///
 /// `S` is a borrowed store, or whatever keeps one alive for as long as the reader.
 #[derive(Debug)]
@@ -25,6 +41,17 @@ pub struct Reader<S> {
     position: u64,
     /// The chunk in memory: its number and bytes.
     current: Option<(usize, Vec<u8>)>,
+    /// Of a cut blob that was read from the front so far.
+    whole: Option<Whole>,
+}
+
+/// The check of a blob whose chunks may each be right, and yet be another file's.
+#[derive(Debug)]
+struct Whole {
+    id: BlobId,
+    hasher: blake3::Hasher,
+    /// Bytes hashed so far.
+    upto: u64,
 }
 
 impl<S: Deref<Target = Store>> Reader<S> {
@@ -37,7 +64,16 @@ impl<S: Deref<Target = Store>> Reader<S> {
             return Ok(Self::whole(store, bytes));
         }
         match store.cuts(id)? {
-            Some(cuts) => Ok(Self::cut(store, cuts)),
+            Some(cuts) => {
+                let whole = Whole {
+                    id: *id,
+                    hasher: blake3::Hasher::new(),
+                    upto: 0,
+                };
+                let mut reader = Self::cut(store, cuts);
+                reader.whole = Some(whole);
+                Ok(reader)
+            }
             None => Err(Error::NotFound {
                 what: "file content",
                 id: id.to_hex(),
@@ -55,6 +91,7 @@ impl<S: Deref<Target = Store>> Reader<S> {
             size,
             position: 0,
             current,
+            whole: None,
         }
     }
 
@@ -77,6 +114,7 @@ impl<S: Deref<Target = Store>> Reader<S> {
             size,
             position: 0,
             current: None,
+            whole: None,
         }
     }
 
@@ -110,6 +148,29 @@ impl<S: Deref<Target = Store>> Reader<S> {
         self.current = Some((number, bytes));
         Ok(())
     }
+
+    /// Hashes what is about to be given out, if all before it was; checks the id at the end.
+    fn check_whole(&mut self, given: usize) -> Result<(), Error> {
+        let (number, start) = self.locate(self.position);
+        let Some(whole) = self.whole.as_mut().filter(|w| w.upto == self.position) else {
+            return Ok(());
+        };
+        let bytes = match &self.current {
+            Some((n, bytes)) if *n == number => &bytes[..],
+            _ => &[],
+        };
+        let at = usize::try_from(self.position - start).unwrap_or(usize::MAX);
+        let part = bytes.get(at..).and_then(|b| b.get(..given));
+        whole.hasher.update(part.unwrap_or_default());
+        whole.upto += given as u64;
+        if whole.upto == self.size && *whole.hasher.finalize().as_bytes() != whole.id.0 {
+            let what = format!("file content `{}`", whole.id.short());
+            // From here on every read fails.
+            (self.cuts, self.current) = (None, None);
+            return Err(Error::corrupt(what, "its chunks are another file's"));
+        }
+        Ok(())
+    }
 }
 
 impl<S: Deref<Target = Store>> Read for Reader<S> {
@@ -119,6 +180,10 @@ impl<S: Deref<Target = Store>> Read for Reader<S> {
         }
         let (number, start) = self.locate(self.position);
         self.load(number).map_err(io::Error::other)?;
+        let held = self.current.as_ref().map_or(0, |(_, b)| b.len() as u64);
+        let given = (start + held).saturating_sub(self.position);
+        let given = usize::try_from(given).unwrap_or(usize::MAX).min(buf.len());
+        self.check_whole(given).map_err(io::Error::other)?;
         let bytes = self.current.as_ref().map_or(&[][..], |(_, b)| b);
         let at = usize::try_from(self.position - start).unwrap_or(usize::MAX);
         let rest = bytes.get(at..).unwrap_or(&[]);

@@ -29,6 +29,7 @@ const ROWS: &[Row] = &[
     ),
     ("branch", "modelv branch experiment HEAD~2", &[]),
     ("switch", "modelv switch -c experiment", &[]),
+    ("mount", "modelv mount HEAD~1 /mnt/model", &[]),
     ("restore", "modelv restore params.toml", &[]),
     ("tag", "modelv tag v1 HEAD", &[]),
     (

@@ -19,6 +19,7 @@ mod init;
 mod log;
 mod man;
 mod merge;
+mod mount;
 mod pull;
 mod push;
 mod release;
@@ -90,6 +91,7 @@ enum Command {
     RevParse(rev_parse::Args),
     Cat(cat::Args),
     Export(export::Args),
+    Mount(mount::Args),
     Run(run::Args),
     Runs(runs::Args),
     Env(env::Args),
@@ -202,6 +204,7 @@ pub(crate) fn run(cli: Cli, ui: &mut Ui, cancel: &Cancel) -> Done {
         Command::RevParse(args) => rev_parse::run(&args, s),
         Command::Cat(args) => cat::run(&args, s),
         Command::Export(args) => export::run(&args, s),
+        Command::Mount(args) => mount::run(&args, s),
         Command::Run(args) => run::run(args, s),
         Command::Runs(args) => runs::run(&args, s),
         Command::Env(args) => env::run(&args, s),
