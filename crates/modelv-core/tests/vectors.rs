@@ -225,7 +225,7 @@ fn dump(block: &str) -> Vec<u8> {
 #[test]
 fn examples_of_the_pages_are_vectors() {
     // The last three are described on pages of others, or too large to print.
-    for folder in &FOLDERS[..FOLDERS.len() - 3] {
+    for &folder in &FOLDERS[..FOLDERS.len() - 3] {
         let page = root().join(format!("../{folder}.md"));
         let text = std::fs::read_to_string(&page).unwrap();
         let (_, rest) = text.split_once("```hex ").unwrap();
