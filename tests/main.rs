@@ -10,6 +10,7 @@
 mod alias;
 mod bases;
 mod bombs;
+mod collect;
 mod completion;
 mod dependencies;
 mod docker;
