@@ -16,6 +16,7 @@ mod dependencies;
 mod docker;
 mod environment;
 mod errors;
+mod gates;
 mod kills;
 mod mount;
 mod python;
