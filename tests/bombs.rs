@@ -7,11 +7,15 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use modelv_repo::core::canon::{self, Kind};
 use modelv_repo::core::commit::{Commit, Person, Recipe, Time};
 use modelv_repo::core::env::Env;
 use modelv_repo::core::id::{BlobId, CommitId, TreeId};
 use modelv_repo::core::tree::{self, Entry, Mode, Node};
 use modelv_repo::oplog::{Draft, OpLog, RefChange, Target};
+use modelv_store::remote::{
+    Catalog, Change, Item, Outgoing, Remote, RemoteError, RemoteOptions, Unwatched,
+};
 use modelv_store::{Session, Store};
 
 use crate::support::{BINARY, Done, Tree};
@@ -49,7 +53,7 @@ fn bounded(tree: &Tree, args: &[&str]) -> Done {
 }
 
 /// Puts a commit over trees that are made by hand, and a branch on it.
-fn commit(tree: &Tree, branch: &str, make: impl FnOnce(&Session<'_>) -> TreeId) {
+pub(crate) fn commit(tree: &Tree, branch: &str, make: impl FnOnce(&Session<'_>) -> TreeId) {
     let home = tree.path(".mv");
     let store = Store::open(&home).unwrap();
     let session = store.begin().unwrap();
@@ -98,7 +102,7 @@ fn commit(tree: &Tree, branch: &str, make: impl FnOnce(&Session<'_>) -> TreeId) 
     .unwrap();
 }
 
-fn entry(name: &str, mode: Mode, size: u64, id: [u8; 32]) -> Entry {
+pub(crate) fn entry(name: &str, mode: Mode, size: u64, id: [u8; 32]) -> Entry {
     Entry {
         name: name.into(),
         mode,
@@ -127,10 +131,77 @@ fn look_at(tree: &Tree, branch: &str, refused: &str) {
             assert!(done.err.contains(refused), "{args:?}: {}", done.err);
         }
     }
+    let output = bounded(tree, &["release", branch, "--output", "image"]);
+    assert!(output.err.contains(refused), "{output:?}");
+    assert!(!tree.path("image").exists());
     assert_eq!(
         bounded(tree, &["status"]).success(),
         tree.mv(&["status"]).success()
     );
+}
+
+/// A push of it, and a fetch and a clone of what somebody else has put there by hand.
+fn exchange(tree: &Tree, branch: &str, refused: &str) {
+    let clean = tree.path("clean").display().to_string();
+    bounded(tree, &["remote", "add", "clean", &clean]).success();
+    let done = bounded(tree, &["push", "clean", branch]);
+    assert!(done.err.contains(refused), "{done:?}");
+    bounded(tree, &["push", "clean", "main"]).success();
+    let theirs = tree.path("theirs").display().to_string();
+    let id = CommitId::from_hex(&tree.id(branch)).unwrap();
+    put_remote(tree, &theirs, id);
+    let victim = Tree::repo();
+    victim.commit("own");
+    bounded(&victim, &["remote", "add", "theirs", &theirs]).success();
+    let done = bounded(&victim, &["fetch", "theirs"]);
+    assert!(done.err.contains(refused), "{done:?}");
+    victim.mv(&["rev-parse", "theirs/main"]).fails_with(1);
+    let done = bounded(&victim, &["clone", &theirs, "copy"]);
+    assert!(done.err.contains(refused), "{done:?}");
+    bounded(&victim, &["fsck"]).success();
+}
+
+/// A remote whose owner wrote a commit into it that no push sends.
+fn put_remote(tree: &Tree, folder: &str, id: CommitId) {
+    let store = Store::open(&tree.path(".mv")).unwrap();
+    let cache = tree.path("cache");
+    let url = format!("file://{folder}");
+    let remote = Remote::open(&url, &RemoteOptions::default(), &cache).unwrap();
+    let catalog = Catalog::default();
+    let mut out = Outgoing::new(&store, &catalog);
+    let mut steps = vec![Item::Object(Kind::Commit, id.0)];
+    let mut seen = std::collections::HashSet::new();
+    while let Some(item) = steps.pop() {
+        if !seen.insert(item) {
+            continue;
+        }
+        out.add(item).unwrap();
+        match item {
+            Item::Object(Kind::Commit, id) => {
+                let commit: Commit = canon::load(&store, &id).unwrap();
+                steps.push(Item::Object(Kind::Env, commit.recipe.env.0));
+                let trees = [commit.recipe.code, commit.recipe.data, commit.recipe.config];
+                steps.extend(trees.map(|tree| Item::Object(Kind::Tree, tree.0)));
+            }
+            Item::Object(Kind::Tree, id) => {
+                for entry in tree::read_directory(&store, TreeId(id)).unwrap() {
+                    steps.push(match entry.tree_id() {
+                        Some(below) => Item::Object(Kind::Tree, below.0),
+                        None => Item::Blob(BlobId(entry.id)),
+                    });
+                }
+            }
+            _ => {}
+        }
+    }
+    let sent = remote.send(&out, &Unwatched).unwrap();
+    let moved = remote.swap(&sent, &mut |_| {
+        Ok::<_, RemoteError>(Some(Change {
+            head: "refs/heads/main".into(),
+            refs: BTreeMap::from([("refs/heads/main".to_owned(), id)]),
+        }))
+    });
+    moved.unwrap();
 }
 
 #[test]
@@ -150,6 +221,7 @@ fn ten_directories_named_ten_times_each_are_no_ten_billion_files() {
         TreeId(id)
     });
     look_at(&tree, "bomb", "name one another too often");
+    exchange(&tree, "bomb", "name one another too often");
     // A part of it is a tree like any other.
     let part = bounded(&tree, &["cat", "bomb:1/2/3/4/5/6/7/8/9/0"]).success();
     assert_eq!(part, "x");
@@ -196,7 +268,7 @@ fn zeros(count: u64) -> Vec<u8> {
 
 /// Puts a pack of one chunk beside the others: its id, codec, stored bytes, and the lengths that its
 /// row tells.
-fn pack(packs: &Path, id: [u8; 32], codec: u8, stored: &[u8], lengths: [u32; 2]) {
+pub(crate) fn pack(packs: &Path, id: [u8; 32], codec: u8, stored: &[u8], lengths: [u32; 2]) {
     let mut out = b"MVPACK\0\x01".to_vec();
     out.extend(stored);
     let table = out.len() as u64;

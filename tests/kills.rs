@@ -17,7 +17,7 @@ const KILL_AT: &str = "MODELV_TEST_KILL_AT";
 /// A command: its name, the repository it works in, and its arguments.
 type Case = (&'static str, &'static str, &'static [&'static str]);
 
-const CASES: [Case; 10] = [
+const CASES: [Case; 11] = [
     ("commit", "a", &["commit", "-m", "second"]),
     ("switch", "b", &["switch", "topic"]),
     ("merge", "b", &["merge", "topic"]),
@@ -28,7 +28,11 @@ const CASES: [Case; 10] = [
     ("pull", "c", &["pull"]),
     ("clone", ".", &["clone", "REMOTE", "d"]),
     ("init", ".", &["init", "new/e"]),
+    ("gc", "b", COLLECT),
 ];
+
+/// Deletes at once what nothing leads to, and writes all else anew.
+const COLLECT: &[&str] = &["gc", "--now", "--repack", "--keep-days", "0"];
 
 fn run(dir: &Path, args: &[&str], kill: Option<&str>) -> Output {
     let mut command = Command::new(BINARY);
@@ -74,6 +78,11 @@ fn prepare(dir: &Path) {
         must(dir, &["clone", &remote, name]);
     }
     let b = dir.join("b");
+    must(&b, &["switch", "-c", "dead"]);
+    put(b.join("dead.bin"), &"dead ".repeat(900));
+    must(&b, &["commit", "-m", "dead"]);
+    must(&b, &["switch", "main"]);
+    must(&b, &["branch", "-d", "dead"]);
     must(&b, &["switch", "-c", "topic"]);
     put(b.join("data/rows.csv"), "a,b\n1,2\n");
     put(b.join("train.py"), "print(3)\n");
@@ -163,6 +172,14 @@ fn kill(origin: &Path, at: &Path, case: Case, point: &str) -> bool {
     put(repo.join("next.txt"), point);
     must(&repo, &["commit", "-m", "next"]);
     must(&repo, &["fsck"]);
+    if name == "gc" {
+        must(&repo, COLLECT);
+        for folder in [".mv/condemned", ".mv/trash"] {
+            let left = std::fs::read_dir(repo.join(folder)).map_or(0, Iterator::count);
+            assert_eq!(left, 0, "{folder} after {point}");
+        }
+        must(&repo, &["fsck"]);
+    }
     true
 }
 

@@ -10,11 +10,13 @@
 mod alias;
 mod bases;
 mod bombs;
+mod collect;
 mod completion;
 mod dependencies;
 mod docker;
 mod environment;
 mod errors;
+mod gates;
 mod kills;
 mod mount;
 mod python;

@@ -208,6 +208,11 @@ fn hint(e: &Error) -> Option<String> {
         Error::Invalid {
             what: "revision", ..
         } => "for example `HEAD~2`, `main`, `1a2b3c4d`, `main@{1}`",
+        Error::Invalid {
+            what: "file", name, ..
+        } if name == "modelv.toml" => {
+            "mend it, or `modelv restore modelv.toml` brings the committed one back"
+        }
         Error::Invalid { what: "file", .. } => "mend the file and try again",
         Error::NothingToCommit { .. } => {
             "`modelv status` shows what differs; `--allow-empty` commits all the same"
@@ -218,6 +223,7 @@ fn hint(e: &Error) -> Option<String> {
         Error::RefMoved { .. } | Error::Collected { .. } => "try again",
         Error::ChangedWhileRead { .. } => "wait until nobody writes to it, and try again",
         Error::Newer { .. } => "install a newer modelv",
+        Error::Store(e) if e.is_newer() => "install a newer modelv",
         Error::Corrupt { .. } => "`modelv fsck` lists all damage",
         Error::Store(e) if e.is_corrupt() => "`modelv fsck` lists all damage",
         Error::State(text) => return state_hint(text),
@@ -240,6 +246,10 @@ fn state_hint(text: &str) -> Option<String> {
         (
             "no commit yet",
             "`modelv commit -m \"...\"` makes the first",
+        ),
+        (
+            "one name on this file system",
+            "rename one of them in a clone on a file system that tells them apart, and commit that",
         ),
         (
             "conflict markers",

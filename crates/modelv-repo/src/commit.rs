@@ -244,6 +244,18 @@ impl Repo {
     /// file can't be read. Nothing has changed then.
     pub fn commit(&mut self, options: &CommitOptions, ctx: &Ctx<'_>) -> Result<Committed> {
         check_message(&options.message)?;
+        match self.commit_once(options, ctx) {
+            // What it found in the store was collected before it could name it: stored again.
+            Err(Error::Collected { .. }) => self.commit_once(options, ctx),
+            done => done,
+        }
+    }
+
+    pub(crate) fn commit_once(
+        &mut self,
+        options: &CommitOptions,
+        ctx: &Ctx<'_>,
+    ) -> Result<Committed> {
         if let Some(state) = self.merge_state()? {
             if !options.paths.is_empty() {
                 let text = "a merge is not finished: it can't be committed in parts";

@@ -254,6 +254,7 @@ impl Error {
             | Self::RefMoved { .. } => ErrorKind::Conflict,
             Self::Remote(e) => remote_kind(e),
             Self::Newer { .. } => ErrorKind::Unsupported,
+            Self::Store(e) if e.is_newer() => ErrorKind::Unsupported,
             Self::Corrupt { .. } => ErrorKind::Corrupt,
             Self::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
                 ErrorKind::Denied

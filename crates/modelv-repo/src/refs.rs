@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::names;
 use crate::oplog::{Operation, RefChange, Target};
 use crate::repo::Repo;
-use crate::worktree::{Files, Scope, checkout};
+use crate::worktree::{Files, Rules, Scope, checkout};
 
 /// Where `switch` goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -240,7 +240,8 @@ impl Repo {
         Ok(())
     }
 
-    /// Writes paths of a commit into the working tree, over whatever is there.
+    /// Writes paths of a commit into the working tree, over whatever is there: a `modelv.toml` that
+    /// can't be read too.
     ///
     /// # Errors
     /// A path is in neither; nothing has changed then.
@@ -251,7 +252,9 @@ impl Repo {
         ctx: &Ctx<'_>,
     ) -> Result<usize> {
         let wanted = self.files(source)?;
-        let current = self.snapshot(&self.rules()?, None, ctx)?.files;
+        // What a file belongs to changes nothing of what is written.
+        let rules = self.rules().or_else(|_| Rules::parse(""))?;
+        let current = self.snapshot(&rules, None, ctx)?.files;
         let scope = Scope::new(paths);
         if let Some(path) = scope.unknown(wanted.keys().chain(current.keys())) {
             return Err(Error::not_found("path", path.to_string()));

@@ -26,7 +26,9 @@ pub enum Error {
         detail: String,
     },
     /// Written by a newer program.
-    #[error("{what} has format version {found}, this program reads up to {known}")]
+    #[error(
+        "{what} was written by a newer modelv: it has format version {found}, this program reads up to {known}"
+    )]
     Newer {
         /// File.
         what: String,
@@ -34,6 +36,16 @@ pub enum Error {
         found: u8,
         /// Newest version known.
         known: u8,
+    },
+    /// An entry of a pack that is written in a way this program does not know.
+    #[error("{what} was written by a newer modelv: its {part} {found} is not known")]
+    UnknownEntry {
+        /// Pack.
+        what: String,
+        /// `codec` or `kind`.
+        part: &'static str,
+        /// Its number.
+        found: u8,
     },
     /// Larger than the caller or the format allows.
     #[error("{what} has {size} bytes, more than the limit of {limit}")]
@@ -80,6 +92,12 @@ impl Error {
         matches!(self, Self::Corrupt { .. })
     }
 
+    /// Whether a newer program can read it.
+    #[must_use]
+    pub fn is_newer(&self) -> bool {
+        matches!(self, Self::Newer { .. } | Self::UnknownEntry { .. })
+    }
+
     /// Whether a file is not there any more: it may have been collected since it was listed.
     pub(crate) fn is_gone(&self) -> bool {
         matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
@@ -100,7 +118,14 @@ impl Error {
 
 impl From<DecodeError> for Error {
     fn from(e: DecodeError) -> Self {
-        Self::corrupt("stored object", e.to_string())
+        match e {
+            DecodeError::Version { found, known } => Self::Newer {
+                what: "stored object".into(),
+                found,
+                known,
+            },
+            e => Self::corrupt("stored object", e.to_string()),
+        }
     }
 }
 

@@ -10,9 +10,10 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use crate::error::{Error, Result};
+use crate::handles::Handle;
 use crate::pack::{self, ROW_BYTES, Row};
 use crate::{Key, fs};
 
@@ -20,19 +21,21 @@ const MAGIC: &[u8; 8] = b"MVPIDX\x00\x01";
 const FAN_OFFSET: usize = 8 + 32;
 const ROWS_OFFSET: usize = FAN_OFFSET + 256 * 4;
 const HASH_BYTES: usize = 32;
+/// An index of at most this many bytes is read whole: that costs no more than its fan-out alone.
+const SMALL_BYTES: u64 = 16 << 10;
 
 /// Rows of one pack, searchable.
 #[derive(Debug)]
 pub(crate) struct Index {
     pub(crate) pack_path: PathBuf,
-    pub(crate) pack: File,
+    pack: Handle,
     source: Mutex<Source>,
 }
 
 #[derive(Debug)]
 enum Source {
     /// On disk, not checked as a whole yet.
-    File { file: File, fan: Vec<u32> },
+    File { file: Handle, fan: Vec<u32> },
     /// Checked or rebuilt, in memory, sorted by (id, tag).
     Rows(Vec<Row>),
 }
@@ -84,17 +87,15 @@ pub(crate) fn from_bytes(bytes: &[u8], pack_name: &[u8; 32]) -> Option<Vec<Row>>
 impl Index {
     /// Opens the index beside a pack, or rebuilds it in memory (and on disk, if that can be written).
     pub(crate) fn open(pack_path: PathBuf, name: [u8; 32]) -> Result<Self> {
-        let pack = File::open(&pack_path).map_err(Error::io("open", &pack_path))?;
+        let pack = Handle::open(pack_path.clone()).map_err(Error::io("open", &pack_path))?;
         let source = open_fan(&pack_path.with_extension("idx"), &name);
+        let is_missing = source.is_none();
         let index = Self {
             pack_path,
             pack,
-            source: Mutex::new(match source {
-                Some(source) => source,
-                None => Source::Rows(Vec::new()),
-            }),
+            source: Mutex::new(source.unwrap_or_else(|| Source::Rows(Vec::new()))),
         };
-        if matches!(*index.lock(), Source::Rows(_)) {
+        if is_missing {
             let rows = index.rebuild(&name)?;
             *index.lock() = Source::Rows(rows);
         }
@@ -107,8 +108,14 @@ impl Index {
             .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
+    /// The open pack.
+    pub(crate) fn pack(&self) -> Result<Arc<File>> {
+        let opened = self.pack.file();
+        opened.map_err(Error::io("open", &self.pack_path))
+    }
+
     fn rebuild(&self, name: &[u8; 32]) -> Result<Vec<Row>> {
-        let mut rows = pack::read_table(&self.pack, &self.pack_path)?;
+        let mut rows = self.table()?;
         let path = self.pack_path.with_extension("idx");
         let bytes = to_bytes(name, &rows);
         // Derived: when it can't be written, the next process rebuilds it again.
@@ -120,7 +127,10 @@ impl Index {
     /// Finds an entry with few reads; a miss proves nothing.
     pub(crate) fn find_unchecked(&self, key: &Key) -> Option<Row> {
         match &*self.lock() {
-            Source::File { file, fan } => find_in_file(file, fan, key),
+            Source::File { file, fan } => {
+                let file = file.file().ok()?;
+                find_in_file(&file, fan, key)
+            }
             Source::Rows(rows) => rows
                 .binary_search_by_key(&(key.1, key.0), by_id)
                 .ok()
@@ -158,7 +168,8 @@ impl Index {
 
     /// All rows straight from the pack's own table.
     pub(crate) fn table(&self) -> Result<Vec<Row>> {
-        pack::read_table(&self.pack, &self.pack_path)
+        let file = self.pack()?;
+        pack::read_table(&file, &self.pack_path)
     }
 }
 
@@ -181,7 +192,12 @@ pub(crate) fn is_sound(path: &Path, pack_name: &[u8; 32], rows: &[Row]) -> bool 
 }
 
 fn open_fan(path: &Path, pack_name: &[u8; 32]) -> Option<Source> {
-    let file = File::open(path).ok()?;
+    let handle = Handle::open(path.to_owned()).ok()?;
+    let file = handle.file().ok()?;
+    if file.metadata().ok()?.len() <= SMALL_BYTES {
+        let whole = std::fs::read(path).ok()?;
+        return from_bytes(&whole, pack_name).map(Source::Rows);
+    }
     let mut head = [0; ROWS_OFFSET];
     file.read_exact_at(&mut head, 0).ok()?;
     // The index of another pack would give rows that are not in this one.
@@ -190,7 +206,7 @@ fn open_fan(path: &Path, pack_name: &[u8; 32]) -> Option<Source> {
     }
     let (slots, _) = head[FAN_OFFSET..].as_chunks::<4>();
     let fan = slots.iter().map(|s| u32::from_le_bytes(*s)).collect();
-    Some(Source::File { file, fan })
+    Some(Source::File { file: handle, fan })
 }
 
 /// Looks a key up with few reads. Anything odd is a miss, which the caller does not believe.

@@ -17,10 +17,13 @@ pub mod fs;
 #[doc(hidden)]
 pub mod fuzz;
 pub mod gc;
+mod handles;
 mod index;
 mod ingest;
 pub mod layout;
 mod listing;
+#[cfg(test)]
+mod newer_tests;
 mod pack;
 #[cfg(test)]
 mod predict_tests;

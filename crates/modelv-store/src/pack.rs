@@ -49,7 +49,8 @@ pub(crate) struct Row {
 impl Row {
     /// Whether it takes other chunks to decode.
     pub(crate) fn is_over_others(&self) -> bool {
-        Codec::from_byte(self.codec).is_some_and(Codec::is_over_others)
+        // One that is not known may be over anything.
+        Codec::from_byte(self.codec).is_none_or(Codec::is_over_others)
     }
 
     pub(crate) fn to_bytes(self) -> [u8; ROW_BYTES] {
@@ -285,10 +286,16 @@ fn check_lengths(path: &Path, row: &Row) -> Result<()> {
 }
 
 fn codec_of(path: &Path, row: &Row) -> Result<Codec> {
-    Codec::from_byte(row.codec).ok_or_else(|| {
-        let name = format!("pack `{}`", path.display());
-        Error::corrupt(name, format!("unknown codec {}", row.codec))
-    })
+    let unknown = |part, found| Error::UnknownEntry {
+        what: format!("an entry of pack `{}`", path.display()),
+        part,
+        found,
+    };
+    match (Tag::from_byte(row.key.0), Codec::from_byte(row.codec)) {
+        (None, _) => Err(unknown("kind", row.key.0)),
+        (_, None) => Err(unknown("codec", row.codec)),
+        (_, Some(codec)) => Ok(codec),
+    }
 }
 
 /// Ids of the chunks that an entry is over, the base first, and whether it predicts more than that
@@ -325,18 +332,22 @@ pub(crate) fn check_hash(key: &Key, plain: &[u8]) -> bool {
 }
 
 /// Checks that an object is in the canonical form of its kind; whether a chunk is depends on nothing.
-pub(crate) fn is_canonical(key: &Key, plain: &[u8]) -> bool {
+pub(crate) fn check_form(key: &Key, plain: &[u8]) -> Result<()> {
     match Tag::from_byte(key.0) {
-        Some(Tag::Chunk) => true,
-        Some(Tag::Object(Kind::Tree)) => canon::decode::<Node>(plain).is_ok(),
-        Some(Tag::Object(Kind::Env)) => canon::decode::<Env>(plain).is_ok(),
-        Some(Tag::Object(Kind::Commit)) => canon::decode::<Commit>(plain).is_ok(),
-        Some(Tag::Object(Kind::Run)) => canon::decode::<Run>(plain).is_ok(),
-        Some(Tag::Object(Kind::Cuts)) => canon::decode::<Cuts>(plain).is_ok(),
+        Some(Tag::Chunk) => {}
+        Some(Tag::Object(Kind::Tree)) => drop(canon::decode::<Node>(plain)?),
+        Some(Tag::Object(Kind::Env)) => drop(canon::decode::<Env>(plain)?),
+        Some(Tag::Object(Kind::Commit)) => drop(canon::decode::<Commit>(plain)?),
+        Some(Tag::Object(Kind::Run)) => drop(canon::decode::<Run>(plain)?),
+        Some(Tag::Object(Kind::Cuts)) => drop(canon::decode::<Cuts>(plain)?),
         Some(Tag::Object(Kind::Recipe | Kind::Operation | Kind::Root | Kind::PackList)) | None => {
-            false
+            return Err(Error::corrupt(
+                "stored object",
+                "its kind is never in a pack",
+            ));
         }
     }
+    Ok(())
 }
 
 /// Checks that nothing but entries lies between magic and table, and no byte in two of them. Only

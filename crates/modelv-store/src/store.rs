@@ -70,6 +70,8 @@ pub struct Report {
     pub bytes: u64,
     /// What is broken, one line each.
     pub problems: Vec<String>,
+    /// What a newer program wrote: it is whole, and can't be looked into. One line each.
+    pub newer: Vec<String>,
     /// Indexes that were damaged or missing, as a power cut leaves them, and have been made again
     /// from their packs.
     pub remade: Vec<String>,
@@ -208,13 +210,7 @@ impl Store {
     /// The first row that fits: an entry may be in several packs, whole in one and over a base in
     /// another. A pack that was collected since it was listed has left what is alive to another.
     fn find_where(&self, key: &Key, fits: Fits<'_>) -> Result<Option<(Arc<Index>, Row)>> {
-        for _ in 0..LOOKS_MAX {
-            match self.search(key, fits) {
-                Err(e) if e.is_gone() => self.refresh()?,
-                done => return done,
-            }
-        }
-        self.search(key, fits)
+        self.again_if_gone(|| self.search(key, fits))
     }
 
     fn search(&self, key: &Key, fits: Fits<'_>) -> Result<Option<(Arc<Index>, Row)>> {
@@ -257,11 +253,25 @@ impl Store {
 
     /// The same into a buffer; `false` when it is not there.
     pub(crate) fn read_into(&self, key: &Key, plain: &mut Vec<u8>) -> Result<bool> {
-        let Some((index, row)) = self.find(key)? else {
-            return Ok(false);
-        };
-        self.read_copy(&index, row, &|_, _| true, DEPTH_MAX, plain)?;
-        Ok(true)
+        self.again_if_gone(|| {
+            let Some((index, row)) = self.find(key)? else {
+                return Ok(false);
+            };
+            self.read_copy(&index, row, &|_, _| true, DEPTH_MAX, plain)?;
+            Ok(true)
+        })
+    }
+
+    /// Does something that reads packs; lists them and does it again when one of them was collected
+    /// meanwhile.
+    fn again_if_gone<T>(&self, mut read: impl FnMut() -> Result<T>) -> Result<T> {
+        for _ in 0..LOOKS_MAX {
+            match read() {
+                Err(e) if e.is_gone() => self.refresh()?,
+                done => return done,
+            }
+        }
+        read()
     }
 
     /// Reads one copy of an entry that may be so deep; when it is damaged, any other one.
@@ -292,7 +302,8 @@ impl Store {
     fn read_row(&self, index: &Index, row: Row, depth: u8, plain: &mut Vec<u8>) -> Result<()> {
         let key = &row.key;
         let bases = |id: &[u8; 32], most: u8| self.read_below(id, depth, most);
-        let (file, path) = (&index.pack, &index.pack_path);
+        let pack = index.pack()?;
+        let (file, path) = (&*pack, &index.pack_path);
         if pack::read_entry(file, path, &row, &bases, plain).is_ok() && pack::check_hash(key, plain)
         {
             return Ok(());
@@ -329,6 +340,10 @@ impl Store {
 
     /// Bytes of a chunk that is at most so deep: 0 for one that is over no other chunk.
     pub(crate) fn read_within(&self, id: &[u8; 32], depth: u8) -> Result<Vec<u8>> {
+        self.again_if_gone(|| self.read_within_once(id, depth))
+    }
+
+    fn read_within_once(&self, id: &[u8; 32], depth: u8) -> Result<Vec<u8>> {
         let key = (Tag::Chunk.byte(), *id);
         let is_whole = |_: &Pack, row: &Row| !row.is_over_others();
         let mut fits: Fits<'_> = &is_whole;
@@ -365,10 +380,13 @@ impl Store {
         {
             return Ok((Vec::new(), false));
         }
-        match self.find(&key)? {
-            Some((index, row)) => pack::read_names(&index.pack, &index.pack_path, &row),
+        self.again_if_gone(|| match self.find(&key)? {
+            Some((index, row)) => {
+                let file = index.pack()?;
+                pack::read_names(&file, &index.pack_path, &row)
+            }
             None => Ok((Vec::new(), false)),
-        }
+        })
     }
 
     /// The canonical bytes of an object, checked against its id.
@@ -578,7 +596,14 @@ impl Store {
         if len < MAGIC.len() as u64 {
             return Err(Error::corrupt(what(), "it is cut off"));
         }
-        let rows = pack::read_table(&file, path)?;
+        let rows = match pack::read_table(&file, path) {
+            Err(e) if e.is_newer() => {
+                // Of one that is damaged, nobody knows who wrote it.
+                report.newer.extend(is_whole.then(|| describe(&e)));
+                return Ok(false);
+            }
+            rows => rows?,
+        };
         if pack.condemned {
             // What its entries need may have been collected before it: whoever is alive is elsewhere.
             report.entries += rows.len() as u64;
@@ -591,21 +616,36 @@ impl Store {
         let mut plain = Vec::new();
         for row in rows {
             report.entries += 1;
-            let is_cuts = row.key.0 == Tag::Object(Kind::Cuts).byte();
-            let bases = |id: &[u8; 32], most: u8| self.read_below(id, DEPTH_MAX, most);
-            let fine = pack::read_entry(&file, path, &row, &bases, &mut plain).is_ok()
-                && pack::check_hash(&row.key, &plain)
-                && pack::is_canonical(&row.key, &plain);
-            let fine = fine && (!is_cuts || self.verify_blob(&BlobId(row.key.1)));
-            if !fine {
-                let word = Tag::from_byte(row.key.0).map_or("entry", Tag::word);
-                let id = to_hex(&row.key.1);
-                report
-                    .problems
-                    .push(format!("{word} `{id}` in {} is damaged", what()));
+            let word = Tag::from_byte(row.key.0).map_or("entry", Tag::word);
+            let entry = || format!("{word} `{}` in {}", to_hex(&row.key.1), what());
+            match self.verify_entry(&file, path, &row, &mut plain) {
+                Ok(true) => {}
+                Err(e) if is_whole && e.is_newer() => {
+                    let line = format!("{} was written by a newer modelv", entry());
+                    report.newer.push(line);
+                }
+                _ => report.problems.push(format!("{} is damaged", entry())),
             }
         }
         Ok(is_whole)
+    }
+
+    /// Whether an entry is what its row says.
+    fn verify_entry(
+        &self,
+        file: &std::fs::File,
+        path: &Path,
+        row: &Row,
+        plain: &mut Vec<u8>,
+    ) -> Result<bool> {
+        let is_cuts = row.key.0 == Tag::Object(Kind::Cuts).byte();
+        let bases = |id: &[u8; 32], most: u8| self.read_below(id, DEPTH_MAX, most);
+        pack::read_entry(file, path, row, &bases, plain)?;
+        if !pack::check_hash(&row.key, plain) {
+            return Ok(false);
+        }
+        pack::check_form(&row.key, plain)?;
+        Ok(!is_cuts || self.verify_blob(&BlobId(row.key.1)))
     }
 
     /// Whether a cut blob reads as what its id says.

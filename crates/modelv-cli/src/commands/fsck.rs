@@ -45,7 +45,16 @@ pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
             "note: {made}; it is made again from what it was made from"
         ));
     }
-    let missing = repo.check_reachable()?;
+    for newer in &report.newer {
+        s.ui.line(format!("newer: {newer}"));
+    }
+    // What can't be looked into may lead to all that seems to be missing.
+    let mut missing = repo.check_reachable()?;
+    if !report.newer.is_empty() {
+        missing
+            .drain(..)
+            .for_each(|problem| s.ui.line(format!("not checked: {problem}")));
+    }
     let count = report.problems.len() + missing.len();
     for problem in report.problems.iter().chain(&missing) {
         s.ui.line(format!("damaged: {problem}"));
@@ -56,12 +65,19 @@ pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
         report.entries,
         size(report.bytes)
     );
-    if count == 0 {
+    if count == 0 && report.newer.is_empty() {
         s.ui.line(format!(
             "sound: {summary}, {} operations",
             repo.oplog().operations.len()
         ));
         return Ok(ExitCode::SUCCESS);
+    }
+    if count == 0 {
+        s.ui.talk(format!(
+            "error: not all of {summary} can be checked: a newer modelv wrote some of it"
+        ));
+        s.ui.talk("\nhint: install a newer modelv");
+        return Ok(ExitCode::FAILURE);
     }
     s.ui.talk(format!("error: {count} problems in {summary}"));
     s.ui.talk("\nhint: `modelv fsck --repair FROM` mends them with what a remote or a clone has");

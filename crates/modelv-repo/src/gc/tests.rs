@@ -194,6 +194,52 @@ fn who_relied_on_what_is_collected_is_told_before_anything_names_it() {
     }
 }
 
+/// Collects once, when work is first shown: after a command has looked at what is stored.
+struct CollectFirst<'a>(&'a std::path::Path, std::sync::atomic::AtomicBool);
+
+impl crate::ctx::Progress for CollectFirst<'_> {
+    fn start(&self, _: &str, _: Unit, _: Option<u64>) {
+        if !self.1.swap(true, std::sync::atomic::Ordering::SeqCst) {
+            gc_all(&Repo::open(self.0).unwrap());
+        }
+    }
+    fn advance(&self, _: u64) {}
+    fn finish(&self) {}
+}
+
+type Attempt = fn(&mut Repo, &CommitOptions, &Ctx<'_>) -> Result<crate::commit::Committed>;
+
+/// Commits a content that is there when the commit begins, and is collected before it is named.
+fn commits_it_too_late(attempt: Attempt) -> Result<Vec<String>> {
+    let (dir, mut repo, side) = with_side();
+    let mut slow = Repo::open(dir.path()).unwrap();
+    assert_eq!(slow.files(side).unwrap().len(), 2);
+    repo.delete_branch("side").unwrap();
+    std::fs::write(dir.path().join("file"), content(3)).unwrap();
+    let options = CommitOptions {
+        message: "the same again".into(),
+        author: Some("Ada <ada@example.org>".into()),
+        ..CommitOptions::default()
+    };
+    let hook = CollectFirst(dir.path(), false.into());
+    let ctx = Ctx {
+        progress: &hook,
+        ..Ctx::quiet()
+    };
+    attempt(&mut slow, &options, &ctx)?;
+    Ok(problems(&repo))
+}
+
+#[test]
+fn a_commit_stores_again_what_was_collected_meanwhile() {
+    let once = commits_it_too_late(|repo, options, ctx| repo.commit_once(options, ctx));
+    assert!(matches!(once, Err(Error::Collected { .. })), "{once:?}");
+    assert_eq!(
+        commits_it_too_late(|repo, options, ctx| repo.commit(options, ctx)).unwrap(),
+        [""; 0]
+    );
+}
+
 #[test]
 fn naming_what_is_condemned_keeps_it() {
     let (dir, mut repo, side) = with_side();

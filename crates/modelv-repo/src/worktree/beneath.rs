@@ -179,6 +179,39 @@ impl Root {
         }
     }
 
+    /// Whether names that differ in capital letters alone are one here.
+    pub(super) fn folds_names(&self) -> bool {
+        if self.is_same(b".mv", b".MV") {
+            return true;
+        }
+        if self.stat(b".mv").is_some() {
+            return false;
+        }
+        let folder = Folder {
+            fd: Arc::clone(&self.fd),
+            path: self.path.clone(),
+        };
+        let name = temp_name();
+        // Where nothing can be made, the checkout says so in a moment.
+        if folder.create(&name, false).is_err() {
+            return false;
+        }
+        let folds = self.is_same(&name, &name.to_ascii_uppercase());
+        let _ = folder.delete(&name);
+        folds
+    }
+
+    fn stat(&self, name: &[u8]) -> Option<rustix::fs::Stat> {
+        rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW).ok()
+    }
+
+    fn is_same(&self, name: &[u8], other: &[u8]) -> bool {
+        match (self.stat(name), self.stat(other)) {
+            (Some(a), Some(b)) => (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino),
+            _ => false,
+        }
+    }
+
     /// Deletes a file, if it is there, and then the directories that are empty without it.
     ///
     /// # Errors

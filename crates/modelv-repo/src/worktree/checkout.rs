@@ -9,6 +9,7 @@ use modelv_core::path::RepoPath;
 use modelv_store::{Store, fs};
 
 use super::beneath::{Root, parent_of};
+use super::fold;
 use super::snapshot::place;
 use super::statcache::StatCache;
 use super::write::Writing;
@@ -126,6 +127,9 @@ impl Plan {
             }
         }
         let root = Root::open(root)?;
+        if self.write.len() > 1 && root.folds_names() {
+            fold::refuse_twins(self.write.iter().map(|(path, _)| path))?;
+        }
         for path in &self.delete {
             ctx.cancel.check()?;
             root.delete(path)?;

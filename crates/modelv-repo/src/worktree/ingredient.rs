@@ -141,6 +141,9 @@ impl Rules {
         match std::fs::read_to_string(&path) {
             Ok(text) => Self::parse(&text),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Self::parse(""),
+            Err(e) if e.kind() == std::io::ErrorKind::InvalidData => {
+                Err(invalid("it is no text in UTF-8"))
+            }
             Err(e) => Err(Error::io("read", &path)(e)),
         }
     }

@@ -4,6 +4,7 @@
 
 mod beneath;
 pub mod checkout;
+mod fold;
 pub(crate) mod ignores;
 mod ingredient;
 mod origin;

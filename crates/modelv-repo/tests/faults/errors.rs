@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use modelv_repo::{Ctx, ErrorKind, Repo, Result, SwitchTo};
+use modelv_repo::{Ctx, ErrorKind, GcOptions, Repo, Result, SwitchTo};
 use modelv_store::fs::faults::disk::Image;
 use modelv_store::fs::faults::{Fault, Watch};
 
@@ -23,7 +23,7 @@ struct Case {
     act: fn(&Path) -> Result<()>,
 }
 
-const CASES: [Case; 8] = [
+const CASES: [Case; 9] = [
     Case {
         name: "commit",
         place: "a",
@@ -81,10 +81,27 @@ const CASES: [Case; 8] = [
         writes_files: false,
         act: |dir| Repo::init(&dir.join("new/e")).map(drop),
     },
+    Case {
+        name: "gc",
+        place: "b",
+        writes_files: false,
+        act: |dir| collect(&Repo::open(&dir.join("b"))?),
+    },
 ];
 
-/// `a` has something to commit; `b` a branch to switch to, to merge and to push; `c` something to
-/// fetch.
+/// Deletes at once what nothing leads to, and writes all else anew.
+fn collect(repo: &Repo) -> Result<()> {
+    let options = GcOptions {
+        now: true,
+        repack: true,
+        keep_days: 0,
+        ..GcOptions::default()
+    };
+    repo.gc(&options, &Ctx::quiet()).map(drop)
+}
+
+/// `a` has something to commit; `b` a branch to switch to, to merge and to push, and one that was
+/// deleted; `c` something to fetch.
 fn prepare(dir: &Path) {
     let a = dir.join("a");
     let mut repo = Repo::init(&a).unwrap();
@@ -101,6 +118,13 @@ fn prepare(dir: &Path) {
     let url = remote_in(&dir.join("remote")).url;
     clone(&url, &dir.join("c")).unwrap();
     let mut repo = clone(&url, &b).unwrap();
+    repo.switch(&SwitchTo::New("dead".into(), None), &Ctx::quiet())
+        .unwrap();
+    put(&b, "dead.bin", &noise(6, 2000));
+    commit(&mut repo, "dead").unwrap();
+    repo.switch(&SwitchTo::Branch("main".into()), &Ctx::quiet())
+        .unwrap();
+    repo.delete_branch("dead").unwrap();
     repo.switch(&SwitchTo::New("topic".into(), None), &Ctx::quiet())
         .unwrap();
     put(&b, "data/rows.csv", b"a,b\n1,2\n");
@@ -204,7 +228,27 @@ impl Bench<'_> {
         {
             return Err(format!("again: {e}"));
         }
-        next_works(&root)
+        next_works(&root)?;
+        match self.case.name {
+            "gc" => ends_the_work(&root),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A collection after one that failed leaves nothing lying around.
+fn ends_the_work(root: &Path) -> std::result::Result<(), String> {
+    let repo = Repo::open(root).map_err(|e| e.to_string())?;
+    collect(&repo).map_err(|e| format!("the next collection: {e}"))?;
+    for folder in ["condemned", "trash"] {
+        let left = std::fs::read_dir(root.join(".mv").join(folder)).map_or(0, Iterator::count);
+        if left > 0 {
+            return Err(format!("`{folder}` is not empty"));
+        }
+    }
+    match problems(&repo).as_slice() {
+        [] => Ok(()),
+        some => Err(format!("after the next collection: {some:?}")),
     }
 }
 

@@ -199,7 +199,13 @@ fn every_flipped_bit_is_noticed() {
     assert!(bits >= 524_288, "the repository has only {bits} bits");
     let long = number("MODELV_FAULT_LONG").is_some();
     // A step without small factors, so that every position within a byte comes.
-    let step = if long { 1 } else { (bits / FLIPS) | 1 };
+    let usual = if long { bits } else { FLIPS };
+    let wanted = number("MODELV_FAULT_FLIPS").unwrap_or(usual).clamp(1, bits);
+    let step = if wanted == bits {
+        1
+    } else {
+        (bits / wanted) | 1
+    };
     let jobs = usize::try_from(bits.div_ceil(step)).unwrap();
     let answers = AtomicU64::new(0);
     wreck.on_all(jobs, &|root, job| {

@@ -304,7 +304,8 @@ fn close(mut writer: Writer) -> Result<Job> {
 /// Copies an entry as it is stored, after decoding it once: damage must not travel.
 fn copy_entry(store: &Store, key: &Key, writer: &mut Writer) -> Result<()> {
     if let Some((index, row)) = store.find(key)?
-        && let Ok(stored) = pack::read_stored(&index.pack, &index.pack_path, &row)
+        && let Ok(file) = index.pack()
+        && let Ok(stored) = pack::read_stored(&file, &index.pack_path, &row)
         && let Some(codec) = Codec::from_byte(row.codec)
         && !codec.is_over_others()
         && let Ok(plain) = pack::decode_entry(&index.pack_path, &row, &stored)
