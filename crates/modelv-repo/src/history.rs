@@ -1,4 +1,4 @@
-//! The history: commits in order, filtered by path.
+//! The history: commits in order, and which of them are wanted ([`filter`]).
 
 use std::collections::{BinaryHeap, HashMap, HashSet};
 
@@ -6,11 +6,16 @@ use modelv_core::commit::Commit;
 use modelv_core::graph;
 use modelv_core::id::CommitId;
 use modelv_core::path::RepoPath;
-use modelv_core::tree;
 
 use crate::error::Result;
 use crate::repo::Repo;
 use crate::rev::Range;
+use crate::runs::Condition;
+
+pub(crate) mod filter;
+
+use filter::Filter;
+pub use filter::{KeyFilter, Part};
 
 /// Which commits `log` gives.
 #[derive(Debug, Clone, Default)]
@@ -23,6 +28,18 @@ pub struct LogOptions {
     pub limit: Option<usize>,
     /// Only commits that change something at or below these paths.
     pub paths: Vec<RepoPath>,
+    /// Only commits that change one of these.
+    pub parts: Vec<Part>,
+    /// Only commits that change all these keys of the configuration.
+    pub keys: Vec<KeyFilter>,
+    /// Only commits whose last run fits all of these.
+    pub metrics: Vec<Condition>,
+    /// Only commits whose author has this in name or address, in any case.
+    pub author: Option<String>,
+    /// Not those before, in seconds since 1970.
+    pub since: Option<i64>,
+    /// Not those after, likewise.
+    pub until: Option<i64>,
 }
 
 impl Repo {
@@ -59,8 +76,7 @@ impl Repo {
                 continue;
             }
             let commit = self.commit_object(id)?;
-            let parents = self.parents_of(id)?;
-            for parent in &parents {
+            for parent in &self.parents_of_commit(&commit)? {
                 *children.entry(*parent).or_default() += 1;
                 stack.push(*parent);
             }
@@ -71,6 +87,7 @@ impl Repo {
             .filter(|(id, _)| !children.contains_key(id))
             .map(|(id, c)| (c.time.seconds, *id))
             .collect();
+        let filter = Filter::new(self, options);
         let mut out = Vec::new();
         while let Some((_, id)) = ready.pop() {
             let Some(commit) = commits.remove(&id) else {
@@ -86,7 +103,7 @@ impl Repo {
                     }
                 }
             }
-            if self.touches(&commit, &options.paths)? {
+            if filter.wants(&commit)? {
                 out.push((id, commit));
                 if options.limit.is_some_and(|l| out.len() >= l) {
                     break;
@@ -94,52 +111,6 @@ impl Repo {
             }
         }
         Ok(out)
-    }
-
-    /// Whether a commit differs from every parent below one of `paths`.
-    fn touches(&self, commit: &Commit, paths: &[RepoPath]) -> Result<bool> {
-        if paths.is_empty() {
-            return Ok(true);
-        }
-        let parents = self.parents_of(commit.id())?;
-        if parents.is_empty() {
-            return self.differs(None, commit, paths);
-        }
-        for parent in &parents {
-            let parent = self.commit_object(*parent)?;
-            if !self.differs(Some(&parent), commit, paths)? {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-
-    fn differs(&self, old: Option<&Commit>, new: &Commit, paths: &[RepoPath]) -> Result<bool> {
-        // What a path names in any of the trees of a commit; equal ids mean equal content below.
-        let roots = |c: &Commit| {
-            let r = c.recipe;
-            [
-                Some(r.code),
-                Some(r.data),
-                Some(r.config),
-                c.model.map(|m| m.tree),
-            ]
-        };
-        for path in paths {
-            for (i, root) in roots(new).into_iter().enumerate() {
-                let entry = |root| tree::find(&self.store, root, path);
-                let now = root.map(entry).transpose()?.flatten();
-                let before = old
-                    .and_then(|o| roots(o)[i])
-                    .map(entry)
-                    .transpose()?
-                    .flatten();
-                if now != before {
-                    return Ok(true);
-                }
-            }
-        }
-        Ok(false)
     }
 
     /// The best common ancestors of two commits.

@@ -1,8 +1,11 @@
 //! One file a command: parses, calls one function of the library, shows what it gave.
 
 mod alias;
+mod bisect;
+mod blame;
 mod branch;
 mod cat;
+mod cherry_pick;
 mod clone;
 mod commit;
 mod completions;
@@ -22,13 +25,16 @@ mod merge;
 mod mount;
 mod pull;
 mod push;
+mod rebase;
 mod release;
 mod remote;
 mod resolve;
 mod restore;
 mod rev_parse;
+mod revert;
 mod run;
 mod runs;
+mod sequence;
 mod serve;
 mod show;
 mod stats;
@@ -82,7 +88,12 @@ enum Command {
     Merge(merge::Args),
     Conflicts(conflicts::Args),
     Resolve(resolve::Args),
+    CherryPick(cherry_pick::Args),
+    Revert(revert::Args),
+    Rebase(rebase::Args),
     Undo(undo::Args),
+    Blame(blame::Args),
+    Bisect(bisect::Args),
     Clone(clone::Args),
     Remote(remote::Args),
     Fetch(fetch::Args),
@@ -195,6 +206,11 @@ pub(crate) fn run(cli: Cli, ui: &mut Ui, cancel: &Cancel) -> Done {
         Command::Merge(args) => merge::run(args, s),
         Command::Conflicts(args) => conflicts::run(&args, s),
         Command::Resolve(args) => resolve::run(&args, s),
+        Command::CherryPick(args) => cherry_pick::run(args, s),
+        Command::Revert(args) => revert::run(args, s),
+        Command::Rebase(args) => rebase::run(args, s),
+        Command::Blame(args) => blame::run(&args, s),
+        Command::Bisect(args) => bisect::run(&args, s),
         Command::Undo(args) => undo::run(&args, s),
         Command::Clone(args) => clone::run(args, s),
         Command::Remote(args) => remote::run(&args, s),

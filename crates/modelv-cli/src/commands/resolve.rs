@@ -35,10 +35,14 @@ pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
         _ => Decision::AsEdited,
     };
     repo.resolve_conflict(&args.item, &decision, &s.ctx())?;
-    let open = repo.merge_state()?.map_or(0, |m| m.open().count());
+    let state = repo.merge_state()?;
+    let open = state.as_ref().map_or(0, |m| m.open().count());
     s.ui.line(format!("decided {}, {open} open", args.item));
-    if open == 0 {
-        s.ui.talk("\nhint: `modelv merge --continue` commits the merge");
+    if let Some(state) = state.filter(|_| open == 0) {
+        let verb = state.action.word();
+        s.ui.talk(format!(
+            "\nhint: `modelv {verb} --continue` commits the {verb}"
+        ));
     }
     Ok(ExitCode::SUCCESS)
 }
