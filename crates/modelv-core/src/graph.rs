@@ -1,6 +1,8 @@
 //! The commit graph: ancestry and merge bases. Every walk keeps a visited set, so that a history
 //! of stacked diamonds costs its commits and not its paths.
 
+pub mod dag;
+
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::Hash;
 

@@ -1,9 +1,7 @@
 //! The history: commits in order, and which of them are wanted ([`filter`]).
 
-use std::collections::{BinaryHeap, HashMap, HashSet};
-
 use modelv_core::commit::Commit;
-use modelv_core::graph;
+use modelv_core::graph::dag::{self, Order};
 use modelv_core::id::CommitId;
 use modelv_core::path::RepoPath;
 
@@ -65,47 +63,37 @@ impl Repo {
     /// # Errors
     /// A commit is missing or damaged.
     pub fn history(&self, options: &LogOptions) -> Result<Vec<(CommitId, Commit)>> {
-        let parents = |id| self.parents_of(id);
-        let hidden = graph::ancestors(&options.exclude, parents)?;
-        let mut commits: HashMap<CommitId, Commit> = HashMap::new();
-        let mut children: HashMap<CommitId, usize> = HashMap::new();
-        let mut stack: Vec<CommitId> = options.start.clone();
-        let mut seen: HashSet<CommitId> = HashSet::new();
-        while let Some(id) = stack.pop() {
-            if hidden.contains(&id) || !seen.insert(id) {
-                continue;
-            }
-            let commit = self.commit_object(id)?;
-            for parent in &self.parents_of_commit(&commit)? {
-                *children.entry(*parent).or_default() += 1;
-                stack.push(*parent);
-            }
-            commits.insert(id, commit);
-        }
-        let mut ready: BinaryHeap<(i64, CommitId)> = commits
-            .iter()
-            .filter(|(id, _)| !children.contains_key(id))
-            .map(|(id, c)| (c.time.seconds, *id))
-            .collect();
         let filter = Filter::new(self, options);
+        let limit = options.limit.unwrap_or(usize::MAX);
         let mut out = Vec::new();
-        while let Some((_, id)) = ready.pop() {
-            let Some(commit) = commits.remove(&id) else {
-                continue;
-            };
-            for parent in &commit.parents {
-                if let Some(left) = children.get_mut(parent) {
-                    *left -= 1;
-                    if *left == 0
-                        && let Some(c) = commits.get(parent)
-                    {
-                        ready.push((c.time.seconds, *parent));
-                    }
-                }
+        let mut start = options.start.clone();
+        // As long as there is one line, each commit says what comes next: for a few of them, no more
+        // need be known.
+        while let ([id], true) = (start.as_slice(), options.exclude.is_empty()) {
+            let enough = options.limit.is_none() || out.len() >= limit;
+            if enough {
+                break;
             }
+            let (id, commit) = (*id, self.commit_object(*id)?);
+            start = self.parents_of_commit(&commit)?;
             if filter.wants(&commit)? {
                 out.push((id, commit));
-                if options.limit.is_some_and(|l| out.len() >= l) {
+            }
+        }
+        if start.is_empty() || out.len() >= limit {
+            return Ok(out);
+        }
+        let ids = [start.as_slice(), &options.exclude].concat();
+        let graph = self.graph(&ids)?;
+        let places = |ids: &[CommitId]| -> Vec<u32> {
+            ids.iter().filter_map(|id| graph.place(*id)).collect()
+        };
+        for at in Order::new(&graph, &places(&start), &places(&options.exclude)) {
+            let id = graph.id(at);
+            let commit = self.commit_object(id)?;
+            if filter.wants(&commit)? {
+                out.push((id, commit));
+                if out.len() >= limit {
                     break;
                 }
             }
@@ -118,6 +106,14 @@ impl Repo {
     /// # Errors
     /// A commit is missing or damaged.
     pub fn merge_bases(&self, a: CommitId, b: CommitId) -> Result<Vec<CommitId>> {
-        graph::merge_bases(a, b, |id| self.parents_of(id))
+        let graph = self.graph(&[a, b])?;
+        let (Some(x), Some(y)) = (graph.place(a), graph.place(b)) else {
+            return Ok(Vec::new());
+        };
+        let found = dag::merge_bases(&graph, x, y).into_iter();
+        // Sorted, so that a criss-cross history gives the same answer from both sides.
+        let mut bases: Vec<CommitId> = found.map(|at| graph.id(at)).collect();
+        bases.sort();
+        Ok(bases)
     }
 }

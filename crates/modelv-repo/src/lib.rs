@@ -16,6 +16,7 @@ mod bisect;
 mod blame;
 pub mod capture;
 mod commit;
+mod commitgraph;
 pub mod ctx;
 mod derived;
 mod diff;

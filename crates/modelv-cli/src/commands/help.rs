@@ -72,6 +72,11 @@ const ROWS: &[Row] = &[
     ("fetch", "modelv fetch origin --prune", &[]),
     ("pull", "modelv pull origin main", &[CONFLICTS]),
     ("push", "modelv push origin main", &[]),
+    (
+        "merge-base",
+        "modelv merge-base main experiment",
+        &[(1, "they have none; or it failed")],
+    ),
     ("rev-parse", "modelv rev-parse HEAD --recipe", &[]),
     ("cat", "modelv cat HEAD~1:params.toml", &[]),
     ("export", "modelv export HEAD folder", &[]),

@@ -22,6 +22,7 @@ mod init;
 mod log;
 mod man;
 mod merge;
+mod merge_base;
 mod mount;
 mod pull;
 mod push;
@@ -100,6 +101,7 @@ enum Command {
     Pull(pull::Args),
     Push(push::Args),
     RevParse(rev_parse::Args),
+    MergeBase(merge_base::Args),
     Cat(cat::Args),
     Export(export::Args),
     Mount(mount::Args),
@@ -217,6 +219,7 @@ pub(crate) fn run(cli: Cli, ui: &mut Ui, cancel: &Cancel) -> Done {
         Command::Fetch(args) => fetch::run(args, s),
         Command::Pull(args) => pull::run(args, s),
         Command::Push(args) => push::run(args, s),
+        Command::MergeBase(args) => merge_base::run(&args, s),
         Command::RevParse(args) => rev_parse::run(&args, s),
         Command::Cat(args) => cat::run(&args, s),
         Command::Export(args) => export::run(&args, s),
