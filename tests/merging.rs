@@ -114,3 +114,101 @@ fn a_branch_moves_or_gets_a_commit_as_asked() {
     tree.mv(&["merge", "--continue"]).success();
     assert_eq!(tree.id("HEAD^2"), tree.id("main"));
 }
+
+/// Runs a command with an editor or a merge tool.
+fn with(tree: &Tree, args: &[&str], env: &[(&str, &str)]) -> crate::support::Done {
+    let output = tree
+        .command(args)
+        .envs(env.iter().copied())
+        .output()
+        .unwrap();
+    crate::support::Done::new(&output)
+}
+
+#[test]
+fn conflicts_are_decided_in_the_editor_and_the_merge_tool() {
+    let tree = scene();
+    tree.mv(&["merge", "side"]).fails_with(3);
+    let set = r#"f() { sed -i "s/^9$/3/" "$1"; }; f"#;
+    let lr = ["resolve", "params.toml:lr", "--edit"];
+    with(&tree, &lr, &[("VISUAL", set), ("EDITOR", "false")]).success();
+    assert_eq!(tree.get("params.toml"), "lr = 3\nseed = 7\n");
+    for (env, want) in [
+        (&[][..], "no editor is set"),
+        (&[("EDITOR", "false")], "nothing is decided"),
+        (&[("EDITOR", "sed -i d")], "no value is left"),
+    ] {
+        let said = with(&tree, &lr, env).fails_with(2);
+        assert!(said.contains(want), "{said}");
+    }
+    let said = with(&tree, &["resolve", "nope", "--edit"], &[("EDITOR", "true")]).fails_with(1);
+    assert!(said.contains("conflict `nope` not found"), "{said}");
+    // An editor that leaves the markers decides nothing.
+    let said = with(&tree, &["mergetool", "train.py"], &[("EDITOR", "true")]).fails_with(1);
+    assert!(said.contains("still carries conflict markers"), "{said}");
+    // The tool sees all three versions and writes the fourth; a row goes to the editor.
+    let tool = r#"grep -q OURS "$LOCAL" && grep -q THEIRS "$REMOTE" && grep -q "^e" "$BASE" && cp "$REMOTE" "$MERGED""#;
+    tree.mv(&["config", "merge.tool", tool]).success();
+    let done = with(&tree, &["mergetool"], &[("EDITOR", "true")]);
+    assert!(
+        done.err.contains("gone.py (delete/modify): no tool helps"),
+        "{}",
+        done.err
+    );
+    assert!(done.out.contains("decided train.py\n"), "{}", done.out);
+    done.fails_with(3);
+    assert_eq!(tree.get("train.py"), "a\nb\nc\nd\nTHEIRS\n");
+    let open = tree.json(&["conflicts", "--json"]);
+    let open = open
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|c| c["resolved"] == false);
+    assert_eq!(open.map(|c| &c["item"]).collect::<Vec<_>>(), ["gone.py"]);
+    tree.mv(&["resolve", "gone.py", "--ours"]).success();
+    with(&tree, &["mergetool"], &[]).success();
+    tree.mv(&["merge", "--continue"]).success();
+    assert!(
+        tree.mv(&["mergetool"])
+            .fails_with(2)
+            .contains("no merge is under way")
+    );
+    assert!(!tree.path(".mv/tmp").join("edit").exists());
+}
+
+#[test]
+fn criss_crosses_on_each_other_are_merged_once_each() {
+    let tree = Tree::repo();
+    tree.put("a", "0\n");
+    tree.put("b", "0\n");
+    tree.commit("base");
+    tree.mv(&["switch", "-c", "side"]).success();
+    let (mut main, mut side) = (tree.id("main"), tree.id("side"));
+    for i in 1..9 {
+        for (branch, file) in [("main", "a"), ("side", "b")] {
+            tree.mv(&["switch", branch]).success();
+            tree.put(file, &format!("{i}\n"));
+            tree.commit(&format!("{branch} {i}"));
+        }
+        (main, side) = (tree.id("main"), tree.id("side"));
+        for (branch, other) in [("main", &side), ("side", &main)] {
+            tree.mv(&["switch", branch]).success();
+            tree.mv(&["merge", other]).success();
+        }
+    }
+    let bases = tree.json(&["merge-base", "main", "side", "--json"]);
+    let mut want = vec![main, side];
+    want.sort();
+    assert_eq!(bases, serde_json::json!(want));
+    for (branch, file) in [("main", "a"), ("side", "b")] {
+        tree.mv(&["switch", branch]).success();
+        tree.put(file, "last\n");
+        tree.commit("last");
+    }
+    tree.mv(&["merge", "main"]).success();
+    assert_eq!(
+        (tree.get("a"), tree.get("b")),
+        ("last\n".into(), "last\n".into())
+    );
+    tree.mv(&["merge-base", "nope", "main"]).fails_with(1);
+}

@@ -346,6 +346,28 @@ impl Repo {
         bases: &[CommitId],
         made: &mut HashMap<BlobId, Vec<u8>>,
     ) -> Result<Base> {
+        self.base_above(bases, made, &mut HashMap::new(), 0)
+    }
+
+    /// The same; every set of commits is merged once, for criss-crosses on each other share theirs.
+    fn base_above(
+        &self,
+        bases: &[CommitId],
+        made: &mut HashMap<BlobId, Vec<u8>>,
+        known: &mut HashMap<Vec<CommitId>, Base>,
+        depth: usize,
+    ) -> Result<Base> {
+        /// A base of so many bases of bases is as good as the first of them.
+        const DEPTH_MAX: usize = 64;
+        if let Some(found) = known.get(bases) {
+            return Ok(found.clone());
+        }
+        let all = bases;
+        let bases = if depth < DEPTH_MAX {
+            bases
+        } else {
+            bases.get(..1).unwrap_or(bases)
+        };
         let Some((first, rest)) = bases.split_first() else {
             return Ok((Listing::new(), Env::none(), None));
         };
@@ -355,7 +377,7 @@ impl Repo {
         let mut model = commit.model.map(|m| m.tree);
         for next in rest {
             let above = self.merge_bases(*first, *next)?;
-            let (base, base_env, _) = self.virtual_base(&above, made)?;
+            let (base, base_env, _) = self.base_above(&above, made, known, depth + 1)?;
             let commit = self.commit_object(*next)?;
             let other = listing(&self.files(*next)?);
             let labels = Labels {
@@ -382,7 +404,24 @@ impl Repo {
                 model = None;
             }
         }
+        known.insert(all.to_vec(), (files.clone(), env.clone(), model));
         Ok((files, env, model))
+    }
+
+    /// Base, our and their content of a conflict; `None`: absent.
+    ///
+    /// # Errors
+    /// Content is missing, damaged or too large.
+    pub fn conflict_contents(&self, conflict: &ConflictState) -> Result<[Option<Vec<u8>>; 3]> {
+        let read = |stored: &Option<StoredSide>| -> Result<Option<Vec<u8>>> {
+            let side = stored.as_ref().map(StoredSide::side).transpose()?;
+            side.map(|s| self.read_blob(s.blob)).transpose()
+        };
+        Ok([
+            read(&conflict.base_file)?,
+            read(&conflict.ours_file)?,
+            read(&conflict.theirs_file)?,
+        ])
     }
 
     /// Stores what the merge wrote, and classifies every path by the merged `modelv.toml`.

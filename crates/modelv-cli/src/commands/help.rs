@@ -44,6 +44,11 @@ const ROWS: &[Row] = &[
         &[],
     ),
     (
+        "mergetool",
+        "modelv mergetool params.toml:train.c",
+        &[CONFLICTS],
+    ),
+    (
         "cherry-pick",
         "modelv cherry-pick main..colleague",
         &[CONFLICTS],

@@ -23,6 +23,7 @@ mod log;
 mod man;
 mod merge;
 mod merge_base;
+mod mergetool;
 mod mount;
 mod pull;
 mod push;
@@ -89,6 +90,7 @@ enum Command {
     Merge(merge::Args),
     Conflicts(conflicts::Args),
     Resolve(resolve::Args),
+    Mergetool(mergetool::Args),
     CherryPick(cherry_pick::Args),
     Revert(revert::Args),
     Rebase(rebase::Args),
@@ -207,6 +209,7 @@ pub(crate) fn run(cli: Cli, ui: &mut Ui, cancel: &Cancel) -> Done {
         Command::Tag(args) => tag::run(&args, s),
         Command::Merge(args) => merge::run(args, s),
         Command::Conflicts(args) => conflicts::run(&args, s),
+        Command::Mergetool(args) => mergetool::run(&args, s),
         Command::Resolve(args) => resolve::run(&args, s),
         Command::CherryPick(args) => cherry_pick::run(args, s),
         Command::Revert(args) => revert::run(args, s),

@@ -238,7 +238,11 @@ fn damaged(e: impl ToString) -> Error {
 }
 
 impl ConflictState {
-    pub(super) fn repo_path(&self) -> Result<RepoPath> {
+    /// The path of the file.
+    ///
+    /// # Errors
+    /// It is of the environment, or damaged.
+    pub fn repo_path(&self) -> Result<RepoPath> {
         Ok(RepoPath::new(self.path_bytes.clone())?)
     }
 }
