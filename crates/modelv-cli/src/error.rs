@@ -206,6 +206,15 @@ fn hint(e: &Error) -> Option<String> {
             ..
         } => "say what changed: `modelv commit -m \"...\"`",
         Error::Invalid {
+            what: "strategy", ..
+        } => "for example `--strategy theirs:config` or `--strategy ours:data/x.csv`",
+        Error::Invalid {
+            what: "configuration filter",
+            ..
+        } => "for example `--config lr` or `--config lr=0.1`",
+        Error::Invalid { what: "blame", .. } => "`modelv log -- PATH` shows who changed it",
+        Error::Invalid { what: "parent", .. } => "`modelv show COMMIT` lists its parents",
+        Error::Invalid {
             what: "revision", ..
         } => "for example `HEAD~2`, `main`, `1a2b3c4d`, `main@{1}`",
         Error::Invalid {
@@ -244,6 +253,34 @@ fn state_hint(text: &str) -> Option<String> {
             "`modelv merge --continue` finishes it, `modelv merge --abort` gives it up",
         ),
         (
+            "cherry-pick is not finished",
+            "`modelv cherry-pick --continue` goes on, `--skip` leaves the commit out, `--abort` gives all up",
+        ),
+        (
+            "revert is not finished",
+            "`modelv revert --continue` goes on, `--skip` leaves the commit out, `--abort` gives all up",
+        ),
+        (
+            "rebase is not finished",
+            "`modelv rebase --continue` goes on, `--skip` leaves the commit out, `--abort` gives all up",
+        ),
+        (
+            "say which parent",
+            "`-m 1` takes the difference to its first parent, the branch it was merged into",
+        ),
+        (
+            "commits with one parent",
+            "`modelv merge UPSTREAM` combines the branches, and keeps the merge",
+        ),
+        (
+            "nothing is left of",
+            "`--skip` leaves the commit out, `--abort` gives all up",
+        ),
+        (
+            "need a message and a commit each",
+            "name one commit with `--message` or `--no-commit`",
+        ),
+        (
             "no commit yet",
             "`modelv commit -m \"...\"` makes the first",
         ),
@@ -255,6 +292,26 @@ fn state_hint(text: &str) -> Option<String> {
             "conflict markers",
             "edit the file, then `modelv resolve PATH`",
         ),
+        (
+            "can't fast-forward",
+            "without `--ff-only` they are merged; `modelv rebase REV` puts your commits on top",
+        ),
+        (
+            "no bisection is under way",
+            "`modelv bisect start BAD GOOD` begins one",
+        ),
+        (
+            "a bisection is under way already",
+            "`modelv bisect status` shows it, `modelv bisect reset` ends it",
+        ),
+        (
+            "bisect needs a bad commit",
+            "`modelv bisect bad REV` and `modelv bisect good REV`",
+        ),
+        (
+            "does not lie before bad commit",
+            "`modelv bisect reset`, then `modelv bisect start BAD GOOD` with another pair",
+        ),
         ("no command given", "`modelv run -- python train.py`"),
     ];
     let found = hints.iter().find(|(part, _)| text.contains(part));
@@ -265,7 +322,8 @@ fn state_hint(text: &str) -> Option<String> {
 fn file_hint(e: &Error) -> Option<String> {
     let text = match e {
         Error::WouldOverwrite {
-            action: "merge", ..
+            action: "merge" | "cherry-pick" | "revert" | "rebase",
+            ..
         } => "`modelv commit -m \"...\"` them first",
         Error::WouldOverwrite { .. } => {
             "`modelv commit -m \"...\"` keeps them; `modelv restore PATH` drops them"

@@ -2,6 +2,7 @@
 
 mod argv0;
 mod commands;
+mod editor;
 mod error;
 mod graph;
 mod ui;

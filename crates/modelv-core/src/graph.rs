@@ -1,6 +1,8 @@
 //! The commit graph: ancestry and merge bases. Every walk keeps a visited set, so that a history
 //! of stacked diamonds costs its commits and not its paths.
 
+pub mod dag;
+
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::Hash;
 
@@ -59,6 +61,44 @@ pub fn merge_bases<I: Copy + Eq + Hash + Ord, E>(
     Ok(best)
 }
 
+/// How many of a set of commits each of them reaches, itself included. `order` holds the set,
+/// parents before children; parents outside of it don't count.
+///
+/// # Errors
+/// The first error of `parents`.
+pub fn reach<I: Copy + Eq + Hash, E>(
+    order: &[I],
+    mut parents: impl FnMut(I) -> Result<Vec<I>, E>,
+) -> Result<Vec<usize>, E> {
+    let places: HashMap<I, usize> = order.iter().enumerate().map(|(i, id)| (*id, i)).collect();
+    let mut inside: Vec<Vec<usize>> = Vec::with_capacity(order.len());
+    let mut counts: Vec<usize> = Vec::with_capacity(order.len());
+    for id in order {
+        let above = parents(*id)?;
+        let above: Vec<usize> = above
+            .iter()
+            .filter_map(|p| places.get(p).copied())
+            .collect();
+        let count = match above.as_slice() {
+            [] => 1,
+            // A line of commits needs no walk.
+            [one] => counts.get(*one).copied().unwrap_or(0) + 1,
+            several => {
+                let mut seen: HashSet<usize> = several.iter().copied().collect();
+                let mut stack = several.to_vec();
+                while let Some(at) = stack.pop() {
+                    let next = inside.get(at).into_iter().flatten().copied();
+                    stack.extend(next.filter(|i| seen.insert(*i)));
+                }
+                seen.len() + 1
+            }
+        };
+        inside.push(above);
+        counts.push(count);
+    }
+    Ok(counts)
+}
+
 #[cfg(test)]
 mod tests {
     use std::convert::Infallible;
@@ -104,6 +144,15 @@ mod tests {
         });
         assert_eq!(found.unwrap(), [last - 3]);
         assert!(calls <= graph.len());
+    }
+
+    #[test]
+    fn reach_counts_each_commit_once() {
+        // Two diamonds on each other, and a commit whose parent is outside of the set.
+        let graph: &[&[usize]] = &[&[], &[0], &[0], &[1, 2], &[3], &[3], &[5, 4], &[99]];
+        let order: Vec<usize> = (0..graph.len()).collect();
+        let counts = reach(&order, |i| Ok::<_, Infallible>(graph[i].to_vec())).unwrap();
+        assert_eq!(counts, [1, 2, 2, 4, 5, 5, 7, 1]);
     }
 
     proptest::proptest! {

@@ -10,6 +10,8 @@ use crate::id::BlobId;
 use crate::path::RepoPath;
 use crate::tree::Mode;
 
+mod directories;
+
 /// One file of a side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Side {
@@ -119,9 +121,10 @@ pub fn merge<E>(
     read: Read<'_, E>,
 ) -> Result<Merged, E> {
     let mut sides = [base.clone(), ours.clone(), theirs.clone()];
+    let mut out = Merged::default();
+    directories::follow(&mut sides, &mut out.notes);
     follow_renames(&mut sides);
     let [base, ours, theirs] = &sides;
-    let mut out = Merged::default();
     let paths: BTreeSet<&RepoPath> = base
         .keys()
         .chain(ours.keys())

@@ -1,16 +1,19 @@
-//! The history: commits in order, filtered by path.
-
-use std::collections::{BinaryHeap, HashMap, HashSet};
+//! The history: commits in order, and which of them are wanted ([`filter`]).
 
 use modelv_core::commit::Commit;
-use modelv_core::graph;
+use modelv_core::graph::dag::{self, Order};
 use modelv_core::id::CommitId;
 use modelv_core::path::RepoPath;
-use modelv_core::tree;
 
 use crate::error::Result;
 use crate::repo::Repo;
 use crate::rev::Range;
+use crate::runs::Condition;
+
+pub(crate) mod filter;
+
+use filter::Filter;
+pub use filter::{KeyFilter, Part};
 
 /// Which commits `log` gives.
 #[derive(Debug, Clone, Default)]
@@ -23,6 +26,18 @@ pub struct LogOptions {
     pub limit: Option<usize>,
     /// Only commits that change something at or below these paths.
     pub paths: Vec<RepoPath>,
+    /// Only commits that change one of these.
+    pub parts: Vec<Part>,
+    /// Only commits that change all these keys of the configuration.
+    pub keys: Vec<KeyFilter>,
+    /// Only commits whose last run fits all of these.
+    pub metrics: Vec<Condition>,
+    /// Only commits whose author has this in name or address, in any case.
+    pub author: Option<String>,
+    /// Not those before, in seconds since 1970.
+    pub since: Option<i64>,
+    /// Not those after, likewise.
+    pub until: Option<i64>,
 }
 
 impl Repo {
@@ -48,47 +63,37 @@ impl Repo {
     /// # Errors
     /// A commit is missing or damaged.
     pub fn history(&self, options: &LogOptions) -> Result<Vec<(CommitId, Commit)>> {
-        let parents = |id| self.parents_of(id);
-        let hidden = graph::ancestors(&options.exclude, parents)?;
-        let mut commits: HashMap<CommitId, Commit> = HashMap::new();
-        let mut children: HashMap<CommitId, usize> = HashMap::new();
-        let mut stack: Vec<CommitId> = options.start.clone();
-        let mut seen: HashSet<CommitId> = HashSet::new();
-        while let Some(id) = stack.pop() {
-            if hidden.contains(&id) || !seen.insert(id) {
-                continue;
-            }
-            let commit = self.commit_object(id)?;
-            let parents = self.parents_of(id)?;
-            for parent in &parents {
-                *children.entry(*parent).or_default() += 1;
-                stack.push(*parent);
-            }
-            commits.insert(id, commit);
-        }
-        let mut ready: BinaryHeap<(i64, CommitId)> = commits
-            .iter()
-            .filter(|(id, _)| !children.contains_key(id))
-            .map(|(id, c)| (c.time.seconds, *id))
-            .collect();
+        let filter = Filter::new(self, options);
+        let limit = options.limit.unwrap_or(usize::MAX);
         let mut out = Vec::new();
-        while let Some((_, id)) = ready.pop() {
-            let Some(commit) = commits.remove(&id) else {
-                continue;
-            };
-            for parent in &commit.parents {
-                if let Some(left) = children.get_mut(parent) {
-                    *left -= 1;
-                    if *left == 0
-                        && let Some(c) = commits.get(parent)
-                    {
-                        ready.push((c.time.seconds, *parent));
-                    }
-                }
+        let mut start = options.start.clone();
+        // As long as there is one line, each commit says what comes next: for a few of them, no more
+        // need be known.
+        while let ([id], true) = (start.as_slice(), options.exclude.is_empty()) {
+            let enough = options.limit.is_none() || out.len() >= limit;
+            if enough {
+                break;
             }
-            if self.touches(&commit, &options.paths)? {
+            let (id, commit) = (*id, self.commit_object(*id)?);
+            start = self.parents_of_commit(&commit)?;
+            if filter.wants(&commit)? {
                 out.push((id, commit));
-                if options.limit.is_some_and(|l| out.len() >= l) {
+            }
+        }
+        if start.is_empty() || out.len() >= limit {
+            return Ok(out);
+        }
+        let ids = [start.as_slice(), &options.exclude].concat();
+        let graph = self.graph(&ids)?;
+        let places = |ids: &[CommitId]| -> Vec<u32> {
+            ids.iter().filter_map(|id| graph.place(*id)).collect()
+        };
+        for at in Order::new(&graph, &places(&start), &places(&options.exclude)) {
+            let id = graph.id(at);
+            let commit = self.commit_object(id)?;
+            if filter.wants(&commit)? {
+                out.push((id, commit));
+                if out.len() >= limit {
                     break;
                 }
             }
@@ -96,57 +101,19 @@ impl Repo {
         Ok(out)
     }
 
-    /// Whether a commit differs from every parent below one of `paths`.
-    fn touches(&self, commit: &Commit, paths: &[RepoPath]) -> Result<bool> {
-        if paths.is_empty() {
-            return Ok(true);
-        }
-        let parents = self.parents_of(commit.id())?;
-        if parents.is_empty() {
-            return self.differs(None, commit, paths);
-        }
-        for parent in &parents {
-            let parent = self.commit_object(*parent)?;
-            if !self.differs(Some(&parent), commit, paths)? {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-
-    fn differs(&self, old: Option<&Commit>, new: &Commit, paths: &[RepoPath]) -> Result<bool> {
-        // What a path names in any of the trees of a commit; equal ids mean equal content below.
-        let roots = |c: &Commit| {
-            let r = c.recipe;
-            [
-                Some(r.code),
-                Some(r.data),
-                Some(r.config),
-                c.model.map(|m| m.tree),
-            ]
-        };
-        for path in paths {
-            for (i, root) in roots(new).into_iter().enumerate() {
-                let entry = |root| tree::find(&self.store, root, path);
-                let now = root.map(entry).transpose()?.flatten();
-                let before = old
-                    .and_then(|o| roots(o)[i])
-                    .map(entry)
-                    .transpose()?
-                    .flatten();
-                if now != before {
-                    return Ok(true);
-                }
-            }
-        }
-        Ok(false)
-    }
-
     /// The best common ancestors of two commits.
     ///
     /// # Errors
     /// A commit is missing or damaged.
     pub fn merge_bases(&self, a: CommitId, b: CommitId) -> Result<Vec<CommitId>> {
-        graph::merge_bases(a, b, |id| self.parents_of(id))
+        let graph = self.graph(&[a, b])?;
+        let (Some(x), Some(y)) = (graph.place(a), graph.place(b)) else {
+            return Ok(Vec::new());
+        };
+        let found = dag::merge_bases(&graph, x, y).into_iter();
+        // Sorted, so that a criss-cross history gives the same answer from both sides.
+        let mut bases: Vec<CommitId> = found.map(|at| graph.id(at)).collect();
+        bases.sort();
+        Ok(bases)
     }
 }

@@ -12,8 +12,11 @@
 //! # Ok::<(), modelv_repo::Error>(())
 //! ```
 
+mod bisect;
+mod blame;
 pub mod capture;
 mod commit;
+mod commitgraph;
 pub mod ctx;
 mod derived;
 mod diff;
@@ -41,9 +44,12 @@ mod repo;
 mod rev;
 mod run;
 mod runs;
+mod sequence;
 mod stats;
 pub mod worktree;
 
+pub use bisect::{BisectState, BisectStep, Verdict};
+pub use blame::{Blame, Blamed};
 pub use commit::{CommitOptions, Committed, ModelState, Status, model_state, totals};
 pub use ctx::{Cancel, Ctx};
 pub use diff::{DiffReport, DiffSide, FileDiff, MetricChange};
@@ -51,8 +57,11 @@ pub use envdiff::{EnvChange, diff_env};
 pub use error::{Error, ErrorKind, Result};
 pub use file::FileReader;
 pub use gc::{GcOptions, GcReport};
-pub use history::LogOptions;
-pub use merge::{ConflictState, Decision, MergeOptions, MergeOutcome, MergeState};
+pub use history::{KeyFilter, LogOptions, Part};
+pub use merge::{
+    Action, ConflictState, Decision, FastForward, MergeOptions, MergeOutcome, MergeState, Sequence,
+    Step, Strategy,
+};
 pub use modelv_core as core;
 pub use modelv_store::Error as StoreError;
 pub use recreate::{EnvCheck, RecreateOptions, Recreated};
@@ -64,4 +73,5 @@ pub use run::{
     ActiveRun, Ending, Journal, METRICS_FILE, Point, RUN_VARIABLE, RunOptions, RunOutcome,
 };
 pub use runs::{Condition, Field, Order, Row, RunQuery, compare_runs};
+pub use sequence::{Made, PickOptions, RebaseOptions, SequenceOutcome};
 pub use stats::{CommitRoom, Room, Stats};

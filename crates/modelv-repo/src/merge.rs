@@ -6,21 +6,26 @@ use std::collections::HashMap;
 use modelv_core::commit::Commit;
 use modelv_core::driver::{self, Item, Labels};
 use modelv_core::env::Env;
-use modelv_core::id::{BlobId, CommitId, EnvId};
+use modelv_core::id::{BlobId, CommitId, TreeId};
 use modelv_core::merge::{self, Conflict, Listing, Merged, Outcome, Side, Why};
 use modelv_core::path::RepoPath;
-use modelv_core::tree::Mode;
-use serde::{Deserialize, Serialize};
+use modelv_store::Session;
 
-use crate::capture::{clock, git};
-use crate::commit::{CommitOptions, Committed, check_message, write_recipe};
+use crate::commit::check_message;
 use crate::ctx::Ctx;
-use crate::envdiff::{diff_env, merge_env, take_item};
+use crate::envdiff::{merge_env, take_item};
 use crate::error::{Error, Result};
-use crate::names;
-use crate::oplog::{RefChange, Target};
 use crate::repo::Repo;
 use crate::worktree::{Files, Ingredient, Rules, SnapFile, compare};
+
+pub(crate) mod conclude;
+pub(crate) mod state;
+mod strategy;
+
+use conclude::Draft;
+pub use state::{Action, ConflictState, MergeState, Sequence, Step};
+use state::{STATE_VERSION, StoredSide};
+pub use strategy::Strategy;
 
 /// What `merge` is asked for.
 #[derive(Debug, Clone, Default)]
@@ -33,6 +38,22 @@ pub struct MergeOptions {
     pub dry_run: bool,
     /// Who commits.
     pub author: Option<String>,
+    /// What happens where HEAD's branch would only have to move.
+    pub ff: FastForward,
+    /// Who decides conflicts; the first that fits counts.
+    pub strategies: Vec<Strategy>,
+}
+
+/// What happens where HEAD's branch would only have to move.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum FastForward {
+    /// It moves.
+    #[default]
+    Allowed,
+    /// It moves; everything else is refused.
+    Only,
+    /// A merge commit is made.
+    Never,
 }
 
 /// What a merge came to.
@@ -50,116 +71,6 @@ pub enum MergeOutcome {
     Conflicts(Vec<ConflictState>),
 }
 
-/// One conflict as it is stored until it is decided.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ConflictState {
-    /// Names it for `resolve`: `path`, `path:key`, `path:package` or `env:package`.
-    pub item: String,
-    /// `text`, `key`, `package`, `content`, `delete/modify`, `add/add`, `type`, `file/directory`,
-    /// `env`.
-    pub kind: String,
-    /// The file; empty for the environment.
-    pub path: String,
-    /// Key or package inside the file or environment.
-    pub part: Option<String>,
-    /// Value in the merge base, as text.
-    pub base: Option<String>,
-    /// Our value.
-    pub ours: Option<String>,
-    /// Their value.
-    pub theirs: Option<String>,
-    /// Bytes of the path, for one that is not UTF-8.
-    path_bytes: Vec<u8>,
-    base_file: Option<StoredSide>,
-    ours_file: Option<StoredSide>,
-    theirs_file: Option<StoredSide>,
-    /// Whether it has been decided.
-    pub resolved: bool,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct StoredSide {
-    mode: u8,
-    size: u64,
-    blob: String,
-}
-
-impl StoredSide {
-    fn new(side: Side) -> Self {
-        let mode = match side.mode {
-            Mode::File => 0,
-            Mode::Executable => 1,
-            Mode::Symlink => 2,
-            Mode::Tree => 3,
-            Mode::External => 4,
-        };
-        Self {
-            mode,
-            size: side.size,
-            blob: side.blob.to_hex(),
-        }
-    }
-
-    fn side(&self) -> Result<Side> {
-        let mode = match self.mode {
-            0 => Mode::File,
-            1 => Mode::Executable,
-            2 => Mode::Symlink,
-            _ => Mode::External,
-        };
-        let blob = BlobId::from_hex(&self.blob).map_err(|e| Error::Corrupt {
-            what: "merge state".into(),
-            detail: e.to_string(),
-        })?;
-        Ok(Side {
-            mode,
-            size: self.size,
-            blob,
-        })
-    }
-}
-
-/// An unfinished merge.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct MergeState {
-    /// The commit that is merged into HEAD.
-    pub theirs: String,
-    /// What people called it.
-    pub label: String,
-    /// Message of the commit to come.
-    pub message: String,
-    /// Environment of the commit to come.
-    env: String,
-    /// Everything that was left to decide, decided or not.
-    pub conflicts: Vec<ConflictState>,
-}
-
-impl MergeState {
-    /// The commit, the environment and the contents that it takes to finish the merge.
-    ///
-    /// # Errors
-    /// An id is none.
-    pub(crate) fn needs(&self) -> Result<(CommitId, EnvId, Vec<BlobId>)> {
-        let bad = |detail: String| Error::Corrupt {
-            what: "merge state".into(),
-            detail,
-        };
-        let theirs = CommitId::from_hex(&self.theirs).map_err(|e| bad(e.to_string()))?;
-        let env = EnvId::from_hex(&self.env).map_err(|e| bad(e.to_string()))?;
-        let files = self
-            .conflicts
-            .iter()
-            .flat_map(|c| [&c.base_file, &c.ours_file, &c.theirs_file]);
-        let blobs = files.flatten().map(|f| f.side().map(|s| s.blob));
-        Ok((theirs, env, blobs.collect::<Result<_>>()?))
-    }
-
-    /// Conflicts that are not decided.
-    pub fn open(&self) -> impl Iterator<Item = &ConflictState> {
-        self.conflicts.iter().filter(|c| !c.resolved)
-    }
-}
-
 /// How a conflict is decided.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decision {
@@ -175,18 +86,21 @@ pub enum Decision {
     AsEdited,
 }
 
-/// Everything a merge needs to know and makes.
-struct Work {
+/// What two sides are compared with: files, environment and model.
+pub(crate) type Base = (Listing, Env, Option<TreeId>);
+
+/// Everything a merge makes.
+pub(crate) struct Work {
     files: HashMap<RepoPath, Outcome>,
-    conflicts: Vec<ConflictState>,
-    env: Env,
+    pub(crate) conflicts: Vec<ConflictState>,
+    pub(crate) env: Env,
     /// Files that are not what their names claim.
     notes: Vec<String>,
 }
 
 impl Work {
     /// Tells what people should know of it.
-    fn told(self, ctx: &Ctx<'_>) -> Self {
+    pub(crate) fn told(self, ctx: &Ctx<'_>) -> Self {
         self.notes.iter().for_each(|n| ctx.progress.note(n));
         self
     }
@@ -219,16 +133,41 @@ impl Repo {
             );
             return Err(Error::State(text));
         }
-        let head_files = self.files(ours)?;
-        if bases.contains(&ours) && !options.no_commit && options.message.is_none() {
+        let is_ahead = bases.contains(&ours);
+        if options.ff == FastForward::Only && !is_ahead {
+            let head = self.head_label();
+            let text = format!("can't fast-forward: `{head}` and `{revision}` have both moved");
+            return Err(Error::State(text));
+        }
+        let wants_commit = options.no_commit || options.message.is_some();
+        let may = match options.ff {
+            FastForward::Only => true,
+            FastForward::Allowed => !wants_commit,
+            FastForward::Never => false,
+        };
+        if is_ahead && may {
             if !options.dry_run {
+                let head_files = self.files(ours)?;
                 let files = self.files(theirs)?;
-                self.refuse_changes(&head_files, &files, ctx)?;
+                self.refuse_changes(&head_files, &files, "merge", ctx)?;
                 self.check_out(Some(ours), &files, "merge", ctx)?;
                 self.append(vec![self.head_change(theirs)], true, None)?;
             }
             return Ok(MergeOutcome::FastForward(theirs));
         }
+        self.merge_apart(revision, (ours, theirs), &bases, options, ctx)
+    }
+
+    /// Merges two lines of history of which neither holds the other.
+    fn merge_apart(
+        &mut self,
+        revision: &str,
+        (ours, theirs): (CommitId, CommitId),
+        bases: &[CommitId],
+        options: &MergeOptions,
+        ctx: &Ctx<'_>,
+    ) -> Result<MergeOutcome> {
+        let head_files = self.files(ours)?;
         let author = self.author(options.author.as_deref())?;
         let head_label = self.head_label();
         let labels = Labels {
@@ -236,7 +175,11 @@ impl Repo {
             base: "base",
             theirs: revision,
         };
-        let work = self.combine(&bases, ours, theirs, &labels)?.told(ctx);
+        let mut made = HashMap::new();
+        let base = self.virtual_base(bases, &mut made)?;
+        let mut work = self.combine(base, &made, ours, Some(theirs), &labels)?;
+        self.decide_by(&options.strategies, &mut work, ours, theirs)?;
+        let work = work.told(ctx);
         if options.dry_run {
             return Ok(if work.conflicts.is_empty() {
                 MergeOutcome::Staged
@@ -244,40 +187,62 @@ impl Repo {
                 MergeOutcome::Conflicts(work.conflicts)
             });
         }
-        let (files, env_id) = self.store_merged(&work)?;
-        self.refuse_changes(&head_files, &files, ctx)?;
         let message = options
             .message
             .clone()
-            .unwrap_or_else(|| format!("merge {revision} into {}", self.head_label()));
+            .unwrap_or_else(|| format!("merge {revision} into {head_label}"));
+        if work.conflicts.is_empty() && !options.no_commit {
+            let draft = Draft {
+                parents: vec![ours, theirs],
+                author: author.clone(),
+                committer: author,
+                message,
+            };
+            let (id, _, files) = self.commit_work(&work, ours, Some(theirs), draft)?;
+            self.refuse_changes(&head_files, &files, "merge", ctx)?;
+            self.check_out_files(&head_files, &files, "merge", ctx)?;
+            self.append(vec![self.head_change(id)], true, None)?;
+            return Ok(MergeOutcome::Merged(id));
+        }
+        let files = self.store_merged(&work)?;
+        self.refuse_changes(&head_files, &files, "merge", ctx)?;
         let state = MergeState {
-            theirs: theirs.to_hex(),
+            version: STATE_VERSION,
+            action: Action::Merge,
+            theirs: Some(theirs.to_hex()),
             label: revision.to_owned(),
             message,
-            env: env_id.to_hex(),
+            env: work.env.id().to_hex(),
             conflicts: work.conflicts.clone(),
+            made: made_paths(&files, &[&head_files, &self.files(theirs)?]),
+            sequence: None,
         };
         self.check_out_files(&head_files, &files, "merge", ctx)?;
         self.save_merge_state(Some(&state), true)?;
-        if !work.conflicts.is_empty() {
-            return Ok(MergeOutcome::Conflicts(work.conflicts));
-        }
-        if options.no_commit {
+        if work.conflicts.is_empty() {
             return Ok(MergeOutcome::Staged);
         }
-        let options = CommitOptions {
-            message: state.message.clone(),
-            author: Some(author.to_string()),
-            ..CommitOptions::default()
-        };
-        Ok(MergeOutcome::Merged(
-            self.conclude_merge(state, &options, ctx)?.id,
-        ))
+        Ok(MergeOutcome::Conflicts(work.conflicts))
+    }
+
+    /// The commit on their side of what is not finished; `None`: nothing is there.
+    pub(crate) fn theirs_of(&self, state: &MergeState) -> Result<Option<CommitId>> {
+        match (&state.theirs, &state.sequence) {
+            (Some(theirs), _) => state::commit_id(theirs).map(Some),
+            (None, Some(sequence)) => Ok(self.sides_of(state.action, &sequence.current)?.1),
+            (None, None) => Ok(None),
+        }
     }
 
     /// Refuses to begin with changes in the working tree, but for those that the merge would make
     /// itself: an attempt that was cut short has left them.
-    fn refuse_changes(&self, head: &Files, merged: &Files, ctx: &Ctx<'_>) -> Result<()> {
+    pub(crate) fn refuse_changes(
+        &self,
+        head: &Files,
+        merged: &Files,
+        action: &'static str,
+        ctx: &Ctx<'_>,
+    ) -> Result<()> {
         let now = self.snapshot(&self.rules()?, None, ctx)?.files;
         let content = |files: &Files, path| files.get(path).map(|f| (f.mode, f.blob));
         let changed: Vec<String> = compare(head, &now)
@@ -289,33 +254,35 @@ impl Repo {
             return Ok(());
         }
         Err(Error::WouldOverwrite {
-            action: "merge",
+            action,
             paths: changed,
         })
     }
 
-    fn combine(
+    /// Merges `theirs` (`None`: nothing) into `ours` over a base; `made` holds contents of the base
+    /// that are not stored.
+    pub(crate) fn combine(
         &self,
-        bases: &[CommitId],
+        (base, base_env, base_model): Base,
+        made: &HashMap<BlobId, Vec<u8>>,
         ours: CommitId,
-        theirs: CommitId,
+        theirs: Option<CommitId>,
         labels: &Labels<'_>,
     ) -> Result<Work> {
-        let (our_commit, their_commit) = (self.commit_object(ours)?, self.commit_object(theirs)?);
-        let mut made: HashMap<BlobId, Vec<u8>> = HashMap::new();
-        let (base, base_env, base_model) = self.virtual_base(bases, &mut made)?;
-        let (our_files, their_files) = (self.files(ours)?, self.files(theirs)?);
+        let our_commit = self.commit_object(ours)?;
+        let their_commit = theirs.map(|id| self.commit_object(id)).transpose()?;
+        let (our_files, their_files) = (self.files(ours)?, self.files_or_none(theirs)?);
         let (o, t) = (listing(&our_files), listing(&their_files));
         let Merged {
             files,
             conflicts,
             notes,
-        } = self.merge_listings(&base, &o, &t, labels, &made)?;
+        } = self.merge_listings(&base, &o, &t, labels, made)?;
         let mut files: HashMap<RepoPath, Outcome> = files.into_iter().collect();
         // The model is the product of one recipe: never mixed from two. One side's new model is
         // taken (and is stale); when both trained, the merge has none until it is trained itself.
         let tree = |c: &Commit| c.model.map(|m| m.tree);
-        let model_side = match (tree(&our_commit), tree(&their_commit)) {
+        let model_side = match (tree(&our_commit), their_commit.as_ref().and_then(tree)) {
             (a, b) if a == b || b == base_model => Some(&our_files),
             (a, _) if a == base_model => Some(&their_files),
             _ => None,
@@ -328,7 +295,7 @@ impl Repo {
         let (env, env_conflicts) = merge_env(
             &base_env,
             &self.env_object(our_commit.recipe.env)?,
-            &self.env_object(their_commit.recipe.env)?,
+            &their_commit.map_or_else(|| Ok(Env::none()), |c| self.env_object(c.recipe.env))?,
         );
         let mut all: Vec<ConflictState> = conflicts.iter().map(conflict_state).collect();
         all.extend(env_conflicts.into_iter().map(|c| ConflictState {
@@ -374,11 +341,33 @@ impl Repo {
 
     /// The merge base. Several best common ancestors (a criss-cross history) are merged into one
     /// that no commit holds, as Git does; their conflicts stand in it with markers.
-    fn virtual_base(
+    pub(crate) fn virtual_base(
         &self,
         bases: &[CommitId],
         made: &mut HashMap<BlobId, Vec<u8>>,
-    ) -> Result<(Listing, Env, Option<modelv_core::id::TreeId>)> {
+    ) -> Result<Base> {
+        self.base_above(bases, made, &mut HashMap::new(), 0)
+    }
+
+    /// The same; every set of commits is merged once, for criss-crosses on each other share theirs.
+    fn base_above(
+        &self,
+        bases: &[CommitId],
+        made: &mut HashMap<BlobId, Vec<u8>>,
+        known: &mut HashMap<Vec<CommitId>, Base>,
+        depth: usize,
+    ) -> Result<Base> {
+        /// A base of so many bases of bases is as good as the first of them.
+        const DEPTH_MAX: usize = 64;
+        if let Some(found) = known.get(bases) {
+            return Ok(found.clone());
+        }
+        let all = bases;
+        let bases = if depth < DEPTH_MAX {
+            bases
+        } else {
+            bases.get(..1).unwrap_or(bases)
+        };
         let Some((first, rest)) = bases.split_first() else {
             return Ok((Listing::new(), Env::none(), None));
         };
@@ -388,7 +377,7 @@ impl Repo {
         let mut model = commit.model.map(|m| m.tree);
         for next in rest {
             let above = self.merge_bases(*first, *next)?;
-            let (base, base_env, _) = self.virtual_base(&above, made)?;
+            let (base, base_env, _) = self.base_above(&above, made, known, depth + 1)?;
             let commit = self.commit_object(*next)?;
             let other = listing(&self.files(*next)?);
             let labels = Labels {
@@ -415,12 +404,35 @@ impl Repo {
                 model = None;
             }
         }
+        known.insert(all.to_vec(), (files.clone(), env.clone(), model));
         Ok((files, env, model))
     }
 
+    /// Base, our and their content of a conflict; `None`: absent.
+    ///
+    /// # Errors
+    /// Content is missing, damaged or too large.
+    pub fn conflict_contents(&self, conflict: &ConflictState) -> Result<[Option<Vec<u8>>; 3]> {
+        let read = |stored: &Option<StoredSide>| -> Result<Option<Vec<u8>>> {
+            let side = stored.as_ref().map(StoredSide::side).transpose()?;
+            side.map(|s| self.read_blob(s.blob)).transpose()
+        };
+        Ok([
+            read(&conflict.base_file)?,
+            read(&conflict.ours_file)?,
+            read(&conflict.theirs_file)?,
+        ])
+    }
+
     /// Stores what the merge wrote, and classifies every path by the merged `modelv.toml`.
-    fn store_merged(&self, work: &Work) -> Result<(Files, EnvId)> {
+    pub(crate) fn store_merged(&self, work: &Work) -> Result<Files> {
         let session = self.store.begin()?;
+        let files = self.write_merged(work, &session)?;
+        session.finish()?;
+        Ok(files)
+    }
+
+    fn write_merged(&self, work: &Work, session: &Session<'_>) -> Result<Files> {
         let mut sides: HashMap<&RepoPath, Side> = HashMap::new();
         let mut rules_text = None;
         for (path, outcome) in &work.files {
@@ -445,7 +457,6 @@ impl Repo {
             sides.insert(path, side);
         }
         session.put_object(&work.env)?;
-        session.finish()?;
         let text = String::from_utf8_lossy(rules_text.as_deref().unwrap_or(b"")).into_owned();
         // A modelv.toml with conflict markers is no TOML; the defaults stand in until it is one.
         let rules = Rules::parse(&text).or_else(|_| Rules::parse(""))?;
@@ -465,54 +476,7 @@ impl Repo {
                 )
             })
             .collect();
-        Ok((files, work.env.id()))
-    }
-
-    /// The unfinished merge, if there is one.
-    ///
-    /// # Errors
-    /// Its record is missing or damaged.
-    pub fn merge_state(&self) -> Result<Option<MergeState>> {
-        let Some(Target::Blob(blob)) = self.log.refs.get(names::MERGE) else {
-            return Ok(None);
-        };
-        self.read_merge_state(*blob).map(Some)
-    }
-
-    /// The state of a merge as it was at some time.
-    pub(crate) fn read_merge_state(&self, blob: BlobId) -> Result<MergeState> {
-        serde_json::from_slice(&self.read_blob(blob)?).map_err(|e| Error::Corrupt {
-            what: "merge state".into(),
-            detail: e.to_string(),
-        })
-    }
-
-    fn save_merge_state(&mut self, state: Option<&MergeState>, worktree: bool) -> Result<()> {
-        let change = self.merge_state_change(state)?;
-        self.append(vec![change], worktree, None).map(|_| ())
-    }
-
-    fn merge_state_change(&self, state: Option<&MergeState>) -> Result<RefChange> {
-        let new = match state {
-            None => None,
-            Some(state) => {
-                let bytes = serde_json::to_vec(state).map_err(|e| Error::State(e.to_string()))?;
-                let session = self.store.begin()?;
-                let (blob, _) = session.put_blob(&mut bytes.as_slice(), bytes.len() as u64)?;
-                session.finish()?;
-                Some(Target::Blob(blob))
-            }
-        };
-        Ok(RefChange {
-            name: names::MERGE.into(),
-            old: self.log.refs.get(names::MERGE).cloned(),
-            new,
-        })
-    }
-
-    fn get_merge_state(&self) -> Result<MergeState> {
-        self.merge_state()?
-            .ok_or_else(|| Error::State("no merge is under way".into()))
+        Ok(files)
     }
 
     /// Decides one conflict.
@@ -525,7 +489,9 @@ impl Repo {
         decision: &Decision,
         ctx: &Ctx<'_>,
     ) -> Result<()> {
-        let mut state = self.get_merge_state()?;
+        let Some(mut state) = self.merge_state()? else {
+            return Err(Error::State("no merge is under way".into()));
+        };
         let Some(at) = state.conflicts.iter().position(|c| c.item == item) else {
             return Err(Error::not_found("conflict", item));
         };
@@ -540,23 +506,20 @@ impl Repo {
     }
 
     fn settle_env(&self, state: &mut MergeState, part: &str, decision: &Decision) -> Result<()> {
-        let read = |hex: &str| -> Result<Env> {
-            let id = EnvId::from_hex(hex).map_err(|e| Error::Corrupt {
-                what: "merge state".into(),
-                detail: e.to_string(),
-            })?;
-            self.env_object(id)
-        };
-        let merged = read(&state.env)?;
+        let merged = self.env_object(state.env_id()?)?;
         let from = match decision {
-            Decision::Ours => self.commit_object(self.get_head()?)?.recipe.env,
-            Decision::Theirs => self.commit_object(self.resolve(&state.theirs)?)?.recipe.env,
+            Decision::Ours => Some(self.get_head()?),
+            Decision::Theirs => self.theirs_of(state)?,
             _ => {
                 let reason = "an installed package is decided with --ours or --theirs";
                 return Err(Error::invalid("decision", part, reason));
             }
         };
-        let env = take_item(&merged, &self.env_object(from)?, part);
+        let from = match from {
+            Some(id) => self.env_object(self.commit_object(id)?.recipe.env)?,
+            None => Env::none(),
+        };
+        let env = take_item(&merged, &from, part);
         let session = self.store.begin()?;
         session.put_object(&env)?;
         session.finish()?;
@@ -631,131 +594,6 @@ impl Repo {
         }
         self.check_out_files(&current, &to, "resolve", ctx)
     }
-
-    /// Commits the merge that is under way.
-    ///
-    /// # Errors
-    /// Conflicts are open, or a file still carries markers.
-    pub fn merge_continue(&mut self, options: &CommitOptions, ctx: &Ctx<'_>) -> Result<Committed> {
-        let state = self.get_merge_state()?;
-        let mut options = options.clone();
-        if options.message.trim().is_empty() {
-            options.message.clone_from(&state.message);
-        }
-        self.conclude_merge(state, &options, ctx)
-    }
-
-    /// Gives the merge up: the working tree is what it was before, byte for byte.
-    ///
-    /// # Errors
-    /// No merge is under way.
-    pub fn merge_abort(&mut self, ctx: &Ctx<'_>) -> Result<()> {
-        let state = self.get_merge_state()?;
-        let head = self.files(self.get_head()?)?;
-        let current = self.snapshot(&self.rules()?, None, ctx)?.files;
-        let theirs = self.files(self.resolve(&state.theirs)?)?;
-        // Files that neither side has were made by the user meanwhile: they stay.
-        let mut from = current.clone();
-        let aside: Vec<RepoPath> = state
-            .conflicts
-            .iter()
-            .filter_map(|c| c.repo_path().ok())
-            .collect();
-        from.retain(|p, _| head.contains_key(p) || theirs.contains_key(p) || aside.contains(p));
-        self.check_out_files(&from, &head, "abort", ctx)?;
-        self.save_merge_state(None, true)
-    }
-
-    pub(crate) fn conclude_merge(
-        &mut self,
-        state: MergeState,
-        options: &CommitOptions,
-        ctx: &Ctx<'_>,
-    ) -> Result<Committed> {
-        let open: Vec<String> = state.open().map(|c| c.item.clone()).collect();
-        if !open.is_empty() {
-            return Err(Error::ConflictsRemain {
-                count: open.len(),
-                items: open,
-            });
-        }
-        for conflict in state.conflicts.iter().filter(|c| c.kind != "env") {
-            let full = crate::worktree::place(self.root(), &conflict.repo_path()?);
-            if std::fs::read(&full).is_ok_and(|b| driver::has_markers(&b)) {
-                let text = format!("`{}` still carries conflict markers", conflict.path);
-                return Err(Error::State(text));
-            }
-        }
-        check_message(&options.message)?;
-        let author = self.author(options.author.as_deref())?;
-        let (ours, theirs) = (self.get_head()?, self.resolve(&state.theirs)?);
-        let (our_commit, their_commit) = (self.commit_object(ours)?, self.commit_object(theirs)?);
-        let env_id = EnvId::from_hex(&state.env).map_err(|e| Error::Corrupt {
-            what: "merge state".into(),
-            detail: e.to_string(),
-        })?;
-        let rules = self.rules()?;
-        let (recipe, model, files, skipped, env) = {
-            let session = self.store.begin()?;
-            let snapshot = self.snapshot(&rules, Some(&session), ctx)?;
-            if !options.allow_secret {
-                let known = [
-                    self.files_of_commit(&our_commit)?,
-                    self.files_of_commit(&their_commit)?,
-                ];
-                self.refuse_secrets(&snapshot.files, &[&known[0], &known[1]], &rules, ctx)?;
-            }
-            let env = self.follow_locks(self.env_object(env_id)?, &snapshot.files);
-            // Whose model it is decides whose recipe made it.
-            let tree = crate::worktree::tree_ids(&snapshot.files)?.model;
-            let parent = [&our_commit, &their_commit]
-                .into_iter()
-                .find(|c| tree.is_some() && c.model.map(|m| m.tree) == tree);
-            let (recipe, model) = write_recipe(&snapshot.files, &env, parent, &session)?;
-            session.finish()?;
-            (recipe, model, snapshot.files, snapshot.skipped, env)
-        };
-        let runs = [&our_commit, &their_commit]
-            .into_iter()
-            .find(|c| model.is_some() && c.model == model)
-            .map(|c| c.runs.clone())
-            .unwrap_or_default();
-        let commit = Commit {
-            recipe,
-            model,
-            parents: vec![ours, theirs],
-            author: author.clone(),
-            committer: author,
-            time: clock::now(),
-            message: options.message.trim().to_owned(),
-            runs,
-            extra: git::facts(self.root()),
-        };
-        let cleared = self.merge_state_change(None)?;
-        let id = self.publish(&commit, vec![cleared], true)?;
-        Ok(Committed {
-            id,
-            recipe: recipe.id(),
-            is_first: false,
-            changes: compare(&self.files_of_commit(&our_commit)?, &files),
-            env: diff_env(&self.env_object(our_commit.recipe.env)?, &env),
-            skipped,
-        })
-    }
-
-    /// Lock files are merged as files; the environment records what they became.
-    fn follow_locks(&self, env: Env, files: &Files) -> Env {
-        let locks = env
-            .locks
-            .into_iter()
-            .filter_map(|mut lock| {
-                let file = files.get(&RepoPath::new(lock.path.clone()).ok()?)?;
-                lock.blob = file.blob;
-                Some(lock)
-            })
-            .collect();
-        Env { locks, ..env }
-    }
 }
 
 impl ConflictState {
@@ -769,10 +607,13 @@ impl ConflictState {
         }
         Some(value.to_owned())
     }
+}
 
-    fn repo_path(&self) -> Result<RepoPath> {
-        Ok(RepoPath::new(self.path_bytes.clone())?)
-    }
+/// Paths that neither side has.
+pub(crate) fn made_paths(files: &Files, sides: &[&Files]) -> Vec<Vec<u8>> {
+    let known = |path: &RepoPath| sides.iter().any(|side| side.contains_key(path));
+    let new = files.keys().filter(|path| !known(path));
+    new.map(|path| path.as_bytes().to_vec()).collect()
 }
 
 fn side_of(file: &SnapFile) -> Side {
@@ -784,7 +625,7 @@ fn side_of(file: &SnapFile) -> Side {
 }
 
 /// Everything but the model, which is never merged by file.
-fn listing(files: &Files) -> Listing {
+pub(crate) fn listing(files: &Files) -> Listing {
     files
         .iter()
         .filter(|(_, f)| f.ingredient != Ingredient::Model)

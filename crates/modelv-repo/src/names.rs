@@ -16,6 +16,8 @@ pub const CONFIG: &str = "config/";
 pub const HEAD: &str = "HEAD";
 /// The state of an unfinished merge.
 pub const MERGE: &str = "MERGE";
+/// A commit of what the working tree held before the last operation that ended or moved a merge.
+pub const MERGE_FILES: &str = "MERGE_FILES";
 
 /// Checks a branch or tag name by Git's rules (`git check-ref-format`), plus: no name that reads
 /// as a full id or a keyword.
@@ -36,7 +38,7 @@ pub fn check(what: &'static str, name: &str) -> Result<()> {
     if name.len() > 200 {
         return bad("it is longer than 200 bytes");
     }
-    if name.starts_with('-') || name == "@" || name == HEAD || name == MERGE {
+    if name.starts_with('-') || name == "@" || [HEAD, MERGE, MERGE_FILES].contains(&name) {
         return bad("it is reserved or starts with `-`");
     }
     if name

@@ -310,23 +310,9 @@ impl Repo {
                 new: c.old.clone(),
             })
             .collect();
+        let mut changes = changes;
         if operation.worktree {
-            let mut refs = self.log.refs.clone();
-            for change in &changes {
-                match &change.new {
-                    Some(t) => refs.insert(change.name.clone(), t.clone()),
-                    None => refs.remove(&change.name),
-                };
-            }
-            let before = match refs.get(names::HEAD) {
-                Some(Target::Symbolic(name)) => refs.get(name).cloned(),
-                other => other.cloned(),
-            };
-            let to = match before {
-                Some(Target::Commit(id)) => self.files(id)?,
-                _ => Files::new(),
-            };
-            self.check_out(self.head(), &to, "undo", ctx)?;
+            changes.extend(self.undo_files(&operation, &changes, ctx)?);
         }
         self.append(changes.clone(), operation.worktree, Some(operation.seq))?;
         Ok(Undone {
@@ -336,13 +322,48 @@ impl Repo {
         })
     }
 
-    pub(crate) fn refuse_while_merging(&self, action: &str) -> Result<()> {
-        if self.is_merging() {
-            return Err(Error::State(format!(
-                "can't {action}: a merge is not finished"
-            )));
+    /// Brings the working tree to what it was before an operation. Gives a change of its own where
+    /// the working tree of a merge is given up.
+    fn undo_files(
+        &self,
+        operation: &Operation,
+        changes: &[RefChange],
+        ctx: &Ctx<'_>,
+    ) -> Result<Option<RefChange>> {
+        let mut refs = self.log.refs.clone();
+        for change in changes {
+            match &change.new {
+                Some(t) => refs.insert(change.name.clone(), t.clone()),
+                None => refs.remove(&change.name),
+            };
         }
-        Ok(())
+        let before = match refs.get(names::HEAD) {
+            Some(Target::Symbolic(name)) => refs.get(name).cloned(),
+            other => other.cloned(),
+        };
+        let mut to = match before {
+            Some(Target::Commit(id)) => self.files(id)?,
+            _ => Files::new(),
+        };
+        // It ended or moved a merge: that goes on with the working tree as it was found.
+        let kept = operation
+            .changes
+            .iter()
+            .find(|c| c.name == names::MERGE_FILES);
+        if let Some(Target::Commit(id)) = kept.and_then(|c| c.new.as_ref()) {
+            to = self.files(*id)?;
+        }
+        let Some(state) = self.merge_state()? else {
+            self.check_out(self.head(), &to, "undo", ctx)?;
+            return Ok(None);
+        };
+        let keep = match kept {
+            Some(_) => None,
+            None => Some(self.keep_worktree(ctx)?),
+        };
+        let from = self.files_given_up(&state, ctx)?;
+        self.check_out_files(&from, &to, "undo", ctx)?;
+        Ok(keep)
     }
 
     /// Writes the files of a commit into a folder that is empty or missing, without a repository.

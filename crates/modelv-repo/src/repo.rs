@@ -386,7 +386,7 @@ impl Repo {
     /// # Errors
     /// The key is not `section.name`.
     pub fn set_config(&mut self, key: &str, value: Option<&str>) -> Result<()> {
-        let known = ["user.name", "user.email", "env.python"];
+        let known = ["user.name", "user.email", "env.python", "merge.tool"];
         if !known.contains(&key) {
             let reason = format!("known keys are {}", known.join(", "));
             return Err(Error::invalid("configuration key", key, reason));

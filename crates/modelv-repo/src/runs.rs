@@ -117,6 +117,11 @@ impl Condition {
         })
     }
 
+    /// Whether the run has what it speaks of.
+    pub(crate) fn is_about(&self, run: &Run) -> bool {
+        self.field.of(run).contains_key(&self.key)
+    }
+
     /// Whether it holds. A run without the key never fits.
     #[must_use]
     pub fn holds(&self, run: &Run) -> bool {
@@ -139,6 +144,14 @@ impl Condition {
             Op::Greater => order == Some(Ordering::Greater),
             Op::GreaterEqual => matches!(order, Some(Ordering::Greater | Ordering::Equal)),
         }
+    }
+}
+
+/// Whether people mean this value: the same number, or the same text.
+pub(crate) fn is_value(value: &Value, text: &str) -> bool {
+    match (value.as_f64(), text.parse::<f64>()) {
+        (Some(a), Ok(b)) => a == b,
+        _ => is_text(value, text),
     }
 }
 

@@ -4,9 +4,10 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use modelv_repo::capture::clock;
-use modelv_repo::{LogOptions, ModelState, json, model_state};
+use modelv_repo::{Condition, Field, KeyFilter, LogOptions, ModelState, Part, json, model_state};
 
 use super::{Done, Session};
+use crate::error::CommandError;
 use crate::graph::Graph;
 use crate::ui::Style;
 
@@ -24,6 +25,24 @@ pub(crate) struct Args {
     /// At most so many.
     #[arg(short = 'n', value_name = "N")]
     limit: Option<usize>,
+    /// Only commits that change this part of the recipe, or the model; may be given again.
+    #[arg(long, value_enum, value_name = "PART")]
+    ingredient: Vec<PartWord>,
+    /// Only commits that change this key of the configuration, or set it to a value: `lr`, `lr=0.1`.
+    #[arg(long, value_name = "KEY[=V]")]
+    config: Vec<String>,
+    /// Only commits whose run fits, for example `f1>0.8`; may be given again.
+    #[arg(long, value_name = "CONDITION")]
+    metric: Vec<String>,
+    /// Only commits by an author with this in name or address.
+    #[arg(long, value_name = "TEXT")]
+    author: Option<String>,
+    /// Not those before: `2026-11-21`, `2026-11-21 05:20`, `3 days ago`, in UTC.
+    #[arg(long, value_name = "TIME")]
+    since: Option<String>,
+    /// Not those after.
+    #[arg(long, value_name = "TIME")]
+    until: Option<String>,
     /// As JSON.
     #[arg(long)]
     json: bool,
@@ -32,13 +51,58 @@ pub(crate) struct Args {
     paths: Vec<OsString>,
 }
 
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum PartWord {
+    Code,
+    Data,
+    Config,
+    Env,
+    Model,
+}
+
+impl Args {
+    /// What is asked for, without paths.
+    fn filters(&self) -> Result<LogOptions, CommandError> {
+        let keys = self.config.iter().map(|text| KeyFilter::parse(text));
+        let metrics = self.metric.iter();
+        let metrics = metrics.map(|text| Condition::parse(Field::Metric, text));
+        let part = |word: &PartWord| match word {
+            PartWord::Code => Part::Code,
+            PartWord::Data => Part::Data,
+            PartWord::Config => Part::Config,
+            PartWord::Env => Part::Env,
+            PartWord::Model => Part::Model,
+        };
+        let time = |text: &Option<String>, is_end| {
+            let Some(text) = text else {
+                return Ok(None);
+            };
+            clock::parse_time(text, is_end).map(Some).ok_or_else(|| {
+                let hint = "for example `2026-11-21`, `2026-11-21 05:20`, `3 days ago`";
+                CommandError::usage(format!("`{text}` is no time"), hint)
+            })
+        };
+        Ok(LogOptions {
+            limit: self.limit,
+            parts: self.ingredient.iter().map(part).collect(),
+            keys: keys.collect::<modelv_repo::Result<_>>()?,
+            metrics: metrics.collect::<modelv_repo::Result<_>>()?,
+            author: self.author.clone(),
+            since: time(&self.since, false)?,
+            until: time(&self.until, true)?,
+            ..LogOptions::default()
+        })
+    }
+}
+
 pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
     let repo = s.repo()?;
     let span = repo.span(args.revision.as_deref().unwrap_or("HEAD"))?;
     let commits = repo.history(&LogOptions {
-        limit: args.limit,
+        start: span.start,
+        exclude: span.exclude,
         paths: s.paths(&repo, &args.paths)?,
-        ..span
+        ..args.filters()?
     })?;
     if args.json {
         let mut list = Vec::new();

@@ -2,14 +2,16 @@
 
 use std::process::ExitCode;
 
-use modelv_repo::{CommitOptions, ConflictState, MergeOptions, MergeOutcome};
+use modelv_repo::{
+    CommitOptions, ConflictState, FastForward, MergeOptions, MergeOutcome, Strategy,
+};
 use serde_json::json;
 
 use super::{Done, Session};
 use crate::error::CommandError;
 
 /// Exit status while conflicts are open.
-const CONFLICTS: u8 = 3;
+pub(super) const CONFLICTS: u8 = 3;
 
 /// Combine another line of history with the current one.
 #[derive(clap::Args)]
@@ -23,6 +25,16 @@ pub(crate) struct Args {
     /// Stop before the commit.
     #[arg(long)]
     no_commit: bool,
+    /// Make a merge commit even where the branch would only have to move.
+    #[arg(long, conflicts_with = "ff_only")]
+    no_ff: bool,
+    /// Only move the branch; refuse where that is not enough.
+    #[arg(long)]
+    ff_only: bool,
+    /// Decide conflicts by a side: `ours`, `theirs`, `theirs:config`, `ours:data/x.csv`; may be
+    /// given again, the first that fits counts. What only one side changed is merged as ever.
+    #[arg(long, value_name = "SIDE[:PART]")]
+    strategy: Vec<String>,
     /// Touch nothing, only tell.
     #[arg(long)]
     dry_run: bool,
@@ -49,18 +61,14 @@ pub(super) fn run(args: Args, s: Session<'_>) -> Done {
     }
     if args.resume {
         let message = args.message.unwrap_or_default();
-        let mut options = CommitOptions {
+        let options = CommitOptions {
             message,
             author: args.author,
             ..Default::default()
         };
-        if let Some(state) = repo.merge_state()?
-            && options.message.is_empty()
-        {
-            options.message = state.message;
-        }
         let done = repo.merge_continue(&options, &s.ctx())?;
-        super::commit::show(s.ui, &repo.head_label(), &options.message, &done);
+        let commit = repo.commit_object(done.id)?;
+        super::commit::show(s.ui, &repo.head_label(), &commit.message, &done);
         return Ok(ExitCode::SUCCESS);
     }
     let [revision] = args.revisions.as_slice() else {
@@ -74,6 +82,16 @@ pub(super) fn run(args: Args, s: Session<'_>) -> Done {
         no_commit: args.no_commit,
         dry_run: args.dry_run,
         author: args.author,
+        ff: match (args.no_ff, args.ff_only) {
+            (true, _) => FastForward::Never,
+            (_, true) => FastForward::Only,
+            _ => FastForward::Allowed,
+        },
+        strategies: args
+            .strategy
+            .iter()
+            .map(|text| Strategy::parse(text))
+            .collect::<modelv_repo::Result<_>>()?,
     };
     let outcome = repo.merge(revision, &options, &s.ctx())?;
     if args.json {

@@ -1,8 +1,11 @@
 //! One file a command: parses, calls one function of the library, shows what it gave.
 
 mod alias;
+mod bisect;
+mod blame;
 mod branch;
 mod cat;
+mod cherry_pick;
 mod clone;
 mod commit;
 mod completions;
@@ -19,16 +22,21 @@ mod init;
 mod log;
 mod man;
 mod merge;
+mod merge_base;
+mod mergetool;
 mod mount;
 mod pull;
 mod push;
+mod rebase;
 mod release;
 mod remote;
 mod resolve;
 mod restore;
 mod rev_parse;
+mod revert;
 mod run;
 mod runs;
+mod sequence;
 mod serve;
 mod show;
 mod stats;
@@ -82,13 +90,20 @@ enum Command {
     Merge(merge::Args),
     Conflicts(conflicts::Args),
     Resolve(resolve::Args),
+    Mergetool(mergetool::Args),
+    CherryPick(cherry_pick::Args),
+    Revert(revert::Args),
+    Rebase(rebase::Args),
     Undo(undo::Args),
+    Blame(blame::Args),
+    Bisect(bisect::Args),
     Clone(clone::Args),
     Remote(remote::Args),
     Fetch(fetch::Args),
     Pull(pull::Args),
     Push(push::Args),
     RevParse(rev_parse::Args),
+    MergeBase(merge_base::Args),
     Cat(cat::Args),
     Export(export::Args),
     Mount(mount::Args),
@@ -194,13 +209,20 @@ pub(crate) fn run(cli: Cli, ui: &mut Ui, cancel: &Cancel) -> Done {
         Command::Tag(args) => tag::run(&args, s),
         Command::Merge(args) => merge::run(args, s),
         Command::Conflicts(args) => conflicts::run(&args, s),
+        Command::Mergetool(args) => mergetool::run(&args, s),
         Command::Resolve(args) => resolve::run(&args, s),
+        Command::CherryPick(args) => cherry_pick::run(args, s),
+        Command::Revert(args) => revert::run(args, s),
+        Command::Rebase(args) => rebase::run(args, s),
+        Command::Blame(args) => blame::run(&args, s),
+        Command::Bisect(args) => bisect::run(&args, s),
         Command::Undo(args) => undo::run(&args, s),
         Command::Clone(args) => clone::run(args, s),
         Command::Remote(args) => remote::run(&args, s),
         Command::Fetch(args) => fetch::run(args, s),
         Command::Pull(args) => pull::run(args, s),
         Command::Push(args) => push::run(args, s),
+        Command::MergeBase(args) => merge_base::run(&args, s),
         Command::RevParse(args) => rev_parse::run(&args, s),
         Command::Cat(args) => cat::run(&args, s),
         Command::Export(args) => export::run(&args, s),

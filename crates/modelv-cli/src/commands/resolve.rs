@@ -2,9 +2,10 @@
 
 use std::process::ExitCode;
 
-use modelv_repo::Decision;
+use modelv_repo::{Decision, Repo};
 
 use super::{Done, Session};
+use crate::error::CommandError;
 
 /// Decide a conflict of the merge that is under way.
 #[derive(clap::Args)]
@@ -23,6 +24,9 @@ pub(crate) struct Args {
     /// Take this value.
     #[arg(long, group = "how", value_name = "V", allow_hyphen_values = true)]
     value: Option<String>,
+    /// Decide in the editor: the value alone, or the file.
+    #[arg(long, group = "how")]
+    edit: bool,
 }
 
 pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
@@ -32,13 +36,28 @@ pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
         (None, true, ..) => Decision::Ours,
         (None, _, true, _) => Decision::Theirs,
         (None, _, _, true) => Decision::Base,
+        _ if args.edit => edited(&repo, &args.item)?,
         _ => Decision::AsEdited,
     };
     repo.resolve_conflict(&args.item, &decision, &s.ctx())?;
-    let open = repo.merge_state()?.map_or(0, |m| m.open().count());
+    let state = repo.merge_state()?;
+    let open = state.as_ref().map_or(0, |m| m.open().count());
     s.ui.line(format!("decided {}, {open} open", args.item));
-    if open == 0 {
-        s.ui.talk("\nhint: `modelv merge --continue` commits the merge");
+    if let Some(state) = state.filter(|_| open == 0) {
+        let verb = state.action.word();
+        s.ui.talk(format!(
+            "\nhint: `modelv {verb} --continue` commits the {verb}"
+        ));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What the user makes of a conflict in the editor.
+fn edited(repo: &Repo, item: &str) -> Result<Decision, CommandError> {
+    let state = repo.merge_state()?;
+    let list = state.iter().flat_map(|s| &s.conflicts);
+    match list.into_iter().find(|c| c.item == item) {
+        Some(conflict) => crate::editor::edit(repo, conflict),
+        None => Err(modelv_repo::Error::not_found("conflict", item).into()),
+    }
 }

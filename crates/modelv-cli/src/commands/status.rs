@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use modelv_repo::remote::Upstream;
 use modelv_repo::worktree::{ChangeKind, FileChange, Ingredient};
-use modelv_repo::{EnvChange, ModelState, json};
+use modelv_repo::{Action, EnvChange, MergeState, ModelState, json};
 
 use super::{Done, Session};
 use crate::ui::{Style, Ui};
@@ -45,8 +45,8 @@ pub(super) fn run(args: Args, s: Session<'_>) -> Done {
     if let Some(merge) = &status.merge {
         let open = merge.open().count();
         s.ui.line(format!(
-            "merging {}: {open} of {} conflicts open",
-            merge.label,
+            "{}: {open} of {} conflicts open",
+            what_is_open(merge),
             merge.conflicts.len()
         ));
         for c in merge.open() {
@@ -56,7 +56,10 @@ pub(super) fn run(args: Args, s: Session<'_>) -> Done {
                 c.kind
             ));
         }
-        s.ui.line("  (`modelv resolve ITEM --ours|--theirs`, then `modelv merge --continue`)");
+        let verb = merge.action.word();
+        s.ui.line(format!(
+            "  (`modelv resolve ITEM --ours|--theirs`, then `modelv {verb} --continue`)"
+        ));
     }
     for ingredient in [
         Ingredient::Code,
@@ -99,6 +102,23 @@ pub(super) fn run(args: Args, s: Session<'_>) -> Done {
         ));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What is not finished, and how far it is.
+fn what_is_open(state: &MergeState) -> String {
+    let Some(sequence) = &state.sequence else {
+        return format!("merging {}", state.label);
+    };
+    let doing = match state.action {
+        Action::Revert => "reverting",
+        Action::Rebase => "rebasing",
+        _ => "picking",
+    };
+    let (total, at) = (sequence.total, sequence.total - sequence.todo.len());
+    let of = sequence.branch.as_deref().map_or(String::new(), |branch| {
+        format!(" of {}", modelv_repo::names::short(branch))
+    });
+    format!("{doing} {}{of}, {at} of {total}", state.label)
 }
 
 /// How the branch stands to the one it follows, as a line.

@@ -12,6 +12,7 @@ mod table;
 mod tensor;
 mod text;
 mod types;
+mod units;
 
 use std::fmt;
 
@@ -22,6 +23,7 @@ pub use types::{
     Change, Conflict, Item, Labels, Merged, Numbers, Refusal, SettleError, State, TensorChange,
     TensorKind,
 };
+pub use units::{Unit, Units};
 
 /// Kinds of content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -226,6 +228,13 @@ pub fn merge(
         return Merged::clean(theirs);
     }
     driver.rules().merge(base, ours, theirs, labels)
+}
+
+/// Merges lines; what both sides changed in different ways is as in ours. `None`: they are no text.
+#[must_use]
+pub fn merge_lines_as_ours(base: &[u8], ours: &[u8], theirs: &[u8]) -> Option<Vec<u8>> {
+    let is_text = [base, ours, theirs].into_iter().all(text::is_text);
+    is_text.then(|| text::merge_as_ours(base, ours, theirs))
 }
 
 /// Puts a decision into a file: the value of a key or the demand on a package, as text; `None`

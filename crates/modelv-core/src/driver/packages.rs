@@ -117,6 +117,12 @@ fn demands(bytes: &[u8]) -> Option<BTreeMap<String, String>> {
     Some(out)
 }
 
+/// Demands by key, without comments and layout.
+pub(super) fn listed(bytes: &[u8]) -> Option<Vec<(String, String)>> {
+    let found = demands(bytes)?.into_iter();
+    Some(found.map(|(key, lines)| (key, demand(&lines))).collect())
+}
+
 pub(super) fn diff(old: &[u8], new: &[u8]) -> Vec<Change> {
     let (Some(old), Some(new)) = (demands(old), demands(new)) else {
         return Vec::new();

@@ -42,7 +42,7 @@ fn lines(bytes: &[u8]) -> Vec<&[u8]> {
 }
 
 /// For each line of `old`, the line of `new` it is matched with.
-fn matches(old: &[&[u8]], new: &[&[u8]]) -> Vec<Option<usize>> {
+pub(super) fn matches(old: &[&[u8]], new: &[&[u8]]) -> Vec<Option<usize>> {
     let mut out = vec![None; old.len()];
     for op in similar::capture_diff_slices(Algorithm::Myers, old, new) {
         if let DiffOp::Equal {

@@ -77,8 +77,9 @@ impl<'a> Marker<'a> {
             if let (names::MERGE, Target::Blob(blob)) = (name, target)
                 && !self.seen.contains(&step)
             {
-                let (theirs, env, blobs) = self.repo.read_merge_state(*blob)?.needs()?;
-                roots.extend([Step::Commit(theirs), Step::Env(env.0)]);
+                let (commits, env, blobs) = self.repo.read_merge_state(*blob)?.needs()?;
+                roots.extend(commits.into_iter().map(Step::Commit));
+                roots.push(Step::Env(env.0));
                 roots.extend(blobs.into_iter().map(|id| Step::Blob(id, 0)));
             }
             roots.push(step);

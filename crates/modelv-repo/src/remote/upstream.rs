@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use modelv_core::commit::Commit;
 use modelv_core::graph;
 use modelv_core::id::CommitId;
 
@@ -101,7 +102,12 @@ impl Repo {
 
     /// The parents of a commit that this clone holds: all, unless it was cloned without history.
     pub(crate) fn parents_of(&self, id: CommitId) -> Result<Vec<CommitId>> {
-        let mut parents = self.commit_object(id)?.parents;
+        self.parents_of_commit(&self.commit_object(id)?)
+    }
+
+    /// The same, of a commit that is loaded.
+    pub(crate) fn parents_of_commit(&self, commit: &Commit) -> Result<Vec<CommitId>> {
+        let mut parents = commit.parents.clone();
         if self.is_shallow() {
             let mut here = Vec::new();
             for parent in parents {

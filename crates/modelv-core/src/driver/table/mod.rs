@@ -137,6 +137,25 @@ fn keyed(old: &Sheet<'_>, new: &Sheet<'_>) -> Vec<Change> {
     out
 }
 
+/// Rows by the column that names them, which is given or found; in the order of the file.
+pub(super) fn keyed_rows(
+    separator: Option<char>,
+    content: &[u8],
+    column: Option<&str>,
+) -> Option<(String, Vec<(String, String)>)> {
+    let sheet = Sheet::read(content, separator).ok()?;
+    let column = match column {
+        Some(column) => column.to_owned(),
+        None => rows::find_key(&[&sheet], true)?,
+    };
+    sheet.by_key(&column)?;
+    let rows = sheet
+        .keys(&column)
+        .map(|(key, at)| (key.into_owned(), sheet.raw(at).to_owned()));
+    let rows = rows.collect();
+    Some((column, rows))
+}
+
 type Cells = Vec<(String, String)>;
 
 /// Cells that differ; one that a version does not have is empty in it.

@@ -1,0 +1,59 @@
+//! `modelv mergetool`.
+
+use std::process::ExitCode;
+
+use modelv_repo::Decision;
+
+use super::{Done, Session};
+use crate::editor;
+use crate::error::CommandError;
+
+/// Decide open conflicts, one after the other, in the merge tool or the editor.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Only these, as `modelv conflicts` names them.
+    items: Vec<String>,
+}
+
+pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
+    let mut repo = s.repo()?;
+    let Some(state) = repo.merge_state()? else {
+        return Err(CommandError::usage(
+            "no merge is under way",
+            "`modelv merge REV` begins one",
+        ));
+    };
+    for item in &args.items {
+        if !state.conflicts.iter().any(|c| c.item == *item) {
+            return Err(modelv_repo::Error::not_found("conflict", item.clone()).into());
+        }
+    }
+    let tool = editor::merge_tool(&repo);
+    let wanted = |item: &String| args.items.is_empty() || args.items.contains(item);
+    for conflict in state.open().filter(|c| wanted(&c.item)) {
+        let is_text = matches!(conflict.kind.as_str(), "text" | "add/add");
+        let decision: Decision = match (&conflict.part, &tool) {
+            _ if conflict.kind == "env" || (conflict.part.is_none() && !is_text) => {
+                s.ui.talk(format!(
+                    "{} ({}): no tool helps; `modelv resolve` it with --ours or --theirs",
+                    conflict.item, conflict.kind
+                ));
+                continue;
+            }
+            (None, Some(tool)) => editor::merge(&repo, conflict, tool)?,
+            _ => editor::edit(&repo, conflict)?,
+        };
+        repo.resolve_conflict(&conflict.item, &decision, &s.ctx())?;
+        s.ui.line(format!("decided {}", conflict.item));
+    }
+    let open = repo.merge_state()?.map_or(0, |m| m.open().count());
+    let verb = state.action.word();
+    if open > 0 {
+        s.ui.talk(format!("{open} open"));
+        return Ok(ExitCode::from(super::merge::CONFLICTS));
+    }
+    s.ui.talk(format!(
+        "\nhint: `modelv {verb} --continue` commits the {verb}"
+    ));
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,274 @@
+//! How a merge ends: as a commit of what was merged, as a commit of the working tree after its
+//! conflicts are decided, or given up. What a given-up working tree held stays in the store.
+
+use modelv_core::commit::{Commit, Person};
+use modelv_core::env::Env;
+use modelv_core::id::CommitId;
+use modelv_core::path::RepoPath;
+use modelv_store::Session;
+
+use super::Work;
+use super::state::{Action, MergeState};
+use crate::capture::{clock, git};
+use crate::commit::{CommitOptions, Committed, check_message, write_recipe};
+use crate::ctx::Ctx;
+use crate::envdiff::diff_env;
+use crate::error::{Error, Result};
+use crate::names;
+use crate::oplog::{RefChange, Target};
+use crate::repo::Repo;
+use crate::worktree::{Files, compare};
+
+/// Who and what a commit to come is.
+pub(crate) struct Draft {
+    pub(crate) parents: Vec<CommitId>,
+    pub(crate) author: Person,
+    pub(crate) committer: Person,
+    pub(crate) message: String,
+}
+
+impl Repo {
+    /// Commits the merge that is under way.
+    ///
+    /// # Errors
+    /// Conflicts are open, or a file still carries markers.
+    pub fn merge_continue(&mut self, options: &CommitOptions, ctx: &Ctx<'_>) -> Result<Committed> {
+        let state = self.unfinished(Action::Merge)?;
+        self.conclude_merge(state, options, ctx)
+    }
+
+    /// Gives the merge up: the working tree is what it was before, byte for byte.
+    ///
+    /// # Errors
+    /// No merge is under way.
+    pub fn merge_abort(&mut self, ctx: &Ctx<'_>) -> Result<()> {
+        let state = self.unfinished(Action::Merge)?;
+        self.give_up(&state, vec![], self.get_head()?, ctx)
+    }
+
+    /// Brings the files of `to` back, forgets the state, and moves `changes` with it.
+    pub(crate) fn give_up(
+        &mut self,
+        state: &MergeState,
+        changes: Vec<RefChange>,
+        to: CommitId,
+        ctx: &Ctx<'_>,
+    ) -> Result<()> {
+        let mut changes = changes;
+        changes.push(self.keep_worktree(ctx)?);
+        let from = self.files_given_up(state, ctx)?;
+        self.check_out_files(&from, &self.files(to)?, "abort", ctx)?;
+        changes.push(self.merge_state_change(None)?);
+        self.append(changes, true, None).map(|_| ())
+    }
+
+    /// The working tree without files that no side of the merge has: those were made by the user
+    /// meanwhile, and stay.
+    pub(crate) fn files_given_up(&self, state: &MergeState, ctx: &Ctx<'_>) -> Result<Files> {
+        let head = self.files(self.get_head()?)?;
+        let theirs = self.files_or_none(self.theirs_of(state)?)?;
+        let named = state.conflicts.iter().filter_map(|c| c.repo_path().ok());
+        let made = state
+            .made
+            .iter()
+            .filter_map(|p| RepoPath::new(p.clone()).ok());
+        let aside: Vec<RepoPath> = named.chain(made).collect();
+        let mut from = self.snapshot(&self.rules()?, None, ctx)?.files;
+        from.retain(|p, _| head.contains_key(p) || theirs.contains_key(p) || aside.contains(p));
+        Ok(from)
+    }
+
+    /// Stores the working tree as a commit that no branch names, so that `undo` has it.
+    pub(crate) fn keep_worktree(&self, ctx: &Ctx<'_>) -> Result<RefChange> {
+        let head = self.get_head()?;
+        let parent = self.commit_object(head)?;
+        let session = self.store.begin()?;
+        let files = self.snapshot(&self.rules()?, Some(&session), ctx)?.files;
+        let env = self.env_object(parent.recipe.env)?;
+        let (recipe, model) = write_recipe(&files, &env, Some(&parent), &session)?;
+        let commit = Commit {
+            recipe,
+            model,
+            parents: vec![head],
+            message: "the working tree of a merge that was given up".into(),
+            time: clock::now(),
+            runs: vec![],
+            extra: Default::default(),
+            ..parent
+        };
+        let id = CommitId(session.put_object(&commit)?);
+        session.finish()?;
+        Ok(self.merge_files_change(id))
+    }
+
+    /// Notes the commit that holds what the working tree held before an operation on a merge.
+    pub(crate) fn merge_files_change(&self, id: CommitId) -> RefChange {
+        RefChange {
+            name: names::MERGE_FILES.into(),
+            old: self.log.refs.get(names::MERGE_FILES).cloned(),
+            new: Some(Target::Commit(id)),
+        }
+    }
+
+    pub(crate) fn conclude_merge(
+        &mut self,
+        state: MergeState,
+        options: &CommitOptions,
+        ctx: &Ctx<'_>,
+    ) -> Result<Committed> {
+        if state.action != Action::Merge {
+            return self.conclude_step(state, options, ctx);
+        }
+        let theirs = self
+            .theirs_of(&state)?
+            .ok_or_else(|| Error::State("the merge names no commit".into()))?;
+        let author = self.author(options.author.as_deref())?;
+        let draft = Draft {
+            parents: vec![self.get_head()?, theirs],
+            author: author.clone(),
+            committer: author,
+            message: options.message.clone(),
+        };
+        let done = self.commit_worktree(&state, draft, options, ctx)?;
+        let mut changes = vec![self.head_change(done.id)];
+        changes.push(self.merge_state_change(None)?);
+        changes.push(self.merge_files_change(done.id));
+        self.append(changes, true, None)?;
+        Ok(done)
+    }
+
+    /// Makes a commit of the working tree once all is decided. No name points to it yet.
+    pub(crate) fn commit_worktree(
+        &self,
+        state: &MergeState,
+        draft: Draft,
+        options: &CommitOptions,
+        ctx: &Ctx<'_>,
+    ) -> Result<Committed> {
+        self.refuse_open(state)?;
+        let mut draft = draft;
+        if draft.message.trim().is_empty() {
+            draft.message.clone_from(&state.message);
+        }
+        check_message(&draft.message)?;
+        let ours = self.get_head()?;
+        let (our_commit, their_commit) = (self.commit_object(ours)?, self.theirs_of(state)?);
+        let our_files = self.files_of_commit(&our_commit)?;
+        let rules = self.rules()?;
+        let session = self.store.begin()?;
+        let snapshot = self.snapshot(&rules, Some(&session), ctx)?;
+        if !options.allow_secret {
+            let known = [&our_files, &self.files_or_none(their_commit)?];
+            self.refuse_secrets(&snapshot.files, &known, &rules, ctx)?;
+        }
+        let env = self.env_object(state.env_id()?)?;
+        let (commit, env) =
+            self.build(&snapshot.files, env, ours, their_commit, draft, &session)?;
+        let id = CommitId(session.put_object(&commit)?);
+        session.finish()?;
+        Ok(Committed {
+            id,
+            recipe: commit.recipe.id(),
+            is_first: false,
+            changes: compare(&our_files, &snapshot.files),
+            env: diff_env(&self.env_object(our_commit.recipe.env)?, &env),
+            skipped: snapshot.skipped,
+        })
+    }
+
+    /// Makes a commit of a merge without conflicts. The working tree is not looked at, and no name
+    /// points to the commit yet.
+    pub(crate) fn commit_work(
+        &self,
+        work: &Work,
+        ours: CommitId,
+        theirs: Option<CommitId>,
+        draft: Draft,
+    ) -> Result<(CommitId, Commit, Files)> {
+        let session = self.store.begin()?;
+        let files = self.write_merged(work, &session)?;
+        let (commit, _) = self.build(&files, work.env.clone(), ours, theirs, draft, &session)?;
+        let id = CommitId(session.put_object(&commit)?);
+        session.finish()?;
+        Ok((id, commit, files))
+    }
+
+    /// The commit of these files. Whose model it is decides whose recipe made it.
+    fn build(
+        &self,
+        files: &Files,
+        env: Env,
+        ours: CommitId,
+        theirs: Option<CommitId>,
+        draft: Draft,
+        session: &Session<'_>,
+    ) -> Result<(Commit, Env)> {
+        let mut sides = vec![self.commit_object(ours)?];
+        if let Some(id) = theirs {
+            sides.push(self.commit_object(id)?);
+        }
+        let env = follow_locks(env, files);
+        let tree = crate::worktree::tree_ids(files)?.model;
+        let parent = sides
+            .iter()
+            .find(|c| tree.is_some() && c.model.map(|m| m.tree) == tree);
+        let (recipe, model) = write_recipe(files, &env, parent, session)?;
+        let runs = sides
+            .iter()
+            .find(|c| model.is_some() && c.model == model)
+            .map(|c| c.runs.clone())
+            .unwrap_or_default();
+        let commit = Commit {
+            recipe,
+            model,
+            parents: draft.parents,
+            author: draft.author,
+            committer: draft.committer,
+            time: clock::now(),
+            message: draft.message.trim().to_owned(),
+            runs,
+            extra: git::facts(self.root()),
+        };
+        Ok((commit, env))
+    }
+
+    /// Refuses to go on while something is to be decided.
+    fn refuse_open(&self, state: &MergeState) -> Result<()> {
+        let open: Vec<String> = state.open().map(|c| c.item.clone()).collect();
+        if !open.is_empty() {
+            return Err(Error::ConflictsRemain {
+                count: open.len(),
+                items: open,
+            });
+        }
+        for conflict in state.conflicts.iter().filter(|c| c.kind != "env") {
+            let full = crate::worktree::place(self.root(), &conflict.repo_path()?);
+            if std::fs::read(&full).is_ok_and(|b| modelv_core::driver::has_markers(&b)) {
+                let text = format!("`{}` still carries conflict markers", conflict.path);
+                return Err(Error::State(text));
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn files_or_none(&self, commit: Option<CommitId>) -> Result<Files> {
+        Ok(commit
+            .map(|id| self.files(id))
+            .transpose()?
+            .unwrap_or_default())
+    }
+}
+
+/// Lock files are merged as files; the environment records what they became.
+fn follow_locks(env: Env, files: &Files) -> Env {
+    let locks = env
+        .locks
+        .into_iter()
+        .filter_map(|mut lock| {
+            let file = files.get(&RepoPath::new(lock.path.clone()).ok()?)?;
+            lock.blob = file.blob;
+            Some(lock)
+        })
+        .collect();
+    Env { locks, ..env }
+}

@@ -1,0 +1,214 @@
+//! The options of `merge`, through the real binary.
+
+use crate::support::Tree;
+
+/// `main` and `side` both change `lr`, a line, a row and a link; each also changes something alone.
+fn scene() -> Tree {
+    let tree = Tree::repo();
+    let put = |lr: &str, line: &str, row: &str, top: &str| {
+        tree.put("params.toml", &format!("lr = {lr}\nseed = 7\n"));
+        tree.put("train.py", &format!("{top}\nb\nc\nd\n{line}\n"));
+        tree.put("data/x.csv", &format!("id,v\n1,one\n2,{row}\n"));
+    };
+    put("1", "e", "two", "a");
+    tree.put("gone.py", "g\n");
+    tree.commit("base");
+    tree.mv(&["switch", "-c", "side"]).success();
+    put("2", "THEIRS", "theirs", "a");
+    tree.put("gone.py", "theirs\n");
+    tree.put("theirs.py", "new\n");
+    tree.commit("side");
+    tree.mv(&["switch", "main"]).success();
+    put("9", "OURS", "ours", "A");
+    std::fs::remove_file(tree.path("gone.py")).unwrap();
+    tree.commit("left");
+    tree
+}
+
+#[test]
+fn a_side_decides_for_an_ingredient_or_a_path() {
+    let tree = scene();
+    let open = |args: &[&str]| -> Vec<String> {
+        let mut all = vec!["merge", "side", "--dry-run", "--json"];
+        all.extend(args);
+        let done = tree.mv(&all);
+        let json: serde_json::Value = serde_json::from_str(&done.out).unwrap();
+        let list = json["conflicts"].as_array().cloned().unwrap_or_default();
+        list.iter()
+            .map(|c| c["item"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    let before = tree.mv(&["status"]).success();
+    assert_eq!(open(&[]).len(), 4);
+    assert_eq!(
+        open(&["--strategy", "theirs:config"]),
+        ["data/x.csv:row id=2", "gone.py", "train.py"]
+    );
+    assert_eq!(
+        open(&["--strategy", "ours:code"]),
+        ["data/x.csv:row id=2", "params.toml:lr"]
+    );
+    assert_eq!(open(&["--strategy", "ours:data/"]).len(), 3);
+    assert_eq!(open(&["--strategy", "ours:env"]).len(), 4);
+    assert!(open(&["--strategy", "ours"]).is_empty());
+    assert_eq!(tree.mv(&["status"]).success(), before);
+    // The first that fits counts; what one side changed alone is there either way.
+    let args = [
+        "merge",
+        "side",
+        "--strategy",
+        "ours:params.toml",
+        "--strategy",
+        "theirs",
+    ];
+    let done = tree.mv(&args);
+    assert!(
+        done.err.contains("params.toml:lr: ours taken"),
+        "{}",
+        done.err
+    );
+    done.success();
+    assert_eq!(tree.get("params.toml"), "lr = 9\nseed = 7\n");
+    assert_eq!(tree.get("train.py"), "A\nb\nc\nd\nTHEIRS\n");
+    assert_eq!(tree.get("data/x.csv"), "id,v\n1,one\n2,theirs\n");
+    assert_eq!(
+        (tree.get("gone.py"), tree.get("theirs.py")),
+        ("theirs\n".into(), "new\n".into())
+    );
+    tree.mv(&["undo"]).success();
+    tree.mv(&["merge", "side", "--strategy", "ours"]).success();
+    assert_eq!(tree.get("train.py"), "A\nb\nc\nd\nOURS\n");
+    assert!(!tree.path("gone.py").exists());
+    for bad in ["mine", "ours:model", "theirs:../x", ""] {
+        tree.mv(&["merge", "side", "--strategy", bad]).fails_with(1);
+    }
+}
+
+#[test]
+fn a_branch_moves_or_gets_a_commit_as_asked() {
+    let tree = scene();
+    let said = tree.mv(&["merge", "side", "--ff-only"]).fails_with(1);
+    assert!(
+        said.contains("have both moved") && said.contains("hint: "),
+        "{said}"
+    );
+    let said = tree.mv(&["merge", "side", "main"]).fails_with(2);
+    assert!(said.contains("one after the other"), "{said}");
+    tree.mv(&["merge", "side", "--no-ff", "--ff-only"])
+        .fails_with(2);
+    tree.mv(&["switch", "-c", "old", "main~1"]).success();
+    tree.mv(&["merge", "main", "--ff-only"]).success();
+    assert_eq!(tree.id("old"), tree.id("main"));
+    tree.mv(&["undo"]).success();
+    tree.mv(&["merge", "main", "--no-ff"]).success();
+    assert_eq!(tree.id("HEAD^2"), tree.id("main"));
+    // A merge without conflicts is one operation.
+    tree.mv(&["undo"]).success();
+    assert_eq!(tree.id("HEAD"), tree.id("main~1"));
+    tree.mv(&["merge", "main", "--no-commit"]).success();
+    assert_eq!(tree.id("HEAD"), tree.id("main~1"));
+    tree.mv(&["merge", "--abort"]).success();
+    assert_eq!(tree.get("params.toml"), "lr = 1\nseed = 7\n");
+    tree.mv(&["undo"]).success();
+    assert_eq!(tree.get("params.toml"), "lr = 9\nseed = 7\n");
+    tree.mv(&["merge", "--continue"]).success();
+    assert_eq!(tree.id("HEAD^2"), tree.id("main"));
+}
+
+/// Runs a command with an editor or a merge tool.
+fn with(tree: &Tree, args: &[&str], env: &[(&str, &str)]) -> crate::support::Done {
+    let output = tree
+        .command(args)
+        .envs(env.iter().copied())
+        .output()
+        .unwrap();
+    crate::support::Done::new(&output)
+}
+
+#[test]
+fn conflicts_are_decided_in_the_editor_and_the_merge_tool() {
+    let tree = scene();
+    tree.mv(&["merge", "side"]).fails_with(3);
+    let set = r#"f() { sed -i "s/^9$/3/" "$1"; }; f"#;
+    let lr = ["resolve", "params.toml:lr", "--edit"];
+    with(&tree, &lr, &[("VISUAL", set), ("EDITOR", "false")]).success();
+    assert_eq!(tree.get("params.toml"), "lr = 3\nseed = 7\n");
+    for (env, want) in [
+        (&[][..], "no editor is set"),
+        (&[("EDITOR", "false")], "nothing is decided"),
+        (&[("EDITOR", "sed -i d")], "no value is left"),
+    ] {
+        let said = with(&tree, &lr, env).fails_with(2);
+        assert!(said.contains(want), "{said}");
+    }
+    let said = with(&tree, &["resolve", "nope", "--edit"], &[("EDITOR", "true")]).fails_with(1);
+    assert!(said.contains("conflict `nope` not found"), "{said}");
+    // An editor that leaves the markers decides nothing.
+    let said = with(&tree, &["mergetool", "train.py"], &[("EDITOR", "true")]).fails_with(1);
+    assert!(said.contains("still carries conflict markers"), "{said}");
+    // The tool sees all three versions and writes the fourth; a row goes to the editor.
+    let tool = r#"grep -q OURS "$LOCAL" && grep -q THEIRS "$REMOTE" && grep -q "^e" "$BASE" && cp "$REMOTE" "$MERGED""#;
+    tree.mv(&["config", "merge.tool", tool]).success();
+    let done = with(&tree, &["mergetool"], &[("EDITOR", "true")]);
+    assert!(
+        done.err.contains("gone.py (delete/modify): no tool helps"),
+        "{}",
+        done.err
+    );
+    assert!(done.out.contains("decided train.py\n"), "{}", done.out);
+    done.fails_with(3);
+    assert_eq!(tree.get("train.py"), "a\nb\nc\nd\nTHEIRS\n");
+    let open = tree.json(&["conflicts", "--json"]);
+    let open = open
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|c| c["resolved"] == false);
+    assert_eq!(open.map(|c| &c["item"]).collect::<Vec<_>>(), ["gone.py"]);
+    tree.mv(&["resolve", "gone.py", "--ours"]).success();
+    with(&tree, &["mergetool"], &[]).success();
+    tree.mv(&["merge", "--continue"]).success();
+    assert!(
+        tree.mv(&["mergetool"])
+            .fails_with(2)
+            .contains("no merge is under way")
+    );
+    assert!(!tree.path(".mv/tmp").join("edit").exists());
+}
+
+#[test]
+fn criss_crosses_on_each_other_are_merged_once_each() {
+    let tree = Tree::repo();
+    tree.put("a", "0\n");
+    tree.put("b", "0\n");
+    tree.commit("base");
+    tree.mv(&["switch", "-c", "side"]).success();
+    let (mut main, mut side) = (tree.id("main"), tree.id("side"));
+    for i in 1..9 {
+        for (branch, file) in [("main", "a"), ("side", "b")] {
+            tree.mv(&["switch", branch]).success();
+            tree.put(file, &format!("{i}\n"));
+            tree.commit(&format!("{branch} {i}"));
+        }
+        (main, side) = (tree.id("main"), tree.id("side"));
+        for (branch, other) in [("main", &side), ("side", &main)] {
+            tree.mv(&["switch", branch]).success();
+            tree.mv(&["merge", other]).success();
+        }
+    }
+    let bases = tree.json(&["merge-base", "main", "side", "--json"]);
+    let mut want = vec![main, side];
+    want.sort();
+    assert_eq!(bases, serde_json::json!(want));
+    for (branch, file) in [("main", "a"), ("side", "b")] {
+        tree.mv(&["switch", branch]).success();
+        tree.put(file, "last\n");
+        tree.commit("last");
+    }
+    tree.mv(&["merge", "main"]).success();
+    assert_eq!(
+        (tree.get("a"), tree.get("b")),
+        ("last\n".into(), "last\n".into())
+    );
+    tree.mv(&["merge-base", "nope", "main"]).fails_with(1);
+}
