@@ -14,6 +14,7 @@
 
 pub mod capture;
 mod commit;
+mod compose;
 pub mod ctx;
 mod derived;
 mod diff;
@@ -42,9 +43,11 @@ mod rev;
 mod run;
 mod runs;
 mod stats;
+mod weights;
 pub mod worktree;
 
 pub use commit::{CommitOptions, Committed, ModelState, Status, model_state, totals};
+pub use compose::{ComposeOptions, Composed};
 pub use ctx::{Cancel, Ctx};
 pub use diff::{DiffReport, DiffSide, FileDiff, MetricChange};
 pub use envdiff::{EnvChange, diff_env};
@@ -65,3 +68,4 @@ pub use run::{
 };
 pub use runs::{Condition, Field, Order, Row, RunQuery, compare_runs};
 pub use stats::{CommitRoom, Room, Stats};
+pub use weights::{WeightsDone, WeightsOptions, WeightsSource};

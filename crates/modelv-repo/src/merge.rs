@@ -1,7 +1,7 @@
 //! Merging commits: the result goes to the working tree, and what can't be decided is state in the
 //! operation log until somebody decides it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use modelv_core::commit::Commit;
 use modelv_core::driver::{self, Item, Labels};
@@ -10,9 +10,10 @@ use modelv_core::id::{BlobId, CommitId, EnvId};
 use modelv_core::merge::{self, Conflict, Listing, Merged, Outcome, Side, Why};
 use modelv_core::path::RepoPath;
 use modelv_core::tree::Mode;
+use modelv_core::weights::Method;
 use serde::{Deserialize, Serialize};
 
-use crate::capture::{clock, git};
+use crate::capture::clock;
 use crate::commit::{CommitOptions, Committed, check_message, write_recipe};
 use crate::ctx::Ctx;
 use crate::envdiff::{diff_env, merge_env, take_item};
@@ -132,6 +133,9 @@ pub struct MergeState {
     env: String,
     /// Everything that was left to decide, decided or not.
     pub conflicts: Vec<ConflictState>,
+    /// Files of the model whose weights were merged, and how.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub weights: BTreeMap<String, String>,
 }
 
 impl MergeState {
@@ -161,7 +165,7 @@ impl MergeState {
 }
 
 /// How a conflict is decided.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Decision {
     /// The merge base's version.
     Base,
@@ -173,6 +177,8 @@ pub enum Decision {
     Value(String),
     /// What the working tree holds now.
     AsEdited,
+    /// The weights of both sides put together; for files of the model.
+    Weights(Method),
 }
 
 /// Everything a merge needs to know and makes.
@@ -246,16 +252,15 @@ impl Repo {
         }
         let (files, env_id) = self.store_merged(&work)?;
         self.refuse_changes(&head_files, &files, ctx)?;
-        let message = options
-            .message
-            .clone()
-            .unwrap_or_else(|| format!("merge {revision} into {}", self.head_label()));
+        let message = format!("merge {revision} into {}", self.head_label());
+        let message = options.message.clone().unwrap_or(message);
         let state = MergeState {
             theirs: theirs.to_hex(),
             label: revision.to_owned(),
             message,
             env: env_id.to_hex(),
             conflicts: work.conflicts.clone(),
+            weights: BTreeMap::new(),
         };
         self.check_out_files(&head_files, &files, "merge", ctx)?;
         self.save_merge_state(Some(&state), true)?;
@@ -526,7 +531,15 @@ impl Repo {
         ctx: &Ctx<'_>,
     ) -> Result<()> {
         let mut state = self.get_merge_state()?;
-        let Some(at) = state.conflicts.iter().position(|c| c.item == item) else {
+        let at = state.conflicts.iter().position(|c| c.item == item);
+        if let Decision::Weights(method) = decision {
+            self.settle_weights(&mut state, item, method, ctx)?;
+            if let Some(at) = at {
+                state.conflicts[at].resolved = true;
+            }
+            return self.save_merge_state(Some(&state), false);
+        }
+        let Some(at) = at else {
             return Err(Error::not_found("conflict", item));
         };
         let conflict = state.conflicts[at].clone();
@@ -571,6 +584,7 @@ impl Repo {
             Decision::Theirs => conflict.theirs.clone(),
             Decision::Value(text) => Some(text.clone()),
             Decision::AsEdited => return Ok(()),
+            Decision::Weights(_) => return Err(no_weights(conflict)),
         };
         let path = conflict.repo_path()?;
         let full = crate::worktree::place(self.root(), &path);
@@ -601,6 +615,7 @@ impl Repo {
             Decision::Value(text) => {
                 return crate::worktree::replace_file(self.root(), &path, text.as_bytes());
             }
+            Decision::Weights(_) => return Err(no_weights(conflict)),
             Decision::AsEdited => {
                 if std::fs::read(&full).is_ok_and(|b| driver::has_markers(&b)) {
                     let text = format!("`{path}` still carries conflict markers");
@@ -713,6 +728,7 @@ impl Repo {
                 .find(|c| tree.is_some() && c.model.map(|m| m.tree) == tree);
             let (recipe, model) = write_recipe(&snapshot.files, &env, parent, &session)?;
             session.finish()?;
+            let model = state.model_of(model, &our_commit);
             (recipe, model, snapshot.files, snapshot.skipped, env)
         };
         let runs = [&our_commit, &their_commit]
@@ -729,7 +745,7 @@ impl Repo {
             time: clock::now(),
             message: options.message.trim().to_owned(),
             runs,
-            extra: git::facts(self.root()),
+            extra: state.facts(self.root()),
         };
         let cleared = self.merge_state_change(None)?;
         let id = self.publish(&commit, vec![cleared], true)?;
@@ -773,6 +789,11 @@ impl ConflictState {
     fn repo_path(&self) -> Result<RepoPath> {
         Ok(RepoPath::new(self.path_bytes.clone())?)
     }
+}
+
+fn no_weights(conflict: &ConflictState) -> Error {
+    let reason = "only a file of the model has weights";
+    Error::invalid("decision", conflict.item.clone(), reason)
 }
 
 fn side_of(file: &SnapFile) -> Side {

@@ -6,6 +6,7 @@ mod cat;
 mod clone;
 mod commit;
 mod completions;
+mod compose;
 mod config;
 mod conflicts;
 mod diff;
@@ -37,6 +38,7 @@ mod switch;
 mod tag;
 mod track;
 mod undo;
+mod weights;
 
 pub(crate) use help::command;
 
@@ -82,6 +84,8 @@ enum Command {
     Merge(merge::Args),
     Conflicts(conflicts::Args),
     Resolve(resolve::Args),
+    Compose(compose::Args),
+    Weights(weights::Args),
     Undo(undo::Args),
     Clone(clone::Args),
     Remote(remote::Args),
@@ -195,6 +199,8 @@ pub(crate) fn run(cli: Cli, ui: &mut Ui, cancel: &Cancel) -> Done {
         Command::Merge(args) => merge::run(args, s),
         Command::Conflicts(args) => conflicts::run(&args, s),
         Command::Resolve(args) => resolve::run(&args, s),
+        Command::Compose(args) => compose::run(args, s),
+        Command::Weights(args) => weights::run(args, s),
         Command::Undo(args) => undo::run(&args, s),
         Command::Clone(args) => clone::run(args, s),
         Command::Remote(args) => remote::run(&args, s),

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use modelv_repo::Decision;
+use modelv_repo::core::weights::Method;
 
 use super::{Done, Session};
 
@@ -23,16 +24,18 @@ pub(crate) struct Args {
     /// Take this value.
     #[arg(long, group = "how", value_name = "V", allow_hyphen_values = true)]
     value: Option<String>,
+    /// Merge the weights both sides have in this safetensors file: `linear=0.5`, `slerp=0.5`, `ties=0.2`,
+    /// `task=1` or `dare=0.5`, as `modelv weights merge` takes them.
+    #[arg(long, group = "how", value_name = "METHOD")]
+    weights: Option<Method>,
 }
 
 pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
     let mut repo = s.repo()?;
-    let decision = match (&args.value, args.ours, args.theirs, args.base) {
-        (Some(value), ..) => Decision::Value(value.clone()),
-        (None, true, ..) => Decision::Ours,
-        (None, _, true, _) => Decision::Theirs,
-        (None, _, _, true) => Decision::Base,
-        _ => Decision::AsEdited,
+    let decision = if let Some(method) = &args.weights {
+        Decision::Weights(method.clone())
+    } else {
+        by_side(args)
     };
     repo.resolve_conflict(&args.item, &decision, &s.ctx())?;
     let open = repo.merge_state()?.map_or(0, |m| m.open().count());
@@ -41,4 +44,14 @@ pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
         s.ui.talk("\nhint: `modelv merge --continue` commits the merge");
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn by_side(args: &Args) -> Decision {
+    match (&args.value, args.ours, args.theirs, args.base) {
+        (Some(value), ..) => Decision::Value(value.clone()),
+        (None, true, ..) => Decision::Ours,
+        (None, _, true, _) => Decision::Theirs,
+        (None, _, _, true) => Decision::Base,
+        _ => Decision::AsEdited,
+    }
 }
