@@ -4,6 +4,7 @@
 use std::process::ExitCode;
 
 use modelv_repo::capture::secrets::Finding;
+use modelv_repo::core::weights::WeightsError;
 use modelv_repo::remote::{RemoteError, Trouble};
 use modelv_repo::{Error, ErrorKind, StoreError};
 
@@ -235,10 +236,23 @@ fn hint(e: &Error) -> Option<String> {
         Error::Store(e) if e.is_newer() => "install a newer modelv",
         Error::Corrupt { .. } => "`modelv fsck` lists all damage",
         Error::Store(e) if e.is_corrupt() => "`modelv fsck` lists all damage",
+        Error::Weights(e) => return Some(weights_hint(e).to_owned()),
         Error::State(text) => return state_hint(text),
         _ => return None,
     };
     Some(text.to_owned())
+}
+
+fn weights_hint(e: &WeightsError) -> &'static str {
+    match e {
+        WeightsError::NoBase(_) => "name it with `--base REV:PATH`",
+        WeightsError::Base(_) => "leave `--base` out",
+        WeightsError::File { .. } => "weights are merged from safetensors files",
+        WeightsError::Conflicts(_) => {
+            "only models of one architecture can be merged; `modelv diff` shows both"
+        }
+        _ => "for example `linear=0.5`, `slerp=0.3`, `ties=0.2`, `task=0.5` or `dare=0.9,seed=1`",
+    }
 }
 
 /// What ends a state in which a command can't be done.
@@ -311,6 +325,14 @@ fn state_hint(text: &str) -> Option<String> {
         (
             "does not lie before bad commit",
             "`modelv bisect reset`, then `modelv bisect start BAD GOOD` with another pair",
+        ),
+        (
+            "by the modelv.toml of",
+            "take the code of a commit whose modelv.toml knows these files, or change it and commit first",
+        ),
+        (
+            "lie over one another",
+            "take the ingredients that share a path from one commit",
         ),
         ("no command given", "`modelv run -- python train.py`"),
     ];

@@ -15,3 +15,4 @@ pub mod path;
 pub mod run;
 pub mod tree;
 pub mod value;
+pub mod weights;

@@ -114,6 +114,9 @@ pub enum Error {
         /// Refs and reasons.
         refs: Vec<(String, &'static str)>,
     },
+    /// Weights can't be merged.
+    #[error(transparent)]
+    Weights(modelv_core::weights::WeightsError),
     /// A remote's own error.
     #[error(transparent)]
     Remote(#[from] modelv_store::remote::RemoteError),
@@ -245,6 +248,7 @@ impl Error {
             | Self::Invalid { .. }
             | Self::NothingToCommit { .. }
             | Self::Secrets { .. }
+            | Self::Weights(_)
             | Self::State(_) => ErrorKind::InvalidInput,
             Self::WouldOverwrite { .. }
             | Self::Blocked { .. }

@@ -17,6 +17,7 @@ mod blame;
 pub mod capture;
 mod commit;
 mod commitgraph;
+mod compose;
 pub mod ctx;
 mod derived;
 mod diff;
@@ -46,11 +47,13 @@ mod run;
 mod runs;
 mod sequence;
 mod stats;
+mod weights;
 pub mod worktree;
 
 pub use bisect::{BisectState, BisectStep, Verdict};
 pub use blame::{Blame, Blamed};
 pub use commit::{CommitOptions, Committed, ModelState, Status, model_state, totals};
+pub use compose::{ComposeOptions, Composed};
 pub use ctx::{Cancel, Ctx};
 pub use diff::{DiffReport, DiffSide, FileDiff, MetricChange};
 pub use envdiff::{EnvChange, diff_env};
@@ -75,3 +78,4 @@ pub use run::{
 pub use runs::{Condition, Field, Order, Row, RunQuery, compare_runs};
 pub use sequence::{Made, PickOptions, RebaseOptions, SequenceOutcome};
 pub use stats::{CommitRoom, Room, Stats};
+pub use weights::{WeightsDone, WeightsOptions, WeightsSource};

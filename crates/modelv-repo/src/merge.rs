@@ -1,7 +1,7 @@
 //! Merging commits: the result goes to the working tree, and what can't be decided is state in the
 //! operation log until somebody decides it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use modelv_core::commit::Commit;
 use modelv_core::driver::{self, Item, Labels};
@@ -9,6 +9,7 @@ use modelv_core::env::Env;
 use modelv_core::id::{BlobId, CommitId, TreeId};
 use modelv_core::merge::{self, Conflict, Listing, Merged, Outcome, Side, Why};
 use modelv_core::path::RepoPath;
+use modelv_core::weights::Method;
 use modelv_store::Session;
 
 use crate::commit::check_message;
@@ -72,7 +73,7 @@ pub enum MergeOutcome {
 }
 
 /// How a conflict is decided.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Decision {
     /// The merge base's version.
     Base,
@@ -84,6 +85,8 @@ pub enum Decision {
     Value(String),
     /// What the working tree holds now.
     AsEdited,
+    /// The weights of both sides put together; for files of the model.
+    Weights(Method),
 }
 
 /// What two sides are compared with: files, environment and model.
@@ -216,6 +219,7 @@ impl Repo {
             conflicts: work.conflicts.clone(),
             made: made_paths(&files, &[&head_files, &self.files(theirs)?]),
             sequence: None,
+            weights: BTreeMap::new(),
         };
         self.check_out_files(&head_files, &files, "merge", ctx)?;
         self.save_merge_state(Some(&state), true)?;
@@ -492,7 +496,15 @@ impl Repo {
         let Some(mut state) = self.merge_state()? else {
             return Err(Error::State("no merge is under way".into()));
         };
-        let Some(at) = state.conflicts.iter().position(|c| c.item == item) else {
+        let at = state.conflicts.iter().position(|c| c.item == item);
+        if let Decision::Weights(method) = decision {
+            self.settle_weights(&mut state, item, method, ctx)?;
+            if let Some(at) = at {
+                state.conflicts[at].resolved = true;
+            }
+            return self.save_merge_state(Some(&state), false);
+        }
+        let Some(at) = at else {
             return Err(Error::not_found("conflict", item));
         };
         let conflict = state.conflicts[at].clone();
@@ -534,6 +546,7 @@ impl Repo {
             Decision::Theirs => conflict.theirs.clone(),
             Decision::Value(text) => Some(text.clone()),
             Decision::AsEdited => return Ok(()),
+            Decision::Weights(_) => return Err(no_weights(conflict)),
         };
         let path = conflict.repo_path()?;
         let full = crate::worktree::place(self.root(), &path);
@@ -564,6 +577,7 @@ impl Repo {
             Decision::Value(text) => {
                 return crate::worktree::replace_file(self.root(), &path, text.as_bytes());
             }
+            Decision::Weights(_) => return Err(no_weights(conflict)),
             Decision::AsEdited => {
                 if std::fs::read(&full).is_ok_and(|b| driver::has_markers(&b)) {
                     let text = format!("`{path}` still carries conflict markers");
@@ -614,6 +628,11 @@ pub(crate) fn made_paths(files: &Files, sides: &[&Files]) -> Vec<Vec<u8>> {
     let known = |path: &RepoPath| sides.iter().any(|side| side.contains_key(path));
     let new = files.keys().filter(|path| !known(path));
     new.map(|path| path.as_bytes().to_vec()).collect()
+}
+
+fn no_weights(conflict: &ConflictState) -> Error {
+    let reason = "only a file of the model has weights";
+    Error::invalid("decision", conflict.item.clone(), reason)
 }
 
 fn side_of(file: &SnapFile) -> Side {

@@ -9,6 +9,7 @@ mod cherry_pick;
 mod clone;
 mod commit;
 mod completions;
+mod compose;
 mod config;
 mod conflicts;
 mod diff;
@@ -45,6 +46,7 @@ mod switch;
 mod tag;
 mod track;
 mod undo;
+mod weights;
 
 pub(crate) use help::command;
 
@@ -94,6 +96,8 @@ enum Command {
     CherryPick(cherry_pick::Args),
     Revert(revert::Args),
     Rebase(rebase::Args),
+    Compose(compose::Args),
+    Weights(weights::Args),
     Undo(undo::Args),
     Blame(blame::Args),
     Bisect(bisect::Args),
@@ -216,6 +220,8 @@ pub(crate) fn run(cli: Cli, ui: &mut Ui, cancel: &Cancel) -> Done {
         Command::Rebase(args) => rebase::run(args, s),
         Command::Blame(args) => blame::run(&args, s),
         Command::Bisect(args) => bisect::run(&args, s),
+        Command::Compose(args) => compose::run(args, s),
+        Command::Weights(args) => weights::run(args, s),
         Command::Undo(args) => undo::run(&args, s),
         Command::Clone(args) => clone::run(args, s),
         Command::Remote(args) => remote::run(&args, s),

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use modelv_repo::core::weights::Method;
 use modelv_repo::{Decision, Repo};
 
 use super::{Done, Session};
@@ -27,17 +28,20 @@ pub(crate) struct Args {
     /// Decide in the editor: the value alone, or the file.
     #[arg(long, group = "how")]
     edit: bool,
+    /// Merge the weights both sides have in this safetensors file: `linear=0.5`, `slerp=0.5`, `ties=0.2`,
+    /// `task=1` or `dare=0.5`, as `modelv weights merge` takes them.
+    #[arg(long, group = "how", value_name = "METHOD")]
+    weights: Option<Method>,
 }
 
 pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
     let mut repo = s.repo()?;
-    let decision = match (&args.value, args.ours, args.theirs, args.base) {
-        (Some(value), ..) => Decision::Value(value.clone()),
-        (None, true, ..) => Decision::Ours,
-        (None, _, true, _) => Decision::Theirs,
-        (None, _, _, true) => Decision::Base,
-        _ if args.edit => edited(&repo, &args.item)?,
-        _ => Decision::AsEdited,
+    let decision = if let Some(method) = &args.weights {
+        Decision::Weights(method.clone())
+    } else if args.edit {
+        edited(&repo, &args.item)?
+    } else {
+        by_side(args)
     };
     repo.resolve_conflict(&args.item, &decision, &s.ctx())?;
     let state = repo.merge_state()?;
@@ -59,5 +63,15 @@ fn edited(repo: &Repo, item: &str) -> Result<Decision, CommandError> {
     match list.into_iter().find(|c| c.item == item) {
         Some(conflict) => crate::editor::edit(repo, conflict),
         None => Err(modelv_repo::Error::not_found("conflict", item).into()),
+    }
+}
+
+fn by_side(args: &Args) -> Decision {
+    match (&args.value, args.ours, args.theirs, args.base) {
+        (Some(value), ..) => Decision::Value(value.clone()),
+        (None, true, ..) => Decision::Ours,
+        (None, _, true, _) => Decision::Theirs,
+        (None, _, _, true) => Decision::Base,
+        _ => Decision::AsEdited,
     }
 }

@@ -9,7 +9,7 @@ mod config;
 mod notebook;
 mod packages;
 mod table;
-mod tensor;
+pub(crate) mod tensor;
 mod text;
 mod types;
 mod units;

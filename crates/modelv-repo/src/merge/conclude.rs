@@ -162,8 +162,10 @@ impl Repo {
             self.refuse_secrets(&snapshot.files, &known, &rules, ctx)?;
         }
         let env = self.env_object(state.env_id()?)?;
-        let (commit, env) =
+        let (mut commit, env) =
             self.build(&snapshot.files, env, ours, their_commit, draft, &session)?;
+        commit.model = state.model_of(commit.model, &our_commit);
+        commit.extra = state.facts(self.root());
         let id = CommitId(session.put_object(&commit)?);
         session.finish()?;
         Ok(Committed {

@@ -1,6 +1,8 @@
 //! The state of an unfinished merge, cherry-pick, revert or rebase, as the operation log keeps it
 //! (`spec/merge-state.md`). Holds values and their bytes; decides nothing.
 
+use std::collections::BTreeMap;
+
 use modelv_core::id::{BlobId, CommitId, EnvId};
 use modelv_core::merge::Side;
 use modelv_core::path::RepoPath;
@@ -168,6 +170,9 @@ pub struct MergeState {
     /// The way of a cherry-pick, revert or rebase.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sequence: Option<Sequence>,
+    /// Files of the model whose weights were merged, and how.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub weights: BTreeMap<String, String>,
 }
 
 fn first_version() -> u32 {
@@ -212,6 +217,7 @@ impl MergeState {
             conflicts,
             made,
             sequence: Some(sequence),
+            weights: BTreeMap::new(),
         }
     }
 
@@ -376,6 +382,7 @@ mod tests {
                 total: 3,
                 note_source: false,
             }),
+            weights: BTreeMap::new(),
         };
         let bytes = serde_json::to_vec(&state).unwrap();
         assert_eq!(parse(&bytes).unwrap(), state);

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{self, Cursor, Read, Seek, SeekFrom};
 
-use numbers::Number;
+pub(crate) use numbers::Number;
 
 use super::{Change, Labels, Merged, Refusal, Rules, TensorChange, TensorKind, binary::Binary};
 
@@ -41,6 +41,28 @@ pub trait Source: Read + Seek {}
 
 impl<T: Read + Seek> Source for T {}
 
+/// A safetensors file, as far as its header tells.
+pub(crate) struct Header {
+    pub(crate) tensors: Tensors,
+    /// Free text by name; empty where it is none.
+    pub(crate) metadata: BTreeMap<String, String>,
+}
+
+impl Header {
+    /// Names of the tensors in the order of the file.
+    pub(crate) fn in_order(&self) -> Vec<&String> {
+        let mut names: Vec<_> = self.tensors.keys().collect();
+        names.sort_by_key(|name| (self.tensors[*name].offset, self.tensors[*name].bytes));
+        names
+    }
+}
+
+/// Reads the header of a safetensors file.
+pub(crate) fn read_safetensors(source: &mut dyn Source) -> Result<Header, TensorError> {
+    let size = source.seek(SeekFrom::End(0))?;
+    safetensors::read(source, size)
+}
+
 /// A header of more bytes is refused.
 const HEADER_BYTES_MAX: u64 = 8 << 20;
 
@@ -66,14 +88,14 @@ impl From<Refusal> for TensorError {
 
 /// One tensor and where its numbers stand.
 #[derive(Debug, Clone)]
-struct Tensor {
-    kind: TensorKind,
+pub(crate) struct Tensor {
+    pub(crate) kind: TensorKind,
     /// `None`: of a type whose numbers we do not read.
-    number: Option<Number>,
+    pub(crate) number: Option<Number>,
     /// Whether columns are next to each other instead of rows.
     fortran: bool,
-    offset: u64,
-    bytes: u64,
+    pub(crate) offset: u64,
+    pub(crate) bytes: u64,
 }
 
 type Tensors = BTreeMap<String, Tensor>;
@@ -98,7 +120,7 @@ impl TensorFile {
     fn tensors(self, source: &mut dyn Source) -> Result<Tensors, TensorError> {
         let size = source.seek(SeekFrom::End(0))?;
         match self {
-            Self::Safetensors => safetensors::read(source, size),
+            Self::Safetensors => Ok(safetensors::read(source, size)?.tensors),
             Self::Npy => {
                 let tensor = npy::read(source, 0, size)?;
                 Ok(BTreeMap::from([("array".to_owned(), tensor)]))
@@ -220,7 +242,7 @@ fn same_bytes(
     Ok(true)
 }
 
-fn read_at(source: &mut dyn Source, at: u64, into: &mut [u8]) -> Result<(), TensorError> {
+pub(crate) fn read_at(source: &mut dyn Source, at: u64, into: &mut [u8]) -> io::Result<()> {
     source.seek(SeekFrom::Start(at))?;
     source.read_exact(into)?;
     Ok(())

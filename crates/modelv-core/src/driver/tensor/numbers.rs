@@ -4,7 +4,7 @@ use super::super::Numbers;
 
 /// A type of number, little-endian.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Number {
+pub(crate) enum Number {
     F64,
     F32,
     F16,
@@ -20,7 +20,7 @@ pub(super) enum Number {
 }
 
 impl Number {
-    pub(super) fn width(self) -> usize {
+    pub(crate) fn width(self) -> usize {
         match self {
             Self::F64 | Self::I64 | Self::U64 => 8,
             Self::F32 | Self::I32 | Self::U32 => 4,
@@ -29,7 +29,7 @@ impl Number {
         }
     }
 
-    pub(super) fn is_whole(self) -> bool {
+    pub(crate) fn is_whole(self) -> bool {
         !matches!(self, Self::F64 | Self::F32 | Self::F16 | Self::Bf16)
     }
 
@@ -37,7 +37,7 @@ impl Number {
         clippy::cast_precision_loss,
         reason = "whole numbers are compared by their bytes"
     )]
-    pub(super) fn decode<'v>(self, bytes: &[u8], out: &'v mut Vec<f64>) -> &'v [f64] {
+    pub(crate) fn decode<'v>(self, bytes: &[u8], out: &'v mut Vec<f64>) -> &'v [f64] {
         out.clear();
         match self {
             Self::F64 => each(bytes, out, f64::from_le_bytes),
@@ -57,6 +57,75 @@ impl Number {
         }
         out
     }
+}
+
+impl Number {
+    /// Writes a number of a floating-point type, rounded once, to nearest, ties to even; what is too
+    /// large becomes infinite. Types of whole numbers are nothing to be rounded to: they get zeros.
+    pub(crate) fn encode(self, value: f64, out: &mut Vec<u8>) {
+        match self {
+            Self::F64 => out.extend(value.to_le_bytes()),
+            #[expect(clippy::cast_possible_truncation, reason = "this rounds to nearest")]
+            Self::F32 => out.extend((value as f32).to_le_bytes()),
+            Self::F16 => out.extend(to_half(to_odd(value)).to_le_bytes()),
+            Self::Bf16 => out.extend(to_brain(to_odd(value)).to_le_bytes()),
+            whole => out.extend(std::iter::repeat_n(0, whole.width())),
+        }
+    }
+
+    /// Whether the bytes of one number are an infinity.
+    pub(crate) fn is_infinite(self, bytes: &[u8]) -> bool {
+        let mut out = Vec::with_capacity(1);
+        self.decode(bytes, &mut out);
+        out.first().is_some_and(|v| v.is_infinite())
+    }
+}
+
+/// The nearest `f32` towards zero, with its last bit set where that is not exact ("round to odd"):
+/// what is rounded to nearest from there is rounded as if it came from `value` itself.
+#[expect(clippy::cast_possible_truncation, reason = "this is the rounding")]
+fn to_odd(value: f64) -> f32 {
+    let near = value as f32;
+    if f64::from(near) == value || near.is_nan() {
+        return near;
+    }
+    let bits = near.to_bits() - u32::from(f64::from(near).abs() > value.abs());
+    f32::from_bits(bits | 1)
+}
+
+/// bfloat16 of a number, to nearest, ties to even.
+fn to_brain(value: f32) -> u16 {
+    let bits = value.to_bits();
+    if value.is_nan() {
+        return high(bits) | 0x40;
+    }
+    high(bits + 0x7fff + (bits >> 16 & 1))
+}
+
+fn high(bits: u32) -> u16 {
+    u16::try_from(bits >> 16).unwrap_or(u16::MAX)
+}
+
+/// IEEE 754 binary16 of a number, to nearest, ties to even.
+fn to_half(value: f32) -> u16 {
+    let bits = value.to_bits();
+    let sign = high(bits) & 0x8000;
+    let exponent = i32::from(high(bits) >> 7 & 0xff) - 127;
+    let fraction = bits & 0x007f_ffff;
+    // The result as a count of its last place, and the bits that are cut off.
+    let (whole, cut) = match exponent {
+        128 if fraction != 0 => return sign | 0x7e00,
+        16.. => return sign | 0x7c00,
+        -14..=15 => {
+            let above = u32::try_from(exponent + 15).unwrap_or(0) << 23;
+            (above | fraction, 13)
+        }
+        -25..=-15 => (fraction | 0x0080_0000, (-exponent - 1).unsigned_abs()),
+        _ => return sign,
+    };
+    let (kept, rest, middle) = (whole >> cut, whole & ((1 << cut) - 1), 1u32 << (cut - 1));
+    let up = rest > middle || (rest == middle && kept & 1 == 1);
+    sign | u16::try_from(kept + u32::from(up)).unwrap_or(0x7c00)
 }
 
 fn each<const N: usize>(bytes: &[u8], out: &mut Vec<f64>, read: impl Fn([u8; N]) -> f64) {
@@ -142,6 +211,44 @@ impl Sum {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn encoded(number: Number, value: f64) -> u16 {
+        let mut out = Vec::new();
+        number.encode(value, &mut out);
+        u16::from_le_bytes(out.try_into().unwrap())
+    }
+
+    #[test]
+    fn every_half_and_brain_float_survives_and_every_middle_goes_to_the_even_one() {
+        for number in [Number::F16, Number::Bf16] {
+            let decode = |bits: u16| number.decode(&bits.to_le_bytes(), &mut Vec::new())[0];
+            for bits in 0..=u16::MAX {
+                let value = decode(bits);
+                if value.is_nan() {
+                    assert!(decode(encoded(number, value)).is_nan(), "{bits:x}");
+                    continue;
+                }
+                assert_eq!(encoded(number, value), bits);
+                let next = decode(bits.wrapping_add(1));
+                if bits & 0x7fff == 0x7fff || !next.is_finite() || !value.is_finite() {
+                    continue;
+                }
+                let middle = f64::midpoint(value, next);
+                let even = if bits & 1 == 0 { bits } else { bits + 1 };
+                assert_eq!(encoded(number, middle), even, "{bits:x}");
+                // So little beside the middle that an `f32` could not tell.
+                let nudge = (next - value) * 1e-12;
+                assert_eq!(encoded(number, middle + nudge), bits + 1, "{bits:x}");
+                assert_eq!(encoded(number, middle - nudge), bits, "{bits:x}");
+            }
+        }
+        assert_eq!(encoded(Number::F16, 65_519.9), 0x7bff);
+        assert_eq!(encoded(Number::F16, 65_520.0), 0x7c00);
+        assert_eq!(encoded(Number::F16, -1e300), 0xfc00);
+        assert_eq!(encoded(Number::Bf16, 3.4e38), 0x7f80);
+        assert_eq!(encoded(Number::F16, 1e-300), 0);
+        assert!(Number::F16.is_infinite(&[0, 0x7c]) && !Number::F16.is_infinite(&[1, 0x7c]));
+    }
 
     #[test]
     fn halves_are_read_as_ieee_writes_them() {

@@ -1,15 +1,17 @@
 //! The header of safetensors: a length, a JSON object, the numbers. Tensors must fill the rest of
 //! the file without holes or overlaps, each with exactly the bytes of its type and shape.
 
+use std::collections::BTreeMap;
+
 use super::super::config::json_object;
 use super::super::{Refusal, TensorKind};
 use super::numbers::Number;
 use super::{
-    HEADER_BYTES_MAX, Source, TENSORS_MAX, Tensor, TensorError, Tensors, bytes_of, read_at,
+    HEADER_BYTES_MAX, Header, Source, TENSORS_MAX, Tensor, TensorError, Tensors, bytes_of, read_at,
 };
 use crate::value::Value;
 
-pub(super) fn read(source: &mut dyn Source, size: u64) -> Result<Tensors, TensorError> {
+pub(super) fn read(source: &mut dyn Source, size: u64) -> Result<Header, TensorError> {
     let bad = |text: &str| TensorError::Refused(Refusal::Invalid(text.to_owned()));
     if size < 8 {
         return Err(bad("it is shorter than its header"));
@@ -32,9 +34,11 @@ pub(super) fn read(source: &mut dyn Source, size: u64) -> Result<Tensors, Tensor
     }
     let (start, room) = (8 + length, size - 8 - length);
     let mut out = Tensors::new();
+    let mut metadata = BTreeMap::new();
     let mut spans = Vec::with_capacity(entries.len());
     for (name, value) in entries {
         if name == "__metadata__" {
+            metadata = texts(&value);
             continue;
         }
         let (tensor, begin, end) =
@@ -54,7 +58,21 @@ pub(super) fn read(source: &mut dyn Source, size: u64) -> Result<Tensors, Tensor
     if at != room {
         return Err(bad("its tensors do not fill the file"));
     }
-    Ok(out)
+    Ok(Header {
+        tensors: out,
+        metadata,
+    })
+}
+
+fn texts(value: &Value) -> BTreeMap<String, String> {
+    let Value::Map(map) = value else {
+        return BTreeMap::new();
+    };
+    let text = |(key, value): (&String, &Value)| match value {
+        Value::Str(text) => Some((key.clone(), text.clone())),
+        _ => None,
+    };
+    map.iter().filter_map(text).collect()
 }
 
 fn tensor(value: &Value) -> Result<(Tensor, u64, u64), &'static str> {
