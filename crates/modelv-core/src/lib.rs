@@ -12,6 +12,11 @@ pub mod graph;
 pub mod id;
 pub mod merge;
 pub mod path;
+mod renames;
+pub mod requirement;
 pub mod run;
 pub mod tree;
 pub mod value;
+
+#[cfg(test)]
+mod matrix;

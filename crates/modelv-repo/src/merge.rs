@@ -55,8 +55,8 @@ pub enum MergeOutcome {
 pub struct ConflictState {
     /// Names it for `resolve`: `path`, `path:key`, `path:package` or `env:package`.
     pub item: String,
-    /// `text`, `key`, `package`, `content`, `delete/modify`, `add/add`, `type`, `file/directory`,
-    /// `env`.
+    /// `text`, `key`, `package`, `content`, `delete/modify`, `add/add`, `type`, `rename/rename`,
+    /// `file/directory`, `env`.
     pub kind: String,
     /// The file; empty for the environment.
     pub path: String,
@@ -361,7 +361,9 @@ impl Repo {
         labels: &Labels<'_>,
         made: &HashMap<BlobId, Vec<u8>>,
     ) -> Result<Merged> {
-        merge::merge(base, ours, theirs, labels, &mut |blob, size| {
+        let rules = self.rules()?;
+        let keys = |path: &RepoPath| rules.table_key(path);
+        merge::merge_by(base, ours, theirs, (labels, &keys), &mut |blob, size| {
             if let Some(bytes) = made.get(&blob) {
                 return Ok(Some(bytes.clone()));
             }
