@@ -45,7 +45,7 @@ class Pack:
     def check_row(self, row):
         tag, codec, _, offset, stored, plain = row
         need(tag in TAGS, "PACK-8", "tag %d" % tag)
-        need(codec < (5 if tag == CHUNK else 3), "PACK-6", "codec %d" % codec)
+        need(codec < (6 if tag == CHUNK else 3), "PACK-6", "codec %d" % codec)
         limit = objects.CHUNK_MAX if tag == CHUNK else OBJECT_MAX
         need(stored <= plain <= limit, "PACK-2", "%d bytes stored for %d" % (stored, plain))
         need(codec or stored == plain, "PACK-6", "raw bytes of two lengths")
@@ -80,6 +80,11 @@ class Pack:
             data = bytes(a ^ b for a, b in zip(data, whole))
         elif codec == 4:
             data = predict.decode(data, plain, lambda key, most: base(key, min(most, depth - 1), "PRED-5"))
+        elif codec == 5:
+            head = 1 + 32 * data[0] if data[:1] in (b"\1", b"\2") else 0
+            need(0 < head <= stored, "PACK-11", "bases")
+            before = [base(data[at:at + 32], depth - 1, "PACK-11") for at in range(1, head, 32)]
+            data = unzstd(data[head:], plain, b"".join(before))
         if tag == CHUNK:
             need(blake3(data) == key, "PACK-1", "chunk %s" % key.hex())
         elif tag != CUTS:

@@ -1,4 +1,5 @@
-"""One zstd frame to bytes, from RFC 8878. Without dictionaries; never more bytes than asked for."""
+"""One zstd frame to bytes, from RFC 8878. Without dictionaries, but for bytes before it (codec 5); never more
+bytes than asked for."""
 from canon import Refused, need
 
 RULE = "PACK-6"
@@ -176,8 +177,8 @@ def huffman_stream(data, tree, count):
 
 
 class Frame:
-    def __init__(self, limit):
-        self.limit, self.out = limit, bytearray()
+    def __init__(self, limit, before=b""):
+        self.limit, self.out = limit + len(before), bytearray(before)
         self.tree, self.tables, self.repeats = None, [None] * 3, [1, 4, 8]
 
     def literals(self, data):
@@ -314,11 +315,11 @@ def header(data):
     return size, flags >> 2 & 1, at + width
 
 
-def unzstd(data, size):
-    """The content of exactly one frame of exactly `size` bytes."""
+def unzstd(data, size, before=b""):
+    """The content of exactly one frame of exactly `size` bytes, whose matches may reach into `before`."""
     recorded, checksum, at = header(data)
     need(recorded in (None, size), RULE, "zstd: another size than recorded")
-    frame, last = Frame(size), 0
+    frame, last = Frame(size, before), 0
     while not last:
         need(at + 3 <= len(data), RULE, "zstd: cut off")
         head = int.from_bytes(data[at:at + 3], "little")
@@ -329,9 +330,9 @@ def unzstd(data, size):
             need(taken >= 2, RULE, "zstd: block")
             frame.compressed(data[at:at + taken])
         else:
-            need(len(frame.out) + length <= size, RULE, "zstd: more bytes than recorded")
+            need(len(frame.out) + length <= frame.limit, RULE, "zstd: more bytes than recorded")
             frame.out += data[at:at + length] if kind == 0 else data[at:at + 1] * length
         at += taken
     need(at + 4 * checksum == len(data), RULE, "zstd: bytes behind the frame")
-    need(len(frame.out) == size, RULE, "zstd: another size than recorded")
-    return bytes(frame.out)
+    need(len(frame.out) == frame.limit, RULE, "zstd: another size than recorded")
+    return bytes(frame.out[len(before):])

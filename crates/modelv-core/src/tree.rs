@@ -4,6 +4,8 @@
 //! The split depends on the set of names and on nothing else: equal directories have equal ids
 //! whatever their history.
 
+mod patch;
+
 use std::collections::{HashMap, HashSet};
 
 use bincode::{Decode, Encode};
@@ -11,6 +13,8 @@ use bincode::{Decode, Encode};
 use crate::canon::{self, DecodeError, Kind, Object, Source};
 use crate::id::{BlobId, TreeId};
 use crate::path::{DEPTH_MAX, RepoPath, check_name};
+
+pub use patch::{Edit, patch_tree};
 
 /// Most entries of one leaf and children of one inner node; a run without a border is cut here.
 pub const NODE_ENTRIES_MAX: usize = 4096;

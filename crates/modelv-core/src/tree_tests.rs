@@ -5,11 +5,11 @@ use proptest::prelude::*;
 use super::*;
 
 /// Objects in memory.
-#[derive(Default)]
-struct Map(HashMap<[u8; 32], Vec<u8>>);
+#[derive(Default, Clone)]
+pub(super) struct Map(pub(super) HashMap<[u8; 32], Vec<u8>>);
 
 #[derive(Debug, thiserror::Error)]
-enum MapError {
+pub(super) enum MapError {
     #[error("missing")]
     Missing,
     #[error(transparent)]

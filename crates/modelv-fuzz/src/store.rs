@@ -12,7 +12,7 @@ const PLAIN_BYTES_MAX: usize = 1 << 18;
 pub(crate) fn codec(mut data: &[u8]) {
     let head = take_u16(&mut data);
     let plain_len = (take_u16(&mut data) << 2 | head >> 14) % PLAIN_BYTES_MAX;
-    if let Some(codec) = Codec::from_byte((head % 5) as u8)
+    if let Some(codec) = Codec::from_byte((head % 6) as u8)
         && let Ok(plain) = codec::decode(codec, data, plain_len)
     {
         assert_eq!(plain.len(), plain_len);
@@ -50,10 +50,18 @@ pub(crate) fn codec_round(mut data: &[u8]) {
 pub(crate) fn over_base(mut data: &[u8]) {
     let how = take_u16(&mut data);
     let (base, new) = data.split_at(data.len() / 2);
-    for codec in [Codec::Delta, Codec::Predicted] {
+    for codec in [Codec::Delta, Codec::Predicted, Codec::Patch] {
         if let Ok(plain) = fuzz::over_base(codec, new, base, base.len()) {
             assert_eq!(plain.len(), base.len());
         }
+    }
+    if let Some((codec, stored)) = fuzz::encode_patch(new, base) {
+        assert!(stored.len() < new.len(), "{codec:?} is larger than raw");
+        let again = match codec {
+            Codec::Patch => fuzz::over_base(codec, &stored, base, new.len()),
+            other => codec::decode(other, &stored, new.len()),
+        };
+        assert!(again.is_ok_and(|b| b == new), "{codec:?} lost bytes");
     }
     let times = 1 + (how >> 8) % 64;
     let (base, new) = (base.repeat(times), new[..base.len()].repeat(times));

@@ -20,8 +20,8 @@ use crate::names;
 use crate::remote::Upstream;
 use crate::repo::Repo;
 use crate::worktree::{
-    FileChange, Files, Ingredient, Keep, Look, Rules, Scope, Skipped, Snapshot, Trees, compare,
-    look, write_trees,
+    FileChange, Files, Ingredient, Keep, Look, Rules, Scope, Since, Skipped, Snapshot, Trees,
+    compare, look, patch_trees, write_trees,
 };
 
 /// What `commit` is asked for.
@@ -135,6 +135,11 @@ impl Repo {
         if mark.is_some_and(|m| look.is_known_as(&m)) {
             return Ok(Vec::new());
         }
+        if let Some(since) = mark.and_then(|m| look.since(&m, rules)) {
+            let changes = compare(&since.old, &since.new);
+            let _ = look.save(&self.stat_cache_path(), mark.filter(|_| changes.is_empty()));
+            return Ok(changes);
+        }
         let old = head.map(|c| self.files_of_commit(c)).transpose()?;
         let changes = compare(&old.unwrap_or_default(), &self.files_of_look(look, rules)?);
         // A cache that can't be written makes the next call slower, nothing else.
@@ -169,6 +174,7 @@ impl Repo {
         let keep = session.map(|session| Keep {
             session,
             head: &head,
+            mark: None,
         });
         let look = self.look(keep, ctx)?;
         // A cache that can't be written makes the next call slower, nothing else.
@@ -249,12 +255,7 @@ impl Repo {
         let rules = self.rules()?;
         let head = self.head();
         let parent = head.map(|id| self.commit_object(id)).transpose()?;
-        let old = parent
-            .as_ref()
-            .map(|c| self.files_of_commit(c))
-            .transpose()?
-            .unwrap_or_default();
-        let taken = self.take(parent.as_ref(), &old, options, &rules, ctx)?;
+        let taken = self.take(parent.as_ref(), options, &rules, ctx)?;
         let Taken { recipe, model, .. } = taken;
         let commit = Commit {
             recipe,
@@ -279,7 +280,7 @@ impl Repo {
             id,
             recipe: recipe.id(),
             is_first: parent.is_none(),
-            changes: compare(&old, &taken.files),
+            changes: compare(&taken.since.old, &taken.since.new),
             env,
             skipped: taken.skipped,
         })
@@ -289,33 +290,56 @@ impl Repo {
     fn take(
         &self,
         parent: Option<&Commit>,
-        old: &Files,
         options: &CommitOptions,
         rules: &Rules,
         ctx: &Ctx<'_>,
     ) -> Result<Taken> {
         let session = self.store.begin()?;
-        let keep = Keep {
-            session: &session,
-            head: &|| Some(old),
-        };
-        let look = self.look(Some(keep), ctx)?;
-        let files = take_part(old, self.files_of_look(&look, rules)?, &options.paths)?;
-        if !options.allow_secret {
-            self.refuse_secrets(&files, &[old], rules, ctx)?;
-        }
         let is_whole = options.paths.is_empty();
         let is_marked = is_whole && self.only().is_none();
+        let mark = parent.filter(|_| is_marked);
+        let mark = mark.map(|c| Trees::of(c).mark(rules));
+        // All files of the parent: read only when what changed is not known without.
+        let old = OnceCell::new();
+        let read = || parent.and_then(|c| self.files_of_commit(c).ok());
+        let head = || old.get_or_init(read).as_ref();
+        let keep = Keep {
+            session: &session,
+            head: &head,
+            mark,
+        };
+        let look = self.look(Some(keep), ctx)?;
+        let since = mark.and_then(|mark| look.since(&mark, rules));
+        let (since, is_part) = match since {
+            Some(since) => (since, true),
+            None => {
+                let old = parent.map(|c| self.files_of_commit(c)).transpose()?;
+                let old = old.unwrap_or_default();
+                let new = take_part(&old, self.files_of_look(&look, rules)?, &options.paths)?;
+                (Since { old, new }, false)
+            }
+        };
+        if !options.allow_secret {
+            self.refuse_new_secrets(&since, is_part.then_some(&head), rules, ctx)?;
+        }
         let env = match parent {
             Some(c) if !is_whole => self.env_object(c.recipe.env)?,
-            _ => self.capture_env(&files, rules, options.python.clone())?,
+            _ if is_part => {
+                let locks = look.named(env::is_lock_file)?;
+                self.capture_env_with(locks, rules, options.python.clone())?
+            }
+            _ => self.capture_env(&since.new, rules, options.python.clone())?,
         };
-        let (recipe, model) = write_recipe(&files, &env, parent, &session)?;
+        let trees = match parent {
+            Some(parent) if is_part => patch_trees(&Trees::of(parent), &since, &session)?,
+            _ => write_trees(&since.new, &session)?,
+        };
+        let (recipe, model) = write_recipe_of(&trees, &env, parent, &session)?;
         let mark = is_marked.then(|| Trees::of_recipe(&recipe, model.as_ref()).mark(rules));
         // A cache that can't be written makes the next call slower, nothing else.
         let _ = look.save(&self.stat_cache_path(), mark);
         let same = parent.is_some_and(|p| p.recipe == recipe && p.model == model);
-        let empty = parent.is_none() && files.is_empty();
+        let empty = parent.is_none() && since.new.is_empty();
         if (same || empty) && !options.allow_empty {
             return Err(Error::NothingToCommit {
                 head: self.head_label(),
@@ -325,9 +349,28 @@ impl Repo {
         Ok(Taken {
             recipe,
             model,
-            files,
+            since,
             skipped: look.skipped,
         })
+    }
+
+    /// Refuses credentials that the parent does not have. Where only a part of its files is at hand,
+    /// all of them are read before anything is refused: one may have been copied.
+    fn refuse_new_secrets<'a>(
+        &self,
+        since: &Since,
+        all: Option<&dyn Fn() -> Option<&'a Files>>,
+        rules: &Rules,
+        ctx: &Ctx<'_>,
+    ) -> Result<()> {
+        let refused = match self.refuse_secrets(&since.new, &[&since.old], rules, ctx) {
+            Err(e @ Error::Secrets { .. }) => e,
+            done => return done,
+        };
+        match all.and_then(|all| all()) {
+            Some(old) => self.refuse_secrets(&since.new, &[old], rules, ctx),
+            None => Err(refused),
+        }
     }
 
     /// Stores a commit and moves HEAD to it, together with `more` refs.
@@ -351,7 +394,7 @@ impl Repo {
 struct Taken {
     recipe: Recipe,
     model: Option<Model>,
-    files: Files,
+    since: Since,
     skipped: Vec<Skipped>,
 }
 
@@ -384,7 +427,15 @@ pub(crate) fn write_recipe(
     parent: Option<&Commit>,
     session: &Session<'_>,
 ) -> Result<(Recipe, Option<Model>)> {
-    let trees = write_trees(files, session)?;
+    write_recipe_of(&write_trees(files, session)?, env, parent, session)
+}
+
+fn write_recipe_of(
+    trees: &Trees,
+    env: &Env,
+    parent: Option<&Commit>,
+    session: &Session<'_>,
+) -> Result<(Recipe, Option<Model>)> {
     session.put_object(env)?;
     let recipe = Recipe {
         code: trees.code,
@@ -466,3 +517,7 @@ impl Repo {
         Ok(self.snapshot(&self.rules()?, None, ctx)?.files)
     }
 }
+
+#[cfg(test)]
+#[path = "commit_tests.rs"]
+mod tests;

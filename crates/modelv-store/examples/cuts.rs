@@ -2,7 +2,7 @@
 //!
 //! `cargo run --release -p modelv-store --example cuts -- DIR [OLD NEW]…` stores each pair of files one
 //! after the other in a new store in `DIR`, and prints by how much it grew. Without pairs it makes a
-//! file of 1 GiB of noise in `DIR`, and copies of it with 1 MiB put in at nine places. The speed of
+//! file of 1 GiB of noise in `DIR`, and copies of it with 1 MiB put in at nine places, each stored over it. The speed of
 //! cutting is that of reading from memory, printed beside that of copying memory.
 #![allow(clippy::print_stdout)]
 
@@ -102,7 +102,8 @@ fn insertions(dir: &Path) -> Result<()> {
     noise(u64::MAX, &mut inserted);
     let place = tempfile::tempdir_in(dir)?;
     let cost = Cost::new(place.path())?;
-    println!("first: {} bytes", cost.add(&old, None)?.0);
+    let (first, base) = cost.add(&old, None)?;
+    println!("first: {first} bytes");
     let mut grown = Vec::new();
     for n in 0..PLACES {
         // The middle first, and no place at a round number.
@@ -113,7 +114,7 @@ fn insertions(dir: &Path) -> Result<()> {
         out.write_all(&inserted)?;
         input.seek(SeekFrom::Start(at))?;
         std::io::copy(&mut input, &mut out)?;
-        let grew = cost.add(&new, None)?.0;
+        let grew = cost.add(&new, Some(base))?.0;
         println!("1 MiB at {at}: {:.3} MiB", mib(grew));
         grown.push(grew);
     }

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 
 use modelv_core::id::{BlobId, ChunkId};
 
+use crate::alike::Before;
 use crate::codec::{Base, Origin};
 use crate::cut::BLOCK_BYTES;
 use crate::error::Result;
@@ -24,6 +25,8 @@ pub(crate) struct Origins<'a> {
     chunks: HashMap<(usize, u64), ChunkId>,
     /// Updates by the number of the part, and its bytes.
     updates: HashMap<usize, (u64, Vec<Found<'a>>)>,
+    /// All chunks of the base file, for what is cut by its content.
+    before: Before,
 }
 
 impl<'a> Origins<'a> {
@@ -41,20 +44,26 @@ impl<'a> Origins<'a> {
         }
     }
 
-    /// What a block of so many bytes may come from, read.
+    /// What a chunk may come from, read; `at` is its offset in the file.
     pub(crate) fn load(
         &self,
         session: &Session<'_>,
         place: Option<(usize, u64)>,
-        len: usize,
+        at: u64,
+        bytes: &[u8],
     ) -> Option<Origin> {
-        let (part, offset) = place?;
-        let id = self.chunks.get(&(part, offset))?;
         let mut origin = Origin {
             bases: Vec::new(),
+            alike: Vec::new(),
             pairs: Vec::new(),
             first: 0,
         };
+        let Some((part, offset)) = place else {
+            origin.alike = self.before.find(session, at, bytes)?;
+            return Some(origin);
+        };
+        let id = self.chunks.get(&(part, offset))?;
+        let len = bytes.len();
         let Some((bytes, found)) = self.updates.get(&part) else {
             origin.bases.extend(base_behind(session, id));
             return Some(origin);
@@ -69,19 +78,20 @@ impl<'a> Origins<'a> {
         Some(origin)
     }
 
-    /// Looks for parts of the same name and length in a base file. None when it is not there, is
-    /// another kind of file, or was cut in another way.
-    pub(crate) fn find(store: &Store, base: &BlobId, parts: &[Part]) -> Result<Self> {
+    /// Looks for parts of the same name and length in a base file, for a new one of `size` bytes.
+    /// None when it is not there, is another kind of file, or was cut in another way.
+    pub(crate) fn find(store: &Store, base: &BlobId, size: u64, parts: &[Part]) -> Result<Self> {
+        let Some(cuts) = store.cuts(base)? else {
+            return Self::of_one_chunk(store, base, size);
+        };
+        let places = places(&cuts);
         let mut found = HashMap::new();
         if parts.is_empty() {
-            return Ok(Self::default());
+            return Ok(Self::of_chunks(found, places, cuts.size, size));
         }
-        let Some(cuts) = store.cuts(base)? else {
-            return Ok(Self::default());
-        };
-        let chunks: HashMap<u64, (ChunkId, u32)> = places(&cuts)
-            .into_iter()
-            .map(|(start, id, len)| (start, (id, len)))
+        let chunks: HashMap<u64, (ChunkId, u32)> = places
+            .iter()
+            .map(|(start, id, len)| (*start, (*id, *len)))
             .collect();
         let mut reader = store.open_blob(base)?;
         // A base that can't be read is none; whoever asks for the file itself will be told.
@@ -102,10 +112,30 @@ impl<'a> Origins<'a> {
                 }
             }
         }
-        Ok(Self {
-            chunks: found,
+        Ok(Self::of_chunks(found, places, cuts.size, size))
+    }
+
+    /// A base that was small enough for one chunk, which has its id.
+    fn of_one_chunk(store: &Store, base: &BlobId, size: u64) -> Result<Self> {
+        let Some(old) = store.blob_size(base)? else {
+            return Ok(Self::default());
+        };
+        let len = u32::try_from(old).unwrap_or(u32::MAX);
+        let only = vec![(0, ChunkId(base.0), len)];
+        Ok(Self::of_chunks(HashMap::new(), only, old, size))
+    }
+
+    fn of_chunks(
+        chunks: HashMap<(usize, u64), ChunkId>,
+        before: Vec<(u64, ChunkId, u32)>,
+        old: u64,
+        new: u64,
+    ) -> Self {
+        Self {
+            chunks,
             updates: HashMap::new(),
-        })
+            before: Before::new(before, old, new),
+        }
     }
 }
 

@@ -147,6 +147,16 @@ pub struct Chunk {
     pub place: Option<(usize, u64)>,
 }
 
+impl Chunk {
+    pub(crate) fn as_piece(&self) -> Piece<'_> {
+        Piece {
+            bytes: &self.bytes,
+            content: self.content,
+            place: self.place,
+        }
+    }
+}
+
 /// A range that is cut in one way.
 struct Region {
     /// Bytes not read yet.
@@ -193,7 +203,7 @@ fn regions(parts: &[Part]) -> VecDeque<Region> {
 }
 
 /// A piece of a file that is in memory.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Piece<'a> {
     pub(crate) bytes: &'a [u8],
     pub(crate) content: Content,

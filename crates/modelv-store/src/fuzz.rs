@@ -71,11 +71,31 @@ pub fn encode_over(plain: &[u8], content: Content, base: &[u8]) -> Option<(Codec
         is_whole: true,
     };
     let origin = codec::Origin {
+        alike: Vec::new(),
         bases: vec![base],
         pairs: Vec::new(),
         first: 0,
     };
     codec::with_scratch(|s| {
         codec::encode_in(plain, content, Some(&origin), s).map(|(codec, b)| (codec, b.to_vec()))
+    })
+}
+
+/// Encodes an entry as a patch of another one, if that is worth it.
+#[must_use]
+pub fn encode_patch(plain: &[u8], base: &[u8]) -> Option<(Codec, Vec<u8>)> {
+    let origin = codec::Origin {
+        bases: Vec::new(),
+        alike: vec![codec::Base {
+            id: [7; 32],
+            plain: base.to_vec(),
+            is_whole: true,
+        }],
+        pairs: Vec::new(),
+        first: 0,
+    };
+    codec::with_scratch(|s| {
+        let done = codec::encode_in(plain, Content::Unknown, Some(&origin), s);
+        done.map(|(codec, bytes)| (codec, bytes.to_vec()))
     })
 }

@@ -28,6 +28,8 @@ const QUEUE_CHUNKS: usize = 8;
 /// A chunk on its way through the pipeline; the last one to drop it gives its buffer back.
 struct Job {
     number: usize,
+    /// Where it begins in the file.
+    at: u64,
     chunk: Chunk,
     used: Sender<Vec<u8>>,
 }
@@ -84,7 +86,7 @@ impl Session<'_> {
     ) -> Result<(BlobId, u64)> {
         let origins = |parts: &[Part]| -> Result<Origins<'_>> {
             let mut origins = match base {
-                Some(base) => Origins::find(self.store(), base, parts)?,
+                Some(base) => Origins::find(self.store(), base, size, parts)?,
                 None => Origins::default(),
             };
             origins.add_updates(parts, adapters);
@@ -111,15 +113,19 @@ impl Session<'_> {
         Ok((id, cuts.size))
     }
 
+    /// Stores the chunk that begins at `at` of its file.
     fn put_chunk(
         &self,
-        bytes: &[u8],
-        content: Content,
-        place: Option<(usize, u64)>,
+        at: u64,
+        Piece {
+            bytes,
+            content,
+            place,
+        }: Piece<'_>,
         origins: &Origins<'_>,
     ) -> Result<(ChunkId, u32)> {
         let id = ChunkId::of(bytes);
-        let origin = || origins.load(self, place, bytes.len());
+        let origin = || origins.load(self, place, at, bytes);
         self.put_over((Tag::Chunk.byte(), id.0), bytes, content, &origin)?;
         Ok((id, u32::try_from(bytes.len()).unwrap_or(u32::MAX)))
     }
@@ -132,12 +138,17 @@ impl Session<'_> {
         parts: &[Part],
         origins: &Origins<'_>,
     ) -> Result<(BlobId, u64)> {
-        let put = |p: Piece<'_>| self.put_chunk(p.bytes, p.content, p.place, origins);
+        let mut at = 0;
+        let put = |piece: Piece<'_>| {
+            let start = at;
+            at += piece.bytes.len() as u64;
+            self.put_chunk(start, piece, origins)
+        };
         let mut chunks = pieces(whole, sizes_for(size), parts)
             .map(put)
             .collect::<Result<Vec<_>>>()?;
         if chunks.is_empty() {
-            chunks.push(self.put_chunk(&[], Content::Unknown, None, origins)?);
+            chunks.push(self.put_chunk(0, Piece::default(), origins)?);
         }
         // A single chunk is the whole, and has its id.
         let id = match chunks.as_slice() {
@@ -184,7 +195,7 @@ impl Session<'_> {
             chunks.sort_unstable_by_key(|c| c.0);
             let mut chunks: Vec<_> = chunks.into_iter().map(|(_, chunk)| chunk).collect();
             if chunks.is_empty() {
-                chunks.push(self.put_chunk(&[], Content::Unknown, None, origins)?);
+                chunks.push(self.put_chunk(0, Piece::default(), origins)?);
             }
             self.put_cuts(id, &Cuts { size, chunks })
         })
@@ -198,12 +209,7 @@ impl Session<'_> {
     ) -> Result<Vec<(usize, (ChunkId, u32))>> {
         let mut done = Vec::new();
         for job in queue {
-            let Chunk {
-                bytes,
-                content,
-                place,
-            } = &job.chunk;
-            let put = self.put_chunk(bytes, *content, *place, origins)?;
+            let put = self.put_chunk(job.at, job.chunk.as_piece(), origins)?;
             done.push((job.number, put));
         }
         Ok(done)
@@ -251,10 +257,12 @@ fn feed<R: Read>(
         let Some(chunk) = cutter.next_chunk(buffer).map_err(Error::Input)? else {
             return Ok(size);
         };
+        let at = size;
         size += chunk.bytes.len() as u64;
         let used = used.clone();
         let job = Arc::new(Job {
             number,
+            at,
             chunk,
             used,
         });

@@ -4,6 +4,7 @@
 //! What is stored is found by (tag, id). A pack is written once, synced, renamed into place, and
 //! never changed. Codecs and cutting are no part of any id, so they can improve.
 
+mod alike;
 mod base;
 mod cache;
 pub mod codec;

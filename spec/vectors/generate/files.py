@@ -155,6 +155,7 @@ def packs():
     in_planes(f)
     over_a_base(f)
     predictions(f)
+    patches(f)
     return f
 
 
@@ -496,6 +497,59 @@ def depths(f):
     f.valid("predicted-over-one-over-a-base", "store", {"entries": 5}, files=files(data, rows))
     refuse(f, "over-a-predicted-base", "PACK-10", items[0], items[1],
            item(0, chunks[2], codec=3, stored=over(chunks[1], chunks[2])))
+
+
+def patch(bases, *blocks, size, count=None):
+    """Codec 5: number and ids of the bases, then a frame."""
+    return bytes([len(bases) if count is None else count]) + b"".join(map(blake3, bases)) + frame(size, *blocks)
+
+
+# A block of zstd without literals, whose only sequence is a match: codes of one value each (RLE), no length of literals,
+# and behind them the bits of the offset, then those of the length.
+def match(offset, length):
+    """A compressed block that copies `length` bytes, 3 to 34, from `offset` bytes back."""
+    value = offset + 3
+    code = value.bit_length() - 1
+    bits = (1 << code) | value - (1 << code)
+    body = b"\0" + b"\1\x54" + bytes([0, code, length - 3]) + bits.to_bytes(code // 8 + 1, "little")
+    return 2, len(body), body
+
+
+def patches(f):
+    old, far, new = b"0123456789" * 9, b"abcdefghij" * 9, b"x" * 40
+    base, other = item(0, old), item(0, far)
+    plain = new + old[20:50]
+    # 40 bytes written out, then 30 from 110 back: the base is 90 long, and 20 of it come before.
+    stored = patch([old], (1, 40, b"x"), match(40 + 70, 30), size=70)
+
+    def valid(name, items):
+        data, rows = pack(items)
+        f.valid("patch-" + name, "store", {"entries": len(items)}, files=files(data, rows))
+
+    def bad(name, rule, stored, plain=plain):
+        refuse(f, "patch-" + name, rule, base, other, item(0, plain, codec=5, stored=stored))
+
+    valid("of-one-base", [base, item(0, plain, codec=5, stored=stored)])
+    both = old[60:90] + far[:4] + far[8:20] + new + new
+    valid("of-two-bases", [base, other, item(0, both, codec=5, stored=patch(
+        [old, far], match(120, 34), match(34 + 82, 12), (1, 80, b"x"), size=126))])
+    bad("without-bases", "PACK-11", patch([], (1, 70, b"x"), size=70))
+    bad("of-three-bases", "PACK-11", patch([old, far, old], (1, 40, b"x"), size=70)[:70], b"y" * 130)
+    bad("with-half-an-id", "PACK-11", stored[:20])
+    bad("of-a-missing-base", "PACK-11", patch([new], (1, 40, b"x"), match(40, 30), size=70))
+    bad("of-itself", "PACK-11", patch([plain], (1, 40, b"x"), match(40, 30), size=70))
+    bad("that-reaches-too-far", "PACK-6", patch([old], (1, 40, b"x"), match(131, 30), size=70))
+    bad("of-another-base", "PACK-1", patch([far], (1, 40, b"x"), match(110, 30), size=70))
+    bad("that-is-too-long", "PACK-6", patch([old], (1, 40, b"x"), match(110, 31), size=70))
+    bad("with-bytes-behind", "PACK-6", stored + b"x")
+    run = canonical("run", changed(RUN_1, command=["x" * 400]))
+    refuse(f, "patch-of-a-run", "PACK-6", base, item(5, run, codec=5, stored=stored))
+    chunks = [bytes([n]) * 40 + old[20:50] for n in range(6)]
+    over_one = [item(0, new, codec=5, stored=patch([before], (1, 40, new[:1]), match(70, 30), size=70))
+                for before, new in zip(chunks, chunks[1:])]
+    whole = item(0, chunks[0])
+    valid("four-deep", [whole, *over_one[:4]])
+    refuse(f, "patch-five-deep", "PACK-11", whole, *over_one)
 
 
 def pack_indexes():

@@ -27,7 +27,7 @@ pub(crate) use beneath::replace_file;
 pub use ingredient::{Ingredient, Reason, Rules};
 pub use scan::Skipped;
 pub(crate) use scope::Scope;
-pub use snapshot::{Keep, Look, Snapshot, look, place};
+pub use snapshot::{Keep, Look, Since, Snapshot, look, place};
 pub use statcache::{Stamp as StatStamp, StatCache};
 pub use status::{ChangeKind, FileChange, compare};
 
@@ -212,14 +212,7 @@ where
                 blob: f.blob,
             })
             .collect();
-        tree::write_tree(&listed, sink).map_err(|e| match e {
-            WriteError::Clash(clash) => Error::invalid(
-                "path",
-                clash.path.to_string(),
-                "it is a file and a directory",
-            ),
-            WriteError::Sink(e) => e.into_error(),
-        })
+        tree::write_tree(&listed, sink).map_err(clash_or)
     };
     let has_model = files.values().any(|f| f.ingredient == Ingredient::Model);
     Ok(Trees {
@@ -232,6 +225,63 @@ where
             None
         },
     })
+}
+
+/// Stores the trees that come of `trees` where files that were `since.old` are `since.new`.
+///
+/// # Errors
+/// A path is both a file and a directory, a tree can't be read, or the store can't write.
+pub fn patch_trees(trees: &Trees, since: &Since, session: &Session<'_>) -> Result<Trees> {
+    let mut sink = SessionSink(session);
+    let mut write = |ingredient, root: Option<TreeId>| {
+        let edits = edits_of(since, ingredient);
+        if edits.is_empty() {
+            return Ok(root);
+        }
+        // The empty tree may not be stored: nothing is read from it.
+        let root = root.filter(|id| *id != tree::empty_id());
+        tree::patch_tree(session, root, &edits, &mut sink).map_err(clash_or)
+    };
+    let code = write(Ingredient::Code, Some(trees.code))?;
+    let data = write(Ingredient::Data, Some(trees.data))?;
+    let config = write(Ingredient::Config, Some(trees.config))?;
+    let model = write(Ingredient::Model, trees.model)?;
+    let mut or_empty = |tree: Option<TreeId>| match tree {
+        Some(id) => Ok(id),
+        None => tree::write_directory(Vec::new(), &mut sink).map(|(id, _)| id),
+    };
+    Ok(Trees {
+        code: or_empty(code)?,
+        data: or_empty(data)?,
+        config: or_empty(config)?,
+        model,
+    })
+}
+
+fn edits_of(since: &Since, ingredient: Ingredient) -> Vec<tree::Edit> {
+    let here = |file: &&SnapFile| file.ingredient == ingredient;
+    let gone = since.old.iter().filter(|(_, f)| here(f));
+    let gone = gone.filter(|(path, _)| since.new.get(*path).filter(here).is_none());
+    let gone = gone.map(|(path, _)| (path, None));
+    let new = since.new.iter().filter(|(_, f)| here(f));
+    let new = new.map(|(path, f)| (path, Some((f.mode, f.size, f.blob))));
+    gone.chain(new)
+        .map(|(path, file)| tree::Edit {
+            path: path.clone(),
+            file,
+        })
+        .collect()
+}
+
+fn clash_or<E: IntoError>(e: WriteError<E>) -> Error {
+    match e {
+        WriteError::Clash(clash) => Error::invalid(
+            "path",
+            clash.path.to_string(),
+            "it is a file and a directory",
+        ),
+        WriteError::Sink(e) => e.into_error(),
+    }
 }
 
 /// Turns a sink's error into the library's.

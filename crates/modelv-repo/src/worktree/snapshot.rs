@@ -41,6 +41,31 @@ pub struct Look {
     mark: Option<[u8; 32]>,
     /// Whether the cache does not say all of this yet.
     is_news: bool,
+    /// What the walk saw other than the cache says.
+    news: News,
+}
+
+/// Where the walk and the stat cache differ.
+#[derive(Default)]
+struct News {
+    /// The trees that the rows of the cache are, if that is known.
+    mark: Option<[u8; 32]>,
+    /// Rows whose file is gone, or had to be read again.
+    old: Vec<(RepoPath, SnapStamp)>,
+    /// Files that had to be read, with their number.
+    new: Vec<(RepoPath, Stamp, usize)>,
+    /// Bytes that were read.
+    bytes: u64,
+}
+
+type SnapStamp = (Stamp, BlobId);
+
+/// Files that differ from those of a commit: as they were there, and as they are.
+pub struct Since {
+    /// In the commit.
+    pub old: Files,
+    /// In the working tree.
+    pub new: Files,
 }
 
 /// A file whose content is not known yet, or not stored.
@@ -61,7 +86,15 @@ pub struct Keep<'a> {
     pub session: &'a Session<'a>,
     /// The files of the commit before; asked only when a large file is stored.
     pub head: &'a dyn Fn() -> Option<&'a Files>,
+    /// What stands for the trees of that commit in the stat cache: the store surely keeps these.
+    pub mark: Option<[u8; 32]>,
 }
+
+/// What a look may read again rather than write the stat cache anew without its mark: the mark saves
+/// comparing all files.
+const READ_AGAIN_FILES_MAX: usize = 1000;
+/// The same in bytes.
+const READ_AGAIN_BYTES_MAX: u64 = 16 << 20;
 
 /// Files below this are not stored over what they were: they would be two reads for little.
 const OVER_BYTES_MIN: u64 = 1 << 20;
@@ -85,13 +118,17 @@ pub fn look(
     // Adapters that the working tree holds, by the number of their file.
     let mut adapters: Vec<(usize, RepoPath)> = Vec::new();
     let mut cursor = cache.cursor();
+    let is_kept = |id: &BlobId| match keep {
+        Some(keep) if keep.mark.is_some() && keep.mark == cache.mark() => Ok(true),
+        _ => store.keeps_blob(id),
+    };
     for group in &groups {
         let dir = group.dir.as_ref();
         for (name, stamp) in &group.files {
             let name = name.to_bytes();
             let known = cursor.find(dir.map_or(b"", RepoPath::as_bytes), name, stamp);
             let is_done = match (known, session) {
-                (Some(id), Some(_)) => store.keeps_blob(&id)?,
+                (Some(id), Some(_)) => is_kept(&id)?,
                 (known, _) => known.is_some(),
             };
             let is_adapter = keep.is_some() && origin::is_adapter(name);
@@ -115,6 +152,10 @@ pub fn look(
         }
     }
     let is_news = work.iter().any(|w| w.known.is_none()) || blobs.len() != cache.len();
+    let news = match cache.mark() {
+        Some(mark) => News::of(mark, cache, cursor.others(), &work)?,
+        None => News::default(),
+    };
     let is_first = |w: &Work| adapters.iter().any(|(number, _)| *number == w.number);
     let (first, rest): (Vec<_>, Vec<_>) = work.into_iter().partition(is_first);
     for (number, blob) in hash_all(root, &first, &[], session, ctx)? {
@@ -135,7 +176,33 @@ pub fn look(
         skipped,
         mark: cache.mark().filter(|_| !is_news),
         is_news,
+        news,
     })
+}
+
+impl News {
+    fn of(mark: [u8; 32], cache: &StatCache, others: Vec<usize>, work: &[Work]) -> Result<Self> {
+        let row = |number| {
+            let row = cache.known(number)?;
+            let dir = match row.dir {
+                b"" => None,
+                dir => Some(RepoPath::new(dir)),
+            };
+            Some((dir.transpose(), row))
+        };
+        let mut old = Vec::with_capacity(others.len());
+        for (dir, row) in others.into_iter().filter_map(row) {
+            let path = RepoPath::below(dir?.as_ref(), row.name)?;
+            old.push((path, (row.stamp, row.blob)));
+        }
+        let read = work.iter().filter(|w| w.known.is_none());
+        Ok(Self {
+            mark: Some(mark),
+            old,
+            bytes: read.clone().map(|w| w.stamp.size()).sum(),
+            new: read.map(|w| (w.path.clone(), w.stamp, w.number)).collect(),
+        })
+    }
 }
 
 impl Look {
@@ -157,6 +224,37 @@ impl Look {
     /// Whether these files are known to be the trees that `mark` stands for.
     pub fn is_known_as(&self, mark: &[u8; 32]) -> bool {
         self.mark.as_ref() == Some(mark)
+    }
+
+    /// What differs from the trees that `mark` stands for, if the stat cache knows these: then
+    /// nothing else needs to be looked at.
+    pub fn since(&self, mark: &[u8; 32], rules: &Rules) -> Option<Since> {
+        if self.news.mark.as_ref() != Some(mark) {
+            return None;
+        }
+        let file = |path: &RepoPath, stamp: &Stamp, blob: BlobId| SnapFile {
+            ingredient: rules.classify(path).ingredient,
+            mode: mode_of(stamp),
+            size: stamp.size(),
+            blob,
+        };
+        let old = self.news.old.iter();
+        let old = old.map(|(path, (stamp, blob))| (path.clone(), file(path, stamp, *blob)));
+        let new = self.news.new.iter();
+        let new = new.map(|(path, stamp, number)| {
+            let blob = self.blobs[*number];
+            (path.clone(), file(path, stamp, blob))
+        });
+        let (mut old, mut new): (Files, Files) = (old.collect(), new.collect());
+        // Read again, and the same.
+        old.retain(|path, file| match new.get(path) {
+            Some(now) if now == file => {
+                new.remove(path);
+                false
+            }
+            _ => true,
+        });
+        Some(Since { old, new })
     }
 
     /// The flat view, each file with its ingredient.
@@ -205,6 +303,11 @@ impl Look {
     /// The file can't be written.
     pub fn save(&self, cache: &Path, mark: Option<[u8; 32]>) -> Result<()> {
         if !self.is_news && (mark.is_none() || mark == self.mark) {
+            return Ok(());
+        }
+        let is_little =
+            self.news.new.len() <= READ_AGAIN_FILES_MAX && self.news.bytes <= READ_AGAIN_BYTES_MAX;
+        if mark.is_none() && self.news.mark.is_some() && is_little {
             return Ok(());
         }
         statcache::write(cache, mark, self.rows())

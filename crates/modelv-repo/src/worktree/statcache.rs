@@ -169,7 +169,25 @@ impl StatCache {
 
     /// A reader that goes through the rows once, asked for names in the order of the walk.
     pub(super) fn cursor(&self) -> Cursor<'_> {
-        Cursor { cache: self, at: 0 }
+        Cursor {
+            cache: self,
+            at: 0,
+            other: Vec::new(),
+        }
+    }
+
+    /// A row, as it was written.
+    pub(super) fn known(&self, number: usize) -> Option<Known<'_>> {
+        self.rows.get(number).map(|row| self.known_row(row))
+    }
+
+    fn known_row(&self, row: &Row) -> Known<'_> {
+        Known {
+            dir: self.slice(row.dir),
+            name: self.slice(row.name),
+            stamp: row.stamp,
+            blob: row.blob,
+        }
     }
 
     /// Remembers the content of a file, for the next [`StatCache::save`].
@@ -189,12 +207,7 @@ impl StatCache {
         if self.added.is_empty() {
             return Ok(());
         }
-        let kept = self.rows.iter().map(|row| Known {
-            dir: self.slice(row.dir),
-            name: self.slice(row.name),
-            stamp: row.stamp,
-            blob: row.blob,
-        });
+        let kept = self.rows.iter().map(|row| self.known_row(row));
         let added = self.added.iter().map(|((dir, name), known)| Known {
             dir,
             name,
@@ -305,6 +318,8 @@ fn decode(bytes: &[u8], start: usize) -> Option<Vec<Row>> {
 pub(super) struct Cursor<'a> {
     cache: &'a StatCache,
     at: usize,
+    /// Rows that were passed and not believed: their file is gone, or may be another one.
+    other: Vec<usize>,
 }
 
 impl Cursor<'_> {
@@ -313,15 +328,30 @@ impl Cursor<'_> {
         let cache = self.cache;
         while let Some(row) = cache.rows.get(self.at) {
             match (cache.slice(row.dir), cache.slice(row.name)).cmp(&(dir, name)) {
-                Ordering::Less => self.at += 1,
+                Ordering::Less => self.pass(),
                 Ordering::Greater => return None,
                 Ordering::Equal => {
-                    self.at += 1;
                     let old = stamp.mtime_ns.max(stamp.ctime_ns) < cache.written_ns;
-                    return (row.stamp == *stamp && old).then_some(row.blob);
+                    if row.stamp == *stamp && old {
+                        self.at += 1;
+                        return Some(row.blob);
+                    }
+                    self.pass();
+                    return None;
                 }
             }
         }
         None
+    }
+
+    fn pass(&mut self) {
+        self.other.push(self.at);
+        self.at += 1;
+    }
+
+    /// Numbers of the rows that no file was believed to be, at the end of the walk.
+    pub(super) fn others(mut self) -> Vec<usize> {
+        self.other.extend(self.at..self.cache.rows.len());
+        self.other
     }
 }

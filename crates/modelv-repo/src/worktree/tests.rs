@@ -42,6 +42,7 @@ impl Tree {
             Some(Keep {
                 session: &session,
                 head: &|| None,
+                mark: None,
             }),
             &self.store,
             &Ctx::quiet(),

@@ -7,6 +7,7 @@
 mod delta;
 mod explain;
 mod floats;
+mod patch;
 mod planes;
 mod predict;
 #[cfg(test)]
@@ -26,6 +27,7 @@ pub(crate) use predict::{
 pub(crate) use scratch::{Scratch, with_scratch};
 
 use crate::error::{Error, Result};
+pub(crate) use patch::BASES_MAX;
 use sample::Choice;
 
 /// How an entry's bytes are encoded; the number is the codec byte on disk.
@@ -42,6 +44,8 @@ pub enum Codec {
     Delta = 3,
     /// What is left over a prediction from other chunks, split into planes.
     Predicted = 4,
+    /// What was inserted, removed or changed in another chunk.
+    Patch = 5,
 }
 
 /// What is known of the bytes of an entry.
@@ -71,6 +75,7 @@ impl Codec {
             2 => Some(Self::Planes),
             3 => Some(Self::Delta),
             4 => Some(Self::Predicted),
+            5 => Some(Self::Patch),
             _ => None,
         }
     }
@@ -79,7 +84,7 @@ impl Codec {
     /// those too.
     #[must_use]
     pub fn is_over_others(self) -> bool {
-        matches!(self, Self::Delta | Self::Predicted)
+        matches!(self, Self::Delta | Self::Predicted | Self::Patch)
     }
 }
 
@@ -99,6 +104,8 @@ pub(crate) struct Base {
 pub(crate) struct Origin {
     /// The chunk to store it over first, then others that factors may start from.
     pub(crate) bases: Vec<Base>,
+    /// Chunks of any length that have much of the same content, somewhere; no others count then.
+    pub(crate) alike: Vec<Base>,
     /// Factors of updates.
     pub(crate) pairs: Vec<Pair>,
     /// Column of the first number in the matrix of the factors.
@@ -161,17 +168,16 @@ fn encode_over(
     alone: f64,
     scratch: &mut Scratch,
 ) -> Option<(Codec, usize)> {
+    if !origin.alike.is_empty() {
+        let len = patch::encode(plain, &origin.alike, alone, scratch)?;
+        return Some((Codec::Patch, len));
+    }
     let first = origin
         .bases
         .first()
         .filter(|b| b.plain.len() == plain.len());
     let width = match content {
-        Content::Numbers(width)
-            if std::env::var_os("XORTEST").is_none()
-                && plain.len().is_multiple_of(width.bytes()) =>
-        {
-            width
-        }
+        Content::Numbers(width) if plain.len().is_multiple_of(width.bytes()) => width,
         _ => {
             let base = first.filter(|b| b.is_whole)?;
             let len = delta::encode(plain, base, content, alone, scratch)?;
@@ -208,6 +214,7 @@ pub(crate) fn names(codec: Codec, stored: &[u8]) -> Result<(Vec<[u8; 32]>, bool)
     match codec {
         Codec::Delta => Ok((vec![*delta::split(stored)?.0], false)),
         Codec::Predicted => predict::names(stored),
+        Codec::Patch => Ok((patch::split(stored)?.0.to_vec(), true)),
         Codec::Raw | Codec::Zstd | Codec::Planes => Ok((Vec::new(), false)),
     }
 }
@@ -230,6 +237,7 @@ pub(crate) fn decode_into(
         Codec::Planes => planes::decode(stored, plain, scratch)?,
         Codec::Delta => delta::decode(stored, plain, bases, scratch)?,
         Codec::Predicted => predict::decode(stored, plain, bases, scratch)?,
+        Codec::Patch => patch::decode(stored, plain, bases)?,
     }
     Ok(())
 }
@@ -342,6 +350,7 @@ mod tests {
     fn over(plain: &[u8], old: &Base, content: Content) -> Option<(Codec, Vec<u8>)> {
         let origin = Origin {
             bases: vec![base(old.plain.clone())],
+            alike: Vec::new(),
             pairs: Vec::new(),
             first: 0,
         };
@@ -390,6 +399,60 @@ mod tests {
             let (codec, _) = over(&plain, &base(other), Content::Numbers(Width::Two)).unwrap();
             assert_eq!(codec, Codec::Planes);
         }
+    }
+
+    fn patched(plain: &[u8], old: &Base) -> Option<(Codec, Vec<u8>)> {
+        let origin = Origin {
+            bases: Vec::new(),
+            alike: vec![base(old.plain.clone())],
+            pairs: Vec::new(),
+            first: 0,
+        };
+        with_scratch(|s| {
+            encode_in(plain, Content::Unknown, Some(&origin), s)
+                .map(|(codec, bytes)| (codec, bytes.to_vec()))
+        })
+    }
+
+    /// Bytes with some in front, some gone, some changed; of another length than the base.
+    #[test]
+    fn what_moved_costs_what_changed_in_it() {
+        for len in [20_000, 1 << 20, 4 << 20] {
+            let old = base(noise(1, len));
+            let mut new = noise(2, 1000);
+            new.extend_from_slice(&old.plain[..len / 2]);
+            new.extend_from_slice(&old.plain[len / 2 + 777..]);
+            new[len / 3] ^= 1;
+            let (codec, stored) = patched(&new, &old).unwrap();
+            assert_eq!(codec, Codec::Patch);
+            assert!(stored.len() < 1100 + len / 500, "{len}: {}", stored.len());
+            assert!(under(codec, &stored, new.len(), &old).unwrap() == new);
+            // Another base, another length, half a frame: an error.
+            let other = base(noise(3, len));
+            assert!(under(codec, &stored, new.len(), &other).is_ok_and(|b| b != new));
+            assert!(under(codec, &stored, new.len() - 1, &old).is_err());
+            assert!(under(codec, &stored, new.len() + 1, &old).is_err());
+            assert!(under(codec, &stored[..stored.len() - 1], new.len(), &old).is_err());
+            assert!(under(codec, &stored[..31], new.len(), &old).is_err());
+            assert!(decode(codec, &stored, new.len()).is_err());
+            let short = base(old.plain[..len / 9].to_vec());
+            assert!(under(codec, &stored, new.len(), &short).is_err());
+        }
+    }
+
+    #[test]
+    fn a_patch_that_does_not_help_is_not_used() {
+        let (old, new) = (base(noise(1, 1 << 20)), noise(2, 1 << 20));
+        assert!(patched(&new, &old).is_none());
+        let text = b"the same words again and again ".repeat(10_000);
+        let (_, over) = patched(&text, &old).unwrap();
+        let (_, alone) = encode(&text, Content::Unknown).unwrap();
+        assert!(
+            over.len() <= alone.len() + 64,
+            "{} {}",
+            over.len(),
+            alone.len()
+        );
     }
 
     #[test]

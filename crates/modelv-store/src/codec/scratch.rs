@@ -54,6 +54,20 @@ fn new_huffman() -> io::Result<Compressor<'static>> {
     Ok(made)
 }
 
+/// Checks that the bytes are one frame from begin to end.
+pub(super) fn check_frame(stored: &[u8]) -> Result<()> {
+    // The library would take several frames, and skip some that hold anything.
+    let is_frame = stored.starts_with(&FRAME_MAGIC)
+        && find_frame_compressed_size(stored).is_ok_and(|len| len == stored.len());
+    match is_frame {
+        true => Ok(()),
+        false => Err(Error::corrupt(
+            "compressed entry",
+            "it is not exactly one frame",
+        )),
+    }
+}
+
 impl Scratch {
     /// Compresses `src` into `dst` with zstd's search for repetition; the length, if it fits.
     pub(super) fn matching(&mut self, src: &[u8], dst: &mut [u8]) -> Option<usize> {
@@ -91,12 +105,7 @@ impl Scratch {
     /// Decodes one frame of exactly as many bytes as `dst` has.
     pub(super) fn unzstd_to(&mut self, stored: &[u8], dst: &mut [u8]) -> Result<()> {
         let bad = |detail: String| Error::corrupt("compressed entry", detail);
-        // The library would take several frames, and skip some that hold anything.
-        let is_frame = stored.starts_with(&FRAME_MAGIC)
-            && find_frame_compressed_size(stored).is_ok_and(|len| len == stored.len());
-        if !is_frame {
-            return Err(bad("it is not exactly one frame".into()));
-        }
+        check_frame(stored)?;
         if self.decoder.is_none() {
             self.decoder = Some(Decompressor::new().map_err(Error::Input)?);
         }
