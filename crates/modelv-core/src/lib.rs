@@ -12,7 +12,12 @@ pub mod graph;
 pub mod id;
 pub mod merge;
 pub mod path;
+mod renames;
+pub mod requirement;
 pub mod run;
 pub mod tree;
 pub mod value;
 pub mod weights;
+
+#[cfg(test)]
+mod matrix;

@@ -3,14 +3,17 @@
 //! Symmetric: exchanging the sides exchanges `ours` and `theirs` in the conflicts and nothing
 //! else. Nothing is lost: what one side changed is in the result or in a conflict.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::driver::{self, Item, Labels};
 use crate::id::BlobId;
 use crate::path::RepoPath;
+use crate::renames::{self, Apart};
 use crate::tree::Mode;
 
-mod directories;
+#[cfg(test)]
+#[path = "merge/directories_tests.rs"]
+mod directories_tests;
 
 /// One file of a side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -57,6 +60,8 @@ pub enum Why {
     AddAdd,
     /// The sides disagree whether it is a file or a link.
     Type,
+    /// Both sides moved one file, to different places.
+    Rename,
     /// A file of one side is a directory of the other.
     FileDirectory,
 }
@@ -73,6 +78,7 @@ impl Why {
             Self::DeleteModify => "delete/modify",
             Self::AddAdd => "add/add",
             Self::Type => "type",
+            Self::Rename => "rename/rename",
             Self::FileDirectory => "file/directory",
         }
     }
@@ -109,6 +115,16 @@ pub struct Merged {
 /// Gives the content of a file, or `None` when it is too large to be merged inside.
 pub type Read<'a, E> = &'a mut dyn FnMut(BlobId, u64) -> Result<Option<Vec<u8>>, E>;
 
+/// Gives the declared key of a table: columns with commas between them.
+pub type Keys<'a> = &'a dyn Fn(&RepoPath) -> Option<String>;
+
+/// What a merge goes by.
+#[derive(Clone, Copy)]
+struct By<'a> {
+    labels: &'a Labels<'a>,
+    keys: Keys<'a>,
+}
+
 /// Merges two listings over their base.
 ///
 /// # Errors
@@ -120,10 +136,32 @@ pub fn merge<E>(
     labels: &Labels<'_>,
     read: Read<'_, E>,
 ) -> Result<Merged, E> {
+    merge_by(base, ours, theirs, (labels, &|_| None), read)
+}
+
+/// Merges two listings over their base; rows of tables go by declared keys.
+///
+/// # Errors
+/// The first error of `read`.
+pub fn merge_by<E>(
+    base: &Listing,
+    ours: &Listing,
+    theirs: &Listing,
+    (labels, keys): (&Labels<'_>, Keys<'_>),
+    read: Read<'_, E>,
+) -> Result<Merged, E> {
+    let by = By { labels, keys };
     let mut sides = [base.clone(), ours.clone(), theirs.clone()];
-    let mut out = Merged::default();
-    directories::follow(&mut sides, &mut out.notes);
-    follow_renames(&mut sides);
+    let followed = renames::follow(&mut sides, read)?;
+    let mut out = Merged {
+        conflicts: followed.conflicts,
+        notes: followed.notes,
+        ..Merged::default()
+    };
+    for apart in &followed.apart {
+        merge_apart(&mut out, &mut sides, apart, by, read)?;
+    }
+    let mine = ours;
     let [base, ours, theirs] = &sides;
     let paths: BTreeSet<&RepoPath> = base
         .keys()
@@ -137,60 +175,63 @@ pub fn merge<E>(
         } else if o == b {
             keep(&mut out, path, t);
         } else {
-            merge_path(&mut out, path, [b, o, t], labels, read)?;
+            merge_path(&mut out, path, [b, o, t], by, read)?;
         }
     }
-    part_files_from_directories(&mut out, ours, labels);
+    let is_ours = |path: &RepoPath| mine.contains_key(path) || ours.contains_key(path);
+    part_files_from_directories(&mut out, &is_ours, labels);
+    out.conflicts.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(out)
+}
+
+/// Both sides moved one file, to different places: it stands in both, with the edits of both, until
+/// somebody says which place is right.
+fn merge_apart<E>(
+    out: &mut Merged,
+    sides: &mut [Listing; 3],
+    apart: &Apart,
+    by: By<'_>,
+    read: Read<'_, E>,
+) -> Result<(), E> {
+    let [base, ours, theirs] = sides;
+    let b = base.remove(&apart.from);
+    let (o, t) = (ours.remove(&apart.ours), theirs.remove(&apart.theirs));
+    let (Some(ours), Some(theirs)) = (o, t) else {
+        return Ok(());
+    };
+    if ours == theirs || b == Some(theirs) {
+        keep(out, &apart.ours, Some(&ours));
+    } else if b == Some(ours) {
+        keep(out, &apart.ours, Some(&theirs));
+    } else {
+        let sides = [b.as_ref(), Some(&ours), Some(&theirs)];
+        merge_path(out, &apart.ours, sides, by, read)?;
+        // One decision about the file as a whole is enough, and it is about its place.
+        out.conflicts
+            .retain(|c| c.path != apart.ours || c.part.is_some());
+    }
+    if let Some(outcome) = out.files.get(&apart.ours).cloned() {
+        out.files.insert(apart.theirs.clone(), outcome);
+    }
+    let mut conflict = |path: &RepoPath, ours, theirs| {
+        out.conflicts.push(Conflict {
+            path: path.clone(),
+            part: None,
+            why: Why::Rename,
+            base: b,
+            ours,
+            theirs,
+        });
+    };
+    conflict(&apart.ours, Some(ours), None);
+    conflict(&apart.theirs, None, Some(theirs));
+    Ok(())
 }
 
 fn keep(out: &mut Merged, path: &RepoPath, side: Option<&Side>) {
     if let Some(side) = side {
         out.files.insert(path.clone(), Outcome::Keep(*side));
     }
-}
-
-/// A file one side only moved is edited where it went: its base and the other side's edit move too.
-/// Only moves that keep the content are followed.
-fn follow_renames(sides: &mut [Listing; 3]) {
-    for (mover, other) in [(1, 2), (2, 1)] {
-        for (from, to) in moves(&sides[0], &sides[mover]) {
-            let edited = sides[other].get(&from).copied();
-            let free = !sides[other].contains_key(&to) && !sides[0].contains_key(&to);
-            let Some(edited) = edited.filter(|e| free && Some(e) != sides[0].get(&from)) else {
-                continue;
-            };
-            sides[other].remove(&from);
-            sides[other].insert(to.clone(), edited);
-            if let Some(base) = sides[0].remove(&from) {
-                sides[0].insert(to, base);
-            }
-        }
-    }
-}
-
-/// Files that vanished under one name and appeared under another with the same content, where that
-/// is unambiguous.
-fn moves(base: &Listing, side: &Listing) -> Vec<(RepoPath, RepoPath)> {
-    let mut gone: HashMap<BlobId, Vec<&RepoPath>> = HashMap::new();
-    for (path, file) in base
-        .iter()
-        .filter(|(p, f)| f.size > 0 && !side.contains_key(*p))
-    {
-        gone.entry(file.blob).or_default().push(path);
-    }
-    let mut come: HashMap<BlobId, Vec<&RepoPath>> = HashMap::new();
-    for (path, file) in side.iter().filter(|(p, _)| !base.contains_key(*p)) {
-        come.entry(file.blob).or_default().push(path);
-    }
-    let mut out = Vec::new();
-    for (blob, from) in gone {
-        if let ([from], Some([to])) = (from.as_slice(), come.get(&blob).map(Vec::as_slice)) {
-            out.push(((*from).clone(), (*to).clone()));
-        }
-    }
-    out.sort();
-    out
 }
 
 #[expect(
@@ -201,7 +242,7 @@ fn merge_path<E>(
     out: &mut Merged,
     path: &RepoPath,
     [b, o, t]: [Option<&Side>; 3],
-    labels: &Labels<'_>,
+    by: By<'_>,
     read: Read<'_, E>,
 ) -> Result<(), E> {
     let conflict = |out: &mut Merged, why, part| {
@@ -265,12 +306,22 @@ fn merge_path<E>(
     versions.extend(base_bytes.as_deref());
     let (kind, notes) = driver::examine_all(path.as_bytes(), &versions);
     out.notes.extend(notes);
-    let merged = driver::merge(
+    let key = (by.keys)(path);
+    if let Some(key) = &key
+        && !driver::key_fits(kind, key, &versions)
+    {
+        let text = format!("{path}: the key `{key}` does not name every row once; merged by line");
+        out.notes.push(text);
+    }
+    let merged = driver::merge_by(
         kind,
-        base_bytes.as_deref(),
-        &ours_bytes,
-        &theirs_bytes,
-        labels,
+        key.as_deref(),
+        [
+            base_bytes.as_deref(),
+            Some(&ours_bytes),
+            Some(&theirs_bytes),
+        ],
+        by.labels,
     );
     let mut whole = None;
     for part in merged.conflicts {
@@ -297,7 +348,11 @@ fn merge_path<E>(
 
 /// Where one side has a file and the other a directory of the same name, the file steps aside as
 /// `NAME~LABEL`, and somebody has to decide.
-fn part_files_from_directories(out: &mut Merged, ours: &Listing, labels: &Labels<'_>) {
+fn part_files_from_directories(
+    out: &mut Merged,
+    of_ours: &dyn Fn(&RepoPath) -> bool,
+    labels: &Labels<'_>,
+) {
     let is_dir = |files: &BTreeMap<RepoPath, Outcome>, path: &RepoPath| {
         let mut below = path.as_bytes().to_vec();
         below.push(b'/');
@@ -319,31 +374,54 @@ fn part_files_from_directories(out: &mut Merged, ours: &Listing, labels: &Labels
         let Some(outcome) = out.files.remove(&path) else {
             continue;
         };
-        let is_ours = ours.contains_key(&path);
+        let is_ours = of_ours(&path);
         let label = if is_ours { labels.ours } else { labels.theirs };
-        let clean: String = label
-            .chars()
-            .map(|c| if c.is_alphanumeric() { c } else { '_' })
-            .take(40)
-            .collect();
-        let aside = [path.as_bytes(), b"~", clean.as_bytes()].concat();
+        let Some(aside) = free_name(out, &path, label) else {
+            out.files.insert(path, outcome);
+            continue;
+        };
         let side = match &outcome {
             Outcome::Keep(side) => Some(*side),
             Outcome::Write { .. } => None,
         };
-        let Ok(aside) = RepoPath::new(aside) else {
-            continue;
-        };
         out.files.insert(aside.clone(), outcome);
+        // What was to decide about the file as a whole is decided where it stands now.
+        let whole = |c: &Conflict| c.path == path && c.part.is_none();
+        let was = out.conflicts.iter().find(|c| whole(c)).cloned();
+        out.conflicts.retain(|c| !whole(c));
+        for part in out.conflicts.iter_mut().filter(|c| c.path == path) {
+            part.path = aside.clone();
+        }
+        let (base, ours, theirs) = match was {
+            Some(was) => (was.base, was.ours, was.theirs),
+            None => (None, side.filter(|_| is_ours), side.filter(|_| !is_ours)),
+        };
         out.conflicts.push(Conflict {
             path: aside,
             part: None,
             why: Why::FileDirectory,
-            base: None,
-            ours: side.filter(|_| is_ours),
-            theirs: side.filter(|_| !is_ours),
+            base,
+            ours,
+            theirs,
         });
     }
+}
+
+/// A name beside a path that no file of the result has.
+fn free_name(out: &Merged, path: &RepoPath, label: &str) -> Option<RepoPath> {
+    let clean: String = label
+        .chars()
+        .map(|c| if c.is_alphanumeric() { c } else { '_' })
+        .take(40)
+        .collect();
+    let name = |n: usize| match n {
+        1 => clean.clone(),
+        n => format!("{clean}{n}"),
+    };
+    let taken = |p: &RepoPath| out.files.keys().any(|q| q.is_within(p.as_bytes()));
+    (1..=out.files.len() + 1)
+        .filter_map(|n| RepoPath::new([path.as_bytes(), b"~", name(n).as_bytes()].concat()).ok())
+        .find(|p| !taken(p))
 }
 
 #[cfg(test)]

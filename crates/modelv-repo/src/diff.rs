@@ -1,9 +1,13 @@
 //! What differs between two sides: commits, or a commit and the working tree.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::PathBuf;
 
-use modelv_core::driver::{self, Change, Driver, Source, TensorError, TensorFile};
+use modelv_core::driver::{
+    self, Change, Driver, Source, Spill, TableError, TensorError, TensorFile,
+};
 use modelv_core::env::Env;
 use modelv_core::id::{BlobId, CommitId};
 use modelv_core::path::RepoPath;
@@ -75,6 +79,44 @@ impl DiffReport {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.files.is_empty() && self.env.is_empty() && self.metrics.is_empty()
+    }
+}
+
+/// Rows put aside in an unnamed file of the system's temporary folder, which ends with the process.
+#[derive(Default)]
+struct Aside {
+    file: Option<File>,
+    end: u64,
+    /// Where the pieces of each part stand.
+    pieces: HashMap<(usize, usize), Vec<(u64, usize)>>,
+}
+
+impl Spill for Aside {
+    fn put(&mut self, side: usize, part: usize, bytes: &[u8]) -> io::Result<()> {
+        let file = match &mut self.file {
+            Some(file) => file,
+            none => none.insert(tempfile::tempfile()?),
+        };
+        file.seek(SeekFrom::Start(self.end))?;
+        file.write_all(bytes)?;
+        let pieces = self.pieces.entry((side, part)).or_default();
+        pieces.push((self.end, bytes.len()));
+        self.end += bytes.len() as u64;
+        Ok(())
+    }
+
+    fn take(&mut self, side: usize, part: usize) -> io::Result<Vec<u8>> {
+        let mut out = Vec::new();
+        let pieces = self.pieces.remove(&(side, part)).unwrap_or_default();
+        if let Some(file) = &mut self.file {
+            for (at, length) in pieces {
+                file.seek(SeekFrom::Start(at))?;
+                Read::by_ref(file)
+                    .take(length as u64)
+                    .read_to_end(&mut out)?;
+            }
+        }
+        Ok(out)
     }
 }
 
@@ -189,6 +231,14 @@ impl Repo {
         {
             return self.diff_tensors(format, change, (old, &old_path), new);
         }
+        let key = self.rules()?.table_key(&change.path);
+        let large = [&change.old, &change.new]
+            .into_iter()
+            .flatten()
+            .any(|f| f.size > CONTENT_BYTES_MAX);
+        if large && let Some(driver) = driver::table_of_path(change.path.as_bytes()) {
+            return self.diff_table((driver, key), change, (old, &old_path), new);
+        }
         let a = self.side_content(old, &old_path, change.old.as_ref())?;
         let b = self.side_content(new, &change.path, change.new.as_ref())?;
         let (Some(a), Some(b)) = (a, b) else {
@@ -214,7 +264,7 @@ impl Repo {
         let path = change.path.as_bytes();
         let versions: Vec<&[u8]> = [&a, &b].into_iter().filter_map(Option::as_deref).collect();
         let (driver, notes) = driver::examine_all(path, &versions);
-        let inside = driver::diff(driver, a.as_deref(), b.as_deref());
+        let inside = driver::diff_by(driver, key.as_deref(), a.as_deref(), b.as_deref());
         let to_show = |bytes: Option<Vec<u8>>| {
             bytes.map(|bytes| driver::without_secrets(path, &bytes).unwrap_or(bytes))
         };
@@ -272,6 +322,48 @@ impl Repo {
         })
     }
 
+    /// Compares tables of any size, read side by side; rows that need it are put aside in files.
+    fn diff_table(
+        &self,
+        (table, key): (Driver, Option<String>),
+        change: FileChange,
+        (old, old_path): (&DiffSide, &RepoPath),
+        new: &DiffSide,
+    ) -> Result<FileDiff> {
+        let mut a = self.side_source(old, old_path, change.old.as_ref())?;
+        let mut b = self.side_source(new, &change.path, change.new.as_ref())?;
+        let mut spill = Aside::default();
+        let sides = [&mut a, &mut b].map(|s| s.as_mut().map(|s| &mut **s as &mut dyn Source));
+        let size = |f: &Option<SnapFile>| f.as_ref().map_or(0, |f| f.size);
+        let bytes = Change::Bytes {
+            old: size(&change.old),
+            new: size(&change.new),
+        };
+        let (driver, inside, notes) =
+            match driver::diff_tables(table, key.as_deref(), sides, &mut spill) {
+                Ok(mut changes) => {
+                    changes.push(bytes);
+                    (table, changes, Vec::new())
+                }
+                Err(TableError::Refused(why)) => {
+                    let note = driver::table_note(&change.path.to_string(), &why);
+                    (Driver::Binary, vec![bytes], vec![note])
+                }
+                Err(TableError::Io(e)) => {
+                    let full = place(self.root(), &change.path);
+                    return Err(Error::io("compare", &full)(e));
+                }
+            };
+        Ok(FileDiff {
+            change,
+            driver,
+            inside,
+            old: None,
+            new: None,
+            notes,
+        })
+    }
+
     fn side_source<'r>(
         &'r self,
         side: &DiffSide,
@@ -285,8 +377,8 @@ impl Repo {
             return Ok(Some(Box::new(self.store.open_blob(&file.blob)?)));
         }
         let full = place(self.root(), path);
-        let open = std::fs::File::open(&full).map_err(Error::io("read", &full))?;
-        Ok(Some(Box::new(std::io::BufReader::new(open))))
+        let open = File::open(&full).map_err(Error::io("read", &full))?;
+        Ok(Some(Box::new(io::BufReader::new(open))))
     }
 
     /// Content of one side: outer `None`: too large; inner `None`: absent.

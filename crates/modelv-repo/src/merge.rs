@@ -332,7 +332,9 @@ impl Repo {
         labels: &Labels<'_>,
         made: &HashMap<BlobId, Vec<u8>>,
     ) -> Result<Merged> {
-        merge::merge(base, ours, theirs, labels, &mut |blob, size| {
+        let rules = self.rules()?;
+        let keys = |path: &RepoPath| rules.table_key(path);
+        merge::merge_by(base, ours, theirs, (labels, &keys), &mut |blob, size| {
             if let Some(bytes) = made.get(&blob) {
                 return Ok(Some(bytes.clone()));
             }

@@ -17,6 +17,8 @@ mod units;
 use std::fmt;
 
 pub use config::{Format, config_values, is_secret, without_secrets};
+pub use packages::PackageFile;
+pub use table::{Spill, TableError};
 pub use tensor::{Source, TensorError, TensorFile};
 pub use text::{has_markers, unified};
 pub use types::{
@@ -34,6 +36,8 @@ pub enum Driver {
     Config(Format),
     /// Requirement lines by package name.
     Packages,
+    /// Packages by name, in a lock file or an environment of conda.
+    PackageFile(PackageFile),
     /// Rows under a header.
     Table(char),
     /// One JSON value a line.
@@ -51,7 +55,7 @@ impl fmt::Display for Driver {
         f.write_str(match self {
             Self::Text => "text",
             Self::Config(_) => "config",
-            Self::Packages => "packages",
+            Self::Packages | Self::PackageFile(_) => "packages",
             Self::Table(_) | Self::JsonLines => "table",
             Self::Notebook => "notebook",
             Self::Tensors(_) => "tensors",
@@ -87,15 +91,33 @@ trait Rules {
 
 impl Driver {
     fn rules(self) -> Box<dyn Rules> {
+        self.rules_by(None)
+    }
+
+    /// The table of a driver, with its declared key.
+    fn table(self, key: Option<&str>) -> Option<table::Table> {
+        let separator = match self {
+            Self::Table(separator) => Some(separator),
+            Self::JsonLines => None,
+            _ => return None,
+        };
+        let key = key.map(str::to_owned);
+        Some(table::Table { separator, key })
+    }
+
+    fn rules_by(self, key: Option<&str>) -> Box<dyn Rules> {
+        if let Some(table) = self.table(key) {
+            return Box::new(table);
+        }
         match self {
             Self::Text => Box::new(text::Text),
             Self::Config(format) => Box::new(format),
             Self::Packages => Box::new(packages::Packages),
-            Self::Table(separator) => Box::new(table::Table(Some(separator))),
-            Self::JsonLines => Box::new(table::Table(None)),
+            Self::PackageFile(kind) => Box::new(kind),
             Self::Notebook => Box::new(notebook::Notebook),
             Self::Tensors(format) => Box::new(format),
-            Self::Binary => Box::new(binary::Binary),
+            // Tables are above.
+            Self::Binary | Self::Table(_) | Self::JsonLines => Box::new(binary::Binary),
         }
     }
 }
@@ -119,6 +141,13 @@ fn file_name(path: &[u8]) -> Vec<u8> {
 fn claimed(path: &[u8]) -> Option<(Driver, String)> {
     let name = file_name(path);
     let ends = |suffix: &str| name.ends_with(suffix.as_bytes());
+    if let Some(kind) = PackageFile::claimed(&name) {
+        let called = match kind {
+            PackageFile::Lock => "a lock file",
+            PackageFile::Conda => "YAML",
+        };
+        return Some((Driver::PackageFile(kind), called.to_owned()));
+    }
     if let Some(format) = Format::claimed(&name) {
         return Some((Driver::Config(format), format.to_string()));
     }
@@ -212,7 +241,7 @@ pub fn examine_all(path: &[u8], versions: &[&[u8]]) -> (Driver, Vec<String>) {
     (driver, notes)
 }
 
-/// Merges two versions of a file over their base (`None`: both added it).
+/// Merges two versions of a file; rows of tables go by what they are called.
 #[must_use]
 pub fn merge(
     driver: Driver,
@@ -221,13 +250,95 @@ pub fn merge(
     theirs: &[u8],
     labels: &Labels<'_>,
 ) -> Merged {
+    merge_by(driver, None, [base, Some(ours), Some(theirs)], labels)
+}
+
+/// Whether a declared key names every row of all versions once; yes where there are no rows.
+#[must_use]
+pub fn key_fits(driver: Driver, key: &str, versions: &[&[u8]]) -> bool {
+    driver.table(Some(key)).is_none_or(|t| t.key_fits(versions))
+}
+
+/// The table that the name of a file claims.
+#[must_use]
+pub fn table_of_path(path: &[u8]) -> Option<Driver> {
+    let (driver, _) = claimed(path)?;
+    driver.table(None).map(|_| driver)
+}
+
+/// Compares two tables of any size, in bounded memory; `None` is absent.
+///
+/// # Errors
+/// One can't be read, or is not what its name claims.
+pub fn diff_tables(
+    driver: Driver,
+    key: Option<&str>,
+    sides: [Option<&mut dyn Source>; 2],
+    spill: &mut dyn Spill,
+) -> Result<Vec<Change>, TableError> {
+    match driver.table(key) {
+        Some(table) => table.stream(sides, spill),
+        None => Err(Refusal::Invalid("it is no table".into()).into()),
+    }
+}
+
+/// What people should know of a table that could not be compared by row.
+#[must_use]
+pub fn table_note(path: &str, refusal: &Refusal) -> String {
+    let called = claimed(path.as_bytes()).map_or_else(|| "a table".into(), |(_, called)| called);
+    note(path, &called, refusal, Driver::Binary)
+}
+
+/// Merges two versions of a file over their base (`None`: both added it); rows of tables go by a
+/// declared key. What merges cleanly is the
+/// same bytes whichever side is called ours; in a conflict ours stays where it can't be decided.
+#[must_use]
+pub fn merge_by(
+    driver: Driver,
+    key: Option<&str>,
+    [base, ours, theirs]: [Option<&[u8]>; 3],
+    labels: &Labels<'_>,
+) -> Merged {
+    let (ours, theirs) = (ours.unwrap_or(b""), theirs.unwrap_or(b""));
     if ours == theirs || base == Some(theirs) {
         return Merged::clean(ours);
     }
     if base == Some(ours) {
         return Merged::clean(theirs);
     }
-    driver.rules().merge(base, ours, theirs, labels)
+    let rules = driver.rules_by(key);
+    let turned = |theirs_first| match theirs_first {
+        false => rules.merge(base, ours, theirs, labels),
+        true => rules.merge(base, theirs, ours, labels),
+    };
+    let swap = theirs < ours;
+    let first = turned(swap);
+    if first.conflicts.is_empty() {
+        return first;
+    }
+    let second = turned(!swap);
+    if second.conflicts.is_empty() {
+        return second;
+    }
+    let same = first.conflicts.len() == second.conflicts.len()
+        && first
+            .conflicts
+            .iter()
+            .zip(&second.conflicts)
+            .all(|(a, b)| a.item == b.item);
+    if same {
+        return if swap { second } else { first };
+    }
+    // From one side it can be taken apart, from the other it can't.
+    if !text::is_text(ours) || !text::is_text(theirs) {
+        return Merged::undecided(ours);
+    }
+    let base = base.unwrap_or(b"");
+    let lines = text::merge(base, ours, theirs, labels);
+    if lines.conflicts.is_empty() {
+        return text::whole_conflict(base, ours, theirs, labels);
+    }
+    lines
 }
 
 /// Merges lines; what both sides changed in different ways is as in ours. `None`: they are no text.
@@ -254,12 +365,25 @@ pub fn settle(
 /// Lists what differs between two versions of a file; `None` is absent.
 #[must_use]
 pub fn diff(driver: Driver, old: Option<&[u8]>, new: Option<&[u8]>) -> Vec<Change> {
+    diff_by(driver, None, old, new)
+}
+
+/// The same; rows of tables go by a declared key.
+#[must_use]
+pub fn diff_by(
+    driver: Driver,
+    key: Option<&str>,
+    old: Option<&[u8]>,
+    new: Option<&[u8]>,
+) -> Vec<Change> {
     if old == new {
         return Vec::new();
     }
-    driver.rules().diff(old, new)
+    driver.rules_by(key).diff(old, new)
 }
 
+#[cfg(test)]
+mod bad_input_tests;
 #[cfg(test)]
 mod loss_tests;
 #[cfg(test)]

@@ -359,6 +359,9 @@ fn write(book: &Value, like: &[u8]) -> Vec<u8> {
         .unwrap_or_default();
     let indent = if indent.is_empty() { " " } else { &indent };
     let mut out = Vec::new();
+    if text.starts_with('\u{feff}') {
+        out.extend("\u{feff}".as_bytes());
+    }
     let style = serde_json::ser::PrettyFormatter::with_indent(indent.as_bytes());
     let mut writer = serde_json::Serializer::with_formatter(&mut out, style);
     if serde::Serialize::serialize(book, &mut writer).is_err() {

@@ -1,10 +1,22 @@
 //! Requirement files: one demand a package, by its PEP 503 name and marker. Order, comments and
-//! continuation lines stay as they are.
+//! continuation lines stay as they are. Demands on one package that a merge brings together must be
+//! satisfiable together, or they are one conflict that names both. Lock files and conda's
+//! environments are in `blocks`.
+
+mod blocks;
+mod conda;
+mod lock;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+pub use blocks::PackageFile;
+
 use super::{Change, Conflict, Item, Labels, Merged, Rules, SettleError, text};
 use crate::env::normal_name;
+use crate::requirement::Requirement;
+
+/// Stands behind a name where all demands on it are meant, whatever their markers.
+const ALL: &str = " *";
 
 /// Requirement files.
 pub(super) struct Packages;
@@ -176,6 +188,8 @@ pub(super) fn merge(base: &[u8], ours: &[u8], theirs: &[u8], labels: &Labels<'_>
             theirs: vt,
         });
     }
+    hold_together(&mut want, [&b, &o, &t], &mut conflicts);
+    conflicts.sort_by(|a, b| a.item.cmp(&b.item));
     let mixed = text::merge_as_ours(base, ours, theirs);
     let bytes = [mixed.as_slice(), ours]
         .into_iter()
@@ -184,6 +198,97 @@ pub(super) fn merge(base: &[u8], ours: &[u8], theirs: &[u8], labels: &Labels<'_>
         Some(bytes) => Merged { bytes, conflicts },
         None => text::whole_conflict(base, ours, theirs, labels),
     }
+}
+
+/// A demand without what pip writes behind it.
+fn requirement(lines: &str) -> Option<Requirement> {
+    let text = demand(lines);
+    Requirement::parse(text.split(" --").next().unwrap_or(&text))
+}
+
+type Demands = BTreeMap<String, String>;
+
+/// Finds demands on one package, for different markers, that the merge brought together and that no
+/// version meets where both markers hold. The package is then as in ours, and one conflict.
+fn hold_together(want: &mut Demands, [b, o, t]: [&Demands; 3], conflicts: &mut Vec<Conflict>) {
+    let mut by_name: BTreeMap<String, Vec<(&String, Requirement)>> = BTreeMap::new();
+    for (key, lines) in &*want {
+        if let Some(r) = requirement(lines) {
+            by_name.entry(r.name.clone()).or_default().push((key, r));
+        }
+    }
+    let same = |side: &Demands, key: &String| {
+        side.get(key).map(|l| demand(l)) == want.get(key).map(|l| demand(l))
+    };
+    let mut clashing = BTreeSet::new();
+    for (name, all) in &by_name {
+        let pairs = all
+            .iter()
+            .enumerate()
+            .flat_map(|(i, x)| all[..i].iter().map(move |y| (x, y)));
+        let clash = pairs.into_iter().any(|(x, y)| {
+            // What a side has so is not of our making.
+            let known = [o, t]
+                .into_iter()
+                .any(|side| same(side, x.0) && same(side, y.0));
+            !known && !x.1.agrees_with(&y.1)
+        });
+        let open = |c: &Conflict| {
+            all.iter()
+                .any(|(key, _)| c.item == Item::Package((*key).clone()))
+        };
+        if clash && !conflicts.iter().any(open) {
+            clashing.insert(name.clone());
+        }
+    }
+    for name in clashing {
+        let of = |side: &Demands| -> Demands {
+            let meant = |lines: &String| requirement(lines).is_some_and(|r| r.name == name);
+            side.iter()
+                .filter(|(_, l)| meant(l))
+                .map(|(k, l)| (k.clone(), l.clone()))
+                .collect()
+        };
+        let shown = |side: &Demands| {
+            let lines: Vec<String> = of(side).values().map(|l| demand(l)).collect();
+            (!lines.is_empty()).then(|| lines.join("\n"))
+        };
+        conflicts.push(Conflict {
+            item: Item::Package(format!("{name}{ALL}")),
+            base: shown(b),
+            ours: shown(o),
+            theirs: shown(t),
+        });
+        let now = of(want);
+        want.retain(|key, _| !now.contains_key(key));
+        want.extend(of(o));
+    }
+}
+
+/// Puts all demands on a package in place of those that are there.
+fn set_all(current: &[u8], name: &str, value: Option<&str>) -> Result<Vec<u8>, SettleError> {
+    let text = value.unwrap_or("");
+    let lines: Vec<&str> = text.lines().filter(|l| !l.trim().is_empty()).collect();
+    if let Some(line) = lines
+        .iter()
+        .find(|l| requirement(l).is_none_or(|r| r.name != name))
+    {
+        return Err(SettleError(format!("`{line}` is no demand on `{name}`")));
+    }
+    let bad = || SettleError("the file is no text, or has a demand twice".into());
+    let have = demands(current).ok_or_else(bad)?;
+    let new: Vec<(String, String)> = lines
+        .iter()
+        .filter_map(|l| Some((key_of(l)?, format!("{}\n", l.trim()))))
+        .collect();
+    let mut changes: BTreeMap<&str, Option<&str>> = BTreeMap::new();
+    for (key, lines) in &have {
+        if requirement(lines).is_some_and(|r| r.name == name) {
+            changes.insert(key, None);
+        }
+    }
+    changes.extend(new.iter().map(|(k, l)| (k.as_str(), Some(l.as_str()))));
+    set_lines(current, &changes).ok_or_else(bad)
 }
 
 /// Gives `start` the wanted demands; `None` if a demand stands there twice.
@@ -234,6 +339,9 @@ fn push(out: &mut String, lines: &str) {
 }
 
 pub(super) fn set(current: &[u8], key: &str, value: Option<&str>) -> Result<Vec<u8>, SettleError> {
+    if let Some(name) = key.strip_suffix(ALL) {
+        return set_all(current, name, value);
+    }
     if let Some(value) = value
         && key_of(value).as_deref() != Some(key)
     {
@@ -243,3 +351,57 @@ pub(super) fn set(current: &[u8], key: &str, value: Option<&str>) -> Result<Vec<
     set_lines(current, &BTreeMap::from([(key, line.as_deref())]))
         .ok_or_else(|| SettleError("the file is no text".into()))
 }
+
+/// Merges lists of demands by package, as `pyproject.toml` has them; `None` where they are no such
+/// lists, or a demand is open.
+pub(super) fn merge_lists(base: &[&str], ours: &[&str], theirs: &[&str]) -> Option<Vec<String>> {
+    let all = [base, ours, theirs];
+    let asks = |text: &&str| text.contains(['=', '<', '>', '~', '!', '@', ';', '[']);
+    if !all.iter().any(|list| list.iter().any(&asks)) {
+        // Words: nothing says that these are packages.
+        return None;
+    }
+    let read = |list: &[&str]| -> Option<Demands> {
+        let mut out = Demands::new();
+        for text in list {
+            Requirement::parse(text)?;
+            if out.insert(key_of(text)?, (*text).to_owned()).is_some() {
+                return None;
+            }
+        }
+        Some(out)
+    };
+    let (b, o, t) = (read(base)?, read(ours)?, read(theirs)?);
+    let mut want = Demands::new();
+    let mut order: Vec<String> = Vec::new();
+    let keys = ours.iter().chain(theirs).filter_map(|text| key_of(text));
+    for key in keys {
+        if order.contains(&key) {
+            continue;
+        }
+        let (vb, vo, vt) = (b.get(&key), o.get(&key), t.get(&key));
+        let value = match () {
+            () if vo == vt || vt == vb => vo,
+            () if vo == vb => vt,
+            () => return None,
+        };
+        if let Some(value) = value {
+            want.insert(key.clone(), value.clone());
+            order.push(key);
+        }
+    }
+    let mut open = Vec::new();
+    hold_together(&mut want, [&b, &o, &t], &mut open);
+    if !open.is_empty() {
+        return None;
+    }
+    Some(
+        order
+            .iter()
+            .filter_map(|key| want.get(key).cloned())
+            .collect(),
+    )
+}
+
+#[cfg(test)]
+mod tests;

@@ -38,7 +38,9 @@ impl Units {
             Driver::Packages => ("package", None, named(packages::listed(content)?)),
             Driver::Table(separator) => rows(Some(separator), content, like)?,
             Driver::JsonLines => rows(None, content, like)?,
-            Driver::Text | Driver::Notebook => return Self::of_lines(content),
+            Driver::Text | Driver::Notebook | Driver::PackageFile(_) => {
+                return Self::of_lines(content);
+            }
             Driver::Tensors(_) | Driver::Binary => return None,
         };
         Some(Self { kind, column, list })

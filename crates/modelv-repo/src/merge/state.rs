@@ -85,8 +85,8 @@ pub struct Sequence {
 pub struct ConflictState {
     /// Names it for `resolve`: `path`, `path:key`, `path:package` or `env:package`.
     pub item: String,
-    /// `text`, `key`, `package`, `content`, `delete/modify`, `add/add`, `type`, `file/directory`,
-    /// `env`.
+    /// `text`, `key`, `package`, `content`, `delete/modify`, `add/add`, `type`, `rename/rename`,
+    /// `file/directory`, `env`.
     pub kind: String,
     /// The file; empty for the environment.
     pub path: String,

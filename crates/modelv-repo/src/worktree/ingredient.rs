@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use globset::{Glob, GlobSet, GlobSetBuilder};
+use globset::{Glob, GlobMatcher, GlobSet, GlobSetBuilder};
 use modelv_core::path::RepoPath;
 use toml_edit::{DocumentMut, Item};
 
@@ -120,6 +120,7 @@ pub struct Rules {
     train: Option<String>,
     serve: Option<String>,
     secrets: Allow,
+    tables: Vec<(GlobMatcher, String)>,
     fingerprint: [u8; 32],
 }
 
@@ -180,6 +181,7 @@ impl Rules {
             train: text_at("train", "command")?,
             serve: text_at("serve", "entry")?,
             secrets: Allow::parse(doc.get("secrets"))?,
+            tables: tables(doc.get("tables"))?,
             fingerprint: fingerprint(text),
         })
     }
@@ -239,11 +241,49 @@ impl Rules {
         self.serve.as_deref()
     }
 
+    /// The key of a table by `[tables]`: columns with commas between them. The first match wins.
+    #[must_use]
+    pub fn table_key(&self, path: &RepoPath) -> Option<String> {
+        use std::os::unix::ffi::OsStrExt;
+        let path = Path::new(std::ffi::OsStr::from_bytes(path.as_bytes()));
+        let found = self.tables.iter().find(|(glob, _)| glob.is_match(path));
+        found.map(|(_, key)| key.clone())
+    }
+
     /// `[secrets] allow`.
     #[must_use]
     pub fn secrets(&self) -> &Allow {
         &self.secrets
     }
+}
+
+/// Reads `[tables]`: a pattern and `{ key = ["column", …] }` each.
+fn tables(section: Option<&Item>) -> Result<Vec<(GlobMatcher, String)>> {
+    let Some(section) = section else {
+        return Ok(Vec::new());
+    };
+    let table = section
+        .as_table_like()
+        .ok_or_else(|| invalid("`tables` is not a table"))?;
+    let read = |(pattern, item): (&str, &Item)| {
+        let wrong = || {
+            let text = "is not `{ key = [\"column\"] }`";
+            invalid(&format!("`tables.\"{pattern}\"` {text}"))
+        };
+        let key = item.as_table_like().filter(|t| t.len() == 1);
+        let key = key.and_then(|t| t.get("key")).ok_or_else(wrong)?;
+        let columns: Option<Vec<&str>> = match (key.as_str(), key.as_array()) {
+            (Some(one), _) => Some(vec![one]),
+            (_, Some(several)) => several.iter().map(toml_edit::Value::as_str).collect(),
+            _ => None,
+        };
+        let columns = columns.filter(|c| !c.is_empty() && c.iter().all(|c| !c.is_empty()));
+        Ok((
+            glob(pattern)?.compile_matcher(),
+            columns.ok_or_else(wrong)?.join(","),
+        ))
+    };
+    table.iter().map(read).collect()
 }
 
 fn fingerprint(text: &str) -> [u8; 32] {
@@ -260,19 +300,21 @@ fn invalid(reason: &str) -> Error {
     Error::invalid("file", "modelv.toml", reason)
 }
 
+/// A pattern without `/` matches at any depth, as in .gitignore.
+fn glob(pattern: &str) -> Result<Glob> {
+    let full = if pattern.contains('/') {
+        pattern.into()
+    } else {
+        format!("**/{pattern}")
+    };
+    Glob::new(&full).map_err(|e| invalid(&format!("pattern `{pattern}`: {}", e.kind())))
+}
+
 fn compile(section: Option<&Item>) -> Result<(Vec<Rule>, GlobSet)> {
     let mut rules = Vec::new();
     let mut set = GlobSetBuilder::new();
     let mut add = |ingredient, pattern: &str, from| -> Result<()> {
-        // A pattern without `/` matches at any depth, as in .gitignore.
-        let full = if pattern.contains('/') {
-            pattern.into()
-        } else {
-            format!("**/{pattern}")
-        };
-        let glob =
-            Glob::new(&full).map_err(|e| invalid(&format!("pattern `{pattern}`: {}", e.kind())))?;
-        set.add(glob);
+        set.add(glob(pattern)?);
         rules.push(Rule {
             ingredient,
             pattern: pattern.into(),
@@ -313,4 +355,29 @@ fn compile(section: Option<&Item>) -> Result<(Vec<Rule>, GlobSet)> {
 fn finish(rules: Vec<Rule>, set: &GlobSetBuilder) -> Result<(Vec<Rule>, GlobSet)> {
     let set = set.build().map_err(|e| invalid(&e.to_string()))?;
     Ok((rules, set))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_of_tables_are_declared_by_pattern() {
+        let text = "[tables]\n\"data/*.csv\" = { key = [\"user\", \"day\"] }\n\"*.tsv\" = { key = \"name\" }\n";
+        let rules = Rules::parse(text).unwrap();
+        let key = |path: &str| rules.table_key(&RepoPath::new(path).unwrap());
+        assert_eq!(key("data/a.csv").as_deref(), Some("user,day"));
+        assert_eq!(key("deep/b.tsv").as_deref(), Some("name"));
+        assert_eq!(key("a.csv"), None);
+        for wrong in [
+            "tables = 1",
+            "[tables]\n\"a\" = 1",
+            "[tables]\n\"a\" = { key = [] }",
+            "[tables]\n\"a\" = { key = [1] }",
+            "[tables]\n\"a\" = { key = [\"x\"], more = 1 }",
+            "[tables]\n\"[\" = { key = [\"x\"] }",
+        ] {
+            assert!(Rules::parse(wrong).is_err(), "{wrong}");
+        }
+    }
 }

@@ -120,7 +120,7 @@ fn decide<K: Ord + Clone>(
             continue;
         }
         if !same(o, b) {
-            match by_position(b, o, t) {
+            match by_position(b, o, t).or_else(|| by_demand(b, o, t)) {
                 Some(list) => drop(want.insert(key.clone(), list)),
                 None => open.push(key.clone()),
             }
@@ -156,6 +156,28 @@ fn by_position(
         }
     });
     items.collect::<Option<Vec<Value>>>().map(Value::List)
+}
+
+/// Merges lists of demands on packages by package.
+fn by_demand(base: Option<&Value>, ours: Option<&Value>, theirs: Option<&Value>) -> Option<Value> {
+    let texts = |value: Option<&'_ Value>| -> Option<Vec<String>> {
+        let Some(Value::List(items)) = value else {
+            return None;
+        };
+        let text = |item: &Value| match item {
+            Value::Str(text) => Some(text.clone()),
+            _ => None,
+        };
+        items.iter().map(text).collect()
+    };
+    let (b, o, t) = (
+        base.map_or(Some(Vec::new()), |b| texts(Some(b)))?,
+        texts(ours)?,
+        texts(theirs)?,
+    );
+    let [b, o, t] = [&b, &o, &t].map(|l| l.iter().map(String::as_str).collect::<Vec<_>>());
+    let merged = super::super::packages::merge_lists(&b, &o, &t)?;
+    Some(Value::List(merged.into_iter().map(Value::Str).collect()))
 }
 
 /// Whether merged lines mean what the three versions mean together. Lines can meet to a file that
@@ -248,12 +270,24 @@ fn edit(start: &[u8], want: &BTreeMap<Path, Value>, docs: &[DocumentMut; 3]) -> 
     let text = comments::carry(&text, docs)
         .filter(|t| parse(t).is_ok_and(|doc| equal(&values_by_path(&doc), want)))
         .unwrap_or(text);
+    let text = marked(start, text);
     let ends = start.iter().filter(|b| **b == b'\n').count();
     if ends > 0 && ends == start.windows(2).filter(|w| w == b"\r\n").count() {
         let text = text.replace("\r\n", "\n").replace('\n', "\r\n");
         return equal(&values_by_path(&parse(&text).ok()?), want).then(|| text.into_bytes());
     }
     Some(text.into_bytes())
+}
+
+/// The parser takes a byte order mark away and ends the last line: a file keeps its ways.
+fn marked(like: &[u8], mut text: String) -> String {
+    if !like.is_empty() && !like.ends_with(b"\n") && text.ends_with('\n') {
+        text.pop();
+    }
+    if like.starts_with("\u{feff}".as_bytes()) && !text.starts_with('\u{feff}') {
+        return format!("\u{feff}{text}");
+    }
+    text
 }
 
 fn equal(a: &BTreeMap<Path, Value>, b: &BTreeMap<Path, Value>) -> bool {
@@ -319,12 +353,45 @@ fn blend(ours: &TomlValue, theirs: &TomlValue, want: &Value) -> Option<TomlValue
     else {
         return None;
     };
+    if o.len() != items.len() || t.len() != items.len() {
+        return gather(o, t, items).map(TomlValue::Array);
+    }
     let mut out = o.clone();
     for (i, want) in items.iter().enumerate() {
         let item = blend(o.get(i)?, t.get(i)?, want)?;
         out.replace_formatted(i, item);
     }
     Some(TomlValue::Array(out))
+}
+
+/// A list of elements that either side has, laid out as ours.
+fn gather(
+    ours: &toml_edit::Array,
+    theirs: &toml_edit::Array,
+    want: &[Value],
+) -> Option<toml_edit::Array> {
+    let mut out = ours.clone();
+    out.clear();
+    let apart = ours
+        .iter()
+        .find_map(|v| v.decor().prefix()?.as_str().filter(|p| p.contains('\n')));
+    for (i, item) in want.iter().enumerate() {
+        let found = ours.iter().chain(theirs).find(|v| scalar(v).same(item))?;
+        let mut value = found.clone();
+        let prefix = value
+            .decor()
+            .prefix()
+            .and_then(|p| p.as_str())
+            .unwrap_or("")
+            .to_owned();
+        match apart {
+            Some(line) if !prefix.contains('\n') => value.decor_mut().set_prefix(line),
+            None => value.decor_mut().set_prefix(if i == 0 { "" } else { " " }),
+            Some(_) => {}
+        }
+        out.push_formatted(value);
+    }
+    Some(out)
 }
 
 /// Sets a leaf, making tables on the way; `false` when a value is where a table is needed.
@@ -404,5 +471,5 @@ pub(super) fn set(current: &[u8], key: &str, value: Option<&str>) -> Result<Vec<
             }
         }
     }
-    Ok(doc.to_string().into_bytes())
+    Ok(marked(current, doc.to_string()).into_bytes())
 }

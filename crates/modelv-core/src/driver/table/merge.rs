@@ -10,18 +10,18 @@ use super::rows::{Sheet, find_key};
 
 pub(super) fn merge(
     separator: Option<char>,
-    base: Option<&[u8]>,
-    ours: &[u8],
-    theirs: &[u8],
+    declared: Option<&str>,
+    [base, ours, theirs]: [Option<&[u8]>; 3],
     labels: &Labels<'_>,
 ) -> Merged {
+    let (ours, theirs) = (ours.unwrap_or(b""), theirs.unwrap_or(b""));
     let old = base.unwrap_or(b"");
     let by_lines = text::merge(old, ours, theirs, labels);
     let read = |bytes| Sheet::read(bytes, separator).ok();
     let (Some(b), Some(o), Some(t)) = (read(old), read(ours), read(theirs)) else {
         return by_lines;
     };
-    let key = find_key(&[&b, &o, &t], true);
+    let key = find_key(&[&b, &o, &t], declared, true);
     if by_lines.conflicts.is_empty() {
         // Lines can meet to two rows of one key, or to half a row.
         let sheet = read(&by_lines.bytes);

@@ -1,28 +1,61 @@
 //! Tables: CSV, TSV and JSON Lines. Rows differ and merge by key where a column names them; else by
 //! line. What no key names is never counted as one: two equal rows stay two rows.
 //!
-//! A key is a column called `id`, `key`, `uuid`, `index` or `…_id` that is filled and different in
+//! Without a declared key (`[tables]` of `modelv.toml`), a key is a column called `id`, `key`, `uuid`, `index` or `…_id` that is filled and different in
 //! every row of every version. A difference may also go by the first column; a merge may not, for
 //! a value that somebody corrected would make two rows of one.
 
 mod merge;
 mod rows;
+mod stream;
 
 use std::collections::HashMap;
 
+pub use stream::{Spill, TableError};
+
 use rows::Sheet;
 
-use super::{Change, Item, Labels, Merged, Refusal, Rules, SettleError, State, text};
+use super::{Change, Item, Labels, Merged, Refusal, Rules, SettleError, Source, State, text};
 
-/// Rows by separator; `None`: one JSON object a line.
-pub(super) struct Table(pub(super) Option<char>);
+/// Rows of one layout.
+pub(super) struct Table {
+    /// Between the cells; `None`: one JSON object a line.
+    pub(super) separator: Option<char>,
+    /// The declared key: columns with commas between them.
+    pub(super) key: Option<String>,
+}
+
+impl Table {
+    /// Compares tables of any size.
+    pub(super) fn stream(
+        &self,
+        sides: [Option<&mut dyn Source>; 2],
+        spill: &mut dyn Spill,
+    ) -> Result<Vec<Change>, TableError> {
+        stream::diff(self.separator, self.key.as_deref(), sides, spill)
+    }
+
+    /// Whether the declared key names every row of all versions once.
+    pub(super) fn key_fits(&self, versions: &[&[u8]]) -> bool {
+        let sheets: Result<Vec<_>, _> = versions
+            .iter()
+            .map(|v| Sheet::read(v, self.separator))
+            .collect();
+        let Ok(sheets) = sheets else {
+            return true;
+        };
+        let sheets: Vec<&Sheet<'_>> = sheets.iter().filter(|s| !s.rows.is_empty()).collect();
+        let key = self.key.as_deref();
+        sheets.is_empty() || key.is_none() || rows::find_key(&sheets, key, true).is_some()
+    }
+}
 
 /// So many rows are listed one by one; all are counted.
 const ROWS_LISTED_MAX: usize = 100;
 
 impl Rules for Table {
     fn check(&self, content: &[u8]) -> Result<(), Refusal> {
-        Sheet::read(content, self.0).map(drop)
+        Sheet::read(content, self.separator).map(drop)
     }
 
     fn merge(
@@ -32,19 +65,24 @@ impl Rules for Table {
         theirs: &[u8],
         labels: &Labels<'_>,
     ) -> Merged {
-        merge::merge(self.0, base, ours, theirs, labels)
+        merge::merge(
+            self.separator,
+            self.key.as_deref(),
+            [base, Some(ours), Some(theirs)],
+            labels,
+        )
     }
 
     fn diff(&self, old: Option<&[u8]>, new: Option<&[u8]>) -> Vec<Change> {
         let read = |bytes: Option<&'_ [u8]>| -> Option<usize> {
             bytes.map_or(Some(0), |b| {
-                Sheet::read(b, self.0).ok().map(|s| s.rows.len())
+                Sheet::read(b, self.separator).ok().map(|s| s.rows.len())
             })
         };
         let (Some(a), Some(b)) = (read(old), read(new)) else {
             return text::diff(old, new);
         };
-        let sheet = |bytes| Sheet::read(bytes, self.0).ok();
+        let sheet = |bytes| Sheet::read(bytes, self.separator).ok();
         let mut out = Vec::new();
         let both = old.and_then(sheet).zip(new.and_then(sheet));
         if let Some((x, y)) = &both {
@@ -55,7 +93,7 @@ impl Rules for Table {
             new: b as u64,
         });
         if let Some((x, y)) = &both {
-            out.extend(keyed(x, y));
+            out.extend(keyed(x, y, self.key.as_deref()));
         }
         out.extend(text::diff(old, new));
         out
@@ -68,7 +106,7 @@ impl Rules for Table {
         value: Option<&str>,
     ) -> Result<Vec<u8>, SettleError> {
         match item {
-            Item::Key(key) => merge::settle(self.0, current, key, value),
+            Item::Key(key) => merge::settle(self.separator, current, key, value),
             _ => Err(SettleError("a table has no such part".into())),
         }
     }
@@ -90,13 +128,19 @@ fn columns(old: &Sheet<'_>, new: &Sheet<'_>) -> Vec<Change> {
 }
 
 /// What became of the rows, by key.
-fn keyed(old: &Sheet<'_>, new: &Sheet<'_>) -> Vec<Change> {
-    let Some(column) = rows::find_key(&[old, new], false) else {
-        return Vec::new();
-    };
-    let (Some(a), Some(b)) = (old.by_key(&column), new.by_key(&column)) else {
-        return Vec::new();
-    };
+fn keyed(old: &Sheet<'_>, new: &Sheet<'_>, declared: Option<&str>) -> Vec<Change> {
+    let column = rows::find_key(&[old, new], declared, false);
+    let changes = column.and_then(|column| keyed_by(old, new, &column));
+    changes.unwrap_or_default()
+}
+
+/// The same by a given key; `None` where it does not name the rows.
+fn keyed_by(old: &Sheet<'_>, new: &Sheet<'_>, column: &str) -> Option<Vec<Change>> {
+    let named = |s: &Sheet<'_>| s.rows.is_empty() || s.has(column);
+    if !named(old) || !named(new) {
+        return None;
+    }
+    let (a, b) = (old.by_key(column)?, new.by_key(column)?);
     let (mut added, mut removed, mut changed) = (0, 0, 0);
     let mut listed = Vec::new();
     let mut list = |key: &str, state, cells| {
@@ -108,7 +152,7 @@ fn keyed(old: &Sheet<'_>, new: &Sheet<'_>) -> Vec<Change> {
             });
         }
     };
-    for (key, at) in new.keys(&column) {
+    for (key, at) in new.keys(column) {
         let Some(was) = a.get(&*key) else {
             added += 1;
             list(&key, State::Added, Vec::new());
@@ -123,18 +167,18 @@ fn keyed(old: &Sheet<'_>, new: &Sheet<'_>) -> Vec<Change> {
             list(&key, State::Changed, cells);
         }
     }
-    for (key, _) in old.keys(&column).filter(|(key, _)| !b.contains_key(&**key)) {
+    for (key, _) in old.keys(column).filter(|(key, _)| !b.contains_key(&**key)) {
         removed += 1;
         list(&key, State::Removed, Vec::new());
     }
     let mut out = vec![Change::Keyed {
-        key: column,
+        key: column.to_owned(),
         added,
         removed,
         changed,
     }];
     out.extend(listed);
-    out
+    Some(out)
 }
 
 /// Rows by the column that names them, which is given or found; in the order of the file.
@@ -146,7 +190,7 @@ pub(super) fn keyed_rows(
     let sheet = Sheet::read(content, separator).ok()?;
     let column = match column {
         Some(column) => column.to_owned(),
-        None => rows::find_key(&[&sheet], true)?,
+        None => rows::find_key(&[&sheet], None, true)?,
     };
     sheet.by_key(&column)?;
     let rows = sheet

@@ -106,7 +106,30 @@ impl<'t> Sheet<'t> {
         }
     }
 
-    fn value(&self, at: usize, column: &str) -> Option<Cow<'t, str>> {
+    /// Whether there is such a column, or all columns of a list.
+    pub(super) fn has(&self, key: &str) -> bool {
+        let is = |name: &str| self.header.iter().any(|c| c == name);
+        is(key) || key.split(',').all(is)
+    }
+
+    /// The value of a column in a row, or of several columns with commas between them.
+    pub(super) fn value(&self, at: usize, key: &str) -> Option<Cow<'t, str>> {
+        if !key.contains(',') || self.header.iter().any(|c| c == key) {
+            return self.cell(at, key);
+        }
+        let cells = key.split(',').map(|column| {
+            let cell = self.cell(at, column)?;
+            // Quoted where a comma could stand between two values as well.
+            Some(if cell.contains([',', '"']) {
+                format!("\"{}\"", cell.replace('"', "\"\""))
+            } else {
+                cell.into_owned()
+            })
+        });
+        Some(Cow::Owned(cells.collect::<Option<Vec<_>>>()?.join(",")))
+    }
+
+    fn cell(&self, at: usize, column: &str) -> Option<Cow<'t, str>> {
         let raw = self.raw(at);
         match self.separator {
             Some(separator) => {
@@ -144,28 +167,41 @@ impl<'t> Sheet<'t> {
     }
 }
 
-/// The column that names the rows of all versions. `strict`: by its name; else the first will do.
-pub(super) fn find_key(sheets: &[&Sheet<'_>], strict: bool) -> Option<String> {
-    let first = sheets.iter().find(|s| !s.header.is_empty())?;
-    let named = |c: &String| {
+/// Columns that are called as keys are, the shortest name first.
+pub(super) fn named(header: &[String]) -> Vec<&String> {
+    let is_key = |c: &&String| {
         let name = c.to_lowercase();
         matches!(name.as_str(), "id" | "key" | "uuid" | "index") || name.ends_with("_id")
     };
-    let mut columns: Vec<&String> = first.header.iter().filter(|c| named(c)).collect();
+    let mut columns: Vec<&String> = header.iter().filter(is_key).collect();
     columns.sort_by_key(|c| c.len());
+    columns
+}
+
+/// The column that names the rows of all versions: the declared one or none, if one is declared.
+/// `strict`: by its name; else the first will do.
+pub(super) fn find_key(
+    sheets: &[&Sheet<'_>],
+    declared: Option<&str>,
+    strict: bool,
+) -> Option<String> {
+    let first = sheets.iter().find(|s| !s.header.is_empty())?;
+    let once = |s: &&Sheet<'_>, c: &str| {
+        let mut seen = HashSet::new();
+        s.header.iter().all(|c| seen.insert(c)) && (s.has(c) || s.rows.is_empty())
+    };
+    let fits = |c: &str| {
+        let by_key = |s: &&Sheet<'_>| once(s, c) && (s.rows.is_empty() || s.by_key(c).is_some());
+        sheets.iter().all(by_key)
+    };
+    if let Some(key) = declared {
+        return fits(key).then(|| key.to_owned());
+    }
+    let mut columns = named(&first.header);
     if !strict {
         columns.extend(first.header.first());
     }
-    let once = |s: &&Sheet<'_>, c: &String| {
-        let mut seen = HashSet::new();
-        s.header.iter().all(|c| seen.insert(c)) && (s.header.contains(c) || s.rows.is_empty())
-    };
-    let fits = |c: &&&String| {
-        sheets
-            .iter()
-            .all(|s| once(s, c) && (s.rows.is_empty() || s.by_key(c).is_some()))
-    };
-    columns.iter().find(fits).map(|c| (*c).clone())
+    columns.into_iter().find(|c| fits(c)).cloned()
 }
 
 /// The rows of a text. A line end between quotes belongs to its row.
