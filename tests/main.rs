@@ -23,6 +23,7 @@ mod release;
 mod remote;
 mod runs;
 mod s3;
+mod scan;
 mod secrets;
 mod serving;
 mod snapshots;

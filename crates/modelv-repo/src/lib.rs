@@ -42,6 +42,7 @@ mod repo;
 mod rev;
 mod run;
 mod runs;
+mod scan;
 mod stats;
 mod weights;
 pub mod worktree;
@@ -67,5 +68,6 @@ pub use run::{
     ActiveRun, Ending, Journal, METRICS_FILE, Point, RUN_VARIABLE, RunOptions, RunOutcome,
 };
 pub use runs::{Condition, Field, Order, Row, RunQuery, compare_runs};
+pub use scan::{Scanned, scan_disk};
 pub use stats::{CommitRoom, Room, Stats};
 pub use weights::{WeightsDone, WeightsOptions, WeightsSource};

@@ -30,6 +30,7 @@ mod restore;
 mod rev_parse;
 mod run;
 mod runs;
+mod scan;
 mod serve;
 mod show;
 mod stats;
@@ -101,6 +102,7 @@ enum Command {
     Env(env::Args),
     Release(release::Args),
     Serve(serve::Args),
+    Scan(scan::Args),
     Fsck(fsck::Args),
     Gc(gc::Args),
     Stats(stats::Args),
@@ -216,6 +218,7 @@ pub(crate) fn run(cli: Cli, ui: &mut Ui, cancel: &Cancel) -> Done {
         Command::Env(args) => env::run(&args, s),
         Command::Release(args) => release::run(args, s),
         Command::Serve(args) => serve::run(args, s),
+        Command::Scan(args) => scan::run(&args, s),
         Command::Fsck(args) => fsck::run(&args, s),
         Command::Gc(args) => gc::run(&args, s),
         Command::Stats(args) => stats::run(&args, s),
