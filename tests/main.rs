@@ -27,6 +27,7 @@ mod release;
 mod remote;
 mod runs;
 mod s3;
+mod scan;
 mod secrets;
 mod sequence;
 mod serving;

@@ -11,6 +11,7 @@ use modelv_core::driver::{
 use modelv_core::env::Env;
 use modelv_core::id::{BlobId, CommitId};
 use modelv_core::path::RepoPath;
+use modelv_core::scan::Verdict;
 use modelv_core::tree::Mode;
 use modelv_core::value::Value;
 
@@ -191,7 +192,9 @@ impl Repo {
             if !paths.is_empty() && !paths.iter().any(wanted) {
                 continue;
             }
-            files.push(self.diff_file(change, old, new)?);
+            let mut file = self.diff_file(change, old, new)?;
+            file.notes.extend(self.verdict(&file.change)?);
+            files.push(file);
         }
         if !paths.is_empty() {
             return Ok(DiffReport {
@@ -277,6 +280,20 @@ impl Repo {
             new,
             notes,
         })
+    }
+
+    /// What people should know before they load the new version of a file.
+    fn verdict(&self, change: &FileChange) -> Result<Option<String>> {
+        let Some(file) = &change.new else {
+            return Ok(None);
+        };
+        let found = self.scan_side(&change.path, file)?;
+        let found = found.filter(|f| f.scan.verdict() > Verdict::Safe);
+        Ok(found.map(|f| {
+            let first = f.scan.findings.first().map(ToString::to_string);
+            let (verdict, first) = (f.scan.verdict(), first.unwrap_or_default());
+            format!("{} is {verdict} to load: {first}", f.path)
+        }))
     }
 
     /// Compares files of tensors of any size, read in pieces.

@@ -151,7 +151,11 @@ fn tensor(change: &TensorChange) -> serde_json::Value {
         json!({"count": n.count, "changed": n.changed, "max_abs": n.max_abs,
             "mean_abs": n.mean_abs, "rms": n.rms, "cosine": n.cosine, "not_finite": n.not_finite})
     });
-    json!({"tensor": change.name, "old": kind(&change.old), "new": kind(&change.new), "numbers": numbers})
+    let blocks = change
+        .blocks
+        .map(|(changed, count)| json!({"changed": changed, "count": count}));
+    json!({"tensor": change.name, "old": kind(&change.old), "new": kind(&change.new),
+        "numbers": numbers, "blocks": blocks})
 }
 
 fn change(c: &FileChange) -> serde_json::Value {

@@ -45,6 +45,7 @@ mod repo;
 mod rev;
 mod run;
 mod runs;
+mod scan;
 mod sequence;
 mod stats;
 mod weights;
@@ -76,6 +77,7 @@ pub use run::{
     ActiveRun, Ending, Journal, METRICS_FILE, Point, RUN_VARIABLE, RunOptions, RunOutcome,
 };
 pub use runs::{Condition, Field, Order, Row, RunQuery, compare_runs};
+pub use scan::{Scanned, scan_disk};
 pub use sequence::{Made, PickOptions, RebaseOptions, SequenceOutcome};
 pub use stats::{CommitRoom, Room, Stats};
 pub use weights::{WeightsDone, WeightsOptions, WeightsSource};

@@ -219,7 +219,7 @@ fn part_line(ui: &Ui, change: &Change) -> Option<String> {
 }
 
 /// Text without control characters.
-fn visible(text: &str) -> String {
+pub(super) fn visible(text: &str) -> String {
     let plain = |c: char| if c.is_control() { '\u{fffd}' } else { c };
     text.chars().map(plain).collect()
 }
@@ -267,14 +267,20 @@ fn tensor_line(ui: &Ui, tensor: &TensorChange) -> String {
             } else {
                 format!("{old} -> {new}")
             };
-            let numbers = numbers.map_or_else(String::new, |n| {
-                #[expect(clippy::cast_precision_loss, reason = "a share for people")]
-                let share = 100.0 * n.changed as f64 / n.count.max(1) as f64;
-                format!(
-                    "  {share:.1}% changed, max {:.3e}, rms {:.3e}, cosine {:.6}",
-                    n.max_abs, n.rms, n.cosine
-                )
-            });
+            let blocks = tensor
+                .blocks
+                .map(|(n, all)| format!("  {n} of {all} blocks changed"));
+            let numbers = numbers.map_or_else(
+                || blocks.unwrap_or_default(),
+                |n| {
+                    #[expect(clippy::cast_precision_loss, reason = "a share for people")]
+                    let share = 100.0 * n.changed as f64 / n.count.max(1) as f64;
+                    format!(
+                        "  {share:.1}% changed, max {:.3e}, rms {:.3e}, cosine {:.6}",
+                        n.max_abs, n.rms, n.cosine
+                    )
+                },
+            );
             signed(ui, State::Changed, &format!("{name} {kind}{numbers}"))
         }
         (None, None, _) => name,

@@ -37,6 +37,7 @@ mod rev_parse;
 mod revert;
 mod run;
 mod runs;
+mod scan;
 mod sequence;
 mod serve;
 mod show;
@@ -116,6 +117,7 @@ enum Command {
     Env(env::Args),
     Release(release::Args),
     Serve(serve::Args),
+    Scan(scan::Args),
     Fsck(fsck::Args),
     Gc(gc::Args),
     Stats(stats::Args),
@@ -238,6 +240,7 @@ pub(crate) fn run(cli: Cli, ui: &mut Ui, cancel: &Cancel) -> Done {
         Command::Env(args) => env::run(&args, s),
         Command::Release(args) => release::run(args, s),
         Command::Serve(args) => serve::run(args, s),
+        Command::Scan(args) => scan::run(&args, s),
         Command::Fsck(args) => fsck::run(&args, s),
         Command::Gc(args) => gc::run(&args, s),
         Command::Stats(args) => stats::run(&args, s),

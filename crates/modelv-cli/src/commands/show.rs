@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use modelv_repo::capture::clock;
 use modelv_repo::core::commit::Commit;
 use modelv_repo::core::id::CommitId;
+use modelv_repo::core::scan::Verdict;
 use modelv_repo::worktree::Ingredient;
 use modelv_repo::{ModelState, Repo, model_state, totals};
 
@@ -50,6 +51,7 @@ pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
     s.ui.line("");
     ingredients(&repo, &commit, s.ui)?;
     run_and_metrics(&repo, &commit, s.ui)?;
+    verdicts(&repo, &commit, s.ui)?;
     for (key, value) in &commit.extra {
         s.ui.line(format!("{key:12} {value}"));
     }
@@ -95,6 +97,24 @@ fn ingredients(repo: &Repo, commit: &Commit, ui: &mut Ui) -> Result<(), CommandE
                 "{}{note}",
                 row("model", &model.tree.short(), count)
             ));
+        }
+    }
+    Ok(())
+}
+
+/// Files that this commit brought and that are not safe to load.
+fn verdicts(repo: &Repo, commit: &Commit, ui: &mut Ui) -> Result<(), CommandError> {
+    let old = match commit.parents.first() {
+        Some(parent) => repo.files(*parent)?,
+        None => Default::default(),
+    };
+    for (path, file) in repo.files(commit.id())? {
+        if old.get(&path).is_some_and(|o| o.blob == file.blob) {
+            continue;
+        }
+        let found = repo.scan_stored(&path, &file)?;
+        if let Some(found) = found.filter(|f| f.scan.verdict() > Verdict::Safe) {
+            super::scan::show(ui, &found, false);
         }
     }
     Ok(())

@@ -250,6 +250,8 @@ pub struct TensorChange {
     pub new: Option<TensorKind>,
     /// How its numbers differ, where shapes are equal and types are known.
     pub numbers: Option<Numbers>,
+    /// Blocks that differ, and blocks, of a quantised type.
+    pub blocks: Option<(u64, u64)>,
 }
 
 /// How the numbers of two tensors differ. Pairs in which either is no finite number count as

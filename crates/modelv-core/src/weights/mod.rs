@@ -245,32 +245,44 @@ fn misfits(headers: &[Header], sides: &Sides<'_>) -> Vec<String> {
     out
 }
 
-/// Writes the header of the first model, with the record in its metadata, padded so that numbers
-/// begin at a multiple of eight.
+/// Writes the header of the first model, with the record in its metadata.
 fn write_header(first: &Header, record: &str, out: &mut dyn Write) -> io::Result<()> {
-    let quoted = |text: &str| serde_json::to_string(text).map_err(io::Error::from);
     let mut metadata = first.metadata.clone();
     metadata.insert(RECORD_KEY.to_owned(), record.to_owned());
+    let rows = first.in_order().into_iter();
+    let rows: Vec<(&str, &Tensor)> = rows.map(|n| (n.as_str(), &first.tensors[n])).collect();
+    write_table(&metadata, &rows, out)
+}
+
+/// Writes the header of a file with these tensors, one after the other, padded so that numbers begin
+/// at a multiple of eight.
+pub(crate) fn write_table(
+    metadata: &BTreeMap<String, String>,
+    rows: &[(&str, &Tensor)],
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    let quoted = |text: &str| serde_json::to_string(text).map_err(io::Error::from);
     let pairs: Vec<String> = metadata
         .iter()
         .map(|(k, v)| Ok(format!("{}:{}", quoted(k)?, quoted(v)?)))
         .collect::<io::Result<_>>()?;
-    let mut text = format!("{{\"__metadata__\":{{{}}}", pairs.join(","));
+    let mut entries = Vec::new();
+    if !metadata.is_empty() {
+        entries.push(format!("\"__metadata__\":{{{}}}", pairs.join(",")));
+    }
     let mut at = 0;
-    for name in first.in_order() {
-        let tensor = &first.tensors[name];
+    for (name, tensor) in rows {
         let shape: Vec<String> = tensor.kind.shape.iter().map(u64::to_string).collect();
-        let _ = write!(
-            text,
-            ",{}:{{\"dtype\":{},\"shape\":[{}],\"data_offsets\":[{at},{}]}}",
+        entries.push(format!(
+            "{}:{{\"dtype\":{},\"shape\":[{}],\"data_offsets\":[{at},{}]}}",
             quoted(name)?,
             quoted(&tensor.kind.dtype)?,
             shape.join(","),
             at + tensor.bytes
-        );
+        ));
         at += tensor.bytes;
     }
-    text.push('}');
+    let text = format!("{{{}}}", entries.join(","));
     let padded = text.len().next_multiple_of(8);
     let text = format!("{text:padded$}");
     out.write_all(&(text.len() as u64).to_le_bytes())?;

@@ -1,17 +1,27 @@
-//! Tensors in safetensors, npy and npz files: compared one by one, merged as a whole file. Reads
+//! Tensors in files of several formats: compared one by one; files that were changed in different
+//! tensors are merged (safetensors), all others as a whole. Reads
 //! through [`Source`] in pieces of a fixed size; headers are bounded and checked before anything
 //! in them is believed. Nothing in such a file is ever executed or unpickled.
 
+mod fields;
+mod gguf;
+mod join;
 mod npy;
 mod npz;
 mod numbers;
+mod onnx;
 mod safetensors;
+mod torch;
+mod zip;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{self, Cursor, Read, Seek, SeekFrom};
 
+pub(crate) use gguf::GgufHeader;
 pub(crate) use numbers::Number;
+pub(crate) use onnx::OnnxFacts;
+pub(crate) use zip::{Member, member_place, zip_members};
 
 use super::{Change, Labels, Merged, Refusal, Rules, TensorChange, TensorKind, binary::Binary};
 
@@ -24,6 +34,12 @@ pub enum TensorFile {
     Npy,
     /// Several arrays of NumPy, in a zip without compression.
     Npz,
+    /// GGUF.
+    Gguf,
+    /// ONNX: the initializers of its graph.
+    Onnx,
+    /// A checkpoint of PyTorch, in a zip.
+    Torch,
 }
 
 impl fmt::Display for TensorFile {
@@ -32,6 +48,9 @@ impl fmt::Display for TensorFile {
             Self::Safetensors => "safetensors",
             Self::Npy => "npy",
             Self::Npz => "npz",
+            Self::Gguf => "GGUF",
+            Self::Onnx => "ONNX",
+            Self::Torch => "a checkpoint of PyTorch",
         })
     }
 }
@@ -96,6 +115,8 @@ pub(crate) struct Tensor {
     fortran: bool,
     pub(crate) offset: u64,
     pub(crate) bytes: u64,
+    /// Bytes of a block, for a type whose numbers are quantised together.
+    pub(crate) block: Option<u64>,
 }
 
 type Tensors = BTreeMap<String, Tensor>;
@@ -107,6 +128,10 @@ impl TensorFile {
             () if ends(".safetensors") => Self::Safetensors,
             () if ends(".npy") => Self::Npy,
             () if ends(".npz") => Self::Npz,
+            () if ends(".gguf") => Self::Gguf,
+            () if ends(".onnx") => Self::Onnx,
+            () if [".pt", ".pth", ".ckpt"].into_iter().any(ends) => Self::Torch,
+            () if name.starts_with(b"pytorch_model") && ends(".bin") => Self::Torch,
             () => return None,
         })
     }
@@ -126,6 +151,9 @@ impl TensorFile {
                 Ok(BTreeMap::from([("array".to_owned(), tensor)]))
             }
             Self::Npz => npz::read(source, size),
+            Self::Gguf => Ok(GgufHeader::read(source, size)?.tensors),
+            Self::Onnx => Ok(OnnxFacts::read(source, 0, size)?.tensors),
+            Self::Torch => torch::read(source, size),
         }
     }
 
@@ -149,13 +177,14 @@ impl TensorFile {
         let names: std::collections::BTreeSet<&String> = a.keys().chain(b.keys()).collect();
         for name in names {
             let (x, y) = (a.get(name), b.get(name));
-            let mut numbers = None;
+            let (mut numbers, mut blocks) = (None, None);
             if let (Some(x), Some(y)) = (x, y)
                 && let [Some(old), Some(new)] = &mut sides
             {
                 match compare(*old, x, *new, y)? {
                     Compared::Same => continue,
                     Compared::Numbers(found) => numbers = Some(found),
+                    Compared::Blocks(changed, all) => blocks = Some((changed, all)),
                     Compared::Other => {}
                 }
             }
@@ -164,6 +193,7 @@ impl TensorFile {
                 old: x.map(|t| t.kind.clone()),
                 new: y.map(|t| t.kind.clone()),
                 numbers,
+                blocks,
             })));
         }
         Ok(out)
@@ -173,6 +203,7 @@ impl TensorFile {
 enum Compared {
     Same,
     Numbers(super::Numbers),
+    Blocks(u64, u64),
     Other,
 }
 
@@ -187,6 +218,11 @@ fn compare(
 ) -> Result<Compared, TensorError> {
     if x.kind == y.kind && x.fortran == y.fortran && same_bytes(old, x, new, y)? {
         return Ok(Compared::Same);
+    }
+    if x.kind == y.kind
+        && let Some(width) = x.block
+    {
+        return blocks(old, x, new, y, width);
     }
     let (Some(p), Some(q)) = (x.number, y.number) else {
         return Ok(Compared::Other);
@@ -215,6 +251,30 @@ fn compare(
         done += n as u64;
     }
     Ok(Compared::Numbers(sum.finish(count)))
+}
+
+/// Counts the blocks that differ.
+fn blocks(
+    old: &mut dyn Source,
+    x: &Tensor,
+    new: &mut dyn Source,
+    y: &Tensor,
+    width: u64,
+) -> Result<Compared, TensorError> {
+    let step = (1 << 16) * width;
+    let (mut changed, mut done) = (0u64, 0);
+    let bytes = usize::try_from(step.min(x.bytes)).unwrap_or(0);
+    let (mut a, mut b) = (vec![0; bytes], vec![0; bytes]);
+    while done < x.bytes {
+        let n = usize::try_from(x.bytes - done).unwrap_or(bytes).min(bytes);
+        read_at(old, x.offset + done, &mut a[..n])?;
+        read_at(new, y.offset + done, &mut b[..n])?;
+        let width = usize::try_from(width).unwrap_or(1);
+        let pairs = a[..n].chunks(width).zip(b[..n].chunks(width));
+        changed += pairs.filter(|(a, b)| a != b).count() as u64;
+        done += n as u64;
+    }
+    Ok(Compared::Blocks(changed, x.bytes / width))
 }
 
 fn same_bytes(
@@ -269,6 +329,11 @@ impl Rules for TensorFile {
         theirs: &[u8],
         labels: &Labels<'_>,
     ) -> Merged {
+        if let (Self::Safetensors, Some(base)) = (self, base)
+            && let Some(bytes) = join::by_tensor(base, ours, theirs)
+        {
+            return Merged::clean(&bytes);
+        }
         Binary.merge(base, ours, theirs, labels)
     }
 

@@ -54,6 +54,7 @@ pub(super) fn read(source: &mut dyn Source, at: u64, end: u64) -> Result<Tensor,
         fortran,
         offset,
         bytes,
+        block: None,
     })
 }
 

@@ -110,6 +110,7 @@ fn tensor(value: &Value) -> Result<(Tensor, u64, u64), &'static str> {
         fortran: false,
         offset: 0,
         bytes,
+        block: None,
     };
     Ok((tensor, begin, end))
 }

@@ -344,3 +344,122 @@ proptest! {
         bytes.truncate(3);
     }
 }
+
+/// A GGUF file of Q8_0 blocks of 32 numbers and a scale, and one of two F32 numbers.
+fn gguf(blocks: &[[u8; 34]], numbers: [f32; 2]) -> Vec<u8> {
+    let text = |t: &str| [&(t.len() as u64).to_le_bytes()[..], t.as_bytes()].concat();
+    let row = |name: &str, count: u64, kind: u32, offset: u64| {
+        let head = [
+            text(name),
+            1u32.to_le_bytes().to_vec(),
+            count.to_le_bytes().to_vec(),
+        ]
+        .concat();
+        [
+            head,
+            kind.to_le_bytes().to_vec(),
+            offset.to_le_bytes().to_vec(),
+        ]
+        .concat()
+    };
+    let body = blocks.concat();
+    let second = (body.len() as u64).next_multiple_of(32);
+    let mut out = [
+        b"GGUF\x03\0\0\0".to_vec(),
+        2u64.to_le_bytes().to_vec(),
+        0u64.to_le_bytes().to_vec(),
+        row("q", 32 * blocks.len() as u64, 8, 0),
+        row("f", 2, 0, second),
+    ]
+    .concat();
+    out.resize(out.len().next_multiple_of(32), 0);
+    let first = out.len();
+    out.extend(body);
+    out.resize(first + usize::try_from(second).unwrap(), 0);
+    out.extend(numbers.iter().flat_map(|n| n.to_le_bytes()));
+    out
+}
+
+#[test]
+fn quantised_tensors_count_blocks() {
+    let (a, b) = ([1u8; 34], [2u8; 34]);
+    let old = gguf(&[a, a, a], [1.0, 2.0]);
+    let new = gguf(&[a, b, a], [1.0, 4.0]);
+    let found = changes(TensorFile::Gguf, &old, &new);
+    assert_eq!(
+        (found[1].name.as_str(), found[1].blocks),
+        ("q", Some((1, 3)))
+    );
+    assert_eq!(found[0].numbers.unwrap().changed, 1);
+    assert!(changes(TensorFile::Gguf, &old, &old).is_empty());
+    for cut in 0..old.len() - 1 {
+        let found = TensorFile::Gguf.diff(Some(&mut Cursor::new(&old[..cut])), None);
+        assert!(found.is_err(), "{cut}");
+    }
+}
+
+#[test]
+fn initializers_of_onnx_are_tensors() {
+    let field =
+        |n: u8, body: &[u8]| [&[n << 3 | 2, u8::try_from(body.len()).unwrap()], body].concat();
+    let file = |numbers: [f32; 2]| {
+        let raw: Vec<u8> = numbers.iter().flat_map(|n| n.to_le_bytes()).collect();
+        let tensor = [&[8, 2, 16, 1][..], &field(8, b"w"), &field(9, &raw)].concat();
+        [&[8, 9][..], &field(7, &field(5, &tensor))].concat()
+    };
+    let found = changes(TensorFile::Onnx, &file([1.0, 2.0]), &file([1.0, 3.0]));
+    assert_eq!(found[0].new.as_ref().unwrap().to_string(), "float [2]");
+    assert!(close(found[0].numbers.unwrap().max_abs, 1.0));
+    assert!(examine(b"m.onnx", b"\x08\xff no model").note.is_some());
+}
+
+#[test]
+fn checkpoints_of_pytorch_are_compared_without_loading_them() {
+    let pickle = [
+        b"\x80\x02}X\x01\x00\x00\x00wctorch._utils\n_rebuild_tensor_v2\n((X\x07\x00\x00\x00storage".as_slice(),
+        b"ctorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpuK\x02tQK\x00K\x02\x85K\x01\x85\x89Ntb",
+    ]
+    .concat();
+    // `b` above stands where REDUCE must: replaced so that the text stays readable.
+    let pickle = [&pickle[..pickle.len() - 1], b"Rs."].concat();
+    let file = |numbers: [f32; 2], pickle: &[u8]| {
+        let raw: Vec<u8> = numbers.iter().flat_map(|n| n.to_le_bytes()).collect();
+        npz(&[("m/data.pkl", pickle.to_vec()), ("m/data/0", raw)], 0)
+    };
+    let (old, new) = (file([1.0, 2.0], &pickle), file([1.0, 5.0], &pickle));
+    let found = changes(TensorFile::Torch, &old, &new);
+    assert_eq!((found.len(), found[0].name.as_str()), (1, "w"));
+    assert_eq!(found[0].new.as_ref().unwrap().to_string(), "float32 [2]");
+    assert!(close(found[0].numbers.unwrap().max_abs, 3.0));
+    let cut = file([1.0, 2.0], &pickle[..pickle.len() - 3]);
+    let note = examine(b"m.pt", &cut).note.unwrap();
+    assert!(note.contains("its pickle can't be followed"), "{note}");
+    let note = examine(b"m.pt", b"\x80\x02N.").note.unwrap();
+    assert!(note.contains("PyTorch's old format"), "{note}");
+}
+
+#[test]
+fn files_changed_in_different_tensors_are_merged() {
+    let labels = Labels {
+        ours: "o",
+        base: "b",
+        theirs: "t",
+    };
+    let base = file(&[("a", &[1.0]), ("b", &[2.0]), ("c", &[3.0])]);
+    let ours = file(&[("a", &[9.0]), ("b", &[2.0]), ("c", &[3.0])]);
+    let theirs = file(&[("new", &[7.0]), ("a", &[1.0]), ("b", &[8.0, 8.0])]);
+    let driver = Driver::Tensors(TensorFile::Safetensors);
+    let want = file(&[("a", &[9.0]), ("b", &[8.0, 8.0]), ("new", &[7.0])]);
+    for (x, y) in [(&ours, &theirs), (&theirs, &ours)] {
+        let merged = merge(driver, Some(&base), x, y, &labels);
+        assert!(merged.conflicts.is_empty());
+        assert!(changes(TensorFile::Safetensors, &merged.bytes, &want).is_empty());
+    }
+    let other = file(&[("a", &[5.0]), ("b", &[2.0]), ("c", &[3.0])]);
+    assert_eq!(
+        merge(driver, Some(&base), &ours, &other, &labels)
+            .conflicts
+            .len(),
+        1
+    );
+}
