@@ -232,12 +232,9 @@ fn commits_it_too_late(attempt: Attempt) -> Result<Vec<String>> {
 
 #[test]
 fn a_commit_stores_again_what_was_collected_meanwhile() {
-    let once = commits_it_too_late(|repo, options, ctx| repo.commit_once(options, ctx));
+    let once = commits_it_too_late(Repo::commit_once);
     assert!(matches!(once, Err(Error::Collected { .. })), "{once:?}");
-    assert_eq!(
-        commits_it_too_late(|repo, options, ctx| repo.commit(options, ctx)).unwrap(),
-        [""; 0]
-    );
+    assert_eq!(commits_it_too_late(Repo::commit).unwrap(), [""; 0]);
 }
 
 #[test]
