@@ -255,88 +255,89 @@ fn weights_hint(e: &WeightsError) -> &'static str {
     }
 }
 
-/// What ends a state in which a command can't be done.
+/// What ends a state in which a command can't be done, by words of its message.
+const STATE_HINTS: &[(&str, &str)] = &[
+    (
+        "who commits",
+        "`modelv config user.name \"Your Name\"` and `modelv config user.email you@example.org`",
+    ),
+    (
+        "merge is not finished",
+        "`modelv merge --continue` finishes it, `modelv merge --abort` gives it up",
+    ),
+    (
+        "cherry-pick is not finished",
+        "`modelv cherry-pick --continue` goes on, `--skip` leaves the commit out, `--abort` gives all up",
+    ),
+    (
+        "revert is not finished",
+        "`modelv revert --continue` goes on, `--skip` leaves the commit out, `--abort` gives all up",
+    ),
+    (
+        "rebase is not finished",
+        "`modelv rebase --continue` goes on, `--skip` leaves the commit out, `--abort` gives all up",
+    ),
+    (
+        "say which parent",
+        "`-m 1` takes the difference to its first parent, the branch it was merged into",
+    ),
+    (
+        "commits with one parent",
+        "`modelv merge UPSTREAM` combines the branches, and keeps the merge",
+    ),
+    (
+        "nothing is left of",
+        "`--skip` leaves the commit out, `--abort` gives all up",
+    ),
+    (
+        "need a message and a commit each",
+        "name one commit with `--message` or `--no-commit`",
+    ),
+    (
+        "no commit yet",
+        "`modelv commit -m \"...\"` makes the first",
+    ),
+    (
+        "one name on this file system",
+        "rename one of them in a clone on a file system that tells them apart, and commit that",
+    ),
+    (
+        "conflict markers",
+        "edit the file, then `modelv resolve PATH`",
+    ),
+    (
+        "can't fast-forward",
+        "without `--ff-only` they are merged; `modelv rebase REV` puts your commits on top",
+    ),
+    (
+        "no bisection is under way",
+        "`modelv bisect start BAD GOOD` begins one",
+    ),
+    (
+        "a bisection is under way already",
+        "`modelv bisect status` shows it, `modelv bisect reset` ends it",
+    ),
+    (
+        "bisect needs a bad commit",
+        "`modelv bisect bad REV` and `modelv bisect good REV`",
+    ),
+    (
+        "does not lie before bad commit",
+        "`modelv bisect reset`, then `modelv bisect start BAD GOOD` with another pair",
+    ),
+    (
+        "by the modelv.toml of",
+        "take the code of a commit whose modelv.toml knows these files, or change it and commit first",
+    ),
+    (
+        "lie over one another",
+        "take the ingredients that share a path from one commit",
+    ),
+    ("no command given", "`modelv run -- python train.py`"),
+];
+
 fn state_hint(text: &str) -> Option<String> {
-    let hints = [
-        (
-            "who commits",
-            "`modelv config user.name \"Your Name\"` and `modelv config user.email you@example.org`",
-        ),
-        (
-            "merge is not finished",
-            "`modelv merge --continue` finishes it, `modelv merge --abort` gives it up",
-        ),
-        (
-            "cherry-pick is not finished",
-            "`modelv cherry-pick --continue` goes on, `--skip` leaves the commit out, `--abort` gives all up",
-        ),
-        (
-            "revert is not finished",
-            "`modelv revert --continue` goes on, `--skip` leaves the commit out, `--abort` gives all up",
-        ),
-        (
-            "rebase is not finished",
-            "`modelv rebase --continue` goes on, `--skip` leaves the commit out, `--abort` gives all up",
-        ),
-        (
-            "say which parent",
-            "`-m 1` takes the difference to its first parent, the branch it was merged into",
-        ),
-        (
-            "commits with one parent",
-            "`modelv merge UPSTREAM` combines the branches, and keeps the merge",
-        ),
-        (
-            "nothing is left of",
-            "`--skip` leaves the commit out, `--abort` gives all up",
-        ),
-        (
-            "need a message and a commit each",
-            "name one commit with `--message` or `--no-commit`",
-        ),
-        (
-            "no commit yet",
-            "`modelv commit -m \"...\"` makes the first",
-        ),
-        (
-            "one name on this file system",
-            "rename one of them in a clone on a file system that tells them apart, and commit that",
-        ),
-        (
-            "conflict markers",
-            "edit the file, then `modelv resolve PATH`",
-        ),
-        (
-            "can't fast-forward",
-            "without `--ff-only` they are merged; `modelv rebase REV` puts your commits on top",
-        ),
-        (
-            "no bisection is under way",
-            "`modelv bisect start BAD GOOD` begins one",
-        ),
-        (
-            "a bisection is under way already",
-            "`modelv bisect status` shows it, `modelv bisect reset` ends it",
-        ),
-        (
-            "bisect needs a bad commit",
-            "`modelv bisect bad REV` and `modelv bisect good REV`",
-        ),
-        (
-            "does not lie before bad commit",
-            "`modelv bisect reset`, then `modelv bisect start BAD GOOD` with another pair",
-        ),
-        (
-            "by the modelv.toml of",
-            "take the code of a commit whose modelv.toml knows these files, or change it and commit first",
-        ),
-        (
-            "lie over one another",
-            "take the ingredients that share a path from one commit",
-        ),
-        ("no command given", "`modelv run -- python train.py`"),
-    ];
-    let found = hints.iter().find(|(part, _)| text.contains(part));
+    let found = STATE_HINTS.iter().find(|(part, _)| text.contains(part));
     found.map(|(_, hint)| (*hint).to_owned())
 }
 
