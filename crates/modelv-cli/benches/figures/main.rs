@@ -2,13 +2,14 @@
 //! floor that the machine sets (`dd conv=fsync`, `cp`), in one run, medians, turn and turn about.
 //!
 //! ```sh
-//! cargo bench -p modelv-cli -- [--gigabytes 2.07] [--files 20000] [--runs 5] [--dir DIR]
+//! cargo bench -p modelv-cli -- [--gigabytes 2.07] [--files 20000] [--runs 5] [--many 1000000] [--dir DIR]
 //! ```
 //!
 //! Needs about six times the gigabytes of room in DIR (a temporary folder by default). Peers that
 //! are not installed are left out and named.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+mod many;
 mod measure;
 mod workload;
 
@@ -22,6 +23,8 @@ struct Options {
     files: usize,
     runs: usize,
     dir: Option<PathBuf>,
+    /// Very many files instead of the other figures.
+    many: Option<usize>,
 }
 
 type Outcome<T = ()> = Result<T, Box<dyn std::error::Error>>;
@@ -32,6 +35,7 @@ fn options() -> Outcome<Options> {
         files: 20_000,
         runs: 5,
         dir: None,
+        many: None,
     };
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
@@ -40,6 +44,7 @@ fn options() -> Outcome<Options> {
             "--gigabytes" => out.gigabytes = value()?.parse()?,
             "--files" => out.files = value()?.parse()?,
             "--runs" => out.runs = value()?.parse()?,
+            "--many" => out.many = Some(value()?.parse()?),
             "--dir" => out.dir = Some(value()?.into()),
             // cargo says so to every benchmark.
             "--bench" => {}
@@ -65,6 +70,9 @@ fn main() -> Outcome {
     };
     if !bench.has_lfs {
         eprintln!("git-lfs is not installed: its column is empty");
+    }
+    if let Some(count) = options.many {
+        return bench.many(count);
     }
     bench.small_files(options.files)?;
     bench.model(options.gigabytes)

@@ -167,3 +167,27 @@ pub(crate) fn changed_copy(from: &Path, to: &Path) -> Outcome {
     }
     Ok(file.sync_all()?)
 }
+
+/// Writes `count` tiny files into so many directories; the first file has a fixed name.
+pub(crate) fn many(dir: &Path, count: usize, directories: usize) -> Outcome {
+    for n in 0..count {
+        let below = match directories {
+            1 => dir.join("all"),
+            _ => dir.join(format!("d{:04}", n % directories)),
+        };
+        if n < directories {
+            std::fs::create_dir_all(&below)?;
+        }
+        std::fs::write(below.join(format!("f{n:07}.txt")), format!("file {n}\n"))?;
+    }
+    std::fs::write(dir.join("changing.txt"), "0\n")?;
+    Ok(())
+}
+
+/// Changes one file of what [`many`] wrote.
+pub(crate) fn touch_one(dir: &Path, round: usize) -> Outcome {
+    Ok(std::fs::write(
+        dir.join("changing.txt"),
+        format!("changed in round {round}\n"),
+    )?)
+}

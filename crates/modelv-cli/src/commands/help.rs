@@ -82,6 +82,22 @@ const ROWS: &[Row] = &[
         "modelv merge-base main experiment",
         &[(1, "they have none; or it failed")],
     ),
+    ("compose", "modelv compose --code main --data labels", &[]),
+    (
+        "weights",
+        "modelv weights merge a:w.safetensors b:w.safetensors --method slerp=0.5 -o w.safetensors",
+        &[],
+    ),
+    (
+        "weights merge",
+        "modelv weights merge a:w.safetensors b:w.safetensors --method slerp=0.5 -o w.safetensors",
+        &[],
+    ),
+    (
+        "scan",
+        "modelv scan models",
+        &[(1, "something was found; or it failed")],
+    ),
     ("rev-parse", "modelv rev-parse HEAD --recipe", &[]),
     ("cat", "modelv cat HEAD~1:params.toml", &[]),
     ("export", "modelv export HEAD folder", &[]),

@@ -4,7 +4,7 @@ use super::{Kind, Parts, Unit};
 
 /// All kinds that the merge knows.
 pub(super) fn all() -> Vec<Kind> {
-    use Unit::{Lines, Whole};
+    use Unit::{Lines, Together, Whole};
     let kind = |path, write, unit| Kind { path, write, unit };
     let key = Unit::Parts(str::to_owned);
     vec![
@@ -26,7 +26,7 @@ pub(super) fn all() -> Vec<Kind> {
         kind("a.tsv", tsv, Unit::Parts(|p| format!("row id={p}"))),
         kind("a.jsonl", jsonl, Unit::Parts(|p| format!("row id=\"{p}\""))),
         kind("a.ipynb", notebook, Unit::Parts(|p| format!("cell {p}"))),
-        kind("a.safetensors", safetensors, Whole),
+        kind("a.safetensors", safetensors, Together),
         kind("a.npy", npy, Whole),
         kind("a.npz", npz, Whole),
         kind("a.bin", binary, Whole),
