@@ -12,6 +12,7 @@ mod bases;
 mod bombs;
 mod completion;
 mod dependencies;
+mod diffs;
 mod docker;
 mod environment;
 mod errors;

@@ -12,6 +12,7 @@ pub mod graph;
 pub mod id;
 pub mod merge;
 pub mod path;
+pub mod rename;
 pub mod run;
 pub mod tree;
 pub mod value;

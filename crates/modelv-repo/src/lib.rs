@@ -46,7 +46,10 @@ pub mod worktree;
 
 pub use commit::{CommitOptions, Committed, ModelState, Status, model_state, totals};
 pub use ctx::{Cancel, Ctx};
-pub use diff::{DiffReport, DiffSide, FileDiff, MetricChange};
+pub use diff::{
+    Better, DiffFilter, DiffPlan, DiffReport, DiffSide, Extent, FileDiff, FileToDiff, MetricChange,
+    Part, Tally, better,
+};
 pub use envdiff::{EnvChange, diff_env};
 pub use error::{Error, ErrorKind, Result};
 pub use file::FileReader;

@@ -39,6 +39,7 @@ mod track;
 mod undo;
 
 pub(crate) use help::command;
+pub(crate) use status::{change_line, show_env};
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;

@@ -1,0 +1,288 @@
+//! One file of a difference: its content read, taken apart by its driver, its lines compared.
+
+use std::io::Read;
+
+use modelv_core::driver::{
+    self, Change, Driver, LineDiff, LineOps, Source, TensorError, TensorFile,
+};
+use modelv_core::id::BlobId;
+use modelv_core::path::RepoPath;
+use modelv_core::tree::Mode;
+
+use super::{DiffSide, FileDiff, FileToDiff};
+use crate::error::{Error, Result};
+use crate::repo::Repo;
+use crate::worktree::{ChangeKind, FileChange, SnapFile, place};
+
+/// Larger files of a format that is taken apart are compared by size only, in bytes.
+const CONTENT_BYTES_MAX: u64 = 8 << 20;
+/// Larger texts are, in bytes.
+const TEXT_BYTES_MAX: u64 = 128 << 20;
+/// Texts of more lines are.
+const LINES_MAX: usize = 4 << 20;
+/// So many bytes tell a text from other content, as they do for Git.
+const SNIFF_BYTES: usize = 8_000;
+
+impl FileDiff {
+    /// The lines that differ, where those tell more than its parts do.
+    #[must_use]
+    pub fn lines(&self) -> Option<LineDiff<'_>> {
+        let (old, new) = (self.old.as_deref()?, self.new.as_deref()?);
+        Some(LineDiff::new(old, new, self.ops.as_ref()?))
+    }
+}
+
+/// Which driver's parts are all there is to show: rows and cells are not read as lines.
+fn has_rows(driver: Driver) -> bool {
+    matches!(
+        driver,
+        Driver::Table(_)
+            | Driver::JsonLines
+            | Driver::Notebook
+            | Driver::Binary
+            | Driver::Tensors(_)
+    )
+}
+
+impl Repo {
+    /// Compares one file of a plan.
+    ///
+    /// # Errors
+    /// Content is missing, damaged or unreadable.
+    pub fn diff_file(&self, file: FileToDiff, old: &DiffSide, new: &DiffSide) -> Result<FileDiff> {
+        let FileToDiff { change, percent } = file;
+        let old_path = match &change.kind {
+            ChangeKind::Renamed { from } => from.clone(),
+            _ => change.path.clone(),
+        };
+        let is_file = |f: &SnapFile| matches!(f.mode, Mode::File | Mode::Executable);
+        let mut found = if let Some(format) = TensorFile::of_path(change.path.as_bytes())
+            && [&change.old, &change.new]
+                .into_iter()
+                .flatten()
+                .all(is_file)
+        {
+            self.diff_tensors(format, change, (old, &old_path), new)?
+        } else {
+            let max = self.content_max(&change, (old, &old_path), new)?;
+            let a = self.side_content(old, &old_path, change.old.as_ref(), max)?;
+            let b = self.side_content(new, &change.path, change.new.as_ref(), max)?;
+            let count = |v: &Option<Option<Vec<u8>>>| {
+                let text = v.as_ref().and_then(Option::as_deref).unwrap_or_default();
+                text.len() > LINES_MAX && text.iter().filter(|b| **b == b'\n').count() > LINES_MAX
+            };
+            match (&a, &b) {
+                (Some(_), Some(_)) if !count(&a) && !count(&b) => {
+                    inside(change, a.flatten(), b.flatten())
+                }
+                _ => as_a_whole(change, max),
+            }
+        };
+        found.percent = percent;
+        Ok(found)
+    }
+
+    /// How much of this file is read.
+    fn content_max(
+        &self,
+        change: &FileChange,
+        (old, old_path): (&DiffSide, &RepoPath),
+        new: &DiffSide,
+    ) -> Result<u64> {
+        let size = |f: &Option<SnapFile>| f.as_ref().map_or(0, |f| f.size);
+        let largest = size(&change.old).max(size(&change.new));
+        if largest <= CONTENT_BYTES_MAX
+            || largest > TEXT_BYTES_MAX
+            || driver::claims_format(change.path.as_bytes())
+        {
+            return Ok(CONTENT_BYTES_MAX);
+        }
+        for (side, path, file) in [
+            (old, old_path, change.old.as_ref()),
+            (new, &change.path, change.new.as_ref()),
+        ] {
+            let Some(source) = self.side_source(side, path, file)? else {
+                continue;
+            };
+            let mut head = Vec::new();
+            source
+                .take(SNIFF_BYTES as u64)
+                .read_to_end(&mut head)
+                .map_err(Error::io("read", &place(self.root(), path)))?;
+            if head.contains(&0) {
+                return Ok(CONTENT_BYTES_MAX);
+            }
+        }
+        Ok(TEXT_BYTES_MAX)
+    }
+
+    /// Compares files of tensors of any size, read in pieces.
+    fn diff_tensors(
+        &self,
+        format: TensorFile,
+        change: FileChange,
+        (old, old_path): (&DiffSide, &RepoPath),
+        new: &DiffSide,
+    ) -> Result<FileDiff> {
+        let mut a = self.side_source(old, old_path, change.old.as_ref())?;
+        let mut b = self.side_source(new, &change.path, change.new.as_ref())?;
+        let found = format.diff(
+            a.as_mut().map(|s| &mut **s as &mut dyn Source),
+            b.as_mut().map(|s| &mut **s as &mut dyn Source),
+        );
+        let bytes = sizes(&change);
+        let (driver, inside, notes) = match found {
+            Ok(mut changes) => {
+                changes.push(bytes);
+                (Driver::Tensors(format), changes, Vec::new())
+            }
+            Err(TensorError::Refused(why)) => {
+                let note = driver::tensor_note(&change.path.to_string(), format, &why);
+                (Driver::Binary, vec![bytes], vec![note])
+            }
+            Err(TensorError::Io(e)) => {
+                let full = place(self.root(), &change.path);
+                return Err(Error::io("read", &full)(e));
+            }
+        };
+        Ok(FileDiff {
+            inside,
+            notes,
+            ..bare(change, driver)
+        })
+    }
+
+    fn side_source<'r>(
+        &'r self,
+        side: &DiffSide,
+        path: &RepoPath,
+        file: Option<&SnapFile>,
+    ) -> Result<Option<Box<dyn Source + 'r>>> {
+        let Some(file) = file else {
+            return Ok(None);
+        };
+        if side.commit.is_some() || self.store.has_blob(&file.blob)? {
+            return Ok(Some(Box::new(self.store.open_blob(&file.blob)?)));
+        }
+        let full = place(self.root(), path);
+        let open = std::fs::File::open(&full).map_err(Error::io("read", &full))?;
+        Ok(Some(Box::new(std::io::BufReader::new(open))))
+    }
+
+    /// Content of one side: outer `None`: more than `max` bytes; inner `None`: absent.
+    #[expect(clippy::option_option, reason = "two different absences")]
+    pub(super) fn side_content(
+        &self,
+        side: &DiffSide,
+        path: &RepoPath,
+        file: Option<&SnapFile>,
+        max: u64,
+    ) -> Result<Option<Option<Vec<u8>>>> {
+        let Some(file) = file else {
+            return Ok(Some(None));
+        };
+        if file.size > max {
+            return Ok(None);
+        }
+        if side.commit.is_some() || self.store.has_blob(&file.blob)? {
+            return self.read_blob(file.blob).map(|b| Some(Some(b)));
+        }
+        let full = place(self.root(), path);
+        if file.mode == Mode::Symlink {
+            use std::os::unix::ffi::OsStrExt;
+            let target = std::fs::read_link(&full).map_err(Error::io("read", &full))?;
+            return Ok(Some(Some(target.as_os_str().as_bytes().to_vec())));
+        }
+        let bytes = std::fs::read(&full).map_err(Error::io("read", &full))?;
+        if BlobId::of(&bytes) != file.blob {
+            return Err(Error::ChangedWhileRead { path: full });
+        }
+        Ok(Some(Some(bytes)))
+    }
+}
+
+fn bare(change: FileChange, driver: Driver) -> FileDiff {
+    FileDiff {
+        change,
+        percent: None,
+        driver,
+        inside: Vec::new(),
+        old: None,
+        new: None,
+        ops: None,
+        notes: Vec::new(),
+    }
+}
+
+fn sizes(change: &FileChange) -> Change {
+    let size = |f: &Option<SnapFile>| f.as_ref().map_or(0, |f| f.size);
+    Change::Bytes {
+        old: size(&change.old),
+        new: size(&change.new),
+    }
+}
+
+fn as_a_whole(change: FileChange, max: u64) -> FileDiff {
+    let mib = max >> 20;
+    let note = format!(
+        "{} is larger than {mib} MiB: compared as a whole",
+        change.path
+    );
+    FileDiff {
+        inside: vec![sizes(&change)],
+        notes: vec![note],
+        ..bare(change, Driver::Binary)
+    }
+}
+
+/// Takes both versions apart.
+fn inside(change: FileChange, a: Option<Vec<u8>>, b: Option<Vec<u8>>) -> FileDiff {
+    let path = change.path.as_bytes();
+    let versions: Vec<&[u8]> = [&a, &b].into_iter().filter_map(Option::as_deref).collect();
+    let (driver, notes) = driver::examine_all(path, &versions);
+    let both = a.as_deref().zip(b.as_deref());
+    // Lines are compared once, and counted from that.
+    let (inside, text_ops) = match (driver, both) {
+        (Driver::Text, Some((x, y))) if x != y => {
+            let ops = LineOps::of(x, y);
+            let (added, removed) = ops.counts();
+            (vec![Change::Lines { added, removed }], Some(ops))
+        }
+        _ => (driver::diff(driver, a.as_deref(), b.as_deref()), None),
+    };
+    let to_show = |bytes: Option<Vec<u8>>| {
+        bytes.map(|bytes| match driver::without_secrets(path, &bytes) {
+            Some(clean) => (clean, true),
+            None => (bytes, false),
+        })
+    };
+    let (old, new) = (to_show(a), to_show(b));
+    let cleaned = [&old, &new]
+        .into_iter()
+        .flatten()
+        .any(|(_, cleaned)| *cleaned);
+    let (old, new) = (old.map(|v| v.0), new.map(|v| v.0));
+    let told = inside.iter().any(|c| !is_count(c));
+    let ops = match (&old, &new) {
+        (Some(x), Some(y)) if x != y && !has_rows(driver) && !told => text_ops
+            .filter(|_| !cleaned)
+            .or_else(|| Some(LineOps::of(x, y))),
+        _ => None,
+    };
+    FileDiff {
+        inside,
+        old,
+        new,
+        ops,
+        notes,
+        ..bare(change, driver)
+    }
+}
+
+/// Whether a change is a number in the summary of a file, and no part of it.
+fn is_count(change: &Change) -> bool {
+    matches!(
+        change,
+        Change::Lines { .. } | Change::Rows { .. } | Change::Keyed { .. } | Change::Bytes { .. }
+    )
+}
