@@ -14,6 +14,7 @@ mod collect;
 mod completion;
 mod compose;
 mod dependencies;
+mod diffs;
 mod docker;
 mod environment;
 mod errors;

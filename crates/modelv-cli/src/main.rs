@@ -5,7 +5,9 @@ mod commands;
 mod editor;
 mod error;
 mod graph;
+mod pager;
 mod ui;
+mod view;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -45,7 +47,8 @@ fn watch_ctrl_c() {
     std::thread::spawn(move || {
         for _ in signals.forever() {
             CANCEL.cancel();
-            if count.fetch_add(1, std::sync::atomic::Ordering::Relaxed) > 0 {
+            // A pager ends its own work at Ctrl-C, and still needs the terminal.
+            if count.fetch_add(1, std::sync::atomic::Ordering::Relaxed) > 0 && !pager::is_open() {
                 let _ = signal_hook::low_level::emulate_default_handler(2);
             }
         }

@@ -1,10 +1,12 @@
 //! All output: results on stdout, talk on stderr, progress on a terminal only.
 
-use std::io::{IsTerminal, Write};
+use std::io::{BufWriter, IsTerminal, Stdout, Write};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use modelv_repo::ctx::{Progress, Unit};
+
+use crate::pager::Pager;
 
 /// When output is coloured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -18,12 +20,16 @@ pub(crate) enum Color {
 }
 
 /// Styles by meaning.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Style {
     Added,
+    /// Words that came, in a line of which others stayed.
+    AddedWord,
     Removed,
+    RemovedWord,
     Changed,
     Id,
+    Hunk,
     Strong,
     Faint,
     Warn,
@@ -32,6 +38,17 @@ pub(crate) enum Style {
 /// The terminal, or what stands in for it.
 pub(crate) struct Ui {
     color: bool,
+    out: Out,
+}
+
+/// Where the result goes.
+enum Out {
+    /// Line by line: other processes may write there too.
+    Lines,
+    /// A lot at once.
+    Blocks(BufWriter<Stdout>),
+    /// To a pager, for as long as somebody reads there.
+    Pager(Pager),
 }
 
 impl Ui {
@@ -44,15 +61,46 @@ impl Ui {
                     && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
             }
         };
-        Self { color }
+        Self {
+            color,
+            out: Out::Lines,
+        }
+    }
+
+    /// Whether texts are coloured.
+    pub(crate) fn is_colored(&self) -> bool {
+        self.color
+    }
+
+    /// Columns of the terminal; what `COLUMNS` says, or 80, without one.
+    #[expect(clippy::unused_self, reason = "all output goes through the Ui")]
+    pub(crate) fn width(&self) -> usize {
+        let asked = std::env::var("COLUMNS").ok().and_then(|c| c.parse().ok());
+        let seen = rustix::termios::tcgetwinsize(std::io::stdout()).ok();
+        let seen = seen.map(|size| usize::from(size.ws_col)).filter(|n| *n > 0);
+        seen.or(asked).unwrap_or(80).clamp(40, 1_000)
+    }
+
+    /// From here on the result is long: a terminal shows it in a pager, all else gets it in blocks.
+    pub(crate) fn long(&mut self, pager: bool) {
+        let pager = (pager && std::io::stdout().is_terminal())
+            .then(Pager::start)
+            .flatten();
+        self.out = match pager {
+            Some(pager) => Out::Pager(pager),
+            None => Out::Blocks(BufWriter::with_capacity(1 << 16, std::io::stdout())),
+        };
     }
 
     /// A text in a style.
     pub(crate) fn paint(&self, style: Style, text: &str) -> String {
         let code = match style {
             Style::Added => "32",
+            Style::AddedWord => "7;32",
             Style::Removed => "31",
+            Style::RemovedWord => "7;31",
             Style::Changed | Style::Id => "33",
+            Style::Hunk => "36",
             Style::Strong => "1",
             Style::Faint => "2",
             Style::Warn => "35",
@@ -65,23 +113,27 @@ impl Ui {
     }
 
     /// A line of the result. A reader that went away ends the process quietly.
-    #[expect(clippy::unused_self, reason = "all output goes through the Ui")]
     pub(crate) fn line(&mut self, text: impl AsRef<str>) {
-        let mut out = std::io::stdout().lock();
-        let done = out
-            .write_all(text.as_ref().as_bytes())
-            .and_then(|()| out.write_all(b"\n"));
-        if done.is_err() {
-            quit();
-        }
+        let bytes = text.as_ref().as_bytes();
+        let done = match &mut self.out {
+            Out::Lines => {
+                let mut out = std::io::stdout().lock();
+                out.write_all(bytes).and_then(|()| out.write_all(b"\n"))
+            }
+            Out::Blocks(out) => out.write_all(bytes).and_then(|()| out.write_all(b"\n")),
+            Out::Pager(pager) => pager.write(bytes).and_then(|()| pager.write(b"\n")),
+        };
+        self.check(&done);
     }
 
     /// Bytes of the result, as they are.
-    #[expect(clippy::unused_self, reason = "all output goes through the Ui")]
     pub(crate) fn bytes(&mut self, bytes: &[u8]) {
-        if std::io::stdout().lock().write_all(bytes).is_err() {
-            quit();
-        }
+        let done = match &mut self.out {
+            Out::Lines => std::io::stdout().lock().write_all(bytes),
+            Out::Blocks(out) => out.write_all(bytes),
+            Out::Pager(pager) => pager.write(bytes),
+        };
+        self.check(&done);
     }
 
     /// A JSON document as the result.
@@ -90,8 +142,13 @@ impl Ui {
     }
 
     /// A line for people only.
-    #[expect(clippy::unused_self, reason = "all output goes through the Ui")]
     pub(crate) fn talk(&mut self, text: impl AsRef<str>) {
+        // What was said before comes before, where both go to one place.
+        if let Out::Blocks(out) = &mut self.out
+            && out.flush().is_err()
+        {
+            quit();
+        }
         let _ = writeln!(std::io::stderr(), "{}", text.as_ref());
     }
 
@@ -99,6 +156,24 @@ impl Ui {
     pub(crate) fn warn(&mut self, text: impl AsRef<str>) {
         let head = self.paint(Style::Warn, "warning:");
         self.talk(format!("{head} {}", text.as_ref()));
+    }
+
+    fn check(&mut self, done: &std::io::Result<()>) {
+        if done.is_err() {
+            // The pager first gives the terminal back.
+            self.out = Out::Lines;
+            quit();
+        }
+    }
+}
+
+impl Drop for Ui {
+    fn drop(&mut self) {
+        if let Out::Blocks(out) = &mut self.out
+            && out.flush().is_err()
+        {
+            quit();
+        }
     }
 }
 

@@ -10,6 +10,7 @@ pub mod driver;
 pub mod env;
 pub mod graph;
 pub mod id;
+pub mod likeness;
 pub mod merge;
 pub mod path;
 mod pickle;

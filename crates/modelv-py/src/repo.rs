@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use modelv_repo::core::path::RepoPath;
 use modelv_repo::{
-    CommitOptions, Error, LogOptions, MergeOptions, MergeOutcome, SwitchTo, json, names,
+    CommitOptions, DiffFilter, Error, LogOptions, MergeOptions, MergeOutcome, SwitchTo, json, names,
 };
 use pyo3::prelude::*;
 use pyo3::types::PyList;
@@ -169,7 +169,7 @@ impl Repo {
                 None => repo.diff_worktree(python, ctx)?,
             };
             let paths = below(&repo, &paths.unwrap_or_default())?;
-            let report = repo.diff(&old, &new, &paths)?;
+            let report = repo.diff(&old, &new, &DiffFilter::paths(paths))?;
             Ok(json::diff(&report, &old, &new))
         })?;
         convert::from_json(py, &report)

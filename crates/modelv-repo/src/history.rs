@@ -5,6 +5,7 @@ use modelv_core::graph::dag::{self, Order};
 use modelv_core::id::CommitId;
 use modelv_core::path::RepoPath;
 
+use crate::diff::Part;
 use crate::error::Result;
 use crate::repo::Repo;
 use crate::rev::Range;
@@ -13,7 +14,7 @@ use crate::runs::Condition;
 pub(crate) mod filter;
 
 use filter::Filter;
-pub use filter::{KeyFilter, Part};
+pub use filter::KeyFilter;
 
 /// Which commits `log` gives.
 #[derive(Debug, Clone, Default)]

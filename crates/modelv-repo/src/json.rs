@@ -5,19 +5,23 @@
 use std::collections::BTreeMap;
 
 use modelv_core::commit::Commit;
-use modelv_core::driver::{Change, TensorChange, TensorKind};
+use modelv_core::driver::{Block, Change, LineDiff, TensorChange, TensorKind};
 use modelv_core::id::{BlobId, CommitId, RunId, TreeId};
 use modelv_core::run::Run;
+use modelv_core::tree::Mode;
 use modelv_core::value::Value;
 use serde_json::json;
 
 use crate::capture::clock;
 use crate::commit::{ModelState, Status};
-use crate::diff::{DiffReport, DiffSide};
+use crate::diff::{DiffReport, DiffSide, FileDiff};
 use crate::envdiff::EnvChange;
 use crate::error::Result;
 use crate::repo::Repo;
-use crate::worktree::{ChangeKind, FileChange};
+use crate::worktree::{ChangeKind, FileChange, SnapFile};
+
+/// Version of the form of [`diff`]. A new one would take keys away; keys are added without one.
+const DIFF_VERSION: u32 = 1;
 
 /// A commit with the metrics of its last run.
 ///
@@ -80,30 +84,88 @@ pub fn status(status: &Status) -> serde_json::Value {
     })
 }
 
-/// What differs between two sides.
+/// What differs between two sides: `spec/diff-json.md`.
 #[must_use]
 pub fn diff(report: &DiffReport, old: &DiffSide, new: &DiffSide) -> serde_json::Value {
     let value = |v: &Option<Value>| v.as_ref().map(Value::to_json);
-    let files: Vec<serde_json::Value> = report
-        .files
-        .iter()
-        .map(|f| {
-            let mut json = change(&f.change);
-            json["driver"] = f.driver.to_string().into();
-            json["notes"] = f.notes.clone().into();
-            json["inside"] = f.inside.iter().map(part).collect();
-            json
-        })
-        .collect();
     json!({
-        "old": {"label": old.label, "commit": old.commit.map(|c| c.to_hex())},
-        "new": {"label": new.label, "commit": new.commit.map(|c| c.to_hex())},
-        "files": files,
+        "version": DIFF_VERSION,
+        "old": side(old),
+        "new": side(new),
+        "extent": report.extent.word(),
+        "files": report.files.iter().map(diff_file).collect::<Vec<_>>(),
         "env": env(&report.env),
         "metrics": report.metrics.iter().map(|m| {
-            json!({"key": m.key, "old": value(&m.old), "new": value(&m.new)})
+            json!({"key": m.key, "old": value(&m.old), "new": value(&m.new),
+                "delta": m.delta(), "better": m.is_better()})
         }).collect::<Vec<_>>(),
     })
+}
+
+fn side(side: &DiffSide) -> serde_json::Value {
+    let commit = side.object.as_ref();
+    json!({
+        "label": side.label,
+        "commit": side.commit.map(|c| c.to_hex()),
+        "recipe": commit.map(|c| c.recipe.id().to_hex()),
+        "author": commit.map(|c| c.author.to_string()),
+        "time": commit.map(|c| clock::format_rfc3339(c.time.seconds)),
+        "message": commit.map(|c| &c.message),
+    })
+}
+
+fn diff_file(file: &FileDiff) -> serde_json::Value {
+    let kind = |f: &Option<SnapFile>| {
+        f.as_ref().map(|f| {
+            json!({"ingredient": f.ingredient.word(), "mode": mode_word(f.mode),
+                "size": f.size, "blob": f.blob.to_hex()})
+        })
+    };
+    let tally = file.tally();
+    let mut json = change(&file.change);
+    json["similarity"] = file.percent.into();
+    json["old"] = kind(&file.change.old).into();
+    json["new"] = kind(&file.change.new).into();
+    json["driver"] = file.driver.to_string().into();
+    json["notes"] = file.notes.clone().into();
+    json["tally"] = json!({"unit": tally.unit, "added": tally.added, "removed": tally.removed,
+        "changed": tally.changed});
+    json["inside"] = file.inside.iter().map(part).collect();
+    json["hunks"] = file.lines().map(|lines| hunks(&lines)).into();
+    json
+}
+
+fn mode_word(mode: Mode) -> &'static str {
+    match mode {
+        Mode::File => "file",
+        Mode::Executable => "executable",
+        Mode::Symlink => "symlink",
+        Mode::Tree => "tree",
+        Mode::External => "external",
+    }
+}
+
+/// Hunks with three lines around each: every line with its sign and its end.
+fn hunks(lines: &LineDiff<'_>) -> Vec<serde_json::Value> {
+    let text = |sign: &str, line: &[u8]| json!([sign, String::from_utf8_lossy(line)]);
+    let lines_of = |block: &Block<'_, '_>| -> Vec<serde_json::Value> {
+        if block.kept {
+            return block.old.iter().map(|l| text(" ", l)).collect();
+        }
+        let gone = block.old.iter().map(|l| text("-", l));
+        gone.chain(block.new.iter().map(|l| text("+", l))).collect()
+    };
+    lines
+        .hunks(3)
+        .map(|hunk| {
+            json!({
+                "old_start": hunk.old.start, "old_lines": hunk.old.len(),
+                "new_start": hunk.new.start, "new_lines": hunk.new.len(),
+                "heading": hunk.heading.map(|h| String::from_utf8_lossy(h).trim_end().to_owned()),
+                "lines": hunk.blocks.iter().flat_map(lines_of).collect::<Vec<_>>(),
+            })
+        })
+        .collect()
 }
 
 fn part(change: &Change) -> serde_json::Value {

@@ -56,12 +56,15 @@ pub use blame::{Blame, Blamed};
 pub use commit::{CommitOptions, Committed, ModelState, Status, model_state, totals};
 pub use compose::{ComposeOptions, Composed};
 pub use ctx::{Cancel, Ctx};
-pub use diff::{DiffReport, DiffSide, FileDiff, MetricChange};
+pub use diff::{
+    Better, DiffFilter, DiffPlan, DiffReport, DiffSide, Extent, FileDiff, FileToDiff, MetricChange,
+    Part, Tally, better,
+};
 pub use envdiff::{EnvChange, diff_env};
 pub use error::{Error, ErrorKind, Result};
 pub use file::FileReader;
 pub use gc::{GcOptions, GcReport};
-pub use history::{KeyFilter, LogOptions, Part};
+pub use history::{KeyFilter, LogOptions};
 pub use merge::{
     Action, ConflictState, Decision, FastForward, MergeOptions, MergeOutcome, MergeState, Sequence,
     Step, Strategy,

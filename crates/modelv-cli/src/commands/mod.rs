@@ -50,6 +50,7 @@ mod undo;
 mod weights;
 
 pub(crate) use help::command;
+pub(crate) use status::{change_line, show_env};
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;

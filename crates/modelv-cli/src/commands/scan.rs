@@ -10,6 +10,7 @@ use serde_json::json;
 use super::{Done, Session};
 use crate::error::CommandError;
 use crate::ui::{Style, Ui};
+use crate::view::visible;
 
 /// Tell whether loading model files would run code. Nothing is executed.
 ///
@@ -83,14 +84,14 @@ pub(super) fn show(ui: &mut Ui, file: &Scanned, verbose: bool) {
         Verdict::Dangerous => Style::Removed,
     };
     let word = ui.paint(style, &verdict.to_string());
-    ui.line(format!("{word} {}", super::diff::visible(&file.path)));
+    ui.line(format!("{word} {}", visible(&file.path)));
     for finding in &file.scan.findings {
-        let text = super::diff::visible(&finding.to_string());
+        let text = visible(&finding.to_string());
         ui.line(format!("    {}: {text}", finding.verdict));
     }
     if verbose {
         for global in &file.scan.globals {
-            ui.line(format!("    imports {}", super::diff::visible(global)));
+            ui.line(format!("    imports {}", visible(global)));
         }
     }
 }

@@ -1,5 +1,6 @@
 //! `modelv show`.
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use modelv_repo::capture::clock;
@@ -7,7 +8,7 @@ use modelv_repo::core::commit::Commit;
 use modelv_repo::core::id::CommitId;
 use modelv_repo::core::scan::Verdict;
 use modelv_repo::worktree::Ingredient;
-use modelv_repo::{ModelState, Repo, model_state, totals};
+use modelv_repo::{DiffSide, ModelState, Repo, model_state, totals};
 
 use super::{Done, Session};
 use crate::error::CommandError;
@@ -19,20 +20,33 @@ pub(crate) struct Args {
     /// The commit; the current one otherwise.
     #[arg(default_value = "HEAD")]
     revision: String,
-    /// As JSON.
-    #[arg(long)]
-    json: bool,
+    /// What it changed, too: against its first parent. Any other look at a difference implies it.
+    #[arg(short, long)]
+    patch: bool,
+    #[command(flatten)]
+    options: super::diff::Options,
+    /// What it changed at and below these paths.
+    #[arg(last = true)]
+    paths: Vec<OsString>,
 }
 
 pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
     let repo = s.repo()?;
     let id = repo.resolve(&args.revision)?;
     let commit = repo.commit_object(id)?;
-    if args.json {
-        let json = modelv_repo::json::commit(&repo, id, &commit)?;
+    let patch = args.patch || args.options.is_wanted() || !args.paths.is_empty();
+    let paths = s.paths(&repo, &args.paths)?;
+    if args.options.is_json() {
+        let mut json = modelv_repo::json::commit(&repo, id, &commit)?;
+        if patch {
+            let (old, new) = sides(&repo, id, &commit)?;
+            let report = repo.diff(&old, &new, &args.options.filter(paths))?;
+            json["diff"] = modelv_repo::json::diff(&report, &old, &new);
+        }
         s.ui.json(&json);
         return Ok(ExitCode::SUCCESS);
     }
+    s.ui.long(args.options.has_pager());
     s.ui.line(format!("commit {}", s.ui.paint(Style::Id, &id.to_hex())));
     s.ui.line(format!("recipe {}", commit.recipe.id()));
     let parents: Vec<String> = commit.parents.iter().map(CommitId::short).collect();
@@ -55,7 +69,21 @@ pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
     for (key, value) in &commit.extra {
         s.ui.line(format!("{key:12} {value}"));
     }
-    Ok(ExitCode::SUCCESS)
+    if !patch {
+        return Ok(ExitCode::SUCCESS);
+    }
+    s.ui.line("");
+    let (old, new) = sides(&repo, id, &commit)?;
+    args.options.show(&repo, (&old, &new), paths, s)
+}
+
+/// The commit's first parent, or nothing, and the commit.
+fn sides(repo: &Repo, id: CommitId, commit: &Commit) -> Result<(DiffSide, DiffSide), CommandError> {
+    let old = match commit.parents.first() {
+        Some(parent) => repo.diff_commit(*parent, &parent.short())?,
+        None => repo.diff_nothing(),
+    };
+    Ok((old, repo.diff_commit(id, &id.short())?))
 }
 
 fn ingredients(repo: &Repo, commit: &Commit, ui: &mut Ui) -> Result<(), CommandError> {

@@ -76,7 +76,7 @@ pub(super) fn run(args: Args, s: Session<'_>) -> Done {
             s.ui.line(format!("{}:", ingredient.word()));
         }
         for change in of {
-            let text = change_line(s.ui, change);
+            let text = change_line(s.ui, change, None);
             s.ui.line(format!("  {text}"));
         }
     }
@@ -135,8 +135,9 @@ fn upstream_line(u: &Upstream) -> String {
     }
 }
 
-/// One changed file as a line.
-pub(super) fn change_line(ui: &Ui, change: &FileChange) -> String {
+/// One changed file as a line. `percent`: how much of its content a renamed one kept, where that
+/// is known not to be all.
+pub(crate) fn change_line(ui: &Ui, change: &FileChange, percent: Option<u8>) -> String {
     let path = change.path.to_string();
     match &change.kind {
         ChangeKind::Added => ui.paint(Style::Added, &format!("+ {path}")),
@@ -144,7 +145,11 @@ pub(super) fn change_line(ui: &Ui, change: &FileChange) -> String {
         ChangeKind::Modified => ui.paint(Style::Changed, &format!("~ {path}")),
         ChangeKind::TypeChanged => ui.paint(Style::Changed, &format!("~ {path} (type)")),
         ChangeKind::ModeChanged => ui.paint(Style::Changed, &format!("~ {path} (mode)")),
-        ChangeKind::Renamed { from } => ui.paint(Style::Changed, &format!("> {path} (was {from})")),
+        ChangeKind::Renamed { from } => {
+            let alike = percent.filter(|p| *p < 100);
+            let alike = alike.map_or_else(String::new, |p| format!(", {p} % alike"));
+            ui.paint(Style::Changed, &format!("> {path} (was {from}{alike})"))
+        }
         ChangeKind::Moved { from } => {
             ui.paint(Style::Changed, &format!("> {path} (was {})", from.word()))
         }
@@ -152,7 +157,7 @@ pub(super) fn change_line(ui: &Ui, change: &FileChange) -> String {
 }
 
 /// The environment's difference as lines.
-pub(super) fn show_env(ui: &mut Ui, changes: &[EnvChange]) {
+pub(crate) fn show_env(ui: &mut Ui, changes: &[EnvChange]) {
     const SHOWN: usize = 20;
     if !changes.is_empty() {
         ui.line("env:");

@@ -6,6 +6,7 @@
 
 mod binary;
 mod config;
+mod lines;
 mod notebook;
 mod packages;
 mod table;
@@ -17,6 +18,7 @@ mod units;
 use std::fmt;
 
 pub use config::{Format, config_values, is_secret, without_secrets};
+pub use lines::{Block, Hunk, In, LineDiff, LineOps, Piece, opposite, words};
 pub use packages::PackageFile;
 pub use table::{Spill, TableError};
 pub use tensor::{Source, TensorError, TensorFile};
@@ -211,6 +213,12 @@ pub fn examine(path: &[u8], content: &[u8]) -> Chosen {
         driver: fallback,
         note: Some(note),
     }
+}
+
+/// Whether a name claims a format that is taken apart, be it one or not.
+#[must_use]
+pub fn claims_format(path: &[u8]) -> bool {
+    claimed(path).is_some()
 }
 
 /// Chooses the driver of a file by its name, then by its content.

@@ -5,6 +5,7 @@ use std::fmt::Write;
 
 use similar::{Algorithm, DiffOp};
 
+use super::lines::{LineDiff, LineOps};
 use super::{Change, Conflict, Item, Labels, Merged, Rules};
 
 /// Lines of text.
@@ -160,31 +161,17 @@ pub fn has_markers(bytes: &[u8]) -> bool {
 /// The hunks of a unified difference as Git prints them, without the header that names the files.
 #[must_use]
 pub fn unified(old: &[u8], new: &[u8], context: usize) -> String {
-    let (a, b) = (lines(old), lines(new));
-    let ops = similar::capture_diff_slices(Algorithm::Myers, &a, &b);
+    let ops = LineOps::of(old, new);
     let mut out = String::new();
-    for group in similar::group_diff_ops(ops, context) {
-        let (Some(first), Some(last)) = (group.first(), group.last()) else {
-            continue;
-        };
-        let from = first.old_range().start..last.old_range().end;
-        let to = first.new_range().start..last.new_range().end;
-        let span = |r: &std::ops::Range<usize>| match r.len() {
-            0 => format!("{},0", r.start),
-            1 => format!("{}", r.start + 1),
-            n => format!("{},{n}", r.start + 1),
-        };
-        let _ = writeln!(out, "@@ -{} +{} @@", span(&from), span(&to));
-        for op in &group {
-            let (gone, come) = match op {
-                DiffOp::Equal { .. } => {
-                    put(&mut out, ' ', &a[op.old_range()]);
-                    continue;
-                }
-                _ => (op.old_range(), op.new_range()),
-            };
-            put(&mut out, '-', &a[gone]);
-            put(&mut out, '+', &b[come]);
+    for hunk in LineDiff::new(old, new, &ops).hunks(context) {
+        let _ = writeln!(out, "{}", hunk.title());
+        for block in &hunk.blocks {
+            if block.kept {
+                put(&mut out, ' ', block.old);
+            } else {
+                put(&mut out, '-', block.old);
+                put(&mut out, '+', block.new);
+            }
         }
     }
     out

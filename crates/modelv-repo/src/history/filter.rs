@@ -13,27 +13,13 @@ use modelv_core::tree::{self, Mode};
 use modelv_core::value::Value;
 
 use super::LogOptions;
+use crate::diff::Part;
 use crate::error::{Error, Result};
 use crate::repo::Repo;
 use crate::runs::is_value;
 
 /// Larger configuration files are left out, in bytes.
 const CONFIG_BYTES_MAX: u64 = 16 << 20;
-
-/// A part of a commit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Part {
-    /// Source files.
-    Code,
-    /// Data sets.
-    Data,
-    /// Parameters.
-    Config,
-    /// Interpreter and packages.
-    Env,
-    /// Weights and other artifacts.
-    Model,
-}
 
 impl Part {
     fn id(self, commit: &Commit) -> Option<[u8; 32]> {

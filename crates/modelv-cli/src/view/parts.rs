@@ -1,0 +1,162 @@
+//! Parts of a file that differ, each on a line: keys, packages, columns, rows, cells, tensors.
+
+use modelv_repo::FileDiff;
+use modelv_repo::core::driver::{Change, State, TensorChange};
+use modelv_repo::core::value::Value;
+
+use crate::ui::{Style, Ui, size};
+
+/// Lines, rows and bytes of a file in brackets.
+pub(super) fn counts(ui: &Ui, file: &FileDiff) -> String {
+    let mut parts = Vec::new();
+    for change in &file.inside {
+        match change {
+            Change::Lines { added, removed } => {
+                parts.push(format!("+{added} -{removed} lines"));
+            }
+            Change::Rows { old, new } => parts.push(format!("{old} -> {new} rows")),
+            Change::Keyed {
+                key,
+                added,
+                removed,
+                changed,
+            } => parts.push(format!("by {key}: +{added} -{removed} ~{changed}")),
+            Change::Bytes { old, new } => {
+                parts.push(format!("{} -> {}", size(*old), size(*new)));
+            }
+            _ => {}
+        }
+    }
+    if parts.is_empty() {
+        return String::new();
+    }
+    ui.paint(Style::Faint, &format!("  ({})", parts.join(", ")))
+}
+
+/// A part of a file on one line; `None`: it is in the summary of the file.
+pub(super) fn part_line(ui: &Ui, change: &Change) -> Option<String> {
+    let line = |name: &str, old: Option<String>, new: Option<String>| match (old, new) {
+        (None, Some(new)) => ui.paint(Style::Added, &format!("+ {name} = {new}")),
+        (Some(old), None) => ui.paint(Style::Removed, &format!("- {name} = {old}")),
+        (old, new) => ui.paint(
+            Style::Changed,
+            &format!(
+                "~ {name}: {} -> {}",
+                old.unwrap_or_default(),
+                new.unwrap_or_default()
+            ),
+        ),
+    };
+    let text = match change {
+        Change::Key { key, old, new } => line(
+            key,
+            old.as_ref().map(Value::to_string),
+            new.as_ref().map(Value::to_string),
+        ),
+        Change::Package { name, old, new } => line(name, old.clone(), new.clone()),
+        Change::Column { name, added: true } => ui.paint(Style::Added, &format!("+ column {name}")),
+        Change::Column { name, added: false } => {
+            ui.paint(Style::Removed, &format!("- column {name}"))
+        }
+        Change::Cell {
+            name, kind, state, ..
+        } => signed(
+            ui,
+            *state,
+            &format!(
+                "{} cell {}{}",
+                visible(kind),
+                visible(name),
+                cell_words(change)
+            ),
+        ),
+        Change::Row { key, state, cells } => {
+            let cells: Vec<String> = cells
+                .iter()
+                .map(|(column, old, new)| format!("{column}: {old} -> {new}"))
+                .collect();
+            let cells = cells.join(", ");
+            let gap = if cells.is_empty() { "" } else { "  " };
+            signed(
+                ui,
+                *state,
+                &format!("row {}{gap}{}", visible(key), visible(&cells)),
+            )
+        }
+        Change::Tensor(tensor) => tensor_line(ui, tensor),
+        Change::Lines { .. }
+        | Change::Rows { .. }
+        | Change::Keyed { .. }
+        | Change::Bytes { .. } => return None,
+    };
+    Some(text)
+}
+
+/// Text without control characters.
+pub(crate) fn visible(text: &str) -> String {
+    let plain = |c: char| if c.is_control() { '\u{fffd}' } else { c };
+    text.chars().map(plain).collect()
+}
+
+fn signed(ui: &Ui, state: State, text: &str) -> String {
+    let (sign, style) = match state {
+        State::Added => ('+', Style::Added),
+        State::Removed => ('-', Style::Removed),
+        State::Changed => ('~', Style::Changed),
+    };
+    ui.paint(style, &format!("{sign} {text}"))
+}
+
+fn cell_words(change: &Change) -> String {
+    let Change::Cell {
+        added,
+        removed,
+        outputs,
+        metadata,
+        ..
+    } = change
+    else {
+        return String::new();
+    };
+    let mut words = Vec::new();
+    if added + removed > 0 {
+        words.push(format!("+{added} -{removed} lines"));
+    }
+    words.extend(outputs.then(|| "outputs".to_owned()));
+    words.extend(metadata.then(|| "metadata".to_owned()));
+    if words.is_empty() {
+        return String::new();
+    }
+    format!("  ({})", words.join(", "))
+}
+
+fn tensor_line(ui: &Ui, tensor: &TensorChange) -> String {
+    let name = visible(&tensor.name);
+    match (&tensor.old, &tensor.new, &tensor.numbers) {
+        (None, Some(new), _) => signed(ui, State::Added, &format!("{name} {new}")),
+        (Some(old), None, _) => signed(ui, State::Removed, &format!("{name} {old}")),
+        (Some(old), Some(new), numbers) => {
+            let kind = if old == new {
+                new.to_string()
+            } else {
+                format!("{old} -> {new}")
+            };
+            let blocks = tensor
+                .blocks
+                .map(|(n, all)| format!("  {n} of {all} blocks changed"));
+            let numbers = numbers.map_or_else(
+                || blocks.unwrap_or_default(),
+                |n| {
+                    #[expect(clippy::cast_precision_loss, reason = "a share for people")]
+                    let share = 100.0 * n.changed as f64 / n.count.max(1) as f64;
+                    format!(
+                        "  {share:.1}% changed, max {:.3e}, rms {:.3e}, cosine {:.6}",
+                        n.max_abs, n.rms, n.cosine
+                    )
+                },
+            );
+            signed(ui, State::Changed, &format!("{name} {kind}{numbers}"))
+        }
+        (None, None, _) => name,
+    }
+}
