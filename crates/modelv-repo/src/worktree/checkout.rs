@@ -1,5 +1,5 @@
 //! Changing the working tree: first a plan that refuses to lose anything, then its execution
-//! ([`super::write`]).
+//! (`write.rs`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
