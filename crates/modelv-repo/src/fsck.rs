@@ -10,7 +10,6 @@ use modelv_core::commit::Commit;
 use modelv_core::id::{BlobId, CommitId, EnvId, RunId, TreeId};
 use modelv_core::path::{DEPTH_MAX, PATH_BYTES_MAX};
 use modelv_core::tree::{self, Entry};
-use modelv_store::fs;
 use modelv_store::gc::State;
 
 use crate::error::Result;
@@ -45,11 +44,6 @@ impl Repo {
         }
         while let Some(id) = commits.pop() {
             commits.extend(walk.commit(id)?);
-        }
-        if !walk.problems.is_empty() {
-            // A commit believes that what the cache knows to be HEAD is stored: without it, whatever
-            // the working tree still has is stored again.
-            let _ = fs::remove(&self.stat_cache_path());
         }
         Ok(walk.problems)
     }

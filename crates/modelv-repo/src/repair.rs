@@ -9,7 +9,7 @@ use modelv_core::canon::Kind;
 use modelv_store::gc::State;
 use modelv_store::remote::{Catalog, Item, Remote};
 use modelv_store::repair::{Look, Mended, Mender};
-use modelv_store::{Error as StoreError, Store};
+use modelv_store::{Error as StoreError, Store, fs};
 
 use crate::ctx::{Ctx, Unit};
 use crate::error::{Error, Result};
@@ -108,6 +108,9 @@ impl Repo {
         let mut problems = fresh.store.verify(&mut |_, _| {})?.problems;
         problems.extend(fresh.check_reachable()?);
         problems.extend(failed.map(|e| format!("not all could be brought: {e}")));
+        // A commit believes that what the cache knows to be HEAD is stored: without it, whatever the
+        // working tree still has is stored again.
+        let _ = fs::remove(&self.stat_cache_path());
         Ok(RepairReport {
             mended,
             fetched: fetched.len() as u64,
