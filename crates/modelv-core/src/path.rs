@@ -95,7 +95,7 @@ impl RepoPath {
     /// The last component.
     #[must_use]
     pub fn name(&self) -> &[u8] {
-        self.0.rsplit(|b| *b == b'/').next().unwrap_or(&self.0)
+        name_of(&self.0)
     }
 
     /// Whether `self` is `dir` or lies below it.
@@ -105,6 +105,19 @@ impl RepoPath {
             || self.0 == dir
             || (self.0.starts_with(dir) && self.0.get(dir.len()) == Some(&b'/'))
     }
+}
+
+/// The part of a path behind its last slash.
+#[must_use]
+pub fn name_of(path: &[u8]) -> &[u8] {
+    path.rsplit(|b| *b == b'/').next().unwrap_or(path)
+}
+
+/// The directory of a path; empty for one in the root.
+#[must_use]
+pub fn parent_of(path: &[u8]) -> &[u8] {
+    let end = path.iter().rposition(|b| *b == b'/').unwrap_or(0);
+    &path[..end]
 }
 
 /// Maps of paths are searched by bytes, for example by those of a directory on the way.

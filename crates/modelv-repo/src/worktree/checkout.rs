@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::path::Path;
 
-use modelv_core::path::RepoPath;
+use modelv_core::path::{RepoPath, parent_of};
 use modelv_store::{Store, fs};
 
-use super::beneath::{Root, parent_of};
+use super::beneath::Root;
 use super::fold;
 use super::snapshot::place;
 use super::statcache::StatCache;
