@@ -116,6 +116,25 @@ fn a_branch_moves_or_gets_a_commit_as_asked() {
     assert_eq!(tree.id("HEAD^2"), tree.id("main"));
 }
 
+#[test]
+fn who_comes_second_writes_nothing() {
+    for _ in 0..4 {
+        let tree = scene();
+        let args = ["merge", "side", "--no-commit", "--strategy", "theirs"];
+        tree.mv(&args).success();
+        let both = ["--continue", "--abort"].map(|end| {
+            let mut command = tree.command(&["merge", end]);
+            command.stdout(std::process::Stdio::null());
+            command.stderr(std::process::Stdio::null());
+            command.spawn().unwrap()
+        });
+        let ended = both.map(|mut child| child.wait().unwrap().success());
+        assert!(ended[0] != ended[1], "{ended:?}");
+        let status = tree.json(&["status", "--json"]);
+        assert_eq!(status["changes"].as_array().unwrap().len(), 0, "{status}");
+    }
+}
+
 /// Runs a command with an editor or a merge tool.
 fn with(tree: &Tree, args: &[&str], env: &[(&str, &str)]) -> crate::support::Done {
     let output = tree

@@ -101,6 +101,11 @@ impl Repo {
         if self.head_ref() == Some(&full) {
             return Err(Error::State(format!("branch `{name}` is checked out")));
         }
+        let sequence = self.merge_state()?.and_then(|s| s.sequence);
+        if sequence.is_some_and(|s| s.branch.as_deref() == Some(&*full)) {
+            let text = format!("branch `{name}` can't go: a rebase is not finished");
+            return Err(Error::State(text));
+        }
         self.delete_ref("branch", full, name)
     }
 

@@ -8,7 +8,7 @@ use modelv_core::commit::{Commit, Person};
 use modelv_core::env::Env;
 use modelv_core::id::{BlobId, CommitId, EnvId, RunId};
 use modelv_core::run::Run;
-use modelv_store::{Store, gc};
+use modelv_store::{Store, fs, gc};
 
 use crate::capture::{clock, person};
 use crate::error::{Error, Result};
@@ -36,6 +36,8 @@ pub struct Repo {
     command: String,
     /// How often packs had been taken away before anything else was looked at; `None`: unknown.
     epoch: Option<u64>,
+    /// Held while this process alone may write into the working tree.
+    alone: Option<std::fs::File>,
 }
 
 impl Repo {
@@ -117,6 +119,7 @@ impl Repo {
             log,
             command: String::new(),
             epoch,
+            alone: None,
         })
     }
 
@@ -170,6 +173,34 @@ impl Repo {
     /// Says what is to stand in the operation log as the command.
     pub fn set_command(&mut self, command: impl Into<String>) {
         self.command = command.into();
+    }
+
+    /// Waits until no other process changes the working tree, keeps others from it until this is
+    /// dropped, and looks at the refs again: who comes second decides by what the first has done, before it
+    /// writes anything. A kernel lock, which dies with its holder.
+    ///
+    /// # Errors
+    /// The lock can't be made, or the log can't be read.
+    pub fn work_alone(&mut self) -> Result<()> {
+        if self.alone.is_some() {
+            return Ok(());
+        }
+        let path = self.dir.join("worktree.lock");
+        let lock = fs::open_or_create(&path).map_err(Error::io("open", &path))?;
+        lock.lock().map_err(Error::io("lock", &path))?;
+        self.alone = Some(lock);
+        self.log.catch_up()
+    }
+
+    /// Does something alone, then lets others in again.
+    pub(crate) fn alone<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        let was_alone = self.alone.is_some();
+        self.work_alone()?;
+        let done = work(self);
+        if !was_alone {
+            self.alone = None;
+        }
+        done
     }
 
     /// Loads a commit.

@@ -53,7 +53,10 @@ pub(crate) struct Args {
 }
 
 pub(super) fn run(args: Args, s: Session<'_>) -> Done {
-    let mut repo = s.repo()?;
+    let mut repo = match args.dry_run {
+        true => s.repo()?,
+        false => s.repo_alone()?,
+    };
     if args.abort {
         repo.merge_abort(&s.ctx())?;
         s.ui.line("merge given up; the working tree is as before");

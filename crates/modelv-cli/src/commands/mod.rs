@@ -150,6 +150,13 @@ impl Session<'_> {
         Ok(repo)
     }
 
+    /// The repository, for a command that writes into its working tree.
+    fn repo_alone(&self) -> Result<Repo, CommandError> {
+        let mut repo = self.repo()?;
+        repo.work_alone()?;
+        Ok(repo)
+    }
+
     fn ctx(&self) -> Ctx<'_> {
         Ctx {
             progress: &self.bar,

@@ -54,7 +54,7 @@ impl Ending {
 
 /// Ends one that stopped.
 pub(super) fn end(action: Action, how: &Ending, s: Session<'_>) -> Done {
-    let mut repo = s.repo()?;
+    let mut repo = s.repo_alone()?;
     if how.abort {
         repo.sequence_abort(action, &s.ctx())?;
         if how.json {

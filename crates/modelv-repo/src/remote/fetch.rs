@@ -331,7 +331,8 @@ impl Repo {
             self.append(vec![self.head_change(id)], true, None)?;
             MergeOutcome::FastForward(id)
         } else {
-            self.merge(&name, options, ctx)?
+            // The fetch may have been long: others work in the tree until here.
+            self.alone(|repo| repo.merge(&name, options, ctx))?
         };
         if self.upstream_of(&current).is_none() {
             self.set_upstream(&current, &info.name, &theirs)?;

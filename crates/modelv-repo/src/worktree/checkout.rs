@@ -141,19 +141,50 @@ impl Plan {
         if self.write.len() > 1 && root.folds_names() {
             fold::refuse_twins(self.write.iter().map(|(path, _)| path))?;
         }
-        for path in &self.delete {
+        let done = self.carry_out(&root, store, cache, ctx);
+        if done.is_err() {
+            ctx.progress.note(
+                "not all files were written: `modelv status` shows which, `modelv restore .` brings those of HEAD back",
+            );
+        }
+        done
+    }
+
+    /// What can be read is written before anything goes.
+    fn carry_out(
+        &self,
+        root: &Root,
+        store: &Store,
+        cache: &mut StatCache,
+        ctx: &Ctx<'_>,
+    ) -> Result<()> {
+        let (first, last) = self.deletions(root.folds_names());
+        for path in first {
             ctx.cancel.check()?;
             root.delete(path)?;
         }
         let total = self.write.iter().map(|(_, f)| f.size).sum();
         ctx.progress
             .start("writing files", Unit::Bytes, Some(total));
-        let written = Writing::new(&root, store, ctx).all(&self.write);
+        let written = Writing::new(root, store, ctx).all(&self.write);
         ctx.progress.finish();
         for ((path, file), stamp) in written? {
             cache.insert(path, stamp, file.blob);
         }
+        for path in last {
+            ctx.cancel.check()?;
+            root.delete(path)?;
+        }
         Ok(())
+    }
+
+    /// What has to make room for a new file, and what can wait. Where names fold, one may be the other.
+    fn deletions(&self, folds: bool) -> (Vec<&RepoPath>, Vec<&RepoPath>) {
+        let written = self.write.iter().map(|(path, _)| (path.as_bytes(), path));
+        let written: Others<'_> = written.collect();
+        self.delete
+            .iter()
+            .partition(|path| folds || in_the_way_of(path, &written).is_some())
     }
 }
 

@@ -13,6 +13,8 @@ use crate::listing::{self, CONDEMNED};
 const TRASH: &str = "trash";
 /// What a writer left behind is removed when it is as old as this.
 const LEFT_BEHIND: Duration = Duration::from_secs(3600);
+/// The same for a pack that its writer would hold a lock on: time enough to take it.
+const UNLOCKED: Duration = Duration::from_secs(10);
 
 /// What a collection did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -145,11 +147,15 @@ pub fn empty_trash(dir: &Path) {
         let _ = fs::remove_dir(&generation);
     }
     let now = SystemTime::now();
-    let is_old = |path: &PathBuf| {
+    let is_older = |path: &Path, than: Duration| {
         let time = std::fs::metadata(path).and_then(|m| m.modified());
-        time.is_ok_and(|t| now.duration_since(t).is_ok_and(|age| age > LEFT_BEHIND))
+        time.is_ok_and(|t| now.duration_since(t).is_ok_and(|age| age > than))
     };
-    for file in entries(&dir.join("tmp")).into_iter().filter(is_old) {
+    let is_old = |path: &PathBuf| is_older(path, LEFT_BEHIND);
+    for file in entries(&dir.join("tmp")) {
+        if !is_older(&file, UNLOCKED) {
+            continue;
+        }
         let name = file.file_name().unwrap_or_default().to_string_lossy();
         // A writer holds a lock on its pack until it has another name.
         let is_free = || std::fs::File::open(&file).is_ok_and(|f| f.try_lock().is_ok());

@@ -2,8 +2,8 @@
 //! bytes of what it decides and nothing else, so that layout and comments survive; its result is
 //! read again and must mean what was decided, or the file is merged as text.
 //!
-//! Lists merge and differ by position when all versions have the same length; else a list is one
-//! value. A key both sides changed in different ways is a conflict and stays as in ours.
+//! Lists merge and differ by position when all versions have the same length (and see `decide.rs` on
+//! lists of tables); else a list is one value. A key both sides changed in different ways is a conflict and stays as in ours.
 
 mod comments;
 mod decide;

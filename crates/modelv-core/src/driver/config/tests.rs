@@ -122,6 +122,40 @@ fn json_merges_by_key_and_keeps_its_layout() {
             "{\"l\": [1]}",
             &["l"],
         ),
+        // An edit must not land on another entry that came to its place.
+        (
+            "a.json",
+            "{\"l\": [{\"name\": \"enc\", \"lr\": 1}, {\"name\": \"dec\", \"lr\": 1}]}",
+            "{\"l\": [{\"name\": \"dec\", \"lr\": 1}, {\"name\": \"enc\", \"lr\": 1}]}",
+            "{\"l\": [{\"name\": \"enc\", \"lr\": 5}, {\"name\": \"dec\", \"lr\": 1}]}",
+            "{\"l\": [{\"name\": \"dec\", \"lr\": 1}, {\"name\": \"enc\", \"lr\": 1}]}",
+            &["l"],
+        ),
+        (
+            "a.json",
+            "{\"l\": [{\"name\": \"enc\", \"lr\": 1}, {\"name\": \"dec\", \"lr\": 1}]}",
+            "{\"l\": [{\"name\": \"mid\", \"lr\": 1}, {\"name\": \"dec\", \"lr\": 1}]}",
+            "{\"l\": [{\"name\": \"enc\", \"lr\": 5}, {\"name\": \"dec\", \"lr\": 2}]}",
+            "{\"l\": [{\"name\": \"mid\", \"lr\": 1}, {\"name\": \"dec\", \"lr\": 1}]}",
+            &["l"],
+        ),
+        (
+            "a.json",
+            "{\"l\": [{\"w\": 1, \"lr\": 1}, {\"w\": 2, \"lr\": 1}]}",
+            "{\"l\": [{\"w\": 2, \"lr\": 1}, {\"w\": 3, \"lr\": 1}]}",
+            "{\"l\": [{\"w\": 1, \"lr\": 5}, {\"w\": 2, \"lr\": 1}]}",
+            "{\"l\": [{\"w\": 2, \"lr\": 1}, {\"w\": 3, \"lr\": 1}]}",
+            &["l"],
+        ),
+        // Where everything stays, both edits are taken.
+        (
+            "a.json",
+            "{\"l\": [{\"name\": \"enc\", \"lr\": 1, \"w\": 1}]}",
+            "{\"l\": [{\"name\": \"enc\", \"lr\": 2, \"w\": 1}]}",
+            "{\"l\": [{\"name\": \"enc\", \"lr\": 1, \"w\": 3}]}",
+            "{\"l\": [{\"name\": \"enc\", \"lr\": 2, \"w\": 3}]}",
+            &[],
+        ),
         // CRLF and a byte order mark stay.
         (
             "a.json",
