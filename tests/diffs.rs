@@ -357,3 +357,33 @@ fn colours_are_for_terminals_that_want_them() {
     assert!(on_terminal(&tree, &[], &args).contains("\u{1b}[7;31m1"));
     assert!(!on_terminal(&tree, &[("NO_COLOR", "1")], &args).contains('\u{1b}'));
 }
+
+/// A safetensors file of one tensor `w`.
+fn weights(values: &[f32]) -> Vec<u8> {
+    let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+    let (count, end) = (values.len(), bytes.len());
+    let header =
+        format!("{{\"w\":{{\"dtype\":\"F32\",\"shape\":[{count}],\"data_offsets\":[0,{end}]}}}}");
+    let size = u64::try_from(header.len()).unwrap().to_le_bytes();
+    [&size[..], header.as_bytes(), &bytes].concat()
+}
+
+#[test]
+fn a_weight_that_is_no_number_any_more_is_seen() {
+    let tree = Tree::repo();
+    let mut values = vec![1f32; 4096];
+    tree.put("models/.keep", "");
+    std::fs::write(tree.path("models/w.safetensors"), weights(&values)).unwrap();
+    tree.commit("base");
+    values[65] = f32::NAN;
+    std::fs::write(tree.path("models/w.safetensors"), weights(&values)).unwrap();
+    let shown = tree.mv(&["diff"]).success();
+    assert!(
+        shown.contains("~ w F32 [4096]  1 of 4096 changed, NaN 0 -> 1, max 0.000e0"),
+        "{shown}"
+    );
+    let json = tree.json(&["diff", "--json"]);
+    let numbers = &json["files"][0]["inside"][0]["numbers"];
+    assert_eq!(numbers["nan"], serde_json::json!({"old": 0, "new": 1}));
+    assert_eq!(numbers["infinite"], serde_json::json!({"old": 0, "new": 0}));
+}
