@@ -387,3 +387,32 @@ fn a_weight_that_is_no_number_any_more_is_seen() {
     assert_eq!(numbers["nan"], serde_json::json!({"old": 0, "new": 1}));
     assert_eq!(numbers["infinite"], serde_json::json!({"old": 0, "new": 0}));
 }
+
+#[test]
+fn rows_that_nothing_names_are_lines() {
+    let tree = Tree::repo();
+    tree.put("data/dup.csv", "id,x\n1,a\n1,b\n2,c\n");
+    tree.put("data/moved.csv", "id,x\n1,a\n2,b\n");
+    tree.commit("base");
+    tree.put("data/dup.csv", "id,x\n1,a\n1,z\n2,c\n");
+    tree.put("data/moved.csv", "id,x\n2,b\n1,a\n");
+    let done = tree.mv(&["diff"]);
+    let note = "note: data/dup.csv: `id` does not name every row once: compared as lines";
+    assert!(done.err.contains(note), "{}", done.err);
+    assert_eq!(done.err.matches("note: ").count(), 1, "{}", done.err);
+    let shown = done.success();
+    assert!(shown.contains("    -1,b\n    +1,z\n"), "{shown}");
+    assert!(shown.contains("by id: +0 -0 ~0"), "{shown}");
+    assert!(shown.contains("    -1,a\n"), "{shown}");
+    let words = tree.mv(&["diff", "--word", "data/dup.csv"]).success();
+    assert!(words.contains("[-b-]{+z+}"), "{words}");
+    let json = tree.json(&["diff", "--json", "data/dup.csv"]);
+    assert_eq!(json["files"][0]["hunks"][0]["lines"][2][1], "1,b\n");
+    // Without a key by name and in a table whose columns changed, lines say what the columns don't.
+    tree.put("data/dup.csv", "id,x,y\n1,a,0\n1,z,1\n2,c,2\n");
+    let shown = tree.mv(&["diff", "data/dup.csv"]).success();
+    assert!(
+        shown.contains("+ column y") && shown.contains("    +1,z,1\n"),
+        "{shown}"
+    );
+}

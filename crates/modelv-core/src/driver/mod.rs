@@ -268,6 +268,26 @@ pub fn key_fits(driver: Driver, key: &str, versions: &[&[u8]]) -> bool {
     driver.table(Some(key)).is_none_or(|t| t.key_fits(versions))
 }
 
+/// What people should know of two tables whose rows nothing names once; `key` is the declared one.
+#[must_use]
+pub fn unkeyed_note(
+    path: &str,
+    driver: Driver,
+    key: Option<&str>,
+    old: &[u8],
+    new: &[u8],
+) -> String {
+    let column = key.map(str::to_owned);
+    let column = column.or_else(|| driver.table(None)?.likely_key([old, new]));
+    let column = column.map_or_else(|| "no column".into(), |c| format!("`{c}`"));
+    let does = if column == "no column" {
+        "names"
+    } else {
+        "does not name"
+    };
+    format!("{path}: {column} {does} every row once: compared as lines")
+}
+
 /// The table that the name of a file claims.
 #[must_use]
 pub fn table_of_path(path: &[u8]) -> Option<Driver> {
