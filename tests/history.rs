@@ -88,6 +88,21 @@ fn the_log_shows_what_was_asked_for() {
         .success();
     assert_eq!(subjects(&tree, &["--metric", "f1<0.8"]), ["train"]);
     assert_eq!(subjects(&tree, &["--metric", "f1>0.8"]).len(), 0);
+    // A change that keeps the model keeps its run, which says nothing of the new recipe.
+    tree.put("params.toml", "[train]\nlr = 0.3\nseed = 7\n");
+    tree.commit("not trained");
+    assert_eq!(subjects(&tree, &["--metric", "f1<0.8"]), ["train"]);
+    let log = tree.json(&["log", "--json", "-n", "2"]);
+    assert_eq!(
+        (&log[0]["metrics_stale"], &log[1]["metrics_stale"]),
+        (&true.into(), &false.into())
+    );
+    assert_eq!(log[0]["metrics"], log[1]["metrics"]);
+    tree.put("fit.sh", "echo '{\"f1\": 0.7}' > metrics.json\n");
+    tree.mv(&["run", "-m", "trained", "--", "sh", "fit.sh"])
+        .success();
+    assert_eq!(subjects(&tree, &["--metric", "f1=0.7"]), ["trained"]);
+    assert_eq!(subjects(&tree, &["--metric", "f1=0.5"]), ["train"]);
 }
 
 #[test]

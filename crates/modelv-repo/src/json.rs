@@ -23,7 +23,7 @@ use crate::worktree::{ChangeKind, FileChange, SnapFile};
 /// Version of the form of [`diff`]. A new one would take keys away; keys are added without one.
 const DIFF_VERSION: u32 = 1;
 
-/// A commit with the metrics of its last run.
+/// A commit with the metrics of its last run, and whether that was of another recipe.
 ///
 /// # Errors
 /// The run is missing or damaged.
@@ -49,6 +49,8 @@ pub fn commit(repo: &Repo, id: CommitId, commit: &Commit) -> Result<serde_json::
         "message": commit.message,
         "runs": commit.runs.iter().map(RunId::to_hex).collect::<Vec<_>>(),
         "metrics": values(&repo.metrics(commit)?),
+        // True: they were measured on another recipe, that of the model which is stale here.
+        "metrics_stale": !commit.runs.is_empty() && repo.own_run(commit)?.is_none(),
         "extra": commit.extra,
     }))
 }
