@@ -193,6 +193,18 @@ fn what_cannot_be_merged_is_said_and_leaves_nothing() {
         "path `other:x` not found",
     );
     refuse(&["--method", "ties"], 1, "name it with `--base REV:PATH`");
+    // Two models of one commit: the file of their merge base is the first of them.
+    let beside = "main:models/b.safetensors";
+    put(&tree, "models/b.safetensors", &[0.0, 2.0, 2.0, 1.0]);
+    tree.commit("two fine-tunes");
+    for method in ["ties=0.2", "task", "dare=0.5"] {
+        let said = "the file of the merge base is one of the models";
+        refuse(&[beside, "--method", method], 1, said);
+    }
+    let base = format!("main~2:{FILE}");
+    let args = ["weights", "merge", &model, beside, "--base", &base];
+    let more = ["--method", "ties=1", "-o", "soup.safetensors"];
+    tree.mv(&[&args[..], &more].concat()).success();
     refuse(&["--method", "slerp"], 1, "slerp can't take 1 models");
     refuse(&[&model, "--method", "mean"], 2, "`mean` is none of linear");
     let all = [

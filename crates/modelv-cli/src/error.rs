@@ -245,7 +245,7 @@ fn hint(e: &Error) -> Option<String> {
 
 fn weights_hint(e: &WeightsError) -> &'static str {
     match e {
-        WeightsError::NoBase(_) => "name it with `--base REV:PATH`",
+        WeightsError::NoBase(_) | WeightsError::OwnBase(_) => "name it with `--base REV:PATH`",
         WeightsError::Base(_) => "leave `--base` out",
         WeightsError::File { .. } => "weights are merged from safetensors files",
         WeightsError::Conflicts(_) => {

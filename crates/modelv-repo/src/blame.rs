@@ -197,7 +197,7 @@ impl Repo {
     }
 
     /// The content of a regular file of a commit.
-    fn blob_at(&self, id: CommitId, path: &RepoPath) -> Result<Option<BlobId>> {
+    pub(crate) fn blob_at(&self, id: CommitId, path: &RepoPath) -> Result<Option<BlobId>> {
         let commit = self.commit_object(id)?;
         let (recipe, model) = (commit.recipe, commit.model.map(|m| m.tree));
         let roots = [

@@ -152,7 +152,30 @@ impl Repo {
             return Ok(None);
         };
         let (a, b) = (self.resolve(a)?, self.resolve(b)?);
-        self.common_file(a, b, path)
+        let found = self.common_file(a, b, path)?;
+        if let Some(base) = &found {
+            self.refuse_own_base(options, base)?;
+        }
+        Ok(found)
+    }
+
+    /// Refuses a base that nobody named and that is one of the models: two files of one commit, or
+    /// a side that has not moved. What a method adds to it is then the other model, not a merge.
+    fn refuse_own_base(&self, options: &WeightsOptions, base: &WeightsSource) -> Result<()> {
+        let blob = |source: &WeightsSource| match source {
+            WeightsSource::Committed { revision, path } => {
+                self.blob_at(self.resolve(revision)?, path)
+            }
+            WeightsSource::File(_) => Ok(None),
+        };
+        let base = blob(base)?;
+        for model in &options.models {
+            if base.is_some() && blob(model)? == base {
+                let word = options.method.kind.word();
+                return Err(Error::Weights(WeightsError::OwnBase(word)));
+            }
+        }
+        Ok(())
     }
 
     /// The file of the merge base of two commits, where there is exactly one and it has it.
