@@ -200,6 +200,9 @@ fn hint(e: &Error) -> Option<String> {
         Error::Exists {
             what: "repository", ..
         } => "`modelv status` shows its state",
+        Error::Exists { what: "output", .. } => {
+            "name another file, `modelv commit` this one first, or `--force` writes over it"
+        }
         Error::Exists { what: "tag", .. } => "tags don't move; `modelv tag -d NAME` removes one",
         Error::Ambiguous { .. } => "write more digits, or the full name such as `refs/heads/NAME`",
         Error::Invalid {

@@ -160,6 +160,11 @@ pub fn merge(
     Ok(tally)
 }
 
+/// How a file says that it was merged, if it is one that [`merge`] wrote.
+pub fn record_of(source: &mut dyn Source) -> Option<String> {
+    read_safetensors(source).ok()?.metadata.remove(RECORD_KEY)
+}
+
 fn headers(sides: &mut Sides<'_>) -> Result<Vec<Header>, WeightsError> {
     let read = |side: &mut Side<'_>| {
         read_safetensors(&mut *side.source).map_err(|source| WeightsError::File {
