@@ -212,3 +212,35 @@ fn criss_crosses_on_each_other_are_merged_once_each() {
     );
     tree.mv(&["merge-base", "nope", "main"]).fails_with(1);
 }
+
+#[test]
+fn demands_that_meet_over_two_files_are_told() {
+    let tree = Tree::repo();
+    let project = |demand: &str| {
+        let text = format!("[project]\nname = \"x\"\ndependencies = [\"{demand}\"]\n");
+        tree.put("pyproject.toml", &text);
+    };
+    tree.put("requirements.txt", "numpy>=1\n");
+    project("numpy");
+    tree.commit("base");
+    tree.mv(&["switch", "-c", "side"]).success();
+    tree.put("requirements.txt", "numpy>=2.0\n");
+    tree.commit("newer");
+    tree.mv(&["switch", "main"]).success();
+    project("numpy<2");
+    tree.commit("older");
+    let said = "no version meets `numpy<2` in pyproject.toml and `numpy>=2.0` in requirements.txt together";
+    for args in [&["merge", "--dry-run", "side"][..], &["merge", "side"]] {
+        let done = tree.mv(args);
+        assert_eq!(done.err.matches(said).count(), 1, "{}", done.err);
+        done.success();
+    }
+    // It is known now: the next merge says nothing of it.
+    tree.mv(&["switch", "-c", "more", "side"]).success();
+    tree.put("a.py", "pass\n");
+    tree.commit("more");
+    tree.mv(&["switch", "main"]).success();
+    let done = tree.mv(&["merge", "more"]);
+    assert!(!done.err.contains("no version meets"), "{}", done.err);
+    done.success();
+}

@@ -20,6 +20,7 @@ use crate::repo::Repo;
 use crate::worktree::{Files, Ingredient, Rules, SnapFile, compare};
 
 pub(crate) mod conclude;
+mod demands;
 pub(crate) mod state;
 mod strategy;
 
@@ -280,9 +281,10 @@ impl Repo {
         let Merged {
             files,
             conflicts,
-            notes,
+            mut notes,
         } = self.merge_listings(&base, &o, &t, labels, made)?;
         let mut files: HashMap<RepoPath, Outcome> = files.into_iter().collect();
+        notes.extend(self.demands_apart(&files, [&our_files, &their_files])?);
         // The model is the product of one recipe: never mixed from two. One side's new model is
         // taken (and is stale); when both trained, the merge has none until it is trained itself.
         let tree = |c: &Commit| c.model.map(|m| m.tree);

@@ -21,7 +21,7 @@ use crate::path::name_of;
 
 pub use config::{Format, config_values, is_secret, without_secrets};
 pub use lines::{Block, Hunk, In, LineDiff, LineOps, Piece, opposite, words};
-pub use packages::PackageFile;
+pub use packages::{Asking, PackageFile, clashes, is_asking};
 pub use table::{Spill, TableError};
 pub use tensor::{Source, TensorError, TensorFile};
 pub use text::{has_markers, unified};
