@@ -144,7 +144,7 @@ fn conflicts_are_decided_in_the_editor_and_the_merge_tool() {
     let said = with(&tree, &["resolve", "nope", "--edit"], &[("EDITOR", "true")]).fails_with(1);
     assert!(said.contains("conflict `nope` not found"), "{said}");
     // An editor that leaves the markers decides nothing.
-    let said = with(&tree, &["mergetool", "train.py"], &[("EDITOR", "true")]).fails_with(1);
+    let said = with(&tree, &["mergetool", "train.py"], &[("EDITOR", "true")]).fails_with(3);
     assert!(said.contains("still carries conflict markers"), "{said}");
     // The tool sees all three versions and writes the fourth; a row goes to the editor.
     let tool = r#"grep -q OURS "$LOCAL" && grep -q THEIRS "$REMOTE" && grep -q "^e" "$BASE" && cp "$REMOTE" "$MERGED""#;
@@ -243,4 +243,58 @@ fn demands_that_meet_over_two_files_are_told() {
     let done = tree.mv(&["merge", "more"]);
     assert!(!done.err.contains("no version meets"), "{}", done.err);
     done.success();
+}
+
+#[test]
+fn a_tool_that_leaves_a_conflict_keeps_nobody_from_the_next() {
+    let tree = Tree::repo();
+    let put = |line: &str, demand: &str| {
+        for file in ["a.py", "b.py"] {
+            tree.put(file, &format!("{line} in {file}\n"));
+        }
+        let text = format!("torch{demand} ; python_version < '3.10'\n");
+        tree.put("requirements.txt", &text);
+    };
+    put("base", "");
+    tree.commit("base");
+    tree.mv(&["switch", "-c", "side"]).success();
+    put("theirs", "==2.0");
+    tree.commit("theirs");
+    tree.mv(&["switch", "main"]).success();
+    put("ours", "==1.0");
+    tree.commit("ours");
+    tree.mv(&["merge", "side"]).fails_with(3);
+    // It fails on a.py and takes theirs of b.py; the demand needs an editor.
+    let tool = r#"case "$MERGED" in *a.py) exit 7;; esac; cp "$REMOTE" "$MERGED""#;
+    let done = with(&tree, &["mergetool"], &[("MODELV_MERGETOOL", tool)]);
+    assert!(done.err.contains("a.py stays open: "), "{}", done.err);
+    let hint = r"`modelv resolve 'requirements.txt:torch ; python_version < '\''3.10'\''' --ours`";
+    assert!(
+        done.err.contains("none is set") && done.err.contains(hint),
+        "{}",
+        done.err
+    );
+    assert!(done.err.ends_with("2 open\n"), "{}", done.err);
+    assert_eq!(done.out, "decided b.py\n");
+    done.fails_with(3);
+    assert_eq!(tree.get("b.py"), "theirs in b.py\n");
+    // A tool that changes nothing leaves the markers, and the rest to the editor.
+    let env = [("MODELV_MERGETOOL", "true "), ("EDITOR", "true")];
+    let done = with(&tree, &["mergetool"], &env);
+    assert!(
+        done.err.contains("still carries conflict markers"),
+        "{}",
+        done.err
+    );
+    assert!(
+        done.out.starts_with("decided requirements.txt:torch"),
+        "{}",
+        done.out
+    );
+    done.fails_with(3);
+    let help = tree.mv(&["mergetool", "--help"]).success();
+    assert!(
+        help.contains("MODELV_MERGETOOL") && help.contains("BASE LOCAL REMOTE MERGED"),
+        "{help}"
+    );
 }

@@ -31,6 +31,11 @@ impl CommandError {
         }
     }
 
+    /// What it says, where another item can still be dealt with; `None`: damage or an interruption.
+    pub(crate) fn may_go_on(&self) -> Option<&str> {
+        (self.code < 3).then_some(&self.message)
+    }
+
     /// A failure outside of the library.
     pub(crate) fn failed(error: &dyn std::error::Error, hint: Option<String>) -> Self {
         Self {
