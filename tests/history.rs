@@ -122,6 +122,24 @@ fn every_part_has_the_commit_that_gave_it() {
             parts.map(part).collect(),
         )
     };
+    let said = tree.mv(&["blame", "data"]).fails_with(1);
+    assert!(said.contains("it is a folder"), "{said}");
+    assert!(
+        tree.mv(&["blame", "nope"])
+            .fails_with(1)
+            .contains("path `nope` not found")
+    );
+    // What is not committed is blamed on nobody, and said.
+    let edited = |args: &[&str]| {
+        tree.mv(args)
+            .err
+            .contains("train.py has uncommitted changes")
+    };
+    assert!(!edited(&["blame", "train.py"]));
+    let text = tree.get("train.py");
+    tree.put("train.py", "other\n");
+    assert!(edited(&["blame", "train.py"]) && !edited(&["blame", "train.py", "HEAD"]));
+    tree.put("train.py", &text);
     let (kind, lines) = blamed(&["train.py", "c3"]);
     assert_eq!(kind, "line");
     assert_eq!(
