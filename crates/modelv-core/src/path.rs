@@ -127,11 +127,17 @@ impl std::borrow::Borrow<[u8]> for RepoPath {
     }
 }
 
+/// Characters without a width, and those that turn the direction of what follows.
+fn is_invisible(c: char) -> bool {
+    matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+}
+
 impl fmt::Display for RepoPath {
-    /// Lossy, with control bytes escaped so that a name can't drive the terminal.
+    /// Lossy, with what is not seen escaped: a name can't drive the terminal, nor read as another.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for c in String::from_utf8_lossy(&self.0).chars() {
-            if c.is_control() {
+            if c.is_control() || is_invisible(c) {
                 write!(f, "{}", c.escape_default())?;
             } else {
                 write!(f, "{c}")?;

@@ -267,7 +267,7 @@ impl Repo {
         Ok(if known { Ok(false) } else { Err("fetch first") })
     }
 
-    pub(super) fn is_ancestor(&self, old: CommitId, new: CommitId) -> Result<bool> {
+    pub(crate) fn is_ancestor(&self, old: CommitId, new: CommitId) -> Result<bool> {
         Ok(self.ancestors_of(new)?.contains(&old))
     }
 
