@@ -416,3 +416,35 @@ fn rows_that_nothing_names_are_lines() {
         "{shown}"
     );
 }
+
+#[test]
+fn a_mode_that_changed_with_the_content_is_told() {
+    use std::os::unix::fs::PermissionsExt;
+    let tree = Tree::repo();
+    tree.put("long.py", &lines(0..30));
+    tree.put("mv.py", &lines(40..70));
+    tree.put("plain.py", "a\n");
+    tree.commit("base");
+    tree.put("long.py", &lines(1..30));
+    tree.put("plain.py", "b\n");
+    std::fs::rename(tree.path("mv.py"), tree.path("moved.py")).unwrap();
+    for file in ["long.py", "moved.py"] {
+        let mode = std::fs::Permissions::from_mode(0o755);
+        std::fs::set_permissions(tree.path(file), mode).unwrap();
+    }
+    for args in [&["status"][..], &["diff"]] {
+        let shown = tree.mv(args).success();
+        assert!(shown.contains("~ long.py (content and mode)"), "{shown}");
+        assert!(shown.contains("> moved.py (was mv.py, mode)"), "{shown}");
+        assert!(!shown.contains("plain.py ("), "{shown}");
+    }
+    let shown = tree.mv(&["diff", "--stat"]).success();
+    assert!(shown.contains("  long.py (mode) "), "{shown}");
+    assert!(
+        shown.contains("  mv.py => moved.py (100 %, mode) "),
+        "{shown}"
+    );
+    tree.commit("both");
+    let shown = tree.mv(&["show", "-p"]).success();
+    assert!(shown.contains("~ long.py (content and mode)"), "{shown}");
+}
