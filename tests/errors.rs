@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 
-use crate::support::Tree;
+use crate::support::{Done, Tree};
 
 /// Runs a command that must fail, and compares all it says.
 fn refuse(tree: &Tree, args: &[&str], status: i32, want: &str) {
