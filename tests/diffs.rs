@@ -403,7 +403,7 @@ fn rows_that_nothing_names_are_lines() {
     let shown = done.success();
     assert!(shown.contains("    -1,b\n    +1,z\n"), "{shown}");
     assert!(shown.contains("by id: +0 -0 ~0"), "{shown}");
-    assert!(shown.contains("    -1,a\n"), "{shown}");
+    assert!(shown.contains("    +2,b\n"), "{shown}");
     let words = tree.mv(&["diff", "--word", "data/dup.csv"]).success();
     assert!(words.contains("[-b-]{+z+}"), "{words}");
     let json = tree.json(&["diff", "--json", "data/dup.csv"]);

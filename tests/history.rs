@@ -195,7 +195,7 @@ fn every_part_has_the_commit_that_gave_it() {
         (&["blame", "w.bin"][..], "a binary file has neither"),
         (&["blame", "nope"], "path `nope` not found"),
         (&["blame", "."], "is no file"),
-        (&["blame", "data"], "path `data` not found"),
+        (&["blame", "data"], "it is a folder"),
     ] {
         let done = tree.mv(args);
         assert!(

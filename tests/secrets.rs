@@ -155,13 +155,13 @@ fn an_env_file_is_left_out_until_it_is_named_and_then_looked_through() {
         "--explain",
         ".env",
         "lib/__pycache__/a.pyc",
-        ".git/config",
+        ".hg/hgrc",
     ]);
     assert_eq!(
         why.success(),
         "ignored .env  (left out by default; a line `!.env` in .mvignore takes it)\n\
          ignored lib/__pycache__/a.pyc  (left out by default; a line `!__pycache__` in .mvignore takes it)\n\
-         ignored .git/config  (never versioned)\n"
+         ignored .hg/hgrc  (never versioned)\n"
     );
     let all = tree.mv(&["track", "--explain"]);
     assert!(
