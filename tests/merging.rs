@@ -300,3 +300,80 @@ fn a_tool_that_leaves_a_conflict_keeps_nobody_from_the_next() {
         "{help}"
     );
 }
+
+#[test]
+fn an_edit_of_an_entry_never_lands_on_another() {
+    let entry = |name: &str, lr: &str| (name.to_owned(), lr.to_owned());
+    let yaml = |list: &[(String, String)]| {
+        let one = |(name, lr): &(String, String)| format!("  - name: {name}\n    lr: {lr}\n");
+        format!("layers:\n{}", list.iter().map(one).collect::<String>())
+    };
+    let json = |list: &[(String, String)]| {
+        let one = |(name, lr): &(String, String)| {
+            format!("    {{\n      \"name\": \"{name}\",\n      \"lr\": {lr}\n    }}")
+        };
+        let all: Vec<String> = list.iter().map(one).collect();
+        format!("{{\n  \"layers\": [\n{}\n  ]\n}}\n", all.join(",\n"))
+    };
+    let toml = |list: &[(String, String)]| {
+        let one =
+            |(name, lr): &(String, String)| format!("[[layers]]\nname = \"{name}\"\nlr = {lr}\n\n");
+        list.iter().map(one).collect::<String>()
+    };
+    let base = [entry("enc", "0.1"), entry("dec", "0.1")];
+    let edited = [entry("enc", "0.5"), entry("dec", "0.1")];
+    let swapped = [entry("dec", "0.1"), entry("enc", "0.1")];
+    let shifted = [entry("dec", "0.1"), entry("new", "0.1")];
+    for moved in [swapped, shifted] {
+        let tree = Tree::repo();
+        let put = |list: &[(String, String)]| {
+            tree.put("conf/a.yaml", &yaml(list));
+            tree.put("conf/b.json", &json(list));
+            tree.put("conf/c.toml", &toml(list));
+        };
+        put(&base);
+        tree.commit("base");
+        tree.mv(&["switch", "-c", "side"]).success();
+        put(&edited);
+        tree.commit("edited");
+        tree.mv(&["switch", "main"]).success();
+        put(&moved);
+        tree.commit("moved");
+        for (from, into) in [("side", "main"), ("main", "side")] {
+            tree.mv(&["switch", into]).success();
+            let done = tree.mv(&["merge", from, "--json"]);
+            let told: serde_json::Value = serde_json::from_str(&done.out).unwrap();
+            let items: Vec<&str> = told["conflicts"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|c| c["path"].as_str().unwrap())
+                .collect();
+            assert_eq!(
+                items,
+                ["conf/a.yaml", "conf/b.json", "conf/c.toml"],
+                "{told}"
+            );
+            tree.mv(&["merge", "--abort"]).success();
+        }
+    }
+    // Edits of different entries, and of different keys of one entry by its name, are merged.
+    let tree = Tree::repo();
+    tree.put("a.yaml", &yaml(&base));
+    tree.commit("base");
+    tree.mv(&["switch", "-c", "side"]).success();
+    tree.put(
+        "a.yaml",
+        &yaml(&edited).replace("lr: 0.1\n", "lr: 0.1\n    wd: 1\n"),
+    );
+    tree.commit("edited");
+    tree.mv(&["switch", "main"]).success();
+    tree.put(
+        "a.yaml",
+        &yaml(&base).replace("name: enc\n", "name: enc\n    bias: true\n"),
+    );
+    tree.commit("also");
+    tree.mv(&["merge", "side"]).success();
+    let want = "layers:\n  - name: enc\n    bias: true\n    lr: 0.5\n  - name: dec\n    lr: 0.1\n    wd: 1\n";
+    assert_eq!(tree.get("a.yaml"), want);
+}

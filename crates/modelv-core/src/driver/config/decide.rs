@@ -1,12 +1,14 @@
 //! The three-way decision over parsed files, key by key. It says which version each part is taken
 //! from and knows nothing of how a file is written.
 //!
-//! Lists merge by position when all three have the same length; else a list is one value.
+//! Lists merge by position when all three have the same length and what both sides changed is still in
+//! its place (`places.rs`); else a list is one value.
 
 use std::collections::HashMap;
 
 use super::super::{Conflict, Item};
 use super::doc::{Doc, Entry, Kind, Node, Style, by_key, line_start, push_key};
+use super::places;
 use crate::value::Value;
 
 /// A part of one version.
@@ -164,6 +166,7 @@ impl Decider {
             (base.and_then(Part::items), ours.items(), theirs.items())
             && b.len() == o.len()
             && o.len() == t.len()
+            && stay(b, o, t)
         {
             let base = base.unwrap_or(ours);
             let len = self.path.len();
@@ -281,6 +284,11 @@ impl Decider {
             }
         }
     }
+}
+
+fn stay(base: &[Node], ours: &[Node], theirs: &[Node]) -> bool {
+    let [b, o, t] = [base, ours, theirs].map(|l| l.iter().map(Node::value).collect::<Vec<_>>());
+    places::stay(&b, &o, &t)
 }
 
 /// An entry of one version.
