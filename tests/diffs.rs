@@ -357,3 +357,94 @@ fn colours_are_for_terminals_that_want_them() {
     assert!(on_terminal(&tree, &[], &args).contains("\u{1b}[7;31m1"));
     assert!(!on_terminal(&tree, &[("NO_COLOR", "1")], &args).contains('\u{1b}'));
 }
+
+/// A safetensors file of one tensor `w`.
+fn weights(values: &[f32]) -> Vec<u8> {
+    let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+    let (count, end) = (values.len(), bytes.len());
+    let header =
+        format!("{{\"w\":{{\"dtype\":\"F32\",\"shape\":[{count}],\"data_offsets\":[0,{end}]}}}}");
+    let size = u64::try_from(header.len()).unwrap().to_le_bytes();
+    [&size[..], header.as_bytes(), &bytes].concat()
+}
+
+#[test]
+fn a_weight_that_is_no_number_any_more_is_seen() {
+    let tree = Tree::repo();
+    let mut values = vec![1f32; 4096];
+    tree.put("models/.keep", "");
+    std::fs::write(tree.path("models/w.safetensors"), weights(&values)).unwrap();
+    tree.commit("base");
+    values[65] = f32::NAN;
+    std::fs::write(tree.path("models/w.safetensors"), weights(&values)).unwrap();
+    let shown = tree.mv(&["diff"]).success();
+    assert!(
+        shown.contains("~ w F32 [4096]  1 of 4096 changed, NaN 0 -> 1, max 0.000e0"),
+        "{shown}"
+    );
+    let json = tree.json(&["diff", "--json"]);
+    let numbers = &json["files"][0]["inside"][0]["numbers"];
+    assert_eq!(numbers["nan"], serde_json::json!({"old": 0, "new": 1}));
+    assert_eq!(numbers["infinite"], serde_json::json!({"old": 0, "new": 0}));
+}
+
+#[test]
+fn rows_that_nothing_names_are_lines() {
+    let tree = Tree::repo();
+    tree.put("data/dup.csv", "id,x\n1,a\n1,b\n2,c\n");
+    tree.put("data/moved.csv", "id,x\n1,a\n2,b\n");
+    tree.commit("base");
+    tree.put("data/dup.csv", "id,x\n1,a\n1,z\n2,c\n");
+    tree.put("data/moved.csv", "id,x\n2,b\n1,a\n");
+    let done = tree.mv(&["diff"]);
+    let note = "note: data/dup.csv: `id` does not name every row once: compared as lines";
+    assert!(done.err.contains(note), "{}", done.err);
+    assert_eq!(done.err.matches("note: ").count(), 1, "{}", done.err);
+    let shown = done.success();
+    assert!(shown.contains("    -1,b\n    +1,z\n"), "{shown}");
+    assert!(shown.contains("by id: +0 -0 ~0"), "{shown}");
+    assert!(shown.contains("    +2,b\n"), "{shown}");
+    let words = tree.mv(&["diff", "--word", "data/dup.csv"]).success();
+    assert!(words.contains("[-b-]{+z+}"), "{words}");
+    let json = tree.json(&["diff", "--json", "data/dup.csv"]);
+    assert_eq!(json["files"][0]["hunks"][0]["lines"][2][1], "1,b\n");
+    // Without a key by name and in a table whose columns changed, lines say what the columns don't.
+    tree.put("data/dup.csv", "id,x,y\n1,a,0\n1,z,1\n2,c,2\n");
+    let shown = tree.mv(&["diff", "data/dup.csv"]).success();
+    assert!(
+        shown.contains("+ column y") && shown.contains("    +1,z,1\n"),
+        "{shown}"
+    );
+}
+
+#[test]
+fn a_mode_that_changed_with_the_content_is_told() {
+    use std::os::unix::fs::PermissionsExt;
+    let tree = Tree::repo();
+    tree.put("long.py", &lines(0..30));
+    tree.put("mv.py", &lines(40..70));
+    tree.put("plain.py", "a\n");
+    tree.commit("base");
+    tree.put("long.py", &lines(1..30));
+    tree.put("plain.py", "b\n");
+    std::fs::rename(tree.path("mv.py"), tree.path("moved.py")).unwrap();
+    for file in ["long.py", "moved.py"] {
+        let mode = std::fs::Permissions::from_mode(0o755);
+        std::fs::set_permissions(tree.path(file), mode).unwrap();
+    }
+    for args in [&["status"][..], &["diff"]] {
+        let shown = tree.mv(args).success();
+        assert!(shown.contains("~ long.py (content and mode)"), "{shown}");
+        assert!(shown.contains("> moved.py (was mv.py, mode)"), "{shown}");
+        assert!(!shown.contains("plain.py ("), "{shown}");
+    }
+    let shown = tree.mv(&["diff", "--stat"]).success();
+    assert!(shown.contains("  long.py (mode) "), "{shown}");
+    assert!(
+        shown.contains("  mv.py => moved.py (100 %, mode) "),
+        "{shown}"
+    );
+    tree.commit("both");
+    let shown = tree.mv(&["show", "-p"]).success();
+    assert!(shown.contains("~ long.py (content and mode)"), "{shown}");
+}

@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 
-use crate::support::Tree;
+use crate::support::{Done, Tree};
 
 /// Runs a command that must fail, and compares all it says.
 fn refuse(tree: &Tree, args: &[&str], status: i32, want: &str) {
@@ -252,4 +252,37 @@ fn files_that_cannot_be_versioned_are_named() {
         tree.json(&["status", "--json"])["changes"][0]["change"],
         "mode-changed"
     );
+}
+
+#[test]
+fn a_result_that_cannot_be_written_is_no_success() {
+    let tree = Tree::repo();
+    tree.put("data/big.csv", &"a,b\n".repeat(200_000));
+    tree.commit("one");
+    for args in [
+        &["cat", "HEAD:data/big.csv"][..],
+        &["cat", "HEAD:modelv.toml"],
+        &["log"],
+        &["diff", "--json"],
+        &["status", "--json"],
+        &["rev-parse", "HEAD"],
+    ] {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full");
+        let mut command = tree.command(args);
+        command.stdout(full.unwrap());
+        let done = Done::new(&command.output().unwrap());
+        let said = done.fails_with(1);
+        assert!(
+            said.contains("the result can't be written: No space left"),
+            "{args:?}: {said}"
+        );
+    }
+    // Somebody who has read enough is no failure.
+    let mut command = tree.command(&["cat", "HEAD:data/big.csv"]);
+    let mut child = command
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    assert!(child.wait().unwrap().success());
 }

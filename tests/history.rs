@@ -88,6 +88,21 @@ fn the_log_shows_what_was_asked_for() {
         .success();
     assert_eq!(subjects(&tree, &["--metric", "f1<0.8"]), ["train"]);
     assert_eq!(subjects(&tree, &["--metric", "f1>0.8"]).len(), 0);
+    // A change that keeps the model keeps its run, which says nothing of the new recipe.
+    tree.put("params.toml", "[train]\nlr = 0.3\nseed = 7\n");
+    tree.commit("not trained");
+    assert_eq!(subjects(&tree, &["--metric", "f1<0.8"]), ["train"]);
+    let log = tree.json(&["log", "--json", "-n", "2"]);
+    assert_eq!(
+        (&log[0]["metrics_stale"], &log[1]["metrics_stale"]),
+        (&true.into(), &false.into())
+    );
+    assert_eq!(log[0]["metrics"], log[1]["metrics"]);
+    tree.put("fit.sh", "echo '{\"f1\": 0.7}' > metrics.json\n");
+    tree.mv(&["run", "-m", "trained", "--", "sh", "fit.sh"])
+        .success();
+    assert_eq!(subjects(&tree, &["--metric", "f1=0.7"]), ["trained"]);
+    assert_eq!(subjects(&tree, &["--metric", "f1=0.5"]), ["train"]);
 }
 
 #[test]
@@ -107,6 +122,24 @@ fn every_part_has_the_commit_that_gave_it() {
             parts.map(part).collect(),
         )
     };
+    let said = tree.mv(&["blame", "data"]).fails_with(1);
+    assert!(said.contains("it is a folder"), "{said}");
+    assert!(
+        tree.mv(&["blame", "nope"])
+            .fails_with(1)
+            .contains("path `nope` not found")
+    );
+    // What is not committed is blamed on nobody, and said.
+    let edited = |args: &[&str]| {
+        tree.mv(args)
+            .err
+            .contains("train.py has uncommitted changes")
+    };
+    assert!(!edited(&["blame", "train.py"]));
+    let text = tree.get("train.py");
+    tree.put("train.py", "other\n");
+    assert!(edited(&["blame", "train.py"]) && !edited(&["blame", "train.py", "HEAD"]));
+    tree.put("train.py", &text);
     let (kind, lines) = blamed(&["train.py", "c3"]);
     assert_eq!(kind, "line");
     assert_eq!(
@@ -162,7 +195,7 @@ fn every_part_has_the_commit_that_gave_it() {
         (&["blame", "w.bin"][..], "a binary file has neither"),
         (&["blame", "nope"], "path `nope` not found"),
         (&["blame", "."], "is no file"),
-        (&["blame", "data"], "path `data` not found"),
+        (&["blame", "data"], "it is a folder"),
     ] {
         let done = tree.mv(args);
         assert!(

@@ -165,7 +165,7 @@ fn conflicts_are_decided_in_the_editor_and_the_merge_tool() {
     let said = with(&tree, &["resolve", "nope", "--edit"], &[("EDITOR", "true")]).fails_with(1);
     assert!(said.contains("conflict `nope` not found"), "{said}");
     // An editor that leaves the markers decides nothing.
-    let said = with(&tree, &["mergetool", "train.py"], &[("EDITOR", "true")]).fails_with(1);
+    let said = with(&tree, &["mergetool", "train.py"], &[("EDITOR", "true")]).fails_with(3);
     assert!(said.contains("still carries conflict markers"), "{said}");
     // The tool sees all three versions and writes the fourth; a row goes to the editor.
     let tool = r#"grep -q OURS "$LOCAL" && grep -q THEIRS "$REMOTE" && grep -q "^e" "$BASE" && cp "$REMOTE" "$MERGED""#;
@@ -232,4 +232,167 @@ fn criss_crosses_on_each_other_are_merged_once_each() {
         ("last\n".into(), "last\n".into())
     );
     tree.mv(&["merge-base", "nope", "main"]).fails_with(1);
+}
+
+#[test]
+fn demands_that_meet_over_two_files_are_told() {
+    let tree = Tree::repo();
+    let project = |demand: &str| {
+        let text = format!("[project]\nname = \"x\"\ndependencies = [\"{demand}\"]\n");
+        tree.put("pyproject.toml", &text);
+    };
+    tree.put("requirements.txt", "numpy>=1\n");
+    project("numpy");
+    tree.commit("base");
+    tree.mv(&["switch", "-c", "side"]).success();
+    tree.put("requirements.txt", "numpy>=2.0\n");
+    tree.commit("newer");
+    tree.mv(&["switch", "main"]).success();
+    project("numpy<2");
+    tree.commit("older");
+    let said = "no version meets `numpy<2` in pyproject.toml and `numpy>=2.0` in requirements.txt together";
+    for args in [&["merge", "--dry-run", "side"][..], &["merge", "side"]] {
+        let done = tree.mv(args);
+        assert_eq!(done.err.matches(said).count(), 1, "{}", done.err);
+        done.success();
+    }
+    // It is known now: the next merge says nothing of it.
+    tree.mv(&["switch", "-c", "more", "side"]).success();
+    tree.put("a.py", "pass\n");
+    tree.commit("more");
+    tree.mv(&["switch", "main"]).success();
+    let done = tree.mv(&["merge", "more"]);
+    assert!(!done.err.contains("no version meets"), "{}", done.err);
+    done.success();
+}
+
+#[test]
+fn a_tool_that_leaves_a_conflict_keeps_nobody_from_the_next() {
+    let tree = Tree::repo();
+    let put = |line: &str, demand: &str| {
+        for file in ["a.py", "b.py"] {
+            tree.put(file, &format!("{line} in {file}\n"));
+        }
+        let text = format!("torch{demand} ; python_version < '3.10'\n");
+        tree.put("requirements.txt", &text);
+    };
+    put("base", "");
+    tree.commit("base");
+    tree.mv(&["switch", "-c", "side"]).success();
+    put("theirs", "==2.0");
+    tree.commit("theirs");
+    tree.mv(&["switch", "main"]).success();
+    put("ours", "==1.0");
+    tree.commit("ours");
+    tree.mv(&["merge", "side"]).fails_with(3);
+    // It fails on a.py and takes theirs of b.py; the demand needs an editor.
+    let tool = r#"case "$MERGED" in *a.py) exit 7;; esac; cp "$REMOTE" "$MERGED""#;
+    let done = with(&tree, &["mergetool"], &[("MODELV_MERGETOOL", tool)]);
+    assert!(done.err.contains("a.py stays open: "), "{}", done.err);
+    let hint = r"`modelv resolve 'requirements.txt:torch ; python_version < '\''3.10'\''' --ours`";
+    assert!(
+        done.err.contains("none is set") && done.err.contains(hint),
+        "{}",
+        done.err
+    );
+    assert!(done.err.ends_with("2 open\n"), "{}", done.err);
+    assert_eq!(done.out, "decided b.py\n");
+    done.fails_with(3);
+    assert_eq!(tree.get("b.py"), "theirs in b.py\n");
+    // A tool that changes nothing leaves the markers, and the rest to the editor.
+    let env = [("MODELV_MERGETOOL", "true "), ("EDITOR", "true")];
+    let done = with(&tree, &["mergetool"], &env);
+    assert!(
+        done.err.contains("still carries conflict markers"),
+        "{}",
+        done.err
+    );
+    assert!(
+        done.out.starts_with("decided requirements.txt:torch"),
+        "{}",
+        done.out
+    );
+    done.fails_with(3);
+    let help = tree.mv(&["mergetool", "--help"]).success();
+    assert!(
+        help.contains("MODELV_MERGETOOL") && help.contains("BASE LOCAL REMOTE MERGED"),
+        "{help}"
+    );
+}
+
+#[test]
+fn an_edit_of_an_entry_never_lands_on_another() {
+    let entry = |name: &str, lr: &str| (name.to_owned(), lr.to_owned());
+    let yaml = |list: &[(String, String)]| {
+        let one = |(name, lr): &(String, String)| format!("  - name: {name}\n    lr: {lr}\n");
+        format!("layers:\n{}", list.iter().map(one).collect::<String>())
+    };
+    let json = |list: &[(String, String)]| {
+        let one = |(name, lr): &(String, String)| {
+            format!("    {{\n      \"name\": \"{name}\",\n      \"lr\": {lr}\n    }}")
+        };
+        let all: Vec<String> = list.iter().map(one).collect();
+        format!("{{\n  \"layers\": [\n{}\n  ]\n}}\n", all.join(",\n"))
+    };
+    let toml = |list: &[(String, String)]| {
+        let one =
+            |(name, lr): &(String, String)| format!("[[layers]]\nname = \"{name}\"\nlr = {lr}\n\n");
+        list.iter().map(one).collect::<String>()
+    };
+    let base = [entry("enc", "0.1"), entry("dec", "0.1")];
+    let edited = [entry("enc", "0.5"), entry("dec", "0.1")];
+    let swapped = [entry("dec", "0.1"), entry("enc", "0.1")];
+    let shifted = [entry("dec", "0.1"), entry("new", "0.1")];
+    for moved in [swapped, shifted] {
+        let tree = Tree::repo();
+        let put = |list: &[(String, String)]| {
+            tree.put("conf/a.yaml", &yaml(list));
+            tree.put("conf/b.json", &json(list));
+            tree.put("conf/c.toml", &toml(list));
+        };
+        put(&base);
+        tree.commit("base");
+        tree.mv(&["switch", "-c", "side"]).success();
+        put(&edited);
+        tree.commit("edited");
+        tree.mv(&["switch", "main"]).success();
+        put(&moved);
+        tree.commit("moved");
+        for (from, into) in [("side", "main"), ("main", "side")] {
+            tree.mv(&["switch", into]).success();
+            let done = tree.mv(&["merge", from, "--json"]);
+            let told: serde_json::Value = serde_json::from_str(&done.out).unwrap();
+            let items: Vec<&str> = told["conflicts"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|c| c["path"].as_str().unwrap())
+                .collect();
+            assert_eq!(
+                items,
+                ["conf/a.yaml", "conf/b.json", "conf/c.toml"],
+                "{told}"
+            );
+            tree.mv(&["merge", "--abort"]).success();
+        }
+    }
+    // Edits of different entries, and of different keys of one entry by its name, are merged.
+    let tree = Tree::repo();
+    tree.put("a.yaml", &yaml(&base));
+    tree.commit("base");
+    tree.mv(&["switch", "-c", "side"]).success();
+    tree.put(
+        "a.yaml",
+        &yaml(&edited).replace("lr: 0.1\n", "lr: 0.1\n    wd: 1\n"),
+    );
+    tree.commit("edited");
+    tree.mv(&["switch", "main"]).success();
+    tree.put(
+        "a.yaml",
+        &yaml(&base).replace("name: enc\n", "name: enc\n    bias: true\n"),
+    );
+    tree.commit("also");
+    tree.mv(&["merge", "side"]).success();
+    let want = "layers:\n  - name: enc\n    bias: true\n    lr: 0.5\n  - name: dec\n    lr: 0.1\n    wd: 1\n";
+    assert_eq!(tree.get("a.yaml"), want);
 }

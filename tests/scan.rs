@@ -125,3 +125,21 @@ fn commits_that_bring_such_files_say_so() {
     let said = tree.mv(&["scan", "missing"]).fails_with(1);
     assert!(said.contains("missing"), "{said}");
 }
+
+#[test]
+fn what_is_not_there_does_not_pass_for_safe() {
+    let tree = Tree::repo();
+    tree.put("models/w.bin", "no model format\n");
+    tree.commit("one");
+    for args in [
+        &["scan", "--commit", "HEAD", "models/typo"][..],
+        &["scan", "--commit", "HEAD", "models", "typo"],
+        &["scan", "models/typo"],
+    ] {
+        let said = tree.mv(args).fails_with(1);
+        assert!(said.contains("typo"), "{args:?}: {said}");
+    }
+    for path in ["models", "models/w.bin", "."] {
+        tree.mv(&["scan", "--commit", "HEAD", path]).success();
+    }
+}

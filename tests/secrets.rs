@@ -140,3 +140,64 @@ fn a_run_starts_with_none_and_records_none() {
         assert!(!bytes.windows(needle.len()).any(|w| w == needle), "{name}");
     }
 }
+
+#[test]
+fn an_env_file_is_left_out_until_it_is_named_and_then_looked_through() {
+    let tree = Tree::repo();
+    tree.put(".env", "PORT=8080\n");
+    tree.put("conf/.env", "PORT=1\n");
+    tree.put("lib/__pycache__/a.pyc", "x");
+    tree.put("code.py", "pass\n");
+    let tracked = |tree: &Tree| tree.mv(&["track"]).success();
+    assert_eq!(tracked(&tree), "code    code.py\ncode    modelv.toml\n");
+    let why = tree.mv(&[
+        "track",
+        "--explain",
+        ".env",
+        "lib/__pycache__/a.pyc",
+        ".hg/hgrc",
+    ]);
+    assert_eq!(
+        why.success(),
+        "ignored .env  (left out by default; a line `!.env` in .mvignore takes it)\n\
+         ignored lib/__pycache__/a.pyc  (left out by default; a line `!__pycache__` in .mvignore takes it)\n\
+         ignored .hg/hgrc  (never versioned)\n"
+    );
+    let all = tree.mv(&["track", "--explain"]);
+    assert!(
+        all.err.contains("left out by default") && all.err.contains(".env, "),
+        "{}",
+        all.err
+    );
+    let json = tree.json(&["track", "--json", ".env", "code.py"]);
+    assert!(
+        json[0]["ignored"].is_string() && json[1]["ignored"].is_null(),
+        "{json}"
+    );
+    // A line that does not name it, such as one for all hidden files, does not take it.
+    tree.put(".mvignore", "!.*\n!*\n");
+    assert!(!tracked(&tree).contains(".env"));
+    // The one in the root, by its path.
+    tree.put(".mvignore", "!/.env\n");
+    assert!(tracked(&tree).contains("code    .env\n") && !tracked(&tree).contains("conf/.env"));
+    let why = tree.mv(&["track", "--explain", ".env"]).success();
+    assert_eq!(why, "code    .env  (no pattern matches)\n");
+    std::fs::remove_file(tree.path(".mvignore")).unwrap();
+    let rules = "[env]\ncapture = \"none\"\n[ingredients]\nconfig = [\"conf/.env\"]\n";
+    tree.put("modelv.toml", rules);
+    assert!(tracked(&tree).contains("config  conf/.env\n"));
+    assert!(!tracked(&tree).contains("code    .env"));
+    tree.commit("named");
+    assert_eq!(tree.mv(&["cat", "HEAD:conf/.env"]).success(), "PORT=1\n");
+    tree.put("conf/.env", &format!("HF_TOKEN={}\n", token()));
+    let said = tree.mv(&["commit", "-m", "x"]).fails_with(1);
+    assert!(said.contains("conf/.env:1"), "{said}");
+    // Folders of version control are not to be had.
+    tree.put(".git/hooks/post-checkout", "echo\n");
+    tree.put(".mvignore", "!.git\n!.git/**\n!.mv\n");
+    assert!(!tracked(&tree).contains(".git/") && !tracked(&tree).contains(".mv/"));
+    // What a rule leaves out, and by which.
+    tree.put(".gitignore", "*.log\n");
+    let why = tree.mv(&["track", "--explain", "deep/x.log"]).success();
+    assert_eq!(why, "ignored deep/x.log  (`*.log` in .gitignore)\n");
+}

@@ -70,6 +70,10 @@ fn weights_of_commits_become_a_file_that_says_how() {
         said.contains("merged 2 tensors into out.safetensors (1 alike)"),
         "{said}"
     );
+    assert!(
+        !said.contains(&tree.id("main")) && said.contains(&tree.id("main")[..12]),
+        "{said}"
+    );
     let (numbers, header) = get(&tree.path("out.safetensors"));
     assert_eq!(numbers, [2.5, 2.5, 1.5, 1.0]);
     let how = format!(
@@ -105,6 +109,28 @@ fn weights_of_commits_become_a_file_that_says_how() {
     }
     let bytes = |name: &str| std::fs::read(tree.path(name)).unwrap();
     assert_eq!(bytes("a.safetensors"), bytes("b.safetensors"));
+    // What is in no commit and can't be made again stays.
+    for mine in ["a.safetensors", "mine.bin"] {
+        put(&tree, mine, &[7.0; 4]);
+        let all = [
+            "weights",
+            "merge",
+            &format!("main:{FILE}"),
+            &format!("other:{FILE}"),
+            "--method",
+            "linear",
+            "-o",
+            mine,
+        ];
+        let said = tree.mv(&all).fails_with(1);
+        assert!(
+            said.contains("already exists") && said.contains("--force"),
+            "{said}"
+        );
+        assert_eq!(get(&tree.path(mine)).0, [7.0; 4]);
+        tree.mv(&[&all[..], &["--force"]].concat()).success();
+        assert_eq!(get(&tree.path(mine)).0, [2.0, 3.0, 1.0, 1.0]);
+    }
     let left: Vec<_> = std::fs::read_dir(tree.root()).unwrap().flatten().collect();
     let names = left.iter().map(|e| e.file_name().into_string().unwrap());
     assert!(!names.into_iter().any(|n| n.starts_with(".mv-tmp")));
@@ -194,6 +220,18 @@ fn what_cannot_be_merged_is_said_and_leaves_nothing() {
         "path `other:x` not found",
     );
     refuse(&["--method", "ties"], 1, "name it with `--base REV:PATH`");
+    // Two models of one commit: the file of their merge base is the first of them.
+    let beside = "main:models/b.safetensors";
+    put(&tree, "models/b.safetensors", &[0.0, 2.0, 2.0, 1.0]);
+    tree.commit("two fine-tunes");
+    for method in ["ties=0.2", "task", "dare=0.5"] {
+        let said = "the file of the merge base is one of the models";
+        refuse(&[beside, "--method", method], 1, said);
+    }
+    let base = format!("main~2:{FILE}");
+    let args = ["weights", "merge", &model, beside, "--base", &base];
+    let more = ["--method", "ties=1", "-o", "soup.safetensors"];
+    tree.mv(&[&args[..], &more].concat()).success();
     refuse(&["--method", "slerp"], 1, "slerp can't take 1 models");
     refuse(&[&model, "--method", "mean"], 2, "`mean` is none of linear");
     let all = [

@@ -69,9 +69,27 @@ pub(crate) fn merge_tool(repo: &Repo) -> Option<String> {
 }
 
 /// `$VISUAL`, then `$EDITOR`.
-fn editor() -> Result<String, CommandError> {
+fn named() -> Option<String> {
     let of = |name| std::env::var(name).ok().filter(|v| !v.trim().is_empty());
-    of("VISUAL").or_else(|| of("EDITOR")).ok_or_else(|| {
+    of("VISUAL").or_else(|| of("EDITOR"))
+}
+
+/// Whether there is an editor.
+pub(crate) fn is_set() -> bool {
+    named().is_some()
+}
+
+/// A word as a shell takes it.
+pub(crate) fn quoted(word: &str) -> String {
+    let is_plain = |c: char| c.is_alphanumeric() || "-_./:=+@%,".contains(c);
+    if !word.is_empty() && word.chars().all(is_plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+fn editor() -> Result<String, CommandError> {
+    named().ok_or_else(|| {
         CommandError::usage(
             "no editor is set",
             "set VISUAL or EDITOR; `--value V`, `--ours` and `--theirs` need none",
@@ -171,4 +189,22 @@ fn os_path(conflict: &ConflictState) -> Result<OsString, CommandError> {
     use std::os::unix::ffi::OsStringExt;
     let path: RepoPath = conflict.repo_path()?;
     Ok(OsString::from_vec(path.as_bytes().to_vec()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::quoted;
+
+    #[test]
+    fn names_of_items_are_quoted_for_a_shell() {
+        for (word, want) in [
+            ("params.toml:train.lr", "params.toml:train.lr"),
+            ("requirements.txt:torch *", "'requirements.txt:torch *'"),
+            ("a'b", r"'a'\''b'"),
+            ("x[0]", "'x[0]'"),
+            ("", "''"),
+        ] {
+            assert_eq!(quoted(word), want);
+        }
+    }
 }

@@ -31,6 +31,11 @@ impl CommandError {
         }
     }
 
+    /// What it says, where another item can still be dealt with; `None`: damage or an interruption.
+    pub(crate) fn may_go_on(&self) -> Option<&str> {
+        (self.code < 3).then_some(&self.message)
+    }
+
     /// What could not be done, although the command line makes sense.
     pub(crate) fn refused(message: impl Into<String>, hint: impl Into<String>) -> Self {
         Self {
@@ -208,6 +213,9 @@ fn hint(e: &Error) -> Option<String> {
         Error::Exists {
             what: "repository", ..
         } => "`modelv status` shows its state",
+        Error::Exists { what: "output", .. } => {
+            "name another file, `modelv commit` this one first, or `--force` writes over it"
+        }
         Error::Exists { what: "tag", .. } => "tags don't move; `modelv tag -d NAME` removes one",
         Error::Ambiguous { .. } => "write more digits, or the full name such as `refs/heads/NAME`",
         Error::Invalid {
@@ -257,7 +265,7 @@ fn hint(e: &Error) -> Option<String> {
 
 fn weights_hint(e: &WeightsError) -> &'static str {
     match e {
-        WeightsError::NoBase(_) => "name it with `--base REV:PATH`",
+        WeightsError::NoBase(_) | WeightsError::OwnBase(_) => "name it with `--base REV:PATH`",
         WeightsError::Base(_) => "leave `--base` out",
         WeightsError::File { .. } => "weights are merged from safetensors files",
         WeightsError::Conflicts(_) => {

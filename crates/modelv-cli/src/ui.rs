@@ -123,7 +123,7 @@ impl Ui {
             Out::Blocks(out) => out.write_all(bytes).and_then(|()| out.write_all(b"\n")),
             Out::Pager(pager) => pager.write(bytes).and_then(|()| pager.write(b"\n")),
         };
-        self.check(&done);
+        self.check(done);
     }
 
     /// Bytes of the result, as they are.
@@ -133,7 +133,7 @@ impl Ui {
             Out::Blocks(out) => out.write_all(bytes),
             Out::Pager(pager) => pager.write(bytes),
         };
-        self.check(&done);
+        self.check(done);
     }
 
     /// A JSON document as the result.
@@ -144,10 +144,9 @@ impl Ui {
     /// A line for people only.
     pub(crate) fn talk(&mut self, text: impl AsRef<str>) {
         // What was said before comes before, where both go to one place.
-        if let Out::Blocks(out) = &mut self.out
-            && out.flush().is_err()
-        {
-            quit();
+        if let Out::Blocks(out) = &mut self.out {
+            let done = out.flush();
+            self.check(done);
         }
         let _ = writeln!(std::io::stderr(), "{}", text.as_ref());
     }
@@ -158,29 +157,41 @@ impl Ui {
         self.talk(format!("{head} {}", text.as_ref()));
     }
 
-    fn check(&mut self, done: &std::io::Result<()>) {
-        if done.is_err() {
+    fn check(&mut self, done: std::io::Result<()>) {
+        if let Err(e) = done {
             // The pager first gives the terminal back.
             self.out = Out::Lines;
-            quit();
+            stop(&e);
         }
     }
 }
 
 impl Drop for Ui {
     fn drop(&mut self) {
-        if let Out::Blocks(out) = &mut self.out
-            && out.flush().is_err()
-        {
-            quit();
+        // What waits in a buffer is a part of the result too.
+        let done = match &mut self.out {
+            Out::Lines => std::io::stdout().flush(),
+            Out::Blocks(out) => out.flush(),
+            Out::Pager(_) => Ok(()),
+        };
+        if let Err(e) = done {
+            stop(&e);
         }
     }
 }
 
-/// Broken pipe: whoever read has seen enough.
-#[expect(clippy::exit, reason = "there is nobody left to tell")]
-fn quit() -> ! {
-    std::process::exit(0)
+/// Ends the process when the result can't be written. A reader that went away has seen enough; to
+/// any other a result that is cut off must not look like a whole one.
+#[expect(clippy::exit, reason = "nothing can be told on the way back")]
+fn stop(error: &std::io::Error) -> ! {
+    if error.kind() == std::io::ErrorKind::BrokenPipe {
+        std::process::exit(0)
+    }
+    let _ = writeln!(
+        std::io::stderr(),
+        "error: the result can't be written: {error}\n\nhint: what was written is cut off; make room and try again"
+    );
+    std::process::exit(1)
 }
 
 /// Draws a line of progress on a terminal, from a quarter of a second on, at most ten times a

@@ -54,8 +54,14 @@ impl Repo {
     /// # Errors
     /// The commit has no such file, or the file has no parts.
     pub fn blame(&self, id: CommitId, path: &RepoPath, lines: bool) -> Result<Blame> {
-        let missing = || Error::not_found("path", path.to_string());
-        let blob = self.blob_at(id, path)?.ok_or_else(missing)?;
+        let Some(blob) = self.blob_at(id, path)? else {
+            let is_folder = self.files(id)?.keys().any(|p| p.is_within(path.as_bytes()));
+            return Err(if is_folder {
+                Error::invalid("blame", path.to_string(), "it is a folder")
+            } else {
+                Error::not_found("path", path.to_string())
+            });
+        };
         let content = self.read_blob(blob)?;
         let driver = match lines {
             true => Driver::Text,
@@ -82,6 +88,24 @@ impl Repo {
             }
         }
         Ok(blame)
+    }
+
+    /// Whether the working tree has a file with other content than a commit.
+    ///
+    /// # Errors
+    /// The commit is damaged, or the file can't be read.
+    pub fn is_edited(&self, id: CommitId, path: &RepoPath) -> Result<bool> {
+        let full = crate::worktree::place(self.root(), path);
+        let found = match std::fs::symlink_metadata(&full) {
+            Ok(found) => found,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+            Err(e) => return Err(Error::io("read", &full)(e)),
+        };
+        if self.is_bare() || !found.is_file() {
+            return Ok(false);
+        }
+        let content = std::fs::read(&full).map_err(Error::io("read", &full))?;
+        Ok(self.blob_at(id, path)? != Some(BlobId::of(&content)))
     }
 
     /// Blames the packages of the environment of a commit.
@@ -197,7 +221,7 @@ impl Repo {
     }
 
     /// The content of a regular file of a commit.
-    fn blob_at(&self, id: CommitId, path: &RepoPath) -> Result<Option<BlobId>> {
+    pub(crate) fn blob_at(&self, id: CommitId, path: &RepoPath) -> Result<Option<BlobId>> {
         let commit = self.commit_object(id)?;
         let (recipe, model) = (commit.recipe, commit.model.map(|m| m.tree));
         let roots = [

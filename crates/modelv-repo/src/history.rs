@@ -31,7 +31,7 @@ pub struct LogOptions {
     pub parts: Vec<Part>,
     /// Only commits that change all these keys of the configuration.
     pub keys: Vec<KeyFilter>,
-    /// Only commits whose last run fits all of these.
+    /// Only commits whose last run fits all of these, and was of their own recipe.
     pub metrics: Vec<Condition>,
     /// Only commits whose author has this in name or address, in any case.
     pub author: Option<String>,

@@ -24,7 +24,7 @@ use crate::worktree::{ChangeKind, FileChange, SnapFile};
 /// Version of the form of [`diff`]. A new one would take keys away; keys are added without one.
 const DIFF_VERSION: u32 = 1;
 
-/// A commit with the metrics of its last run.
+/// A commit with the metrics of its last run, and whether that was of another recipe.
 ///
 /// # Errors
 /// The run is missing or damaged.
@@ -50,6 +50,8 @@ pub fn commit(repo: &Repo, id: CommitId, commit: &Commit) -> Result<serde_json::
         "message": commit.message,
         "runs": commit.runs.iter().map(RunId::to_hex).collect::<Vec<_>>(),
         "metrics": values(&repo.metrics(commit)?),
+        // True: they were measured on another recipe, that of the model which is stale here.
+        "metrics_stale": !commit.runs.is_empty() && repo.own_run(commit)?.is_none(),
         "extra": commit.extra,
     }))
 }
@@ -212,7 +214,9 @@ fn tensor(change: &TensorChange) -> serde_json::Value {
     };
     let numbers = change.numbers.map(|n| {
         json!({"count": n.count, "changed": n.changed, "max_abs": n.max_abs,
-            "mean_abs": n.mean_abs, "rms": n.rms, "cosine": n.cosine, "not_finite": n.not_finite})
+            "mean_abs": n.mean_abs, "rms": n.rms, "cosine": n.cosine, "not_finite": n.not_finite,
+            "nan": {"old": n.nan[0], "new": n.nan[1]},
+            "infinite": {"old": n.infinite[0], "new": n.infinite[1]}})
     });
     let blocks = change
         .blocks

@@ -19,6 +19,7 @@ use crate::repo::Repo;
 use crate::worktree::{Files, Rules, SnapFile, compare};
 
 pub(crate) mod conclude;
+mod demands;
 pub(crate) mod state;
 mod strategy;
 
@@ -273,8 +274,10 @@ impl Repo {
         let Merged {
             files,
             conflicts,
-            notes,
+            mut notes,
         } = self.merge_listings(&base, &o, &t, labels, made)?;
+        let files: HashMap<RepoPath, Outcome> = files.into_iter().collect();
+        notes.extend(self.demands_apart(&files, [&our_files, &their_files])?);
         let (env, env_conflicts) = merge_env(
             &base_env,
             &self.env_object(our_commit.recipe.env)?,
@@ -296,7 +299,7 @@ impl Repo {
             resolved: false,
         }));
         Ok(Work {
-            files: files.into_iter().collect(),
+            files,
             conflicts: all,
             env,
             notes,

@@ -13,7 +13,7 @@ use modelv_store::unwrap_io;
 use crate::ctx::{Ctx, Unit};
 use crate::error::{Error, Result};
 use crate::repo::Repo;
-use crate::worktree::{SnapFile, place};
+use crate::worktree::{Scope, SnapFile, place};
 
 /// One file that was looked at.
 #[derive(Debug)]
@@ -29,7 +29,7 @@ impl Repo {
     /// are left out.
     ///
     /// # Errors
-    /// Content is missing or damaged.
+    /// A path names nothing, or content is missing or damaged.
     pub fn scan_commit(
         &self,
         id: CommitId,
@@ -37,14 +37,18 @@ impl Repo {
         ctx: &Ctx<'_>,
     ) -> Result<Vec<Scanned>> {
         let files = self.files(id)?;
+        // What does not exist has no finding, and would pass for safe.
+        let scope = Scope::new(paths);
+        if let Some(path) = scope.unknown(files.keys()) {
+            return Err(Error::not_found("path", path.to_string()));
+        }
         let mut out = Vec::new();
         ctx.progress
             .start("scanning", Unit::Items, Some(files.len() as u64));
         for (path, file) in &files {
             ctx.cancel.check()?;
             ctx.progress.advance(1);
-            let wanted = |p: &RepoPath| path.is_within(p.as_bytes());
-            if paths.is_empty() || paths.iter().any(wanted) {
+            if paths.is_empty() || scope.holds(path) {
                 out.extend(self.scan_stored(path, file)?);
             }
         }

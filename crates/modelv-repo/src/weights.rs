@@ -6,14 +6,14 @@
 
 use std::collections::BTreeMap;
 use std::fs::Permissions;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, Seek, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use modelv_core::commit::{Commit, Model};
 use modelv_core::driver::TensorError;
-use modelv_core::id::{CommitId, RecipeId};
+use modelv_core::id::{BlobId, CommitId, RecipeId};
 use modelv_core::path::RepoPath;
 use modelv_core::tree::Mode;
 use modelv_core::weights::{self, Method, Side, Sides, Tally, WeightsError};
@@ -56,6 +56,8 @@ pub struct WeightsOptions {
     pub method: Method,
     /// Where the result goes.
     pub output: PathBuf,
+    /// Write over a file whose content is kept nowhere else.
+    pub force: bool,
     /// Commits the result as the model, with this message.
     pub message: Option<String>,
     /// Who commits.
@@ -101,6 +103,9 @@ impl Repo {
             }
             None => None,
         };
+        if !options.force {
+            self.refuse_to_lose(&options.output)?;
+        }
         let base = self.weights_base(options)?;
         let made_by = self.recipe_behind(&options.models)?;
         let (record, tally) = {
@@ -120,6 +125,27 @@ impl Repo {
             record,
             tally,
             commit,
+        })
+    }
+
+    /// Refuses a place with a file that nothing could bring back: the store does not keep its
+    /// content, and it is not the result of such a merge, which can be made again.
+    fn refuse_to_lose(&self, output: &Path) -> Result<()> {
+        let mut file = match std::fs::File::open(output) {
+            Ok(file) => file,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(e) => return Err(Error::io("open", output)(e)),
+        };
+        if weights::record_of(&mut file).is_some() {
+            return Ok(());
+        }
+        let id = hash(&mut file).map_err(Error::io("read", output))?;
+        if self.store.keeps_blob(&id)? {
+            return Ok(());
+        }
+        Err(Error::Exists {
+            what: "output",
+            name: output.display().to_string(),
         })
     }
 
@@ -152,7 +178,30 @@ impl Repo {
             return Ok(None);
         };
         let (a, b) = (self.resolve(a)?, self.resolve(b)?);
-        self.common_file(a, b, path)
+        let found = self.common_file(a, b, path)?;
+        if let Some(base) = &found {
+            self.refuse_own_base(options, base)?;
+        }
+        Ok(found)
+    }
+
+    /// Refuses a base that nobody named and that is one of the models: two files of one commit, or
+    /// a side that has not moved. What a method adds to it is then the other model, not a merge.
+    fn refuse_own_base(&self, options: &WeightsOptions, base: &WeightsSource) -> Result<()> {
+        let blob = |source: &WeightsSource| match source {
+            WeightsSource::Committed { revision, path } => {
+                self.blob_at(self.resolve(revision)?, path)
+            }
+            WeightsSource::File(_) => Ok(None),
+        };
+        let base = blob(base)?;
+        for model in &options.models {
+            if base.is_some() && blob(model)? == base {
+                let word = options.method.kind.word();
+                return Err(Error::Weights(WeightsError::OwnBase(word)));
+            }
+        }
+        Ok(())
     }
 
     /// The file of the merge base of two commits, where there is exactly one and it has it.
@@ -354,6 +403,14 @@ impl MergeState {
         out.extend(self.weights.iter().map(fact));
         out
     }
+}
+
+/// The id of all of a file's content.
+fn hash(file: &mut std::fs::File) -> io::Result<BlobId> {
+    file.rewind()?;
+    let mut hasher = blake3::Hasher::new();
+    hasher.update_reader(file)?;
+    Ok(BlobId(*hasher.finalize().as_bytes()))
 }
 
 /// Writes the result beside its place and gives it its name when it is whole.

@@ -55,7 +55,13 @@ pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
                 let text = "the top folder is no file";
                 return Err(CommandError::usage(text, "`modelv blame FILE`"));
             };
-            repo.blame(id, &path, args.lines)?
+            let blame = repo.blame(id, &path, args.lines)?;
+            if args.revision.is_none() && repo.is_edited(id, &path)? {
+                s.ui.talk(format!(
+                    "note: {path} has uncommitted changes: this is as HEAD has it"
+                ));
+            }
+            blame
         }
         _ => repo.blame_env(id)?,
     };

@@ -43,11 +43,7 @@ const ROWS: &[Row] = &[
         "modelv resolve params.toml:train.c --value 3.0",
         &[],
     ),
-    (
-        "mergetool",
-        "modelv mergetool params.toml:train.c",
-        &[CONFLICTS],
-    ),
+    ("mergetool", "modelv mergetool train.py", &[CONFLICTS]),
     (
         "cherry-pick",
         "modelv cherry-pick main..colleague",

@@ -31,7 +31,7 @@ pub(crate) struct Args {
     /// Only commits that change this key of the configuration, or set it to a value: `lr`, `lr=0.1`.
     #[arg(long, value_name = "KEY[=V]")]
     config: Vec<String>,
-    /// Only commits whose run fits, for example `f1>0.8`; may be given again.
+    /// Only commits whose own recipe had a run that fits, for example `f1>0.8`; may be given again.
     #[arg(long, value_name = "CONDITION")]
     metric: Vec<String>,
     /// Only commits by an author with this in name or address.

@@ -9,6 +9,11 @@ use crate::editor;
 use crate::error::CommandError;
 
 /// Decide open conflicts, one after the other, in the merge tool or the editor.
+///
+/// The tool is $MODELV_MERGETOOL, else `modelv config merge.tool`: meld, kdiff3, vimdiff, nvimdiff, code,
+/// another program, which is given BASE LOCAL REMOTE MERGED, or a command line that uses these as variables
+/// (`mytool "$LOCAL" "$MERGED"`). It decides texts; values (keys, packages, rows) are decided in $VISUAL or
+/// $EDITOR. What it leaves undecided stays open, and the next conflict is next.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Only these, as `modelv conflicts` names them.
@@ -32,7 +37,7 @@ pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
     let wanted = |item: &String| args.items.is_empty() || args.items.contains(item);
     for conflict in state.open().filter(|c| wanted(&c.item)) {
         let is_text = matches!(conflict.kind.as_str(), "text" | "add/add");
-        let decision: Decision = match (&conflict.part, &tool) {
+        let decision: Result<Decision, CommandError> = match (&conflict.part, &tool) {
             _ if conflict.kind == "env" || (conflict.part.is_none() && !is_text) => {
                 s.ui.talk(format!(
                     "{} ({}): no tool helps; `modelv resolve` it with --ours or --theirs",
@@ -40,11 +45,29 @@ pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
                 ));
                 continue;
             }
-            (None, Some(tool)) => editor::merge(&repo, conflict, tool)?,
-            _ => editor::edit(&repo, conflict)?,
+            (Some(_), _) if !editor::is_set() => {
+                s.ui.talk(format!(
+                    "{} ({}): a value goes to the editor, and none is set; `modelv resolve {} --ours`, \
+                     `--theirs` or `--value V`",
+                    conflict.item,
+                    conflict.kind,
+                    editor::quoted(&conflict.item)
+                ));
+                continue;
+            }
+            (None, Some(tool)) => editor::merge(&repo, conflict, tool),
+            _ => editor::edit(&repo, conflict),
         };
-        repo.resolve_conflict(&conflict.item, &decision, &s.ctx())?;
-        s.ui.line(format!("decided {}", conflict.item));
+        let decided = decision
+            .and_then(|decision| Ok(repo.resolve_conflict(&conflict.item, &decision, &s.ctx())?));
+        // One that is left open keeps nobody from the others; alone it is what the command came to.
+        match decided {
+            Ok(()) => s.ui.line(format!("decided {}", conflict.item)),
+            Err(e) => match e.may_go_on() {
+                Some(why) => s.ui.warn(format!("{} stays open: {why}", conflict.item)),
+                None => return Err(e),
+            },
+        }
     }
     let open = repo.merge_state()?.map_or(0, |m| m.open().count());
     let verb = state.action.word();

@@ -144,13 +144,24 @@ pub(crate) fn change_line(ui: &Ui, change: &FileChange, percent: Option<u8>) -> 
     match &change.kind {
         ChangeKind::Added => ui.paint(Style::Added, &format!("+ {path}")),
         ChangeKind::Deleted => ui.paint(Style::Removed, &format!("- {path}")),
+        ChangeKind::Modified if change.is_mode_changed() => {
+            ui.paint(Style::Changed, &format!("~ {path} (content and mode)"))
+        }
         ChangeKind::Modified => ui.paint(Style::Changed, &format!("~ {path}")),
         ChangeKind::TypeChanged => ui.paint(Style::Changed, &format!("~ {path} (type)")),
         ChangeKind::ModeChanged => ui.paint(Style::Changed, &format!("~ {path} (mode)")),
         ChangeKind::Renamed { from } => {
             let alike = percent.filter(|p| *p < 100);
             let alike = alike.map_or_else(String::new, |p| format!(", {p} % alike"));
-            ui.paint(Style::Changed, &format!("> {path} (was {from}{alike})"))
+            let mode = if change.is_mode_changed() {
+                ", mode"
+            } else {
+                ""
+            };
+            ui.paint(
+                Style::Changed,
+                &format!("> {path} (was {from}{alike}{mode})"),
+            )
         }
         ChangeKind::Moved { from } => {
             ui.paint(Style::Changed, &format!("> {path} (was {})", from.word()))

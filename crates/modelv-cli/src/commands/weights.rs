@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Subcommand;
+use modelv_repo::core::id::CommitId;
 use modelv_repo::core::path::RepoPath;
 use modelv_repo::core::weights::Method;
 use modelv_repo::{WeightsOptions, WeightsSource};
@@ -46,6 +47,9 @@ struct MergeArgs {
     /// Where the result goes.
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
+    /// Write over a file that is in no commit.
+    #[arg(long)]
+    force: bool,
     /// Commit the result as the model.
     #[arg(short, long, value_name = "TEXT")]
     message: Option<String>,
@@ -84,6 +88,7 @@ fn merge(args: MergeArgs, s: Session<'_>) -> Done {
         base: args.base.as_ref().map(|b| source(b, &s)).transpose()?,
         method: args.method,
         output: s.dir.join(&args.output),
+        force: args.force,
         message: args.message,
         author: args.author,
     };
@@ -104,7 +109,7 @@ fn merge(args: MergeArgs, s: Session<'_>) -> Done {
         args.output.display(),
         tally.same
     ));
-    s.ui.line(format!("  {}", done.record));
+    s.ui.line(format!("  {}", shortened(&done.record)));
     if tally.not_finite + tally.overflows > 0 {
         s.ui.warn(format!(
             "{} numbers are NaN because a model has no finite number there, {} are too large for their type",
@@ -117,4 +122,33 @@ fn merge(args: MergeArgs, s: Session<'_>) -> Done {
         s.ui.line(format!("[{label} {id}] {subject}"));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// A record with the ids of commits as short as people see them elsewhere.
+fn shortened(record: &str) -> String {
+    let mut out = String::new();
+    for word in record.split_inclusive(|c: char| !c.is_ascii_hexdigit()) {
+        let digits = word.trim_end_matches(|c: char| !c.is_ascii_hexdigit());
+        match CommitId::from_hex(digits) {
+            Ok(id) => out.push_str(&format!("{}{}", id.short(), &word[digits.len()..])),
+            Err(_) => out.push_str(word),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_in_a_record_are_short() {
+        let (a, b) = ("ab".repeat(32), "12".repeat(32));
+        let record = format!("ties=0.2 of {a}:models/a.bin, {b}:x over {a}");
+        let short = |id: &str| CommitId::from_hex(id).unwrap().short();
+        let (x, y) = (short(&a), short(&b));
+        let want = format!("ties=0.2 of {x}:models/a.bin, {y}:x over {x}");
+        assert_eq!(shortened(&record), want);
+        assert_eq!(shortened("linear of ./a, é"), "linear of ./a, é");
+    }
 }

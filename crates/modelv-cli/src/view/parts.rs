@@ -1,7 +1,7 @@
 //! Parts of a file that differ, each on a line: keys, packages, columns, rows, cells, tensors.
 
 use modelv_repo::FileDiff;
-use modelv_repo::core::driver::{Change, State, TensorChange};
+use modelv_repo::core::driver::{Change, Numbers, State, TensorChange};
 use modelv_repo::core::value::Value;
 
 use crate::ui::{Style, Ui, size};
@@ -147,16 +147,61 @@ fn tensor_line(ui: &Ui, tensor: &TensorChange) -> String {
             let numbers = numbers.map_or_else(
                 || blocks.unwrap_or_default(),
                 |n| {
-                    #[expect(clippy::cast_precision_loss, reason = "a share for people")]
-                    let share = 100.0 * n.changed as f64 / n.count.max(1) as f64;
                     format!(
-                        "  {share:.1}% changed, max {:.3e}, rms {:.3e}, cosine {:.6}",
-                        n.max_abs, n.rms, n.cosine
+                        "  {} changed{}, max {:.3e}, rms {:.3e}, cosine {:.6}",
+                        share(n.changed, n.count),
+                        odd_words(&n),
+                        n.max_abs,
+                        n.rms,
+                        n.cosine
                     )
                 },
             );
             signed(ui, State::Changed, &format!("{name} {kind}{numbers}"))
         }
         (None, None, _) => name,
+    }
+}
+
+/// A share in per cent. What is rounded to none or all of them, and is not, is told as a count.
+fn share(some: u64, all: u64) -> String {
+    #[expect(clippy::cast_precision_loss, reason = "a share for people")]
+    let share = 100.0 * some as f64 / all.max(1) as f64;
+    let text = format!("{share:.1}%");
+    let is_rounded = (text == "0.0%" && some > 0) || (text == "100.0%" && some < all);
+    if is_rounded {
+        format!("{some} of {all}")
+    } else {
+        text
+    }
+}
+
+/// How many are no finite numbers, where there are any: they are in none of the other figures.
+fn odd_words(n: &Numbers) -> String {
+    let mut out = String::new();
+    for (word, [old, new]) in [("NaN", n.nan), ("infinite", n.infinite)] {
+        if old + new > 0 {
+            out.push_str(&format!(", {word} {old} -> {new}"));
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::share;
+
+    #[test]
+    fn a_share_is_not_rounded_to_nothing_or_all() {
+        for (some, all, want) in [
+            (0, 4096, "0.0%"),
+            (1, 4096, "1 of 4096"),
+            (4, 4096, "0.1%"),
+            (4095, 4096, "4095 of 4096"),
+            (4096, 4096, "100.0%"),
+            (0, 0, "0.0%"),
+        ] {
+            assert_eq!(share(some, all), want);
+        }
     }
 }

@@ -70,8 +70,14 @@ fn row(file: &FileDiff) -> Row {
     let path = &file.change.path;
     let name = match &file.change.kind {
         ChangeKind::Renamed { from } => {
-            format!("{from} => {path} ({} %)", file.percent.unwrap_or(100))
+            let mode = if file.change.is_mode_changed() {
+                ", mode"
+            } else {
+                ""
+            };
+            format!("{from} => {path} ({} %{mode})", file.percent.unwrap_or(100))
         }
+        ChangeKind::Modified if file.change.is_mode_changed() => format!("{path} (mode)"),
         ChangeKind::Moved { from } => format!("{path} (was {})", from.word()),
         ChangeKind::ModeChanged => format!("{path} (mode)"),
         ChangeKind::TypeChanged => format!("{path} (type)"),

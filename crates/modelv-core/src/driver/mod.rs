@@ -21,7 +21,7 @@ use crate::path::name_of;
 
 pub use config::{Format, config_values, is_secret, without_secrets};
 pub use lines::{Block, Hunk, In, LineDiff, LineOps, Piece, opposite, words};
-pub use packages::PackageFile;
+pub use packages::{Asking, PackageFile, clashes, is_asking};
 pub use table::{Spill, TableError};
 pub use tensor::{Source, TensorError, TensorFile};
 pub use text::{has_markers, unified};
@@ -266,6 +266,26 @@ pub fn merge(
 #[must_use]
 pub fn key_fits(driver: Driver, key: &str, versions: &[&[u8]]) -> bool {
     driver.table(Some(key)).is_none_or(|t| t.key_fits(versions))
+}
+
+/// What people should know of two tables whose rows nothing names once; `key` is the declared one.
+#[must_use]
+pub fn unkeyed_note(
+    path: &str,
+    driver: Driver,
+    key: Option<&str>,
+    old: &[u8],
+    new: &[u8],
+) -> String {
+    let column = key.map(str::to_owned);
+    let column = column.or_else(|| driver.table(None)?.likely_key([old, new]));
+    let column = column.map_or_else(|| "no column".into(), |c| format!("`{c}`"));
+    let does = if column == "no column" {
+        "names"
+    } else {
+        "does not name"
+    };
+    format!("{path}: {column} {does} every row once: compared as lines")
 }
 
 /// The table that the name of a file claims.

@@ -3,12 +3,14 @@
 //! satisfiable together, or they are one conflict that names both. Lock files and conda's
 //! environments are in `blocks`.
 
+mod across;
 mod blocks;
 mod conda;
 mod lock;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+pub use across::{Asking, clashes, is_asking};
 pub use blocks::PackageFile;
 
 use super::{Change, Conflict, Item, Labels, Merged, Rules, SettleError, text};

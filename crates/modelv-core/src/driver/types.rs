@@ -255,7 +255,7 @@ pub struct TensorChange {
 }
 
 /// How the numbers of two tensors differ. Pairs in which either is no finite number count as
-/// changed when their values differ, and nowhere else.
+/// changed when they are not the same, and in no mean, maximum or cosine.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Numbers {
     /// Numbers of each.
@@ -272,4 +272,8 @@ pub struct Numbers {
     pub cosine: f64,
     /// Pairs in which either is NaN or infinite.
     pub not_finite: u64,
+    /// NaN in the old and in the new one.
+    pub nan: [u64; 2],
+    /// Infinities in the old and in the new one.
+    pub infinite: [u64; 2],
 }

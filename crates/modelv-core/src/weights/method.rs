@@ -52,7 +52,9 @@ pub struct Method {
 pub struct MethodError(String);
 
 impl Kind {
-    pub(super) fn word(self) -> &'static str {
+    /// The word that people type.
+    #[must_use]
+    pub fn word(self) -> &'static str {
         match self {
             Self::Linear => "linear",
             Self::Slerp { .. } => "slerp",

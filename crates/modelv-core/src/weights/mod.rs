@@ -92,6 +92,9 @@ pub enum WeightsError {
     /// The method adds to a base, and there is none.
     #[error("{0} adds to a base, and none is given")]
     NoBase(&'static str),
+    /// The base that was found is one of the models: nothing would be added to it.
+    #[error("{0} adds to a base, and the file of the merge base is one of the models")]
+    OwnBase(&'static str),
     /// There is a base, and the method knows none.
     #[error("{0} takes no base")]
     Base(&'static str),
@@ -155,6 +158,11 @@ pub fn merge(
     }
     out.flush()?;
     Ok(tally)
+}
+
+/// How a file says that it was merged, if it is one that [`merge`] wrote.
+pub fn record_of(source: &mut dyn Source) -> Option<String> {
+    read_safetensors(source).ok()?.metadata.remove(RECORD_KEY)
 }
 
 fn headers(sides: &mut Sides<'_>) -> Result<Vec<Header>, WeightsError> {

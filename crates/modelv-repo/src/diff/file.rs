@@ -34,16 +34,21 @@ impl FileDiff {
     }
 }
 
-/// Which driver's parts are all there is to show: rows and cells are not read as lines.
-fn has_rows(driver: Driver) -> bool {
-    matches!(
-        driver,
-        Driver::Table(_)
-            | Driver::JsonLines
-            | Driver::Notebook
-            | Driver::Binary
-            | Driver::Tensors(_)
-    )
+/// Whether parts say all there is to show. Rows that no key names, or that only moved, are lines.
+fn is_told(driver: Driver, inside: &[Change]) -> bool {
+    match driver {
+        Driver::Notebook | Driver::Binary | Driver::Tensors(_) => true,
+        Driver::Table(_) | Driver::JsonLines => {
+            inside.iter().any(|c| matches!(c, Change::Row { .. }))
+        }
+        _ => inside.iter().any(|c| !is_count(c)),
+    }
+}
+
+/// Whether rows on both sides could not be told apart by a key.
+fn lacks_key(inside: &[Change]) -> bool {
+    let has_rows = |c: &Change| matches!(c, Change::Rows { old, new } if *old > 0 && *new > 0);
+    inside.iter().any(has_rows) && !inside.iter().any(|c| matches!(c, Change::Keyed { .. }))
 }
 
 impl Repo {
@@ -204,17 +209,25 @@ impl Repo {
         let mut spill = Aside::default();
         let sides = [&mut a, &mut b].map(|s| s.as_mut().map(|s| &mut **s as &mut dyn Source));
         let found = driver::diff_tables(table, key, sides, &mut spill);
+        let path = change.path.to_string();
+        let mut notes = Vec::new();
         let found = match found {
-            Ok(changes) => Ok(changes),
-            Err(TableError::Refused(why)) => {
-                Err(driver::table_note(&change.path.to_string(), &why))
+            Ok(changes) => {
+                if lacks_key(&changes) {
+                    let note = "no key names every row once: too large for lines, rows are counted";
+                    notes.push(format!("{path}: {note}"));
+                }
+                Ok(changes)
             }
+            Err(TableError::Refused(why)) => Err(driver::table_note(&path, &why)),
             Err(TableError::Io(e)) => {
                 let full = place(self.root(), &change.path);
                 return Err(Error::io("compare", &full)(e));
             }
         };
-        Ok(streamed(change, table, found))
+        let mut found = streamed(change, table, found);
+        found.notes.extend(notes);
+        Ok(found)
     }
 
     fn side_source<'r>(
@@ -330,7 +343,7 @@ fn inside(
 ) -> FileDiff {
     let path = change.path.as_bytes();
     let versions: Vec<&[u8]> = [&a, &b].into_iter().filter_map(Option::as_deref).collect();
-    let (driver, notes) = driver::examine_all(path, &versions);
+    let (driver, mut notes) = driver::examine_all(path, &versions);
     let both = a.as_deref().zip(b.as_deref());
     // Lines are compared once, and counted from that.
     let (inside, text_ops) = match (driver, both) {
@@ -344,6 +357,12 @@ fn inside(
             None,
         ),
     };
+    if let Some((x, y)) = a.as_deref().zip(b.as_deref())
+        && lacks_key(&inside)
+    {
+        let note = driver::unkeyed_note(&change.path.to_string(), driver, key, x, y);
+        notes.push(note);
+    }
     let to_show = |bytes: Option<Vec<u8>>| {
         bytes.map(|bytes| match driver::without_secrets(path, &bytes) {
             Some(clean) => (clean, true),
@@ -356,9 +375,8 @@ fn inside(
         .flatten()
         .any(|(_, cleaned)| *cleaned);
     let (old, new) = (old.map(|v| v.0), new.map(|v| v.0));
-    let told = inside.iter().any(|c| !is_count(c));
     let ops = match (&old, &new) {
-        (Some(x), Some(y)) if x != y && !has_rows(driver) && !told => text_ops
+        (Some(x), Some(y)) if x != y && !is_told(driver, &inside) => text_ops
             .filter(|_| !cleaned)
             .or_else(|| Some(LineOps::of(x, y))),
         _ => None,

@@ -17,6 +17,7 @@ use modelv_core::driver::{Change, Driver, LineOps};
 use modelv_core::env::Env;
 use modelv_core::id::CommitId;
 use modelv_core::path::RepoPath;
+use modelv_core::run::Run;
 use modelv_core::value::Value;
 
 pub use metric::{Better, better};
@@ -313,6 +314,16 @@ impl Repo {
             Some(id) => Ok(self.run_object(*id)?.metrics),
             None => Ok(BTreeMap::new()),
         }
+    }
+
+    /// The last run of a commit, if it was of the commit's own recipe. A commit that keeps the model
+    /// of an older one keeps its runs too: what they measured says nothing of the new recipe.
+    pub(crate) fn own_run(&self, commit: &Commit) -> Result<Option<Run>> {
+        let Some(id) = commit.runs.last() else {
+            return Ok(None);
+        };
+        let run = self.run_object(*id)?;
+        Ok((run.recipe == commit.recipe.id()).then_some(run))
     }
 
     /// Finds what differs between two sides, without comparing files.

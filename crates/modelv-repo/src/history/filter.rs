@@ -127,10 +127,9 @@ impl<'a> Filter<'a> {
             return Ok(false);
         }
         if !o.metrics.is_empty() {
-            let Some(id) = commit.runs.last() else {
+            let Some(run) = self.repo.own_run(commit)? else {
                 return Ok(false);
             };
-            let run = self.repo.run_object(*id)?;
             if !o.metrics.iter().all(|c| c.holds(&run)) {
                 return Ok(false);
             }

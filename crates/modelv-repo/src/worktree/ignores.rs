@@ -2,6 +2,8 @@
 //!
 //! `.mvignore` decides before `.gitignore`, a deeper file before a higher one, a later line before
 //! an earlier one, as in Git. What a directory that is left out holds is never looked at.
+//!
+//! Some names are left out without a rule: [`NEVER`], and [`BY_DEFAULT`] where nobody names them.
 
 use std::collections::HashSet;
 use std::os::unix::ffi::OsStrExt;
@@ -12,10 +14,41 @@ use ignore::Match;
 use ignore::gitignore::{Gitignore, GitignoreBuilder};
 use modelv_core::path::RepoPath;
 
+use super::ingredient::Rules;
 use crate::error::{Error, Result};
+use crate::repo::DIR_NAME;
 
-const GIT: &[u8] = b".gitignore";
-const OWN: &[u8] = b".mvignore";
+/// Folders of version control. Nothing brings these back: what could write them could plant hooks.
+pub(crate) const NEVER: &[&str] = &[DIR_NAME, ".git", ".hg", ".svn"];
+
+/// What tools make, and what holds secrets by convention: left out unless somebody names it.
+pub(crate) const BY_DEFAULT: &[&str] = &[
+    ".env",
+    ".venv",
+    "venv",
+    "node_modules",
+    "__pycache__",
+    ".ipynb_checkpoints",
+    ".pytest_cache",
+    ".mypy_cache",
+    ".ruff_cache",
+    ".dvc",
+    ".DS_Store",
+    "*.pyc",
+];
+
+/// Whether a name is one of [`NEVER`].
+pub(super) fn is_never(name: &[u8]) -> bool {
+    NEVER.iter().any(|n| n.as_bytes() == name)
+}
+
+/// Whether a name is one of [`BY_DEFAULT`].
+pub(super) fn is_by_default(name: &[u8]) -> bool {
+    name.ends_with(b".pyc") || BY_DEFAULT.iter().any(|n| n.as_bytes() == name)
+}
+
+pub(super) const GIT: &[u8] = b".gitignore";
+pub(super) const OWN: &[u8] = b".mvignore";
 
 /// The rules that hold in one directory.
 #[derive(Default)]
@@ -61,12 +94,39 @@ impl Ignores {
         if self.above.is_none() && self.own.is_none() && self.git.is_none() {
             return false;
         }
+        self.decide(dir, name, is_dir).is_some_and(|d| d.is_ignored)
+    }
+
+    /// Whether `name` in `dir`, which is left out by default, is taken: a line of `.mvignore` or a
+    /// pattern of `modelv.toml` ends in the name itself.
+    pub(super) fn takes<'r>(
+        &self,
+        dir: Option<&RepoPath>,
+        name: &[u8],
+        is_dir: bool,
+        rules: impl FnOnce() -> Option<&'r Rules>,
+    ) -> bool {
+        let decided = self.decide(dir, name, is_dir);
+        if let Some(line) = decided.filter(|d| d.file == ".mvignore") {
+            let last = line.pattern.trim_end_matches('/').rsplit('/').next();
+            let last = last.unwrap_or_default().trim_start_matches('!').as_bytes();
+            return last == name || (last == b"*.pyc" && name.ends_with(b".pyc"));
+        }
+        let path = RepoPath::below(dir, name).ok();
+        path.is_some_and(|path| rules().is_some_and(|r| r.names(&path)))
+    }
+
+    /// What the rules say of `name` in `dir`, if they say something.
+    pub(super) fn decide(
+        &self,
+        dir: Option<&RepoPath>,
+        name: &[u8],
+        is_dir: bool,
+    ) -> Option<Decided<'_>> {
         let name = Path::new(std::ffi::OsStr::from_bytes(name));
         let path = dir.map_or_else(|| name.to_owned(), |d| as_path(d).join(name));
-        let decided = self
-            .find(&path, is_dir, |i| i.own.as_ref())
-            .or_else(|| self.find(&path, is_dir, |i| i.git.as_ref()));
-        decided.unwrap_or(false)
+        self.find(&path, is_dir, ".mvignore", |i| i.own.as_ref())
+            .or_else(|| self.find(&path, is_dir, ".gitignore", |i| i.git.as_ref()))
     }
 
     /// What the deepest rules that say something say.
@@ -74,19 +134,36 @@ impl Ignores {
         &self,
         path: &Path,
         is_dir: bool,
+        file: &'static str,
         rules: impl Fn(&Self) -> Option<&Gitignore>,
-    ) -> Option<bool> {
+    ) -> Option<Decided<'_>> {
         let mut at = Some(self);
         while let Some(here) = at {
-            match rules(here).map(|r| r.matched(path, is_dir)) {
-                Some(Match::Ignore(_)) => return Some(true),
-                Some(Match::Whitelist(_)) => return Some(false),
-                Some(Match::None) | None => {}
-            }
-            at = here.above.as_deref();
+            let (is_ignored, line) = match rules(here).map(|r| r.matched(path, is_dir)) {
+                Some(Match::Ignore(line)) => (true, line),
+                Some(Match::Whitelist(line)) => (false, line),
+                Some(Match::None) | None => {
+                    at = here.above.as_deref();
+                    continue;
+                }
+            };
+            return Some(Decided {
+                is_ignored,
+                pattern: line.original(),
+                file,
+            });
         }
         None
     }
+}
+
+/// What a line of such a file says of a path.
+pub(super) struct Decided<'i> {
+    pub(super) is_ignored: bool,
+    /// The line.
+    pub(super) pattern: &'i str,
+    /// The name of the file.
+    pub(super) file: &'static str,
 }
 
 fn as_path(path: &RepoPath) -> &Path {

@@ -211,6 +211,19 @@ impl Rules {
         )
     }
 
+    /// Whether a pattern of `modelv.toml` that ends in the name itself matches a path.
+    #[must_use]
+    pub(super) fn names(&self, path: &RepoPath) -> bool {
+        use std::os::unix::ffi::OsStrExt;
+        let name = path.name();
+        let path = Path::new(std::ffi::OsStr::from_bytes(path.as_bytes()));
+        let named = |i: &usize| {
+            let rule = self.rules.get(*i).filter(|r| r.from == "modelv.toml");
+            rule.is_some_and(|r| r.pattern.rsplit('/').next().map(str::as_bytes) == Some(name))
+        };
+        self.set.matches(path).iter().any(named)
+    }
+
     /// Differs when the rules may: in the file, or in the program's defaults.
     #[must_use]
     pub fn fingerprint(&self) -> &[u8; 32] {

@@ -7,6 +7,7 @@ pub mod checkout;
 mod fold;
 pub(crate) mod ignores;
 mod ingredient;
+mod left_out;
 mod origin;
 mod scan;
 mod scope;
@@ -26,6 +27,7 @@ use modelv_store::Session;
 
 pub(crate) use beneath::replace_file;
 pub use ingredient::{Ingredient, Reason, Rules};
+pub use left_out::{left_out_by_default, never_taken};
 pub use scan::Skipped;
 pub(crate) use scope::Scope;
 pub use snapshot::{Keep, Look, Since, Snapshot, look, place};

@@ -9,13 +9,14 @@ use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use modelv_core::path::RepoPath;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::ignores::Ignores;
+use super::ignores::{self, Ignores};
+use super::ingredient::Rules;
 use super::snapshot::place;
 use super::statcache::Stamp;
 use super::write::TEMP_PREFIX;
@@ -46,26 +47,6 @@ pub(super) struct Scan {
     pub(super) skipped: Vec<Skipped>,
 }
 
-/// Names that are made by tools and never versioned.
-const IGNORED: &[&[u8]] = &[
-    DIR_NAME.as_bytes(),
-    b".git",
-    b".hg",
-    b".svn",
-    b".dvc",
-    b"__pycache__",
-    b".ipynb_checkpoints",
-    b".pytest_cache",
-    b".mypy_cache",
-    b".ruff_cache",
-    b".venv",
-    b"venv",
-    b"node_modules",
-    b".DS_Store",
-    // Holds secrets by convention.
-    b".env",
-];
-
 /// Files of one directory that one thread looks up before another may go on with the rest.
 const PIECE_NAMES: usize = 2048;
 
@@ -92,6 +73,7 @@ pub(super) fn scan(root: &Path, ctx: &Ctx<'_>) -> Result<Scan> {
     let walk = Walk {
         root,
         ctx,
+        rules: OnceLock::new(),
         state: Mutex::new(State {
             jobs: vec![Job::List {
                 dir: None,
@@ -126,6 +108,8 @@ pub(super) fn scan(root: &Path, ctx: &Ctx<'_>) -> Result<Scan> {
 struct Walk<'a> {
     root: &'a Path,
     ctx: &'a Ctx<'a>,
+    /// Read when a name is left out by default; rules that can't be read name nothing.
+    rules: OnceLock<Option<Rules>>,
     state: Mutex<State>,
     change: Condvar,
 }
@@ -233,6 +217,20 @@ impl Walk<'_> {
         self.split(dir, fd, listing, &ignores, out)
     }
 
+    fn is_left_out(
+        &self,
+        ignores: &Ignores,
+        dir: Option<&RepoPath>,
+        name: &CStr,
+        is_dir: bool,
+    ) -> bool {
+        let name = name.to_bytes();
+        let rules = || self.rules.get_or_init(|| Rules::load(self.root).ok());
+        ignores.is_ignored(dir, name, is_dir)
+            || ignores::is_by_default(name)
+                && !ignores.takes(dir, name, is_dir, || rules().as_ref())
+    }
+
     /// Leaves out what is ignored; hands directories and all but the first piece of files on.
     fn split(
         &self,
@@ -244,7 +242,7 @@ impl Walk<'_> {
     ) -> Result<()> {
         let mut jobs = Vec::new();
         for name in listing.dirs {
-            if ignores.is_ignored(dir.as_ref(), name.to_bytes(), true) {
+            if self.is_left_out(ignores, dir.as_ref(), &name, true) {
                 continue;
             }
             jobs.push(Job::List {
@@ -253,7 +251,7 @@ impl Walk<'_> {
             });
         }
         let mut names = listing.files;
-        names.retain(|n| !ignores.is_ignored(dir.as_ref(), n.to_bytes(), false));
+        names.retain(|n| !self.is_left_out(ignores, dir.as_ref(), n, false));
         names.sort_unstable();
         let fd = Arc::new(fd);
         while names.len() > PIECE_NAMES {
@@ -338,7 +336,7 @@ impl Listing {
             if bytes == b"pyvenv.cfg" || bytes == DIR_NAME.as_bytes() || Ignores::is_source(bytes) {
                 out.special.insert(bytes.to_vec());
             }
-            if IGNORED.contains(&bytes) || bytes.ends_with(b".pyc") {
+            if ignores::is_never(bytes) {
                 continue;
             }
             let kind = match entry.file_type() {

@@ -69,6 +69,14 @@ impl FileChange {
         let file = self.new.as_ref().or(self.old.as_ref());
         file.map_or(Ingredient::Code, |f| f.ingredient)
     }
+
+    /// Whether the executable bit came or went, whatever else differs.
+    #[must_use]
+    pub fn is_mode_changed(&self) -> bool {
+        let is_file = |f: &&SnapFile| matches!(f.mode, Mode::File | Mode::Executable);
+        let modes = [&self.old, &self.new].map(|f| f.as_ref().filter(is_file).map(|f| f.mode));
+        matches!(modes, [Some(old), Some(new)] if old != new)
+    }
 }
 
 /// Lists what differs, by path. A deleted and an added file of equal content are one rename.

@@ -1,14 +1,14 @@
 //! The three-way decision over parsed files, key by key. It says which version each part is taken
 //! from and knows nothing of how a file is written.
 //!
-//! Lists merge by position when all three have the same length and no table in them that both sides
-//! changed is another one than it was there: by its `id`, `name` or `key`, or because it moved. Else a list
-//! is one value.
+//! Lists merge by position when all three have the same length and what both sides changed is still in
+//! its place (`places.rs`); else a list is one value.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use super::super::{Conflict, Item};
 use super::doc::{Doc, Entry, Kind, Node, Style, by_key, line_start, push_key};
+use super::places;
 use crate::value::Value;
 
 /// A part of one version.
@@ -286,47 +286,9 @@ impl Decider {
     }
 }
 
-/// What tells the tables of a list apart.
-const IDENTITIES: [&str; 4] = ["id", "name", "key", "uid"];
-
-/// Whether every table that both sides changed is the one that stood there: an edit must not land on
-/// another entry that came to its place.
 fn stay(base: &[Node], ours: &[Node], theirs: &[Node]) -> bool {
-    let is_table = |node: &Node| matches!(node.kind, Kind::Map(..));
-    let differ = |a: &Node, b: &Node| !a.value().same(&b.value());
-    let both = base.iter().zip(ours).zip(theirs).filter(|((b, o), t)| {
-        (is_table(o) || is_table(t)) && differ(b, o) && differ(b, t) && differ(o, t)
-    });
-    let mut both = both.peekable();
-    if both.peek().is_none() {
-        return true;
-    }
-    let all = |nodes: &[Node]| -> HashSet<String> {
-        nodes.iter().map(|n| n.value().to_string()).collect()
-    };
-    let (in_base, in_ours, in_theirs) = (all(base), all(ours), all(theirs));
-    both.all(|((b, o), t)| {
-        let text = |node: &Node| node.value().to_string();
-        let was = text(b);
-        let moved = |side: &Node, all: &HashSet<String>| {
-            in_base.contains(&text(side)) || all.contains(&was)
-        };
-        !moved(o, &in_ours)
-            && !moved(t, &in_theirs)
-            && identity(b) == identity(o)
-            && identity(b) == identity(t)
-    })
-}
-
-fn identity(node: &Node) -> Option<(&'static str, String)> {
-    let Kind::Map(_, entries) = &node.kind else {
-        return None;
-    };
-    let find = |name: &'static str| {
-        let entry = entries.iter().find(|e| e.key == name)?;
-        Some((name, entry.node.value().to_string()))
-    };
-    IDENTITIES.into_iter().find_map(find)
+    let [b, o, t] = [base, ours, theirs].map(|l| l.iter().map(Node::value).collect::<Vec<_>>());
+    places::stay(&b, &o, &t)
 }
 
 /// An entry of one version.

@@ -12,6 +12,7 @@ mod edit;
 mod env;
 mod ini;
 mod json;
+mod places;
 mod secret;
 mod set;
 mod toml;

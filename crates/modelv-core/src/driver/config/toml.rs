@@ -143,7 +143,7 @@ fn by_position(
     let (Value::List(b), Value::List(o), Value::List(t)) = (base?, ours?, theirs?) else {
         return None;
     };
-    if b.len() != o.len() || o.len() != t.len() {
+    if b.len() != o.len() || o.len() != t.len() || !super::places::stay(b, o, t) {
         return None;
     }
     let items = b.iter().zip(o).zip(t).map(|((b, o), t)| {

@@ -35,6 +35,15 @@ impl Table {
         stream::diff(self.separator, self.key.as_deref(), sides, spill)
     }
 
+    /// The column that a reader would take for the key: by what it is called, else the first.
+    pub(super) fn likely_key(&self, versions: [&[u8]; 2]) -> Option<String> {
+        let sheets = versions.map(|v| Sheet::read(v, self.separator).ok());
+        let header = sheets.iter().flatten().map(|s| &s.header);
+        let header = header.into_iter().find(|h| !h.is_empty())?;
+        let named = rows::named(header);
+        named.first().copied().or(header.first()).cloned()
+    }
+
     /// Whether the declared key names every row of all versions once.
     pub(super) fn key_fits(&self, versions: &[&[u8]]) -> bool {
         let sheets: Result<Vec<_>, _> = versions

@@ -150,6 +150,8 @@ fn half(bits: u16) -> f64 {
 pub(super) struct Sum {
     changed: u64,
     not_finite: u64,
+    nan: [u64; 2],
+    infinite: [u64; 2],
     max: f64,
     abs: f64,
     squares: f64,
@@ -170,12 +172,20 @@ impl Sum {
                 self.dot += a * b;
                 self.old += a * a;
                 self.new += b * b;
-                self.changed += u64::from(!whole && gap > 0.0);
             } else {
-                self.not_finite += 1;
-                // The same NaN or infinity is no change.
-                self.changed += u64::from(!whole && a.to_bits() != b.to_bits());
+                self.add_odd([*a, *b]);
             }
+            // By bits: the same NaN or infinity is no change, and 0 and -0 are two numbers.
+            self.changed += u64::from(!whole && a.to_bits() != b.to_bits());
+        }
+    }
+
+    /// Counts a pair without a finite difference.
+    fn add_odd(&mut self, pair: [f64; 2]) {
+        self.not_finite += 1;
+        for (side, value) in pair.into_iter().enumerate() {
+            self.nan[side] += u64::from(value.is_nan());
+            self.infinite[side] += u64::from(value.is_infinite());
         }
     }
 
@@ -204,6 +214,8 @@ impl Sum {
             rms: (self.squares / n).sqrt(),
             cosine,
             not_finite: self.not_finite,
+            nan: self.nan,
+            infinite: self.infinite,
         }
     }
 }

@@ -146,7 +146,17 @@ fn types_may_change_and_odd_numbers_are_counted() {
     );
     let n = found[0].numbers.unwrap();
     assert_eq!((n.changed, n.not_finite), (2, 2));
+    assert_eq!((n.nan, n.infinite), ([1, 1], [1, 0]));
     assert!(close(n.max_abs, 1.0));
+    // A number that became NaN is a change and takes no part in the rest; -0 is another number.
+    let found = changes(
+        TensorFile::Safetensors,
+        &file(&[("a", &[1.0, 2.0, 0.0])]),
+        &file(&[("a", &[1.0, f32::NAN, -0.0])]),
+    );
+    let n = found[0].numbers.unwrap();
+    assert_eq!((n.changed, n.nan, n.infinite), (2, [0, 1], [0, 0]));
+    assert!(close(n.max_abs, 0.0) && close(n.cosine, 1.0));
     // Whole numbers that are one f64 are two numbers.
     let long = |n: i64| npy("'<i8'", "False", "(1,)", &n.to_le_bytes());
     let found = changes(TensorFile::Npy, &long(i64::MAX), &long(i64::MAX - 1));
