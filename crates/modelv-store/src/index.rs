@@ -23,11 +23,16 @@ const ROWS_OFFSET: usize = FAN_OFFSET + 256 * 4;
 const HASH_BYTES: usize = 32;
 /// An index of at most this many bytes is read whole: that costs no more than its fan-out alone.
 const SMALL_BYTES: u64 = 16 << 10;
+/// Once one row of so many was asked for, the rest is read too: that costs less than many small reads.
+const ROWS_PER_LOOKUP: usize = 64;
+/// One with more rows is never kept in memory to save reads.
+const ROWS_KEPT_MAX: usize = 1 << 20;
 
 /// Rows of one pack, searchable.
 #[derive(Debug)]
 pub(crate) struct Index {
     pub(crate) pack_path: PathBuf,
+    name: [u8; 32],
     pack: Handle,
     source: Mutex<Source>,
 }
@@ -35,7 +40,12 @@ pub(crate) struct Index {
 #[derive(Debug)]
 enum Source {
     /// On disk, not checked as a whole yet.
-    File { file: Handle, fan: Vec<u32> },
+    File {
+        file: Handle,
+        fan: Vec<u32>,
+        /// How often rows were looked for.
+        lookups: usize,
+    },
     /// Checked or rebuilt, in memory, sorted by (id, tag).
     Rows(Vec<Row>),
 }
@@ -92,6 +102,7 @@ impl Index {
         let is_missing = source.is_none();
         let index = Self {
             pack_path,
+            name,
             pack,
             source: Mutex::new(source.unwrap_or_else(|| Source::Rows(Vec::new()))),
         };
@@ -124,10 +135,25 @@ impl Index {
         Ok(rows)
     }
 
+    fn read_whole(&self) -> Option<Vec<Row>> {
+        let bytes = std::fs::read(self.pack_path.with_extension("idx")).ok()?;
+        from_bytes(&bytes, &self.name)
+    }
+
     /// Finds an entry with few reads; a miss proves nothing.
     pub(crate) fn find_unchecked(&self, key: &Key) -> Option<Row> {
-        match &*self.lock() {
-            Source::File { file, fan } => {
+        let mut source = self.lock();
+        if let Source::File { fan, lookups, .. } = &mut *source {
+            *lookups += 1;
+            let rows = fan.last().map_or(0, |n| *n as usize);
+            let pays = *lookups > rows / ROWS_PER_LOOKUP && rows <= ROWS_KEPT_MAX;
+            // A damaged one is left to whoever checks it.
+            if pays && let Some(rows) = self.read_whole() {
+                *source = Source::Rows(rows);
+            }
+        }
+        match &*source {
+            Source::File { file, fan, .. } => {
                 let file = file.file().ok()?;
                 find_in_file(&file, fan, key)
             }
@@ -153,9 +179,7 @@ impl Index {
     pub(crate) fn with_rows<T>(&self, name: &[u8; 32], f: impl Fn(&[Row]) -> T) -> Result<T> {
         let mut source = self.lock();
         if matches!(*source, Source::File { .. }) {
-            let path = self.pack_path.with_extension("idx");
-            let whole = std::fs::read(&path).ok().and_then(|b| from_bytes(&b, name));
-            *source = Source::Rows(match whole {
+            *source = Source::Rows(match self.read_whole() {
                 Some(rows) => rows,
                 None => self.rebuild(name)?,
             });
@@ -206,7 +230,11 @@ fn open_fan(path: &Path, pack_name: &[u8; 32]) -> Option<Source> {
     }
     let (slots, _) = head[FAN_OFFSET..].as_chunks::<4>();
     let fan = slots.iter().map(|s| u32::from_le_bytes(*s)).collect();
-    Some(Source::File { file: handle, fan })
+    Some(Source::File {
+        file: handle,
+        fan,
+        lookups: 0,
+    })
 }
 
 /// Looks a key up with few reads. Anything odd is a miss, which the caller does not believe.
