@@ -157,22 +157,13 @@ impl Index {
                 let file = file.file().ok()?;
                 find_in_file(&file, fan, key)
             }
-            Source::Rows(rows) => rows
-                .binary_search_by_key(&(key.1, key.0), by_id)
-                .ok()
-                .map(|i| rows[i]),
+            Source::Rows(rows) => search(rows, key),
         }
     }
 
     /// Finds an entry in the checked index.
     pub(crate) fn find(&self, key: &Key, name: &[u8; 32]) -> Result<Option<Row>> {
-        let wanted = (key.1, key.0);
-        let find = |rows: &[Row]| {
-            rows.binary_search_by_key(&wanted, by_id)
-                .ok()
-                .map(|i| rows[i])
-        };
-        self.with_rows(name, find)
+        self.with_rows(name, |rows| search(rows, key))
     }
 
     /// Runs `f` on all rows, sorted by (id, tag), after checking the index as a whole.
@@ -195,6 +186,33 @@ impl Index {
         let file = self.pack()?;
         pack::read_table(&file, &self.pack_path)
     }
+}
+
+/// Finds a row among sorted ones. Ids are hashes, so their first bytes tell about where they stand:
+/// most rows are found in a handful of looks, each of which would otherwise wait for memory.
+fn search(rows: &[Row], key: &Key) -> Option<Row> {
+    const GUESSES: usize = 6;
+    let head = |id: &[u8; 32]| id[..8].iter().fold(0, |n, b| n << 8 | u64::from(*b));
+    let wanted = (key.1, key.0);
+    let (mut low, mut high) = (0, rows.len());
+    // Heads of the ids below `low`, and from `high` on.
+    let (mut least, mut most) = (0, u64::MAX);
+    for _ in 0..GUESSES {
+        let (span, room) = (high - low, u128::from(most - least) + 1);
+        if span == 0 {
+            return None;
+        }
+        let share = u128::from(head(&key.1).clamp(least, most) - least) * span as u128 / room;
+        let at = low + usize::try_from(share).unwrap_or(0).min(span - 1);
+        match by_id(&rows[at]).cmp(&wanted) {
+            std::cmp::Ordering::Equal => return Some(rows[at]),
+            std::cmp::Ordering::Less => (low, least) = (at + 1, head(&rows[at].key.1)),
+            std::cmp::Ordering::Greater => (high, most) = (at, head(&rows[at].key.1)),
+        }
+    }
+    let rest = &rows[low..high];
+    let found = rest.binary_search_by_key(&wanted, by_id).ok()?;
+    Some(rest[found])
 }
 
 /// The rows of a pack without keeping a file open: from its index, or from its own table.
@@ -259,4 +277,50 @@ fn find_in_file(file: &File, fan: &[u32], key: &Key) -> Option<Row> {
         }
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(id: [u8; 32], tag: u8) -> Row {
+        let mut bytes = [0; ROW_BYTES];
+        bytes[0] = tag;
+        bytes[2..34].copy_from_slice(&id);
+        Row::from_bytes(&bytes)
+    }
+
+    /// Ids that are spread evenly, all alike, or crowded at either end.
+    #[test]
+    fn every_row_is_found_however_ids_are_spread() {
+        let hash = |n: u32| *blake3::hash(&n.to_le_bytes()).as_bytes();
+        let near = |first: u8, n: u32| {
+            let mut id = [first; 32];
+            id[28..].copy_from_slice(&n.to_le_bytes());
+            id
+        };
+        let spreads: [&dyn Fn(u32) -> [u8; 32]; 4] =
+            [&hash, &|n| near(0, n), &|n| near(255, n), &|n| {
+                near(if n % 2 == 0 { 0 } else { 255 }, n)
+            }];
+        for (spread, id) in spreads.into_iter().enumerate() {
+            for count in [0, 1, 2, 9, 3000] {
+                // Two of a tag each, as a blob and its cuts have one id.
+                let mut rows: Vec<Row> = (0..count)
+                    .flat_map(|n| [row(id(n), 0), row(id(n), 6)])
+                    .collect();
+                rows.sort_by_key(by_id);
+                for n in 0..count {
+                    for tag in [0, 6] {
+                        let found = search(&rows, &(tag, id(n)));
+                        assert_eq!(found.map(|r| r.key), Some((tag, id(n))), "{spread} {n}");
+                    }
+                    assert!(search(&rows, &(3, id(n))).is_none());
+                }
+                for id in [[0; 32], [7; 32], [255; 32], hash(count + 1), id(count + 1)] {
+                    assert!(search(&rows, &(9, id)).is_none());
+                }
+            }
+        }
+    }
 }
