@@ -19,6 +19,7 @@ mod docker;
 mod environment;
 mod errors;
 mod gates;
+mod habits;
 mod history;
 mod kills;
 mod merging;

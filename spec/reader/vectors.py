@@ -9,6 +9,7 @@ import blake3 as module
 import cut
 import gc_state
 import layout
+import merge_state
 import objects
 import oplog
 import pack
@@ -113,6 +114,8 @@ def read(vector):
     if kind == "oplog":
         operations, refs, tail = oplog.read(data)
         return {"operations": len(operations), "refs": plain(refs), "tail": tail}
+    if kind == "merge-state":
+        return merge_state.decode(data)
     if kind == "gc":
         epoch, horizon = gc_state.decode(data)
         return {"epoch": epoch, "horizon": horizon}

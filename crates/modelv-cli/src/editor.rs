@@ -98,6 +98,8 @@ fn editor() -> Result<String, CommandError> {
 }
 
 fn run(command: &str, env: &[(&str, &Path)]) -> Result<(), CommandError> {
+    // Ctrl-C is for the editor.
+    crate::watch_ctrl_c();
     let status = Command::new("sh")
         .arg("-c")
         .arg(command)

@@ -10,6 +10,8 @@ use modelv_repo::{Error, ErrorKind, StoreError};
 
 use crate::ui::{Style, Ui};
 
+pub(crate) mod git;
+
 /// An error with what to do about it.
 #[derive(Debug)]
 pub(crate) struct CommandError {

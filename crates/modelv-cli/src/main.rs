@@ -13,7 +13,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
-use clap::FromArgMatches;
+use clap::{CommandFactory, FromArgMatches};
 use modelv_repo::Cancel;
 
 /// Set by the first Ctrl-C; long work stops at the next file or object.
@@ -25,12 +25,21 @@ fn main() -> ExitCode {
         Ok(args) => args,
         Err(code) => return code,
     };
-    let matches = commands::command().get_matches_from(args);
+    let args = commands::log::spell_counts(args);
+    // What stands below the help of each verb is only made for somebody who reads it.
+    let parsed = commands::Cli::command().try_get_matches_from(&args);
+    let parsed = parsed.or_else(|_| commands::command().try_get_matches_from(&args));
+    let matches = match parsed {
+        Ok(matches) => matches,
+        Err(e) => match error::git::hint(&e, &args) {
+            Some(known) => return known.report(&mut ui::Ui::new(ui::Color::Auto)),
+            None => e.exit(),
+        },
+    };
     let cli = match commands::Cli::from_arg_matches(&matches) {
         Ok(cli) => cli,
         Err(e) => e.exit(),
     };
-    watch_ctrl_c();
     let mut ui = ui::Ui::new(cli.color);
     match commands::run(cli, &mut ui, &CANCEL) {
         Ok(code) => code,
@@ -38,8 +47,14 @@ fn main() -> ExitCode {
     }
 }
 
-/// The first Ctrl-C asks work to stop, the second ends the process at once.
-fn watch_ctrl_c() {
+/// From here on the first Ctrl-C asks work to stop, and the second ends the process at once. Called by
+/// whatever asks whether to go on: a command that is done in a moment needs no thread for it.
+pub(crate) fn watch_ctrl_c() {
+    static WATCHING: std::sync::Once = std::sync::Once::new();
+    WATCHING.call_once(watch);
+}
+
+fn watch() {
     let count = Arc::new(AtomicUsize::new(0));
     let Ok(mut signals) = signal_hook::iterator::Signals::new([2]) else {
         return;

@@ -3,6 +3,7 @@
 //! Symmetric: exchanging the sides exchanges `ours` and `theirs` in the conflicts and nothing
 //! else. Nothing is lost: what one side changed is in the result or in a conflict.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::driver::{self, Item, Labels};
@@ -139,6 +140,34 @@ pub fn merge<E>(
     merge_by(base, ours, theirs, (labels, &|_| None), read)
 }
 
+/// Goes through two maps side by side, in the order of their keys.
+pub fn join<'a, K: Ord, A, B>(
+    a: &'a BTreeMap<K, A>,
+    b: &'a BTreeMap<K, B>,
+) -> impl Iterator<Item = (&'a K, Option<&'a A>, Option<&'a B>)> {
+    let (mut a, mut b) = (a.iter().peekable(), b.iter().peekable());
+    std::iter::from_fn(move || {
+        let order = match (a.peek(), b.peek()) {
+            (Some((x, _)), Some((y, _))) => x.cmp(y),
+            (Some(_), None) => Ordering::Less,
+            (None, _) => Ordering::Greater,
+        };
+        match order {
+            Ordering::Less => a.next().map(|(key, value)| (key, Some(value), None)),
+            Ordering::Greater => b.next().map(|(key, value)| (key, None, Some(value))),
+            Ordering::Equal => {
+                let (key, value) = a.next()?;
+                Some((key, Some(value), b.next().map(|(_, value)| value)))
+            }
+        }
+    })
+}
+
+/// Whether the base has a file that a side has not.
+fn lacks(side: &Listing, base: &Listing) -> bool {
+    join(base, side).any(|(_, _, there)| there.is_none())
+}
+
 /// Merges two listings over their base; rows of tables go by declared keys.
 ///
 /// # Errors
@@ -151,37 +180,54 @@ pub fn merge_by<E>(
     read: Read<'_, E>,
 ) -> Result<Merged, E> {
     let by = By { labels, keys };
-    let mut sides = [base.clone(), ours.clone(), theirs.clone()];
-    let followed = renames::follow(&mut sides, read)?;
-    let mut out = Merged {
-        conflicts: followed.conflicts,
-        notes: followed.notes,
-        ..Merged::default()
-    };
-    for apart in &followed.apart {
-        merge_apart(&mut out, &mut sides, apart, by, read)?;
-    }
     let mine = ours;
-    let [base, ours, theirs] = &sides;
-    let paths: BTreeSet<&RepoPath> = base
-        .keys()
-        .chain(ours.keys())
-        .chain(theirs.keys())
-        .collect();
-    for path in paths {
-        let (b, o, t) = (base.get(path), ours.get(path), theirs.get(path));
-        if o == t || t == b {
-            keep(&mut out, path, o);
-        } else if o == b {
-            keep(&mut out, path, t);
-        } else {
-            merge_path(&mut out, path, [b, o, t], by, read)?;
+    let mut out = Merged::default();
+    let mut moved;
+    let mut sides = [base, ours, theirs];
+    // Where nothing is gone, nothing was moved.
+    if lacks(ours, base) || lacks(theirs, base) {
+        moved = sides.map(Listing::clone);
+        let followed = renames::follow(&mut moved, read)?;
+        (out.conflicts, out.notes) = (followed.conflicts, followed.notes);
+        for apart in &followed.apart {
+            merge_apart(&mut out, &mut moved, apart, by, read)?;
         }
+        sides = moved.each_ref();
     }
-    let is_ours = |path: &RepoPath| mine.contains_key(path) || ours.contains_key(path);
+    merge_paths(&mut out, sides, by, read)?;
+    let is_ours = |path: &RepoPath| mine.contains_key(path) || sides[1].contains_key(path);
     part_files_from_directories(&mut out, &is_ours, labels);
     out.conflicts.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(out)
+}
+
+/// Merges path by path.
+fn merge_paths<E>(
+    out: &mut Merged,
+    [base, ours, theirs]: [&Listing; 3],
+    by: By<'_>,
+    read: Read<'_, E>,
+) -> Result<(), E> {
+    // What a move has put there already comes with the rest: a map is made of a sorted list at once.
+    let mut files: Vec<(RepoPath, Outcome)> = std::mem::take(&mut out.files).into_iter().collect();
+    let mut olds = base.iter().peekable();
+    for (path, o, t) in join(ours, theirs) {
+        while olds.next_if(|(p, _)| *p < path).is_some() {}
+        let b = olds.next_if(|(p, _)| *p == path).map(|(_, side)| side);
+        let kept = match (b, o, t) {
+            (b, o, t) if o == t || t == b => o,
+            (b, o, t) if o == b => t,
+            sides => {
+                merge_path(out, path, sides.into(), by, read)?;
+                continue;
+            }
+        };
+        files.extend(kept.map(|side| (path.clone(), Outcome::Keep(*side))));
+    }
+    // Of one path, what is merged counts.
+    files.extend(std::mem::take(&mut out.files));
+    out.files = files.into_iter().collect();
+    Ok(())
 }
 
 /// Both sides moved one file, to different places: it stands in both, with the edits of both, until
@@ -353,23 +399,19 @@ fn part_files_from_directories(
     of_ours: &dyn Fn(&RepoPath) -> bool,
     labels: &Labels<'_>,
 ) {
-    let is_dir = |files: &BTreeMap<RepoPath, Outcome>, path: &RepoPath| {
-        let mut below = path.as_bytes().to_vec();
-        below.push(b'/');
-        let Ok(first) = RepoPath::new([below.as_slice(), b"\x01"].concat()) else {
-            return false;
-        };
-        files
-            .range(first..)
-            .next()
-            .is_some_and(|(p, _)| p.as_bytes().starts_with(&below))
-    };
-    let clashing: Vec<RepoPath> = out
-        .files
-        .keys()
-        .filter(|p| is_dir(&out.files, p))
-        .cloned()
-        .collect();
+    let mut clashing: BTreeSet<RepoPath> = BTreeSet::new();
+    let mut last: &[u8] = b"";
+    for path in out.files.keys() {
+        let mut dir = crate::path::parent_of(path.as_bytes());
+        // Those of one directory mostly follow each other.
+        if dir == std::mem::replace(&mut last, dir) {
+            continue;
+        }
+        while !dir.is_empty() {
+            clashing.extend(out.files.get_key_value(dir).map(|(path, _)| path.clone()));
+            dir = crate::path::parent_of(dir);
+        }
+    }
     for path in clashing {
         let Some(outcome) = out.files.remove(&path) else {
             continue;

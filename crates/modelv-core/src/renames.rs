@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::id::BlobId;
 use crate::likeness::{self, Candidate, Fingerprint};
-use crate::merge::{Conflict, Listing, Read, Side, Why};
+use crate::merge::{Conflict, Listing, Read, Side, Why, join};
 use crate::path::{RepoPath, name_of, parent_of};
 use crate::tree::Mode;
 
@@ -119,17 +119,21 @@ fn find<E>(
     read: Read<'_, E>,
     notes: &mut Vec<String>,
 ) -> Result<Moves, E> {
-    let mut gone: Vec<&RepoPath> = base.keys().filter(|p| !side.contains_key(*p)).collect();
+    let apart = || join(base, side);
+    let mut gone: Vec<&RepoPath> = apart()
+        .filter_map(|(p, _, b)| b.is_none().then_some(p))
+        .collect();
     if gone.is_empty() {
         return Ok(Moves::new());
     }
-    let mut come: Vec<&RepoPath> = side.keys().filter(|p| !base.contains_key(*p)).collect();
+    let mut come: Vec<&RepoPath> = apart()
+        .filter_map(|(p, a, _)| a.is_none().then_some(p))
+        .collect();
     let mut out = exact(base, side, &gone, &come);
     let taken: BTreeSet<RepoPath> = out.values().cloned().collect();
-    let grown: BTreeSet<&[u8]> = other
-        .keys()
-        .filter(|p| !base.contains_key(*p))
-        .flat_map(|p| folders(p.as_bytes()))
+    let grown: BTreeSet<&[u8]> = join(base, other)
+        .filter(|(_, old, _)| old.is_none())
+        .flat_map(|(p, ..)| folders(p.as_bytes()))
         .collect();
     gone.retain(|p| {
         let matters = other.get(*p) != base.get(*p) || grown.contains(parent_of(p.as_bytes()));

@@ -7,6 +7,8 @@ use modelv_core::driver::{
     self, Driver, Item, Labels, Source, TensorFile, config_values, has_markers, is_secret, unified,
     without_secrets,
 };
+use modelv_core::requirement::{Requirement, Version, witness};
+use modelv_core::scan;
 
 const LABELS: Labels<'_> = Labels {
     ours: "ours",
@@ -106,6 +108,57 @@ pub(crate) fn requirements(data: &[u8]) {
     check("requirements.txt", data);
 }
 
+pub(crate) fn lock(data: &[u8]) {
+    check("uv.lock", data);
+    check("poetry.lock", data);
+}
+
+pub(crate) fn conda(data: &[u8]) {
+    check("environment.yml", data);
+}
+
+/// Each line is a demand on a package; two of them are tried together.
+pub(crate) fn requirement(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    let demands: Vec<Requirement> = text
+        .lines()
+        .filter_map(Requirement::parse)
+        .take(8)
+        .collect();
+    for a in &demands {
+        if let Some(version) = witness(&[&a.specifiers]) {
+            assert!(a.specifiers.contains(&version), "no version that will do");
+        }
+        for b in &demands {
+            assert_eq!(a.agrees_with(b), b.agrees_with(a), "the order decides");
+            if let Some(version) = witness(&[&a.specifiers, &b.specifiers]) {
+                let all = [a, b].map(|d| d.specifiers.contains(&version));
+                assert_eq!(all, [true, true], "no version that will do for both");
+            }
+        }
+        if let Some(marker) = &a.marker {
+            assert!(!marker.meets(marker) || marker.can_hold());
+        }
+    }
+    for word in text.split_whitespace() {
+        let (Some(a), Some(b)) = (Version::parse(word), Version::parse(word)) else {
+            continue;
+        };
+        assert!(a == b && a.partial_cmp(&b) == Some(std::cmp::Ordering::Equal));
+    }
+}
+
+/// What a file of any kind would do when it is loaded; the first byte chooses its name.
+pub(crate) fn scanned(data: &[u8]) {
+    let names = ["a.pt", "a.pkl", "a.zip", "a.keras", "a.onnx", "a.gguf", "a"];
+    let (first, rest) = data.split_first().unwrap_or((&0, &[]));
+    let name = names[usize::from(*first) % names.len()];
+    let look = || scan::scan(name, &mut Cursor::new(rest));
+    if let (Ok(a), Ok(b)) = (look(), look()) {
+        assert_eq!(a.verdict(), b.verdict());
+    }
+}
+
 /// Two files of tensors against each other.
 fn tensors(format: TensorFile, old: &[u8], new: &[u8]) {
     let (mut a, mut b) = (Cursor::new(old), Cursor::new(new));
@@ -127,13 +180,28 @@ pub(crate) fn safetensors(data: &[u8]) {
 }
 
 pub(crate) fn npy(data: &[u8]) {
+    halves(TensorFile::Npy, data);
+}
+
+pub(crate) fn gguf(data: &[u8]) {
+    halves(TensorFile::Gguf, data);
+}
+
+pub(crate) fn onnx(data: &[u8]) {
+    halves(TensorFile::Onnx, data);
+}
+
+pub(crate) fn torch(data: &[u8]) {
+    halves(TensorFile::Torch, data);
+}
+
+/// The input is a file, or two of one length.
+fn halves(format: TensorFile, data: &[u8]) {
     let (old, new) = data.split_at(data.len() / 2);
-    tensors(TensorFile::Npy, old, new);
-    tensors(TensorFile::Npy, data, data);
+    tensors(format, old, new);
+    tensors(format, data, data);
 }
 
 pub(crate) fn npz(data: &[u8]) {
-    let (old, new) = data.split_at(data.len() / 2);
-    tensors(TensorFile::Npz, old, new);
-    tensors(TensorFile::Npz, data, data);
+    halves(TensorFile::Npz, data);
 }

@@ -112,3 +112,8 @@ pub(crate) fn metrics(data: &[u8]) {
     let _ = capture::env::record_sha256(&text, "a-1.dist-info");
     let _ = capture::secrets::mask_text(&text);
 }
+
+/// The state of a merge: what is read is written as it was.
+pub(crate) fn merge_state(data: &[u8]) {
+    let _ = fuzz::merge_state(data);
+}

@@ -183,7 +183,7 @@ fn main() -> Result<(), Failure> {
         "{} commits, {joins} merges; milliseconds, medians of 7",
         graph.len()
     );
-    let cases: [(&str, &[&str], &[&str]); 5] = [
+    let cases: [(&str, &[&str], &[&str]); 6] = [
         ("log", &["log", "--oneline"], &["log", "--oneline", "main"]),
         (
             "log -n 10",
@@ -201,6 +201,8 @@ fn main() -> Result<(), Failure> {
             &["merge-base", "a", "b"],
             &["merge-base", "a", "b"],
         ),
+        // What every program pays before it does anything.
+        ("one name", &["rev-parse", "a"], &["rev-parse", "a"]),
     ];
     for with_graph in [false, true] {
         if with_graph {

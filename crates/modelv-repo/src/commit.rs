@@ -442,7 +442,7 @@ pub(crate) fn write_recipe(
     write_recipe_of(&write_trees(files, session)?, env, parent, session)
 }
 
-fn write_recipe_of(
+pub(crate) fn write_recipe_of(
     trees: &Trees,
     env: &Env,
     parent: Option<&Commit>,

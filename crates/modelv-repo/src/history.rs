@@ -85,20 +85,24 @@ impl Repo {
             return Ok(out);
         }
         let ids = [start.as_slice(), &options.exclude].concat();
-        let graph = self.graph(&ids)?;
-        let places = |ids: &[CommitId]| -> Vec<u32> {
-            ids.iter().filter_map(|id| graph.place(*id)).collect()
-        };
-        for at in Order::new(&graph, &places(&start), &places(&options.exclude)) {
-            let id = graph.id(at);
-            let commit = self.commit_object(id)?;
-            if filter.wants(&commit)? {
-                out.push((id, commit));
-                if out.len() >= limit {
-                    break;
+        let rest = self.on_graph(&ids, |graph| {
+            let places = |ids: &[CommitId]| -> Vec<u32> {
+                ids.iter().filter_map(|id| graph.place(*id)).collect()
+            };
+            let mut rest = Vec::new();
+            for at in Order::new(graph, &places(&start), &places(&options.exclude)) {
+                let id = graph.id(at);
+                let commit = self.commit_object(id)?;
+                if filter.wants(&commit)? {
+                    rest.push((id, commit));
+                    if out.len() + rest.len() >= limit {
+                        break;
+                    }
                 }
             }
-        }
+            Ok(rest)
+        })?;
+        out.extend(rest);
         Ok(out)
     }
 
@@ -107,14 +111,40 @@ impl Repo {
     /// # Errors
     /// A commit is missing or damaged.
     pub fn merge_bases(&self, a: CommitId, b: CommitId) -> Result<Vec<CommitId>> {
-        let graph = self.graph(&[a, b])?;
-        let (Some(x), Some(y)) = (graph.place(a), graph.place(b)) else {
-            return Ok(Vec::new());
-        };
-        let found = dag::merge_bases(&graph, x, y).into_iter();
-        // Sorted, so that a criss-cross history gives the same answer from both sides.
-        let mut bases: Vec<CommitId> = found.map(|at| graph.id(at)).collect();
-        bases.sort();
-        Ok(bases)
+        self.on_graph(&[a, b], |graph| {
+            let (Some(x), Some(y)) = (graph.place(a), graph.place(b)) else {
+                return Ok(Vec::new());
+            };
+            let found = dag::merge_bases(graph, x, y).into_iter();
+            // Sorted, so that a criss-cross history gives the same answer from both sides.
+            let mut bases: Vec<CommitId> = found.map(|at| graph.id(at)).collect();
+            bases.sort();
+            Ok(bases)
+        })
+    }
+
+    /// How many commits each of two has that the other has not.
+    ///
+    /// # Errors
+    /// A commit is missing or damaged.
+    pub(crate) fn apart(&self, ours: CommitId, theirs: CommitId) -> Result<(usize, usize)> {
+        if ours == theirs {
+            return Ok((0, 0));
+        }
+        self.on_graph(&[ours, theirs], |graph| {
+            let (Some(x), Some(y)) = (graph.place(ours), graph.place(theirs)) else {
+                return Ok((0, 0));
+            };
+            let only = |a, b| Order::new(graph, &[a], &[b]).count();
+            Ok((only(x, y), only(y, x)))
+        })
+    }
+
+    /// Whether a commit is another one, or lies before it.
+    ///
+    /// # Errors
+    /// A commit is missing or damaged.
+    pub(crate) fn is_before(&self, old: CommitId, new: CommitId) -> Result<bool> {
+        Ok(self.merge_bases(old, new)? == [old])
     }
 }

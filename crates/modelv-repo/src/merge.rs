@@ -94,7 +94,7 @@ pub(crate) type Base = (Listing, Env);
 
 /// Everything a merge makes.
 pub(crate) struct Work {
-    files: HashMap<RepoPath, Outcome>,
+    files: BTreeMap<RepoPath, Outcome>,
     pub(crate) conflicts: Vec<ConflictState>,
     pub(crate) env: Env,
     /// Files that are not what their names claim.
@@ -146,8 +146,8 @@ impl Repo {
             if !options.dry_run {
                 let head_files = self.files(ours)?;
                 let files = self.files(theirs)?;
-                self.refuse_changes(&head_files, &files, "merge", ctx)?;
-                self.check_out(Some(ours), &files, "merge", ctx)?;
+                let now = self.refuse_changes(&head_files, &files, "merge", ctx)?;
+                self.check_out_over(now, &head_files, &files, "merge", ctx)?;
                 self.append(vec![self.head_change(theirs)], true, None)?;
             }
             return Ok(MergeOutcome::FastForward(theirs));
@@ -174,7 +174,7 @@ impl Repo {
         };
         let mut made = HashMap::new();
         let base = self.virtual_base(bases, &mut made)?;
-        let mut work = self.combine(base, &made, ours, Some(theirs), &labels)?;
+        let mut work = self.combine(base, &made, (ours, &head_files), Some(theirs), &labels)?;
         self.decide_by(&options.strategies, &mut work, ours, theirs)?;
         let work = work.told(ctx);
         if options.dry_run {
@@ -196,13 +196,13 @@ impl Repo {
                 message,
             };
             let (id, _, files) = self.commit_work(&work, ours, Some(theirs), draft)?;
-            self.refuse_changes(&head_files, &files, "merge", ctx)?;
-            self.check_out_files(&head_files, &files, "merge", ctx)?;
+            let now = self.refuse_changes(&head_files, &files, "merge", ctx)?;
+            self.check_out_over(now, &head_files, &files, "merge", ctx)?;
             self.append(vec![self.head_change(id)], true, None)?;
             return Ok(MergeOutcome::Merged(id));
         }
         let files = self.store_merged(&work)?;
-        self.refuse_changes(&head_files, &files, "merge", ctx)?;
+        let now = self.refuse_changes(&head_files, &files, "merge", ctx)?;
         let state = MergeState {
             version: STATE_VERSION,
             action: Action::Merge,
@@ -215,7 +215,7 @@ impl Repo {
             sequence: None,
             weights: BTreeMap::new(),
         };
-        self.check_out_files(&head_files, &files, "merge", ctx)?;
+        self.check_out_over(now, &head_files, &files, "merge", ctx)?;
         self.save_merge_state(Some(&state), true)?;
         if work.conflicts.is_empty() {
             return Ok(MergeOutcome::Staged);
@@ -233,14 +233,14 @@ impl Repo {
     }
 
     /// Refuses to begin with changes in the working tree, but for those that the merge would make
-    /// itself: an attempt that was cut short has left them.
+    /// itself: an attempt that was cut short has left them. Gives what the working tree holds.
     pub(crate) fn refuse_changes(
         &self,
         head: &Files,
         merged: &Files,
         action: &'static str,
         ctx: &Ctx<'_>,
-    ) -> Result<()> {
+    ) -> Result<Files> {
         let now = self.snapshot(&self.rules()?, None, ctx)?.files;
         let content = |files: &Files, path| files.get(path).map(|f| (f.mode, f.blob));
         let changed: Vec<String> = compare(head, &now)
@@ -249,7 +249,7 @@ impl Repo {
             .map(|c| c.path.to_string())
             .collect();
         if changed.is_empty() {
-            return Ok(());
+            return Ok(now);
         }
         Err(Error::WouldOverwrite {
             action,
@@ -263,21 +263,20 @@ impl Repo {
         &self,
         (base, base_env): Base,
         made: &HashMap<BlobId, Vec<u8>>,
-        ours: CommitId,
+        (ours, our_files): (CommitId, &Files),
         theirs: Option<CommitId>,
         labels: &Labels<'_>,
     ) -> Result<Work> {
         let our_commit = self.commit_object(ours)?;
         let their_commit = theirs.map(|id| self.commit_object(id)).transpose()?;
-        let (our_files, their_files) = (self.files(ours)?, self.files_or_none(theirs)?);
-        let (o, t) = (listing(&our_files), listing(&their_files));
+        let their_files = self.files_or_none(theirs)?;
+        let (o, t) = (listing(our_files), listing(&their_files));
         let Merged {
             files,
             conflicts,
             mut notes,
         } = self.merge_listings(&base, &o, &t, labels, made)?;
-        let files: HashMap<RepoPath, Outcome> = files.into_iter().collect();
-        notes.extend(self.demands_apart(&files, [&our_files, &their_files])?);
+        notes.extend(self.demands_apart(&files, [our_files, &their_files])?);
         let (env, env_conflicts) = merge_env(
             &base_env,
             &self.env_object(our_commit.recipe.env)?,
@@ -417,50 +416,34 @@ impl Repo {
     }
 
     fn write_merged(&self, work: &Work, session: &Session<'_>) -> Result<Files> {
-        let mut sides: HashMap<&RepoPath, Side> = HashMap::new();
-        let mut rules_text = None;
+        let rules_text = match work.files.get(b"modelv.toml".as_slice()) {
+            Some(Outcome::Keep(side)) => self.read_blob(side.blob)?,
+            Some(Outcome::Write { bytes, .. }) => bytes.clone(),
+            None => Vec::new(),
+        };
+        // A modelv.toml with conflict markers is no TOML; the defaults stand in until it is one.
+        let rules =
+            Rules::parse(&String::from_utf8_lossy(&rules_text)).or_else(|_| Rules::parse(""))?;
+        let mut files = Vec::with_capacity(work.files.len());
         for (path, outcome) in &work.files {
-            let side = match outcome {
-                Outcome::Keep(side) => *side,
+            let (mode, size, blob) = match outcome {
+                Outcome::Keep(side) => (side.mode, side.size, side.blob),
                 Outcome::Write { mode, bytes } => {
                     let (blob, size) =
                         session.put_blob(&mut bytes.as_slice(), bytes.len() as u64)?;
-                    Side {
-                        mode: *mode,
-                        size,
-                        blob,
-                    }
+                    (*mode, size, blob)
                 }
             };
-            if path.as_bytes() == b"modelv.toml" {
-                rules_text = Some(match outcome {
-                    Outcome::Keep(side) => self.read_blob(side.blob)?,
-                    Outcome::Write { bytes, .. } => bytes.clone(),
-                });
-            }
-            sides.insert(path, side);
+            let file = SnapFile {
+                ingredient: rules.classify(path).ingredient,
+                mode,
+                size,
+                blob,
+            };
+            files.push((path.clone(), file));
         }
         session.put_object(&work.env)?;
-        let text = String::from_utf8_lossy(rules_text.as_deref().unwrap_or(b"")).into_owned();
-        // A modelv.toml with conflict markers is no TOML; the defaults stand in until it is one.
-        let rules = Rules::parse(&text).or_else(|_| Rules::parse(""))?;
-        let files = sides
-            .into_iter()
-            .map(|(path, side)| {
-                let ingredient = rules.classify(path).ingredient;
-                let (mode, size, blob) = (side.mode, side.size, side.blob);
-                (
-                    path.clone(),
-                    SnapFile {
-                        ingredient,
-                        mode,
-                        size,
-                        blob,
-                    },
-                )
-            })
-            .collect();
-        Ok(files)
+        Ok(files.into_iter().collect())
     }
 
     /// Decides one conflict.

@@ -231,14 +231,29 @@ impl Repo {
         action: &'static str,
         ctx: &Ctx<'_>,
     ) -> Result<()> {
-        let mut current = self.snapshot(&self.rules()?, None, ctx)?.files;
-        let (mut from, mut to) = (from.clone(), to.clone());
-        if let Some(only) = self.only() {
-            for files in [&mut current, &mut from, &mut to] {
-                files.retain(|_, f| only.contains(&f.ingredient));
+        let current = self.snapshot(&self.rules()?, None, ctx)?.files;
+        self.check_out_over(current, from, to, action, ctx)
+    }
+
+    /// The same in a working tree that holds `current`.
+    pub(crate) fn check_out_over(
+        &self,
+        mut current: Files,
+        from: &Files,
+        to: &Files,
+        action: &'static str,
+        ctx: &Ctx<'_>,
+    ) -> Result<()> {
+        let plan = match self.only() {
+            None => checkout::plan(self.root(), &current, from, to, action)?,
+            Some(only) => {
+                let (mut from, mut to) = (from.clone(), to.clone());
+                for files in [&mut current, &mut from, &mut to] {
+                    files.retain(|_, f| only.contains(&f.ingredient));
+                }
+                checkout::plan(self.root(), &current, &from, &to, action)?
             }
-        }
-        let plan = checkout::plan(self.root(), &current, &from, &to, action)?;
+        };
         let mut cache = self.stat_cache();
         plan.apply(self.root(), &self.store, &mut cache, ctx)?;
         let _ = cache.save(&self.stat_cache_path());

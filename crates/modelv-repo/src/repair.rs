@@ -259,7 +259,7 @@ mod tests {
         let repo = Repo::open(root).unwrap();
         let store = repo.store();
         let problems = store.verify(&mut |_, _| {}).unwrap().problems;
-        let commits = repo.ancestors_of(repo.head().unwrap()).unwrap();
+        let commits = repo.history(&repo.span("HEAD").unwrap()).unwrap();
         commits.len() == 3
             && problems.is_empty()
             && repo.check_reachable().unwrap().is_empty()

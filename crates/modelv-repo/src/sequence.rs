@@ -387,7 +387,13 @@ impl Repo {
             theirs: theirs_label,
         };
         let base = self.base_of(base)?;
-        let work = self.combine(base, &HashMap::new(), journey.at, theirs, &labels)?;
+        let work = self.combine(
+            base,
+            &HashMap::new(),
+            (journey.at, &self.files(journey.at)?),
+            theirs,
+            &labels,
+        )?;
         Ok((work, itself))
     }
 

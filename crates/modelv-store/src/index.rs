@@ -23,11 +23,16 @@ const ROWS_OFFSET: usize = FAN_OFFSET + 256 * 4;
 const HASH_BYTES: usize = 32;
 /// An index of at most this many bytes is read whole: that costs no more than its fan-out alone.
 const SMALL_BYTES: u64 = 16 << 10;
+/// Once one row of so many was asked for, the rest is read too: that costs less than many small reads.
+const ROWS_PER_LOOKUP: usize = 64;
+/// One with more rows is never kept in memory to save reads.
+const ROWS_KEPT_MAX: usize = 1 << 20;
 
 /// Rows of one pack, searchable.
 #[derive(Debug)]
 pub(crate) struct Index {
     pub(crate) pack_path: PathBuf,
+    name: [u8; 32],
     pack: Handle,
     source: Mutex<Source>,
 }
@@ -35,7 +40,12 @@ pub(crate) struct Index {
 #[derive(Debug)]
 enum Source {
     /// On disk, not checked as a whole yet.
-    File { file: Handle, fan: Vec<u32> },
+    File {
+        file: Handle,
+        fan: Vec<u32>,
+        /// How often rows were looked for.
+        lookups: usize,
+    },
     /// Checked or rebuilt, in memory, sorted by (id, tag).
     Rows(Vec<Row>),
 }
@@ -92,6 +102,7 @@ impl Index {
         let is_missing = source.is_none();
         let index = Self {
             pack_path,
+            name,
             pack,
             source: Mutex::new(source.unwrap_or_else(|| Source::Rows(Vec::new()))),
         };
@@ -124,38 +135,42 @@ impl Index {
         Ok(rows)
     }
 
+    fn read_whole(&self) -> Option<Vec<Row>> {
+        let bytes = std::fs::read(self.pack_path.with_extension("idx")).ok()?;
+        from_bytes(&bytes, &self.name)
+    }
+
     /// Finds an entry with few reads; a miss proves nothing.
     pub(crate) fn find_unchecked(&self, key: &Key) -> Option<Row> {
-        match &*self.lock() {
-            Source::File { file, fan } => {
+        let mut source = self.lock();
+        if let Source::File { fan, lookups, .. } = &mut *source {
+            *lookups += 1;
+            let rows = fan.last().map_or(0, |n| *n as usize);
+            let pays = *lookups > rows / ROWS_PER_LOOKUP && rows <= ROWS_KEPT_MAX;
+            // A damaged one is left to whoever checks it.
+            if pays && let Some(rows) = self.read_whole() {
+                *source = Source::Rows(rows);
+            }
+        }
+        match &*source {
+            Source::File { file, fan, .. } => {
                 let file = file.file().ok()?;
                 find_in_file(&file, fan, key)
             }
-            Source::Rows(rows) => rows
-                .binary_search_by_key(&(key.1, key.0), by_id)
-                .ok()
-                .map(|i| rows[i]),
+            Source::Rows(rows) => search(rows, key),
         }
     }
 
     /// Finds an entry in the checked index.
     pub(crate) fn find(&self, key: &Key, name: &[u8; 32]) -> Result<Option<Row>> {
-        let wanted = (key.1, key.0);
-        let find = |rows: &[Row]| {
-            rows.binary_search_by_key(&wanted, by_id)
-                .ok()
-                .map(|i| rows[i])
-        };
-        self.with_rows(name, find)
+        self.with_rows(name, |rows| search(rows, key))
     }
 
     /// Runs `f` on all rows, sorted by (id, tag), after checking the index as a whole.
     pub(crate) fn with_rows<T>(&self, name: &[u8; 32], f: impl Fn(&[Row]) -> T) -> Result<T> {
         let mut source = self.lock();
         if matches!(*source, Source::File { .. }) {
-            let path = self.pack_path.with_extension("idx");
-            let whole = std::fs::read(&path).ok().and_then(|b| from_bytes(&b, name));
-            *source = Source::Rows(match whole {
+            *source = Source::Rows(match self.read_whole() {
                 Some(rows) => rows,
                 None => self.rebuild(name)?,
             });
@@ -171,6 +186,33 @@ impl Index {
         let file = self.pack()?;
         pack::read_table(&file, &self.pack_path)
     }
+}
+
+/// Finds a row among sorted ones. Ids are hashes, so their first bytes tell about where they stand:
+/// most rows are found in a handful of looks, each of which would otherwise wait for memory.
+fn search(rows: &[Row], key: &Key) -> Option<Row> {
+    const GUESSES: usize = 6;
+    let head = |id: &[u8; 32]| id[..8].iter().fold(0, |n, b| n << 8 | u64::from(*b));
+    let wanted = (key.1, key.0);
+    let (mut low, mut high) = (0, rows.len());
+    // Heads of the ids below `low`, and from `high` on.
+    let (mut least, mut most) = (0, u64::MAX);
+    for _ in 0..GUESSES {
+        let (span, room) = (high - low, u128::from(most - least) + 1);
+        if span == 0 {
+            return None;
+        }
+        let share = u128::from(head(&key.1).clamp(least, most) - least) * span as u128 / room;
+        let at = low + usize::try_from(share).unwrap_or(0).min(span - 1);
+        match by_id(&rows[at]).cmp(&wanted) {
+            std::cmp::Ordering::Equal => return Some(rows[at]),
+            std::cmp::Ordering::Less => (low, least) = (at + 1, head(&rows[at].key.1)),
+            std::cmp::Ordering::Greater => (high, most) = (at, head(&rows[at].key.1)),
+        }
+    }
+    let rest = &rows[low..high];
+    let found = rest.binary_search_by_key(&wanted, by_id).ok()?;
+    Some(rest[found])
 }
 
 /// The rows of a pack without keeping a file open: from its index, or from its own table.
@@ -206,7 +248,11 @@ fn open_fan(path: &Path, pack_name: &[u8; 32]) -> Option<Source> {
     }
     let (slots, _) = head[FAN_OFFSET..].as_chunks::<4>();
     let fan = slots.iter().map(|s| u32::from_le_bytes(*s)).collect();
-    Some(Source::File { file: handle, fan })
+    Some(Source::File {
+        file: handle,
+        fan,
+        lookups: 0,
+    })
 }
 
 /// Looks a key up with few reads. Anything odd is a miss, which the caller does not believe.
@@ -231,4 +277,50 @@ fn find_in_file(file: &File, fan: &[u32], key: &Key) -> Option<Row> {
         }
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(id: [u8; 32], tag: u8) -> Row {
+        let mut bytes = [0; ROW_BYTES];
+        bytes[0] = tag;
+        bytes[2..34].copy_from_slice(&id);
+        Row::from_bytes(&bytes)
+    }
+
+    /// Ids that are spread evenly, all alike, or crowded at either end.
+    #[test]
+    fn every_row_is_found_however_ids_are_spread() {
+        let hash = |n: u32| *blake3::hash(&n.to_le_bytes()).as_bytes();
+        let near = |first: u8, n: u32| {
+            let mut id = [first; 32];
+            id[28..].copy_from_slice(&n.to_le_bytes());
+            id
+        };
+        let spreads: [&dyn Fn(u32) -> [u8; 32]; 4] =
+            [&hash, &|n| near(0, n), &|n| near(255, n), &|n| {
+                near(if n % 2 == 0 { 0 } else { 255 }, n)
+            }];
+        for (spread, id) in spreads.into_iter().enumerate() {
+            for count in [0, 1, 2, 9, 3000] {
+                // Two of a tag each, as a blob and its cuts have one id.
+                let mut rows: Vec<Row> = (0..count)
+                    .flat_map(|n| [row(id(n), 0), row(id(n), 6)])
+                    .collect();
+                rows.sort_by_key(by_id);
+                for n in 0..count {
+                    for tag in [0, 6] {
+                        let found = search(&rows, &(tag, id(n)));
+                        assert_eq!(found.map(|r| r.key), Some((tag, id(n))), "{spread} {n}");
+                    }
+                    assert!(search(&rows, &(3, id(n))).is_none());
+                }
+                for id in [[0; 32], [7; 32], [255; 32], hash(count + 1), id(count + 1)] {
+                    assert!(search(&rows, &(9, id)).is_none());
+                }
+            }
+        }
+    }
 }

@@ -103,7 +103,7 @@ pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
 fn decide(repo: &mut Repo, run: &Run, s: Session<'_>) -> Done {
     let ctx = Ctx {
         progress: &s.bar,
-        cancel: s.cancel,
+        cancel: s.cancel(),
     };
     let mut told = Vec::new();
     let mut note = |id: CommitId, verdict: Verdict| {

@@ -17,8 +17,20 @@ pub(crate) struct Args {
     #[arg(requires = "name")]
     revision: Option<String>,
     /// Remove a branch; `modelv undo` brings it back.
-    #[arg(short, long, value_name = "NAME", conflicts_with = "name")]
+    #[arg(
+        short,
+        long,
+        short_alias = 'D',
+        value_name = "NAME",
+        conflicts_with = "name"
+    )]
     delete: Option<String>,
+    /// Print the name of the current branch; nothing where none is checked out.
+    #[arg(long, conflicts_with_all = ["name", "delete"])]
+    show_current: bool,
+    /// For those who are used to it: branches are listed anyway.
+    #[arg(short, long, hide = true, conflicts_with_all = ["name", "delete"])]
+    list: bool,
     /// As JSON.
     #[arg(long)]
     json: bool,
@@ -29,6 +41,12 @@ pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
     if let Some(name) = &args.delete {
         let id = repo.delete_branch(name)?;
         s.ui.line(format!("removed branch {name} (was {})", id.short()));
+        return Ok(ExitCode::SUCCESS);
+    }
+    if args.show_current {
+        if let Some(name) = repo.head_ref() {
+            s.ui.line(names::short(name));
+        }
         return Ok(ExitCode::SUCCESS);
     }
     if let Some(name) = &args.name {

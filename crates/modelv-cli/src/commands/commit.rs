@@ -28,6 +28,12 @@ pub(crate) struct Args {
     /// Commit even what looks like a password or a key.
     #[arg(long)]
     allow_secret: bool,
+    /// Say nothing.
+    #[arg(short, long)]
+    quiet: bool,
+    /// For those who are used to it: all changes are taken anyway.
+    #[arg(short, long, hide = true, conflicts_with = "paths")]
+    all: bool,
     /// Take only these paths.
     paths: Vec<OsString>,
 }
@@ -47,7 +53,9 @@ pub(super) fn run(args: Args, s: Session<'_>) -> Done {
         allow_secret: args.allow_secret,
     };
     let done = repo.commit(&options, &s.ctx())?;
-    show(s.ui, &repo.head_label(), &options.message, &done);
+    if !args.quiet {
+        show(s.ui, &repo.head_label(), &options.message, &done);
+    }
     Ok(ExitCode::SUCCESS)
 }
 

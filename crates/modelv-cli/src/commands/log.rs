@@ -23,7 +23,7 @@ pub(crate) struct Args {
     #[arg(long)]
     oneline: bool,
     /// At most so many.
-    #[arg(short = 'n', value_name = "N")]
+    #[arg(short = 'n', long = "max-count", value_name = "N")]
     limit: Option<usize>,
     /// Only commits that change this part of the recipe, or the model; may be given again.
     #[arg(long, value_enum, value_name = "PART")]
@@ -46,6 +46,9 @@ pub(crate) struct Args {
     /// As JSON.
     #[arg(long)]
     json: bool,
+    /// Not in a pager, even on a terminal.
+    #[arg(long)]
+    no_pager: bool,
     /// Only commits that change these paths.
     #[arg(last = true)]
     paths: Vec<OsString>,
@@ -95,6 +98,24 @@ impl Args {
     }
 }
 
+/// `-5` is `-n 5`, as in Git.
+pub(crate) fn spell_counts(args: Vec<OsString>) -> Vec<OsString> {
+    let verb = args.iter().position(|a| a == "log");
+    let end = args.iter().position(|a| a == "--").unwrap_or(args.len());
+    let spell = |(at, arg): (usize, OsString)| {
+        let digits = arg.to_str().and_then(|a| a.strip_prefix('-'));
+        let is_count =
+            digits.is_some_and(|d| d.bytes().all(|b| b.is_ascii_digit()) && !d.is_empty());
+        match digits {
+            Some(digits) if is_count && at < end && verb.is_some_and(|v| v < at) => {
+                format!("-n{digits}").into()
+            }
+            _ => arg,
+        }
+    };
+    args.into_iter().enumerate().map(spell).collect()
+}
+
 pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
     let repo = s.repo()?;
     let span = repo.span(args.revision.as_deref().unwrap_or("HEAD"))?;
@@ -112,6 +133,7 @@ pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
         s.ui.json(&list.into());
         return Ok(ExitCode::SUCCESS);
     }
+    s.ui.long(!args.no_pager);
     let names = repo.decorations();
     let head = repo.head();
     let mut graph = Graph::default();

@@ -25,6 +25,9 @@ pub(crate) struct Args {
     /// Stop before the commit.
     #[arg(long)]
     no_commit: bool,
+    /// For those who are used to it: no editor is opened anyway.
+    #[arg(long, hide = true)]
+    no_edit: bool,
     /// Make a merge commit even where the branch would only have to move.
     #[arg(long, conflicts_with = "ff_only")]
     no_ff: bool,

@@ -20,7 +20,7 @@ mod fsck;
 mod gc;
 mod help;
 mod init;
-mod log;
+pub(crate) mod log;
 mod man;
 mod merge;
 mod merge_base;
@@ -142,7 +142,7 @@ pub(crate) struct Session<'a> {
 /// How a command ends.
 type Done = Result<ExitCode, CommandError>;
 
-impl Session<'_> {
+impl<'a> Session<'a> {
     /// The repository around the current folder.
     fn repo(&self) -> Result<Repo, CommandError> {
         let mut repo = Repo::discover(&self.dir)?;
@@ -157,10 +157,16 @@ impl Session<'_> {
         Ok(repo)
     }
 
+    /// Says when to stop.
+    fn cancel(&self) -> &'a Cancel {
+        crate::watch_ctrl_c();
+        self.cancel
+    }
+
     fn ctx(&self) -> Ctx<'_> {
         Ctx {
             progress: &self.bar,
-            cancel: self.cancel,
+            cancel: self.cancel(),
         }
     }
 

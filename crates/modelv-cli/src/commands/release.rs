@@ -73,14 +73,15 @@ pub(super) fn run(args: Args, s: Session<'_>) -> Done {
     };
     let tag = args.tag.unwrap_or_else(|| format!("modelv:{}", id.short()));
     modelv_release::check_reference(&tag)?;
+    let cancel = s.cancel();
     let mut talk = |text: &str| s.ui.talk(format!("  {text}"));
     let ctx = Ctx {
         progress: &s.bar,
-        cancel: s.cancel,
+        cancel,
     };
     let image = modelv_release::release(&repo, id, &options, ctx, &mut talk)?;
     if let Some(tar) = &args.tar {
-        modelv_release::write_docker_tar(&output, &s.dir.join(tar), &tag, s.cancel)?;
+        modelv_release::write_docker_tar(&output, &s.dir.join(tar), &tag, cancel)?;
     }
     if args.json {
         s.ui.json(&to_json(&image, &id.to_hex()));

@@ -9,7 +9,7 @@ use super::{Done, Session};
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// The commit.
-    #[arg(long, value_name = "REV", default_value = "HEAD")]
+    #[arg(short, long, value_name = "REV", default_value = "HEAD")]
     source: String,
     /// Files or folders.
     #[arg(required = true)]

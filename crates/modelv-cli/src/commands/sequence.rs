@@ -25,8 +25,11 @@ pub(crate) struct Ending {
     #[arg(long, value_name = "TEXT")]
     pub(super) message: Option<String>,
     /// Stop before the commit.
-    #[arg(long)]
+    #[arg(short = 'n', long)]
     pub(super) no_commit: bool,
+    /// For those who are used to it: no editor is opened anyway.
+    #[arg(long, hide = true)]
+    no_edit: bool,
     /// Who does it, as `Name <mail>`.
     #[arg(long, value_name = "WHO")]
     pub(super) committer: Option<String>,

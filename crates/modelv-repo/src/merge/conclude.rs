@@ -10,14 +10,14 @@ use modelv_store::Session;
 use super::Work;
 use super::state::{Action, MergeState};
 use crate::capture::{clock, git};
-use crate::commit::{CommitOptions, Committed, check_message, write_recipe};
+use crate::commit::{CommitOptions, Committed, check_message, write_recipe, write_recipe_of};
 use crate::ctx::Ctx;
 use crate::envdiff::diff_env;
 use crate::error::{Error, Result};
 use crate::names;
 use crate::oplog::{RefChange, Target};
 use crate::repo::Repo;
-use crate::worktree::{Files, compare};
+use crate::worktree::{Files, compare, write_trees};
 
 /// Who and what a commit to come is.
 pub(crate) struct Draft {
@@ -221,11 +221,12 @@ impl Repo {
             sides.push(self.commit_object(id)?);
         }
         let env = follow_locks(env, files);
-        let tree = crate::worktree::tree_ids(files)?.model;
+        let trees = write_trees(files, session)?;
+        let tree = trees.model;
         let parent = sides
             .iter()
             .find(|c| tree.is_some() && c.model.map(|m| m.tree) == tree);
-        let (recipe, model) = write_recipe(files, &env, parent, session)?;
+        let (recipe, model) = write_recipe_of(&trees, &env, parent, session)?;
         let model = match parent {
             Some(_) => model,
             None => model.map(|m| mixed(m, &sides)),

@@ -1,7 +1,7 @@
 //! Demands on packages that a merge brought together over several files: told, for no conflict in
 //! one file could decide them.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use modelv_core::driver::{Asking, clashes, is_asking};
 use modelv_core::merge::Outcome;
@@ -18,7 +18,7 @@ impl Repo {
     /// What no version meets together, where the merge made it so.
     pub(super) fn demands_apart(
         &self,
-        merged: &HashMap<RepoPath, Outcome>,
+        merged: &BTreeMap<RepoPath, Outcome>,
         sides: [&Files; 2],
     ) -> Result<Vec<String>> {
         let mut paths: Vec<&RepoPath> = merged.keys().filter(|p| is_asking(p)).collect();

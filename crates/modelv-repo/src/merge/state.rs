@@ -321,7 +321,7 @@ impl Repo {
     }
 }
 
-fn parse(bytes: &[u8]) -> Result<MergeState> {
+pub(crate) fn parse(bytes: &[u8]) -> Result<MergeState> {
     #[derive(Deserialize)]
     struct Head {
         #[serde(default = "first_version")]
@@ -357,6 +357,45 @@ mod tests {
             Err(Error::Newer { found: 3, .. })
         ));
         assert!(matches!(parse(b"{"), Err(Error::Corrupt { .. })));
+    }
+
+    /// `spec/vectors/merge-state`, which another reader reads too.
+    #[test]
+    fn the_vectors_are_read_as_they_say() {
+        let path = "../../spec/vectors/merge-state/index.json";
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+        let index: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+        let vectors = index["vectors"].as_array().unwrap();
+        assert!(vectors.len() > 10);
+        for vector in vectors {
+            let name = vector["name"].as_str().unwrap();
+            let digits = vector["bytes"][0].as_str().unwrap_or("");
+            let bytes: Vec<u8> = (0..digits.len())
+                .step_by(2)
+                .map(|at| u8::from_str_radix(&digits[at..at + 2], 16).unwrap())
+                .collect();
+            let found = parse(&bytes).and_then(|state| {
+                let (commits, env, blobs) = state.needs()?;
+                let paths = state.conflicts.iter().filter(|c| c.kind != "env");
+                let paths = paths.map(ConflictState::repo_path);
+                paths.collect::<Result<Vec<_>>>()?;
+                Ok(serde_json::json!({
+                    "version": state.version,
+                    "action": state.action.word(),
+                    "open": state.open().count(),
+                    "conflicts": state.conflicts.len(),
+                    "commits": commits.iter().map(CommitId::to_hex).collect::<Vec<_>>(),
+                    "env": env.to_hex(),
+                    "blobs": blobs.iter().map(BlobId::to_hex).collect::<Vec<_>>(),
+                }))
+            });
+            match vector["breaks"].as_str() {
+                None => assert_eq!(found.unwrap(), vector["expect"], "{name}"),
+                Some("STATE-1") => assert!(matches!(found, Err(Error::Newer { .. })), "{name}"),
+                Some(rule) => assert!(found.is_err(), "{name} breaks {rule}"),
+            }
+        }
     }
 
     #[test]

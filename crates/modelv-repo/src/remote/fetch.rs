@@ -101,7 +101,7 @@ impl Repo {
             .into_iter()
             .map(|mut u| {
                 u.forced = match (u.old, u.new) {
-                    (Some(old), Some(new)) => !self.is_ancestor(old, new)?,
+                    (Some(old), Some(new)) => !self.is_before(old, new)?,
                     _ => false,
                 };
                 Ok(u)

@@ -1,9 +1,6 @@
 //! Upstreams: which branch of which remote a branch follows, and how far they are apart.
 
-use std::collections::HashSet;
-
 use modelv_core::commit::Commit;
-use modelv_core::graph;
 use modelv_core::id::CommitId;
 
 use crate::error::{Error, Result};
@@ -84,20 +81,6 @@ impl Repo {
             ahead,
             behind,
         }))
-    }
-
-    /// Commits reachable from one side only.
-    fn apart(&self, ours: CommitId, theirs: CommitId) -> Result<(usize, usize)> {
-        if ours == theirs {
-            return Ok((0, 0));
-        }
-        let all = |id| self.ancestors_of(id);
-        let (a, b) = (all(ours)?, all(theirs)?);
-        Ok((a.difference(&b).count(), b.difference(&a).count()))
-    }
-
-    pub(crate) fn ancestors_of(&self, id: CommitId) -> Result<HashSet<CommitId>> {
-        graph::ancestors(&[id], |id| self.parents_of(id))
     }
 
     /// The parents of a commit that this clone holds: all, unless it was cloned without history.

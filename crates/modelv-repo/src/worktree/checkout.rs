@@ -1,10 +1,11 @@
 //! Changing the working tree: first a plan that refuses to lose anything, then its execution
 //! (`write.rs`).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::path::Path;
 
+use modelv_core::merge::join;
 use modelv_core::path::{RepoPath, parent_of};
 use modelv_store::{Store, fs};
 
@@ -44,12 +45,11 @@ pub fn plan(
     to: &Files,
     action: &'static str,
 ) -> Result<Plan> {
-    let paths: BTreeSet<&RepoPath> = from.keys().chain(to.keys()).collect();
     let mut plan = Plan::default();
     let (mut lost, mut in_the_way) = (Vec::new(), Vec::new());
-    for path in paths {
-        let (now, old, new) = (current.get(path), from.get(path), to.get(path));
-        if same(old, new) || same(now, new) {
+    for (path, old, new) in join(from, to).filter(|(_, old, new)| !same(*old, *new)) {
+        let now = current.get(path);
+        if same(now, new) {
             continue;
         }
         // An ignored file in the way is not in `current`, but it is somebody's all the same.
@@ -70,8 +70,8 @@ pub fn plan(
         }
     }
     // A new directory where an uncommitted file is, and the reverse.
-    let uncommitted = current.keys().filter(|p| !from.contains_key(*p));
-    let uncommitted: Others<'_> = uncommitted.map(|p| (p.as_bytes(), p)).collect();
+    let uncommitted = join(current, from).filter(|(_, _, old)| old.is_none());
+    let uncommitted: Others<'_> = uncommitted.map(|(p, ..)| (p.as_bytes(), p)).collect();
     for (path, _) in &plan.write {
         in_the_way.extend(in_the_way_of(path, &uncommitted).map(ToString::to_string));
     }

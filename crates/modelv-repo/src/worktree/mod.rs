@@ -85,7 +85,7 @@ where
         (Ingredient::Config, Some(config)),
         (Ingredient::Model, model),
     ];
-    let mut files = Files::new();
+    let mut listed = Vec::new();
     for (ingredient, root) in roots {
         let Some(root) = root else { continue };
         for FileEntry {
@@ -95,20 +95,21 @@ where
             blob,
         } in tree::list(source, root)?
         {
-            let clash = files.insert(
-                path.clone(),
-                SnapFile {
-                    ingredient,
-                    mode,
-                    size,
-                    blob,
-                },
-            );
-            if clash.is_some() {
-                return Err(in_two(&path));
-            }
+            let file = SnapFile {
+                ingredient,
+                mode,
+                size,
+                blob,
+            };
+            listed.push((path, file));
         }
     }
+    // Sorted, they are a map at once.
+    listed.sort_by(|a, b| a.0.cmp(&b.0));
+    if let Some(two) = listed.windows(2).find(|two| two[0].0 == two[1].0) {
+        return Err(in_two(&two[0].0));
+    }
+    let files: Files = listed.into_iter().collect();
     match file_and_directory(&files) {
         Some(path) => Err(in_two(&path)),
         None => Ok(files),

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use modelv_core::id::BlobId;
+use modelv_core::merge::join;
 use modelv_core::path::RepoPath;
 use modelv_core::tree::Mode;
 
@@ -83,15 +84,13 @@ impl FileChange {
 #[must_use]
 pub fn compare(old: &Files, new: &Files) -> Vec<FileChange> {
     let mut out = Vec::new();
-    for (path, a) in old {
-        match new.get(path) {
-            None => out.push(change(path, ChangeKind::Deleted, Some(a), None)),
-            Some(b) if a != b => out.push(change(path, kind_of(a, b), Some(a), Some(b))),
-            Some(_) => {}
-        }
-    }
-    for (path, b) in new.iter().filter(|(p, _)| !old.contains_key(*p)) {
-        out.push(change(path, ChangeKind::Added, None, Some(b)));
+    for (path, a, b) in join(old, new).filter(|(_, a, b)| a != b) {
+        let kind = match (a, b) {
+            (Some(a), Some(b)) => kind_of(a, b),
+            (Some(_), None) => ChangeKind::Deleted,
+            _ => ChangeKind::Added,
+        };
+        out.push(change(path, kind, a, b));
     }
     pair_renames(&mut out);
     out.sort_by(|a, b| a.path.cmp(&b.path));

@@ -160,9 +160,67 @@ pub(super) struct Sum {
     new: f64,
 }
 
+/// Sums side by side: one alone would wait for each addition to end before the next.
+const LANES: usize = 8;
+
+#[derive(Debug, Default)]
+struct Lanes {
+    changed: [u64; LANES],
+    max: [f64; LANES],
+    abs: [f64; LANES],
+    squares: [f64; LANES],
+    dot: [f64; LANES],
+    old: [f64; LANES],
+    new: [f64; LANES],
+}
+
+impl Lanes {
+    /// Adds pairs, unless a difference is not finite.
+    fn add(&mut self, a: &[f64; LANES], b: &[f64; LANES], whole: bool) -> bool {
+        let gaps: [f64; LANES] = std::array::from_fn(|i| (b[i] - a[i]).abs());
+        if !gaps.iter().fold(true, |all, gap| all & gap.is_finite()) {
+            return false;
+        }
+        for i in 0..LANES {
+            let gap = gaps[i];
+            self.max[i] = if gap > self.max[i] { gap } else { self.max[i] };
+            self.abs[i] += gap;
+            self.squares[i] += gap * gap;
+            self.dot[i] += a[i] * b[i];
+            self.old[i] += a[i] * a[i];
+            self.new[i] += b[i] * b[i];
+            self.changed[i] += u64::from(!whole & (gap > 0.0));
+        }
+        true
+    }
+
+    fn end(&self, sum: &mut Sum) {
+        sum.changed += self.changed.iter().sum::<u64>();
+        sum.max = self.max.iter().copied().fold(sum.max, f64::max);
+        sum.abs += self.abs.iter().sum::<f64>();
+        sum.squares += self.squares.iter().sum::<f64>();
+        sum.dot += self.dot.iter().sum::<f64>();
+        sum.old += self.old.iter().sum::<f64>();
+        sum.new += self.new.iter().sum::<f64>();
+    }
+}
+
 impl Sum {
     /// Adds pairs. `whole`: what changed is counted by [`Self::changed_raw`].
     pub(super) fn add(&mut self, old: &[f64], new: &[f64], whole: bool) {
+        let (first, old) = old.as_chunks::<LANES>();
+        let (second, new) = new.as_chunks::<LANES>();
+        let mut lanes = Lanes::default();
+        for (a, b) in first.iter().zip(second) {
+            if !lanes.add(a, b, whole) {
+                self.add_each(a, b, whole);
+            }
+        }
+        lanes.end(self);
+        self.add_each(old, new, whole);
+    }
+
+    fn add_each(&mut self, old: &[f64], new: &[f64], whole: bool) {
         for (a, b) in old.iter().zip(new) {
             let gap = (b - a).abs();
             if gap.is_finite() {
