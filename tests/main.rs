@@ -24,6 +24,7 @@ mod history;
 mod kills;
 mod merging;
 mod mount;
+mod pages;
 mod python;
 mod release;
 mod remote;

@@ -5,6 +5,7 @@ mod commands;
 mod editor;
 mod error;
 mod graph;
+mod html;
 mod pager;
 mod ui;
 mod view;

@@ -214,7 +214,8 @@ fn tensor(change: &TensorChange) -> serde_json::Value {
     };
     let numbers = change.numbers.map(|n| {
         json!({"count": n.count, "changed": n.changed, "max_abs": n.max_abs,
-            "mean_abs": n.mean_abs, "rms": n.rms, "cosine": n.cosine, "not_finite": n.not_finite,
+            "mean_abs": n.mean_abs, "rms": n.rms, "relative_rms": n.relative_rms(), "cosine": n.cosine,
+            "not_finite": n.not_finite,
             "nan": {"old": n.nan[0], "new": n.nan[1]},
             "infinite": {"old": n.infinite[0], "new": n.infinite[1]}})
     });

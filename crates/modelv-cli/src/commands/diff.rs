@@ -8,6 +8,7 @@ use modelv_repo::{DiffFilter, DiffSide, Part, Range, Repo, json};
 
 use super::{Done, Session};
 use crate::error::CommandError;
+use crate::html::diff_page;
 use crate::view::{self, Form};
 
 /// Show what differs: metrics, configuration keys, lines, packages, rows, tensors.
@@ -75,6 +76,9 @@ struct View {
     /// As JSON.
     #[arg(long)]
     json: bool,
+    /// As one page for a browser, with everything in it; `-` writes it to standard output.
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
 }
 
 pub(super) fn run(args: Args, s: Session<'_>) -> Done {
@@ -96,8 +100,20 @@ impl Options {
             name_only,
             name_status,
             json: _,
+            ref html,
         } = self.view;
-        stat || word || side_by_side || name_only || name_status || !self.ingredient.is_empty()
+        html.is_some()
+            || stat
+            || word
+            || side_by_side
+            || name_only
+            || name_status
+            || !self.ingredient.is_empty()
+    }
+
+    /// Whether a page is asked for, which has everything in it.
+    pub(super) fn is_page(&self) -> bool {
+        self.view.html.is_some()
     }
 
     pub(super) fn is_json(&self) -> bool {
@@ -125,6 +141,13 @@ impl Options {
     ) -> Done {
         let filter = self.filter(paths);
         let view = &self.view;
+        if let Some(file) = &view.html {
+            let plan = repo.diff_plan(old, new, &filter)?;
+            let differs = !plan.is_empty();
+            let page = diff_page(repo, plan, (old, new))?;
+            super::write_page(s.ui, &s.dir, file, &page)?;
+            return Ok(ExitCode::from(u8::from(self.exit_code && differs)));
+        }
         s.ui.long(self.has_pager());
         let differs = if view.json || view.stat {
             let report = repo.diff(old, new, &filter)?;

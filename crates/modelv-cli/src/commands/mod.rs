@@ -295,6 +295,18 @@ fn command_line() -> String {
     words.join(" ").chars().take(200).collect()
 }
 
+/// Writes a page where it was asked for, relative to the folder that is worked in.
+fn write_page(ui: &mut Ui, dir: &Path, file: &Path, page: &str) -> Result<(), CommandError> {
+    if file == Path::new("-") {
+        ui.bytes(page.as_bytes());
+        return Ok(());
+    }
+    let full = dir.join(file);
+    std::fs::write(&full, page).map_err(modelv_repo::Error::io("write", &full))?;
+    ui.talk(format!("wrote {}", file.display()));
+    Ok(())
+}
+
 /// Names of verbs that lie about as files at the top: `mv` would take them for files.
 fn verb_named_entries(root: &Path) -> Vec<String> {
     use clap::CommandFactory;

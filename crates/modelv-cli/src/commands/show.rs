@@ -46,6 +46,10 @@ pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
         s.ui.json(&json);
         return Ok(ExitCode::SUCCESS);
     }
+    if args.options.is_page() {
+        let (old, new) = sides(&repo, id, &commit)?;
+        return args.options.show(&repo, (&old, &new), paths, s);
+    }
     s.ui.long(args.options.has_pager());
     s.ui.line(format!("commit {}", s.ui.paint(Style::Id, &id.to_hex())));
     s.ui.line(format!("recipe {}", commit.recipe.id()));

@@ -268,6 +268,8 @@ pub struct Numbers {
     pub mean_abs: f64,
     /// Square root of the mean of the squared differences.
     pub rms: f64,
+    /// Square root of the mean of the squared old numbers.
+    pub old_rms: f64,
     /// Cosine between the two as vectors; 1 when both are zero, 0 when one is.
     pub cosine: f64,
     /// Pairs in which either is NaN or infinite.
@@ -276,4 +278,12 @@ pub struct Numbers {
     pub nan: [u64; 2],
     /// Infinities in the old and in the new one.
     pub infinite: [u64; 2],
+}
+
+impl Numbers {
+    /// The change beside what was there before; `None`: there were only zeros.
+    #[must_use]
+    pub fn relative_rms(&self) -> Option<f64> {
+        (self.old_rms > 0.0).then(|| self.rms / self.old_rms)
+    }
 }

@@ -1,15 +1,17 @@
 //! `modelv runs compare`.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use modelv_repo::capture::clock;
 use modelv_repo::core::id::RunId;
 use modelv_repo::core::run::Run;
 use modelv_repo::core::value::Value;
-use modelv_repo::{Row, compare_runs};
+use modelv_repo::{Point, Row, compare_runs};
 use serde_json::json;
 
 use super::{Done, Session, cell, command_line, csv_row, table};
+use crate::html::runs_page;
 use crate::ui::{Style, Ui};
 
 /// Compare runs side by side: first the parameters and metrics that differ.
@@ -27,6 +29,9 @@ pub(super) struct Args {
     /// As comma-separated values, one row for each parameter and metric.
     #[arg(long)]
     csv: bool,
+    /// As one page for a browser, with a chart for each metric; `-` writes it to standard output.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["json", "csv"])]
+    html: Option<PathBuf>,
 }
 
 pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
@@ -38,7 +43,14 @@ pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
         .collect::<Result<_, _>>()?;
     let mut rows = compare_runs(&runs);
     rows.retain(|row| row.differs || !args.changed);
-    if args.json {
+    if let Some(file) = &args.html {
+        let series: Vec<Vec<Point>> = runs
+            .iter()
+            .map(|(id, _)| repo.series(*id, None))
+            .collect::<Result<_, _>>()?;
+        let page = runs_page(&runs, &rows, &series);
+        super::super::write_page(s.ui, &s.dir, file, &page)?;
+    } else if args.json {
         s.ui.json(&to_json(&runs, &rows));
     } else if args.csv {
         show_csv(s.ui, &runs, &rows);

@@ -270,6 +270,7 @@ impl Sum {
             max_abs: self.max,
             mean_abs: self.abs / n,
             rms: (self.squares / n).sqrt(),
+            old_rms: (self.old / n).sqrt(),
             cosine,
             not_finite: self.not_finite,
             nan: self.nan,
