@@ -215,9 +215,6 @@ fn hint(e: &Error) -> Option<String> {
         Error::Exists {
             what: "repository", ..
         } => "`modelv status` shows its state",
-        Error::Exists { what: "output", .. } => {
-            "name another file, `modelv commit` this one first, or `--force` writes over it"
-        }
         Error::Exists { what: "tag", .. } => "tags don't move; `modelv tag -d NAME` removes one",
         Error::Ambiguous { .. } => "write more digits, or the full name such as `refs/heads/NAME`",
         Error::Invalid {
@@ -376,6 +373,9 @@ fn file_hint(e: &Error) -> Option<String> {
         }
         Error::InTheWay { .. } => {
             "move it away or remove it; what is not ignored, `modelv commit -m \"...\"` keeps"
+        }
+        Error::Exists { what: "output", .. } => {
+            "name another file, `modelv commit` this one first, or `--force` writes over it"
         }
         Error::Blocked { by, .. } => return Some(format!("move `{by}` away, then try again")),
         Error::Invalid { what: "path", .. } => {

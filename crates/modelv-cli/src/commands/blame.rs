@@ -5,12 +5,15 @@ use std::collections::hash_map::Entry;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
+use modelv_repo::Repo;
 use modelv_repo::capture::clock;
+use modelv_repo::core::id::CommitId;
+use modelv_repo::core::path::RepoPath;
 use serde_json::json;
 
 use super::{Done, Session};
 use crate::error::CommandError;
-use crate::ui::Style;
+use crate::ui::{Style, Ui};
 
 /// Show which commit gave each part of a file what it holds: line, key, package or row.
 #[derive(clap::Args)]
@@ -55,13 +58,10 @@ pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
                 let text = "the top folder is no file";
                 return Err(CommandError::usage(text, "`modelv blame FILE`"));
             };
-            let blame = repo.blame(id, &path, args.lines)?;
-            if args.revision.is_none() && repo.is_edited(id, &path)? {
-                s.ui.talk(format!(
-                    "note: {path} has uncommitted changes: this is as HEAD has it"
-                ));
+            if args.revision.is_none() {
+                tell_of_edits(&repo, id, &path, s.ui)?;
             }
-            blame
+            repo.blame(id, &path, args.lines)?
         }
         _ => repo.blame_env(id)?,
     };
@@ -104,4 +104,19 @@ pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
         s.ui.line(line.trim_end());
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What is not committed is in no blame: people must know that there is some.
+fn tell_of_edits(
+    repo: &Repo,
+    id: CommitId,
+    path: &RepoPath,
+    ui: &mut Ui,
+) -> Result<(), CommandError> {
+    if repo.is_edited(id, path)? {
+        ui.talk(format!(
+            "note: {path} has uncommitted changes: this is as HEAD has it"
+        ));
+    }
+    Ok(())
 }
