@@ -6,6 +6,7 @@
 
 mod binary;
 mod config;
+mod image;
 mod lines;
 mod notebook;
 mod packages;
@@ -18,6 +19,7 @@ mod units;
 use std::fmt;
 
 pub use config::{Format, config_values, is_secret, without_secrets};
+pub use image::{ImageChange, ImageFormat, ImageKind, Look, image_kind};
 pub use lines::{Block, Hunk, In, LineDiff, LineOps, Piece, opposite, words};
 pub use packages::PackageFile;
 pub use table::{Spill, TableError};
@@ -48,6 +50,8 @@ pub enum Driver {
     Notebook,
     /// Tensors.
     Tensors(TensorFile),
+    /// A picture.
+    Image,
     /// Anything else: as a whole.
     Binary,
 }
@@ -61,6 +65,7 @@ impl fmt::Display for Driver {
             Self::Table(_) | Self::JsonLines => "table",
             Self::Notebook => "notebook",
             Self::Tensors(_) => "tensors",
+            Self::Image => "image",
             Self::Binary => "binary",
         })
     }
@@ -118,6 +123,7 @@ impl Driver {
             Self::PackageFile(kind) => Box::new(kind),
             Self::Notebook => Box::new(notebook::Notebook),
             Self::Tensors(format) => Box::new(format),
+            Self::Image => Box::new(image::Image),
             // Tables are above.
             Self::Binary | Self::Table(_) | Self::JsonLines => Box::new(binary::Binary),
         }
@@ -156,6 +162,9 @@ fn claimed(path: &[u8]) -> Option<(Driver, String)> {
     if let Some(format) = TensorFile::claimed(&name) {
         return Some((Driver::Tensors(format), format.to_string()));
     }
+    if let Some(called) = image::claimed(&name) {
+        return Some((Driver::Image, called.to_owned()));
+    }
     let (driver, called) = match () {
         () if ends(".ipynb") => (Driver::Notebook, "a notebook"),
         () if ends(".csv") => (Driver::Table(','), "CSV"),
@@ -188,8 +197,9 @@ pub fn tensor_note(path: &str, format: TensorFile, refusal: &Refusal) -> String 
 pub fn examine(path: &[u8], content: &[u8]) -> Chosen {
     let is_text = text::is_text(content);
     let claimed = claimed(path);
-    let binary = matches!(claimed, Some((Driver::Tensors(_), _)));
-    let fallback = if is_text && !binary {
+    let tensors = matches!(claimed, Some((Driver::Tensors(_), _)));
+    let binary = tensors || matches!(claimed, Some((Driver::Image, _)));
+    let fallback = if is_text && !tensors {
         Driver::Text
     } else {
         Driver::Binary

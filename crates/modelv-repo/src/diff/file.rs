@@ -41,6 +41,7 @@ fn has_rows(driver: Driver) -> bool {
         Driver::Table(_)
             | Driver::JsonLines
             | Driver::Notebook
+            | Driver::Image
             | Driver::Binary
             | Driver::Tensors(_)
     )

@@ -72,7 +72,7 @@ impl FileDiff {
             Driver::Table(_) | Driver::JsonLines => "rows",
             Driver::Notebook => "cells",
             Driver::Tensors(_) => "tensors",
-            Driver::Binary => "bytes",
+            Driver::Image | Driver::Binary => "bytes",
         });
         let mut lines = None;
         for change in &self.inside {
