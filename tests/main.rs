@@ -24,6 +24,7 @@ mod kills;
 mod merging;
 mod mount;
 mod pages;
+mod parquet;
 mod python;
 mod release;
 mod remote;

@@ -10,6 +10,7 @@ mod image;
 mod lines;
 mod notebook;
 mod packages;
+mod parquet;
 mod table;
 pub(crate) mod tensor;
 mod text;
@@ -46,6 +47,8 @@ pub enum Driver {
     Table(char),
     /// One JSON value a line.
     JsonLines,
+    /// Rows in columns.
+    Parquet,
     /// A notebook.
     Notebook,
     /// Tensors.
@@ -62,7 +65,7 @@ impl fmt::Display for Driver {
             Self::Text => "text",
             Self::Config(_) => "config",
             Self::Packages | Self::PackageFile(_) => "packages",
-            Self::Table(_) | Self::JsonLines => "table",
+            Self::Table(_) | Self::JsonLines | Self::Parquet => "table",
             Self::Notebook => "notebook",
             Self::Tensors(_) => "tensors",
             Self::Image => "image",
@@ -124,6 +127,9 @@ impl Driver {
             Self::Notebook => Box::new(notebook::Notebook),
             Self::Tensors(format) => Box::new(format),
             Self::Image => Box::new(image::Image),
+            Self::Parquet => Box::new(parquet::Parquet {
+                key: key.map(str::to_owned),
+            }),
             // Tables are above.
             Self::Binary | Self::Table(_) | Self::JsonLines => Box::new(binary::Binary),
         }
@@ -169,6 +175,7 @@ fn claimed(path: &[u8]) -> Option<(Driver, String)> {
         () if ends(".ipynb") => (Driver::Notebook, "a notebook"),
         () if ends(".csv") => (Driver::Table(','), "CSV"),
         () if ends(".tsv") => (Driver::Table('\t'), "TSV"),
+        () if ends(".parquet") => (Driver::Parquet, "Parquet"),
         () if ends(".jsonl") => (Driver::JsonLines, "JSON Lines"),
         () if name.starts_with(b"requirements") && ends(".txt") => {
             (Driver::Packages, "a requirements file")
@@ -198,7 +205,7 @@ pub fn examine(path: &[u8], content: &[u8]) -> Chosen {
     let is_text = text::is_text(content);
     let claimed = claimed(path);
     let tensors = matches!(claimed, Some((Driver::Tensors(_), _)));
-    let binary = tensors || matches!(claimed, Some((Driver::Image, _)));
+    let binary = tensors || matches!(claimed, Some((Driver::Image | Driver::Parquet, _)));
     let fallback = if is_text && !tensors {
         Driver::Text
     } else {
@@ -281,7 +288,8 @@ pub fn key_fits(driver: Driver, key: &str, versions: &[&[u8]]) -> bool {
 #[must_use]
 pub fn table_of_path(path: &[u8]) -> Option<Driver> {
     let (driver, _) = claimed(path)?;
-    driver.table(None).map(|_| driver)
+    let is_table = driver == Driver::Parquet || driver.table(None).is_some();
+    is_table.then_some(driver)
 }
 
 /// Compares two tables of any size, in bounded memory; `None` is absent.
@@ -294,6 +302,9 @@ pub fn diff_tables(
     sides: [Option<&mut dyn Source>; 2],
     spill: &mut dyn Spill,
 ) -> Result<Vec<Change>, TableError> {
+    if driver == Driver::Parquet {
+        return parquet::diff(key, sides, spill);
+    }
     match driver.table(key) {
         Some(table) => table.stream(sides, spill),
         None => Err(Refusal::Invalid("it is no table".into()).into()),
@@ -399,6 +410,9 @@ pub fn diff_by(
     }
     driver.rules_by(key).diff(old, new)
 }
+
+#[cfg(test)]
+pub(crate) use parquet::testing as parquet_testing;
 
 #[cfg(test)]
 mod bad_input_tests;

@@ -30,6 +30,7 @@ pub(super) fn all() -> Vec<Kind> {
         kind("a.npy", npy, Whole),
         kind("a.npz", npz, Whole),
         kind("a.png", png, Whole),
+        kind("a.parquet", parquet, Whole),
         kind("a.bin", binary, Whole),
     ]
 }
@@ -216,6 +217,22 @@ fn png(parts: Parts<'_>) -> Vec<u8> {
     writer.write_image_data(&row).unwrap();
     drop(writer);
     out
+}
+
+fn parquet(parts: Parts<'_>) -> Vec<u8> {
+    use crate::driver::parquet_testing::{TRUTH, Values, write};
+    let hash = |s: &str| {
+        s.bytes()
+            .fold(7i64, |n, b| (n * 31 + i64::from(b)) % 99_991)
+    };
+    let column = |of: fn(&(&str, &str)) -> String| -> Vec<i64> {
+        parts.iter().map(|part| hash(&of(part))).collect()
+    };
+    let columns = [
+        ("id", Values::Int(column(|p| p.0.to_owned()))),
+        ("value", Values::Int(column(|p| p.1.to_owned()))),
+    ];
+    write(&columns, TRUTH)
 }
 
 fn binary(parts: Parts<'_>) -> Vec<u8> {

@@ -40,6 +40,7 @@ fn has_rows(driver: Driver) -> bool {
         driver,
         Driver::Table(_)
             | Driver::JsonLines
+            | Driver::Parquet
             | Driver::Notebook
             | Driver::Image
             | Driver::Binary
@@ -87,7 +88,8 @@ impl Repo {
             None => None,
         };
         match table {
-            Some(table) if large && plain => {
+            // Its rows are compressed: how many they are, its size does not tell.
+            Some(table) if plain && (large || table == Driver::Parquet) => {
                 self.diff_table((table, key.as_deref()), change, old, new)
             }
             _ => self.diff_content(key.as_deref(), change, old, new),

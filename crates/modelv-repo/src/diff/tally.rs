@@ -69,7 +69,7 @@ impl FileDiff {
             Driver::Text => "lines",
             Driver::Config(_) => "keys",
             Driver::Packages | Driver::PackageFile(_) => self.packages_or_keys(),
-            Driver::Table(_) | Driver::JsonLines => "rows",
+            Driver::Table(_) | Driver::JsonLines | Driver::Parquet => "rows",
             Driver::Notebook => "cells",
             Driver::Tensors(_) => "tensors",
             Driver::Image | Driver::Binary => "bytes",
