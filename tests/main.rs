@@ -25,6 +25,7 @@ mod kills;
 mod merging;
 mod mount;
 mod pages;
+mod parquet;
 mod python;
 mod release;
 mod remote;

@@ -66,7 +66,7 @@ class Browser:
         return self("Runtime.evaluate", {"expression": script, "returnByValue": True})["result"].get("value")
 
 
-VISIBLE = """(() => [...document.querySelectorAll('th,td,h2,summary,title,li,caption')]
+VISIBLE = """(() => [...document.querySelectorAll('th,td,h2,p,summary,title,li,caption,figcaption')]
   .filter(e => { const r = e.getBoundingClientRect(); return r.width > 0 && r.height > 0 && r.left < innerWidth })
   .map(e => e.textContent.trim()))()"""
 
@@ -164,7 +164,8 @@ def main():
         for domain in ("Page", "Log", "Runtime", "Network"):
             browser(f"{domain}.enable")
         look(browser, keep / "diff.html", keep, ["train.learning_rate", "numpy", "Ada Lovelace", "f1", "better", "def build(rate):",
-             "layers.0.weight", "F32 [16, 16]", "load", "rows by id", "Configuration", "figures/curve.png"])
+             "layers.0.weight", "F32 [16, 16]", "load", "rows by id", "Configuration", "figures/curve.png",
+             "after: PNG 64 × 64", "shapes 0 of 63 differ"])
         look(browser, keep / "runs.html", keep, ["train.learning_rate", "differs", "finished", "f1"])
         assert browser.ask("document.querySelectorAll('svg.chart path').length") == 4
         for page in options.pages:

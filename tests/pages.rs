@@ -81,7 +81,12 @@ fn hostile() -> Tree {
         std::fs::write(tree.path("models/w.safetensors"), tensors).unwrap();
         std::fs::write(
             tree.path("pic.png"),
-            [b"\x89PNG\r\n\x1a\n".as_slice(), &[0, n as u8]].concat(),
+            // A header is enough to be shown; what follows is the browser's to refuse.
+            [
+                b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x01\0\0\0\x01".as_slice(),
+                &[n as u8],
+            ]
+            .concat(),
         )
         .unwrap();
     };

@@ -5,7 +5,9 @@
 use std::collections::BTreeMap;
 
 use modelv_core::commit::Commit;
-use modelv_core::driver::{Block, Change, LineDiff, TensorChange, TensorKind};
+use modelv_core::driver::{
+    Block, Change, ImageChange, ImageKind, LineDiff, TensorChange, TensorKind,
+};
 use modelv_core::id::{BlobId, CommitId, RunId, TreeId};
 use modelv_core::path::RepoPath;
 use modelv_core::run::Run;
@@ -204,7 +206,19 @@ fn part(change: &Change) -> serde_json::Value {
             json!({"row": key, "state": state.to_string(), "cells": cells})
         }
         Change::Tensor(change) => tensor(change),
+        Change::Image(change) => image(change),
     }
+}
+
+fn image(change: &ImageChange) -> serde_json::Value {
+    let kind = |kind: &Option<ImageKind>| {
+        kind.map(|k| json!({"format": k.format.to_string(), "width": k.width, "height": k.height}))
+    };
+    let look = change
+        .look
+        .map(|l| json!({"shapes": l.shapes, "colours": l.colours}));
+    json!({"image": {"old": kind(&change.old), "new": kind(&change.new), "look": look,
+        "why": change.why}})
 }
 
 fn tensor(change: &TensorChange) -> serde_json::Value {

@@ -3,16 +3,21 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use modelv_repo::FileDiff;
-use modelv_repo::core::driver::{Change, Numbers, TensorChange, TensorKind};
+use modelv_repo::core::driver::{
+    Change, Driver, ImageFormat, ImageKind, Numbers, TensorChange, TensorKind, image_kind,
+};
 use modelv_repo::core::value::Value;
 
 use super::Html;
 use crate::ui::size;
+use crate::view::image_words;
 
 /// So many parts of one kind are listed for a file.
 const PARTS_MAX: usize = 1_000;
 /// Larger images are named and not shown, in bytes.
 const IMAGE_BYTES_MAX: usize = 1 << 20;
+/// So are those with more pixels on a side: a browser would take their memory unasked.
+const IMAGE_SIDE_MAX: u32 = 8_192;
 /// Bars of tensors end at a relative change of one; this is their least that is drawn, as a power
 /// of ten.
 const BAR_DECADES: f64 = 6.0;
@@ -273,59 +278,52 @@ fn numbers(out: &mut Html, n: &Numbers) {
     out.element("<td>", &format!("{changed:.1} %"), "</td>");
 }
 
-/// Both versions beside each other, where they are images browsers know.
+/// Both versions beside each other, where they are images that browsers know: by what their first bytes
+/// say, for a name proves nothing. SVG is text, and shown as such.
 fn images(out: &mut Html, file: &FileDiff) {
+    for change in &file.inside {
+        if let Change::Image(image) = change {
+            out.raw("<p>").clipped(&image_words(image)).raw("</p>\n");
+        }
+    }
     let sides = [("before", &file.old), ("after", &file.new)];
-    let found: Vec<(&str, &'static str, &[u8])> = sides
+    let found: Vec<(&str, ImageKind, &[u8])> = sides
         .into_iter()
         .filter_map(|(word, bytes)| {
             let bytes = bytes.as_deref()?;
-            Some((word, image_type(bytes)?, bytes))
+            Some((word, image_kind(bytes)?, bytes))
         })
         .collect();
-    if found.is_empty() {
+    if found.is_empty() || file.driver != Driver::Image {
         return;
     }
     out.raw("<div class=\"pair\">");
-    for (word, mime, bytes) in found {
-        let caption = format!("{word}, {}", size(bytes.len() as u64));
+    for (word, kind, bytes) in found {
+        let size = size(bytes.len() as u64);
         out.raw("<figure>");
-        if bytes.len() > IMAGE_BYTES_MAX || out.is_full() {
-            out.note("Too large to be shown here.");
+        if bytes.len() > IMAGE_BYTES_MAX {
+            out.note("Images of more than 1 MiB are not shown here.");
+        } else if kind.width.max(kind.height) > IMAGE_SIDE_MAX {
+            out.note("Images of more than 8192 pixels on a side are not shown here.");
+        } else if out.is_full() {
+            out.note("There is no more room for images here.");
         } else {
-            out.raw("<img alt=\"")
-                .text(word)
-                .raw("\" src=\"data:")
-                .raw(mime)
-                .raw(";base64,");
+            out.raw("<img alt=\"").text(word).raw("\" src=\"data:");
+            out.raw(mime(kind.format)).raw(";base64,");
             out.text(&STANDARD.encode(bytes)).raw("\">");
         }
+        let caption = format!("{word}: {kind}, {size}");
         out.element("<figcaption>", &caption, "</figcaption></figure>");
     }
     out.raw("</div>\n");
 }
 
-/// By the first bytes; a name proves nothing. SVG is text, and shown as such.
-fn image_type(bytes: &[u8]) -> Option<&'static str> {
-    match bytes {
-        [0x89, b'P', b'N', b'G', ..] => Some("image/png"),
-        [0xff, 0xd8, 0xff, ..] => Some("image/jpeg"),
-        [b'G', b'I', b'F', b'8', ..] => Some("image/gif"),
-        [
-            b'R',
-            b'I',
-            b'F',
-            b'F',
-            _,
-            _,
-            _,
-            _,
-            b'W',
-            b'E',
-            b'B',
-            b'P',
-            ..,
-        ] => Some("image/webp"),
-        _ => None,
+fn mime(format: ImageFormat) -> &'static str {
+    match format {
+        ImageFormat::Png => "image/png",
+        ImageFormat::Jpeg => "image/jpeg",
+        ImageFormat::Gif => "image/gif",
+        ImageFormat::WebP => "image/webp",
+        ImageFormat::Bmp => "image/bmp",
     }
 }

@@ -14,7 +14,7 @@ use crate::error::CommandError;
 use crate::ui::{Style, Ui};
 
 pub(crate) use names::{name_only, name_status};
-pub(crate) use parts::visible;
+pub(crate) use parts::{image_words, visible};
 pub(crate) use stat::show_stat;
 
 /// How lines are shown.

@@ -1,7 +1,7 @@
 //! Parts of a file that differ, each on a line: keys, packages, columns, rows, cells, tensors.
 
 use modelv_repo::FileDiff;
-use modelv_repo::core::driver::{Change, Numbers, State, TensorChange};
+use modelv_repo::core::driver::{Change, ImageChange, Numbers, State, TensorChange};
 use modelv_repo::core::value::Value;
 
 use crate::ui::{Style, Ui, size};
@@ -84,6 +84,7 @@ pub(super) fn part_line(ui: &Ui, change: &Change) -> Option<String> {
             )
         }
         Change::Tensor(tensor) => tensor_line(ui, tensor),
+        Change::Image(image) => image_line(ui, image),
         Change::Lines { .. }
         | Change::Rows { .. }
         | Change::Keyed { .. }
@@ -128,6 +129,32 @@ fn cell_words(change: &Change) -> String {
         return String::new();
     }
     format!("  ({})", words.join(", "))
+}
+
+fn image_line(ui: &Ui, image: &ImageChange) -> String {
+    match (&image.old, &image.new) {
+        (None, Some(new)) => signed(ui, State::Added, &new.to_string()),
+        (Some(old), None) => signed(ui, State::Removed, &old.to_string()),
+        _ => signed(ui, State::Changed, &image_words(image)),
+    }
+}
+
+/// Sizes and looks of both versions of an image.
+pub(crate) fn image_words(image: &ImageChange) -> String {
+    let kinds = match (&image.old, &image.new) {
+        (Some(old), Some(new)) if old != new => format!("{old} -> {new}"),
+        (_, Some(kind)) | (Some(kind), None) => kind.to_string(),
+        (None, None) => String::new(),
+    };
+    match (&image.look, &image.why) {
+        (Some(look), _) => format!(
+            "{kinds}, shapes {} of 63 differ, colours {:.1}%",
+            look.shapes,
+            100.0 * look.colours
+        ),
+        (None, Some(why)) => format!("{kinds}, looks not compared: {why}"),
+        (None, None) => kinds,
+    }
 }
 
 fn tensor_line(ui: &Ui, tensor: &TensorChange) -> String {

@@ -6,9 +6,11 @@
 
 mod binary;
 mod config;
+mod image;
 mod lines;
 mod notebook;
 mod packages;
+mod parquet;
 mod table;
 pub(crate) mod tensor;
 mod text;
@@ -20,6 +22,7 @@ use std::fmt;
 use crate::path::name_of;
 
 pub use config::{Format, config_values, is_secret, without_secrets};
+pub use image::{ImageChange, ImageFormat, ImageKind, Look, image_kind};
 pub use lines::{Block, Hunk, In, LineDiff, LineOps, Piece, opposite, words};
 pub use packages::{Asking, PackageFile, clashes, is_asking};
 pub use table::{Spill, TableError};
@@ -46,10 +49,14 @@ pub enum Driver {
     Table(char),
     /// One JSON value a line.
     JsonLines,
+    /// Rows in columns.
+    Parquet,
     /// A notebook.
     Notebook,
     /// Tensors.
     Tensors(TensorFile),
+    /// A picture.
+    Image,
     /// Anything else: as a whole.
     Binary,
 }
@@ -60,9 +67,10 @@ impl fmt::Display for Driver {
             Self::Text => "text",
             Self::Config(_) => "config",
             Self::Packages | Self::PackageFile(_) => "packages",
-            Self::Table(_) | Self::JsonLines => "table",
+            Self::Table(_) | Self::JsonLines | Self::Parquet => "table",
             Self::Notebook => "notebook",
             Self::Tensors(_) => "tensors",
+            Self::Image => "image",
             Self::Binary => "binary",
         })
     }
@@ -120,6 +128,10 @@ impl Driver {
             Self::PackageFile(kind) => Box::new(kind),
             Self::Notebook => Box::new(notebook::Notebook),
             Self::Tensors(format) => Box::new(format),
+            Self::Image => Box::new(image::Image),
+            Self::Parquet => Box::new(parquet::Parquet {
+                key: key.map(str::to_owned),
+            }),
             // Tables are above.
             Self::Binary | Self::Table(_) | Self::JsonLines => Box::new(binary::Binary),
         }
@@ -157,10 +169,14 @@ fn claimed(path: &[u8]) -> Option<(Driver, String)> {
     if let Some(format) = TensorFile::claimed(&name) {
         return Some((Driver::Tensors(format), format.to_string()));
     }
+    if let Some(called) = image::claimed(&name) {
+        return Some((Driver::Image, called.to_owned()));
+    }
     let (driver, called) = match () {
         () if ends(".ipynb") => (Driver::Notebook, "a notebook"),
         () if ends(".csv") => (Driver::Table(','), "CSV"),
         () if ends(".tsv") => (Driver::Table('\t'), "TSV"),
+        () if ends(".parquet") => (Driver::Parquet, "Parquet"),
         () if ends(".jsonl") => (Driver::JsonLines, "JSON Lines"),
         () if name.starts_with(b"requirements") && ends(".txt") => {
             (Driver::Packages, "a requirements file")
@@ -189,8 +205,9 @@ pub fn tensor_note(path: &str, format: TensorFile, refusal: &Refusal) -> String 
 pub fn examine(path: &[u8], content: &[u8]) -> Chosen {
     let is_text = text::is_text(content);
     let claimed = claimed(path);
-    let binary = matches!(claimed, Some((Driver::Tensors(_), _)));
-    let fallback = if is_text && !binary {
+    let tensors = matches!(claimed, Some((Driver::Tensors(_), _)));
+    let binary = tensors || matches!(claimed, Some((Driver::Image | Driver::Parquet, _)));
+    let fallback = if is_text && !tensors {
         Driver::Text
     } else {
         Driver::Binary
@@ -292,7 +309,8 @@ pub fn unkeyed_note(
 #[must_use]
 pub fn table_of_path(path: &[u8]) -> Option<Driver> {
     let (driver, _) = claimed(path)?;
-    driver.table(None).map(|_| driver)
+    let is_table = driver == Driver::Parquet || driver.table(None).is_some();
+    is_table.then_some(driver)
 }
 
 /// Compares two tables of any size, in bounded memory; `None` is absent.
@@ -305,6 +323,9 @@ pub fn diff_tables(
     sides: [Option<&mut dyn Source>; 2],
     spill: &mut dyn Spill,
 ) -> Result<Vec<Change>, TableError> {
+    if driver == Driver::Parquet {
+        return parquet::diff(key, sides, spill);
+    }
     match driver.table(key) {
         Some(table) => table.stream(sides, spill),
         None => Err(Refusal::Invalid("it is no table".into()).into()),
@@ -410,6 +431,9 @@ pub fn diff_by(
     }
     driver.rules_by(key).diff(old, new)
 }
+
+#[cfg(test)]
+pub(crate) use parquet::testing as parquet_testing;
 
 #[cfg(test)]
 mod bad_input_tests;

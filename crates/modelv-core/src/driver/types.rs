@@ -185,6 +185,8 @@ pub enum Change {
     },
     /// A tensor.
     Tensor(Box<TensorChange>),
+    /// An image.
+    Image(Box<super::ImageChange>),
     /// Bytes of a file without an inside for us.
     Bytes {
         /// In the old version.

@@ -41,7 +41,7 @@ impl Units {
             Driver::Text | Driver::Notebook | Driver::PackageFile(_) => {
                 return Self::of_lines(content);
             }
-            Driver::Tensors(_) | Driver::Binary => return None,
+            Driver::Tensors(_) | Driver::Parquet | Driver::Image | Driver::Binary => return None,
         };
         Some(Self { kind, column, list })
     }

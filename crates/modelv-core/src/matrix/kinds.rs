@@ -29,6 +29,8 @@ pub(super) fn all() -> Vec<Kind> {
         kind("a.safetensors", safetensors, Together),
         kind("a.npy", npy, Whole),
         kind("a.npz", npz, Whole),
+        kind("a.png", png, Whole),
+        kind("a.parquet", parquet, Whole),
         kind("a.bin", binary, Whole),
     ]
 }
@@ -195,6 +197,42 @@ fn npz(parts: Parts<'_>) -> Vec<u8> {
     out.extend(table);
     out.extend([b"PK\x05\x06", [0; 8].as_slice(), &size, &at, &[0, 0]].concat());
     out
+}
+
+/// A picture of one row.
+fn png(parts: Parts<'_>) -> Vec<u8> {
+    let width = u32::try_from(parts.len() + 1).unwrap();
+    let mut row = vec![0; 3];
+    for (name, value) in parts {
+        let sum = |s: &str| {
+            s.bytes()
+                .fold(7u8, |n, b| n.wrapping_mul(31).wrapping_add(b))
+        };
+        row.extend([sum(name), sum(value), 9]);
+    }
+    let mut out = Vec::new();
+    let mut encoder = png::Encoder::new(&mut out, width, 1);
+    encoder.set_color(png::ColorType::Rgb);
+    let mut writer = encoder.write_header().unwrap();
+    writer.write_image_data(&row).unwrap();
+    drop(writer);
+    out
+}
+
+fn parquet(parts: Parts<'_>) -> Vec<u8> {
+    use crate::driver::parquet_testing::{TRUTH, Values, write};
+    let hash = |s: &str| {
+        s.bytes()
+            .fold(7i64, |n, b| (n * 31 + i64::from(b)) % 99_991)
+    };
+    let column = |of: fn(&(&str, &str)) -> String| -> Vec<i64> {
+        parts.iter().map(|part| hash(&of(part))).collect()
+    };
+    let columns = [
+        ("id", Values::Int(column(|p| p.0.to_owned()))),
+        ("value", Values::Int(column(|p| p.1.to_owned()))),
+    ];
+    write(&columns, TRUTH)
 }
 
 fn binary(parts: Parts<'_>) -> Vec<u8> {

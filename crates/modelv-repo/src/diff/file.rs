@@ -37,7 +37,11 @@ impl FileDiff {
 /// Whether parts say all there is to show. Rows that no key names, or that only moved, are lines.
 fn is_told(driver: Driver, inside: &[Change]) -> bool {
     match driver {
-        Driver::Notebook | Driver::Binary | Driver::Tensors(_) => true,
+        Driver::Notebook
+        | Driver::Binary
+        | Driver::Image
+        | Driver::Parquet
+        | Driver::Tensors(_) => true,
         Driver::Table(_) | Driver::JsonLines => {
             inside.iter().any(|c| matches!(c, Change::Row { .. }))
         }
@@ -91,7 +95,8 @@ impl Repo {
             None => None,
         };
         match table {
-            Some(table) if large && plain => {
+            // Its rows are compressed: how many they are, its size does not tell.
+            Some(table) if plain && (large || table == Driver::Parquet) => {
                 self.diff_table((table, key.as_deref()), change, old, new)
             }
             _ => self.diff_content(key.as_deref(), change, old, new),

@@ -69,10 +69,10 @@ impl FileDiff {
             Driver::Text => "lines",
             Driver::Config(_) => "keys",
             Driver::Packages | Driver::PackageFile(_) => self.packages_or_keys(),
-            Driver::Table(_) | Driver::JsonLines => "rows",
+            Driver::Table(_) | Driver::JsonLines | Driver::Parquet => "rows",
             Driver::Notebook => "cells",
             Driver::Tensors(_) => "tensors",
-            Driver::Binary => "bytes",
+            Driver::Image | Driver::Binary => "bytes",
         });
         let mut lines = None;
         for change in &self.inside {

@@ -392,7 +392,8 @@ fn a_power_cut_at_any_call_loses_nothing_that_was_promised() {
         Vec::<PathBuf>::new()
     );
     let wanted = number("MODELV_FAULT_STATES").unwrap_or(STATES);
-    let random = wanted / recording.disk.len() as u64 + 1;
+    // Where little is not synced, there are fewer states than are drawn.
+    let random = (wanted + wanted / 20) / recording.disk.len() as u64 + 1;
     let judge = Judge::new(&recording);
     let found = violations(&recording.disk, &judge, random);
     let states = judge.states.load(Ordering::Relaxed);

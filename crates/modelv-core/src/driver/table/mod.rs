@@ -59,6 +59,15 @@ impl Table {
     }
 }
 
+/// Compares rows that are lines of JSON, of any number.
+pub(super) fn stream_lines(
+    key: Option<&str>,
+    sides: [Option<&mut dyn Source>; 2],
+    spill: &mut dyn Spill,
+) -> Result<Vec<Change>, TableError> {
+    stream::diff(None, key, sides, spill)
+}
+
 /// So many rows are listed one by one; all are counted.
 const ROWS_LISTED_MAX: usize = 100;
 
