@@ -122,6 +122,7 @@ fn uncommitted_changes_are_never_overwritten() {
     tree.commit("one");
     tree.mv(&["switch", "-c", "topic"]).success();
     tree.put("a", "2");
+    tree.put("b", "2");
     tree.commit("two");
     tree.mv(&["switch", "main"]).success();
     tree.put("a", "mine");
@@ -129,8 +130,18 @@ fn uncommitted_changes_are_never_overwritten() {
         &tree,
         &["switch", "topic"],
         1,
-        "error: switch would overwrite uncommitted changes in `a`\n\nhint: `modelv commit -m \"...\"` keeps them; `modelv restore PATH` drops them",
+        "error: switch would overwrite uncommitted changes in `a`\n\nhint: `modelv commit -m \"...\"` keeps them; `modelv restore PATH` drops them, and `modelv undo` after it brings them back",
     );
+    tree.put("a", "1");
+    tree.put("b", "mine");
+    refuse(
+        &tree,
+        &["switch", "topic"],
+        1,
+        "error: switch would overwrite what no commit has: `b`\n\nhint: move it away or remove it; what is not ignored, `modelv commit -m \"...\"` keeps",
+    );
+    std::fs::remove_file(tree.path("b")).unwrap();
+    tree.put("a", "mine");
     refuse(
         &tree,
         &["merge", "topic"],
@@ -138,6 +149,56 @@ fn uncommitted_changes_are_never_overwritten() {
         "error: merge would overwrite uncommitted changes in `a`\n\nhint: `modelv commit -m \"...\"` them first",
     );
     assert_eq!(tree.get("a"), "mine");
+}
+
+#[test]
+fn a_lost_log_is_rescued_and_nothing_is_collected() {
+    let tree = Tree::repo();
+    tree.put("a", "1");
+    let one = tree.commit("one");
+    std::fs::remove_file(tree.path(".mv/oplog")).unwrap();
+    for args in [&["log"] as &[&str], &["init"], &["gc", "--now"], &["fsck"]] {
+        let said = tree.mv(args).fails_with(4);
+        assert!(said.contains("the operation log is gone"), "{said}");
+        assert!(said.contains("`modelv fsck --rescue`"), "{said}");
+    }
+    let said = tree.mv(&["fsck", "--rescue"]).success();
+    assert!(
+        said.contains("found: found/") && said.contains(") one"),
+        "{said}"
+    );
+    assert_eq!(tree.id("HEAD"), one);
+    assert_eq!(
+        tree.mv(&["status", "--json"])
+            .success()
+            .matches("path")
+            .count(),
+        0
+    );
+    let said = tree.mv(&["fsck", "--rescue"]).success();
+    assert!(said.contains("nothing to rescue"), "{said}");
+    tree.mv(&["fsck", "--rescue", "--repair", "x"])
+        .fails_with(2);
+    tree.put("a", "2");
+    tree.commit("two");
+    tree.mv(&["fsck"]).success();
+}
+
+#[test]
+fn a_working_copy_is_no_remote() {
+    let (tree, other) = (Tree::repo(), Tree::repo());
+    tree.put("a", "1");
+    tree.commit("one");
+    let there = other.root().to_str().unwrap().to_owned();
+    for args in [
+        &["remote", "add", "origin", &there],
+        &["clone", &there, "copy"] as &[&str],
+    ] {
+        let said = tree.mv(args).fails_with(1);
+        assert!(said.contains("is a working copy, no remote"), "{said}");
+        assert!(said.contains("to an empty folder"), "{said}");
+    }
+    assert!(!other.path("packs").exists() && !tree.path("copy").exists());
 }
 
 #[test]

@@ -79,7 +79,7 @@ fn a_side_decides_for_an_ingredient_or_a_path() {
     tree.mv(&["merge", "side", "--strategy", "ours"]).success();
     assert_eq!(tree.get("train.py"), "A\nb\nc\nd\nOURS\n");
     assert!(!tree.path("gone.py").exists());
-    for bad in ["mine", "ours:model", "theirs:../x", ""] {
+    for bad in ["mine", "ours:../x", "theirs:../x", ""] {
         tree.mv(&["merge", "side", "--strategy", bad]).fails_with(1);
     }
 }
@@ -105,7 +105,8 @@ fn a_branch_moves_or_gets_a_commit_as_asked() {
     // A merge without conflicts is one operation.
     tree.mv(&["undo"]).success();
     assert_eq!(tree.id("HEAD"), tree.id("main~1"));
-    tree.mv(&["merge", "main", "--no-commit"]).success();
+    tree.mv(&["merge", "main", "--no-ff", "--no-commit"])
+        .success();
     assert_eq!(tree.id("HEAD"), tree.id("main~1"));
     tree.mv(&["merge", "--abort"]).success();
     assert_eq!(tree.get("params.toml"), "lr = 1\nseed = 7\n");
@@ -138,7 +139,8 @@ fn conflicts_are_decided_in_the_editor_and_the_merge_tool() {
         (&[("EDITOR", "false")], "nothing is decided"),
         (&[("EDITOR", "sed -i d")], "no value is left"),
     ] {
-        let said = with(&tree, &lr, env).fails_with(2);
+        let status = if env.is_empty() { 2 } else { 1 };
+        let said = with(&tree, &lr, env).fails_with(status);
         assert!(said.contains(want), "{said}");
     }
     let said = with(&tree, &["resolve", "nope", "--edit"], &[("EDITOR", "true")]).fails_with(1);

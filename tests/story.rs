@@ -104,6 +104,62 @@ fn a_part_can_be_committed() {
 }
 
 #[test]
+fn what_a_restore_wrote_over_comes_back() {
+    let tree = Tree::repo();
+    first(&tree);
+    let train = tree.get("train.py");
+    tree.put("train.py", "precious\n");
+    tree.put("other.py", "stays\n");
+    std::fs::remove_file(tree.path("data/de.tsv")).ok();
+    tree.mv(&["restore", "train.py"]).success();
+    assert_eq!(tree.get("train.py"), train);
+    let said = tree.mv(&["undo"]).success();
+    assert!(said.starts_with("took back: restore train.py\n"), "{said}");
+    assert_eq!(tree.get("train.py"), "precious\n");
+    // What changed since is not lost by taking it back.
+    tree.mv(&["restore", "train.py"]).success();
+    tree.put("train.py", "more\n");
+    let said = tree.mv(&["undo"]).fails_with(1);
+    assert!(said.contains("undo would overwrite"), "{said}");
+    tree.mv(&["restore", "train.py"]).success();
+    tree.mv(&["undo"]).success();
+    assert_eq!(tree.get("train.py"), "more\n");
+    assert_eq!(tree.get("other.py"), "stays\n");
+    // A link where a folder was is no obstacle, and comes back as well.
+    std::fs::remove_dir_all(tree.path("data")).unwrap();
+    std::os::unix::fs::symlink("elsewhere", tree.path("data")).unwrap();
+    tree.mv(&["restore", "data"]).success();
+    assert!(tree.path("data").is_dir());
+    tree.mv(&["undo"]).success();
+    assert!(tree.path("data").is_symlink());
+    tree.mv(&["fsck"]).success();
+}
+
+#[test]
+fn models_of_both_sides_are_in_the_merge() {
+    let tree = Tree::repo();
+    tree.put("models/base.bin", "base\n");
+    tree.put("train.py", "1\n");
+    tree.commit("base");
+    tree.mv(&["switch", "-c", "other"]).success();
+    tree.put("models/a.bin", "a\n");
+    tree.commit("other");
+    tree.mv(&["switch", "main"]).success();
+    tree.put("models/b.bin", "b\n");
+    tree.put("train.py", "2\n");
+    tree.commit("main");
+    tree.mv(&["merge", "other"]).success();
+    for (name, text) in [("base", "base\n"), ("a", "a\n"), ("b", "b\n")] {
+        assert_eq!(tree.get(&format!("models/{name}.bin")), text);
+    }
+    let log = tree.mv(&["log", "--oneline", "-n", "1"]).success();
+    assert!(log.contains("[model stale]"), "{log}");
+    tree.mv(&["revert", "-m", "1", "HEAD"]).success();
+    assert!(!tree.path("models/a.bin").exists());
+    assert_eq!(tree.get("models/b.bin"), "b\n");
+}
+
+#[test]
 fn differences_are_shown_by_ingredient() {
     let tree = Tree::repo();
     first(&tree);

@@ -133,9 +133,10 @@ fn a_commit_of_merged_weights_remembers_how_and_whose_recipe() {
 #[test]
 fn weights_are_decided_during_a_merge() {
     let tree = trained();
-    tree.mv(&["merge", "--no-commit", "other"]).success();
-    // Both trained: the merge has no model of its own.
-    assert!(!tree.path(FILE).exists());
+    let said = tree.mv(&["merge", "other"]).fails_with(3);
+    assert!(said.contains("--weights"), "{said}");
+    // Both trained: somebody decides, and until then it is ours.
+    assert_eq!(get(&tree.path(FILE)).0, [3.0, 2.0, 2.0, 1.0]);
     tree.mv(&["resolve", FILE, "--weights", "task=1"]).success();
     assert_eq!(get(&tree.path(FILE)).0, [3.0, 5.0, 1.0, 1.0]);
     assert_eq!(tree.get("models/tokens.json"), "{}\n");

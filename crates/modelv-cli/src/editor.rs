@@ -92,10 +92,9 @@ fn run(command: &str, env: &[(&str, &Path)]) -> Result<(), CommandError> {
         return Ok(());
     }
     let word = command.split_whitespace().next().unwrap_or(command);
-    Err(CommandError::usage(
-        format!("`{word}` ended with {status}: nothing is decided"),
-        "try again, or name another with MODELV_MERGETOOL or EDITOR",
-    ))
+    let text = format!("`{word}` ended with {status}: nothing is decided");
+    let hint = "try again, or name another with MODELV_MERGETOOL or EDITOR";
+    Err(CommandError::refused(text, hint))
 }
 
 fn open_in_editor(path: &Path) -> Result<(), CommandError> {
@@ -136,7 +135,7 @@ pub(crate) fn edit(repo: &Repo, conflict: &ConflictState) -> Result<Decision, Co
         .unwrap_or("")
         .trim_end_matches('\n');
     if value.trim().is_empty() {
-        return Err(CommandError::usage(
+        return Err(CommandError::refused(
             "no value is left: nothing is decided",
             "`--ours`, `--theirs` or `--base` take a side, absent or not",
         ));

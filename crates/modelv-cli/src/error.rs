@@ -33,6 +33,14 @@ impl CommandError {
         }
     }
 
+    /// What could not be done, although the command line makes sense.
+    pub(crate) fn refused(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self {
+            code: 1,
+            ..Self::usage(message, hint)
+        }
+    }
+
     /// A failure outside of the library.
     pub(crate) fn failed(error: &dyn std::error::Error, hint: Option<String>) -> Self {
         Self {
@@ -236,6 +244,10 @@ fn hint(e: &Error) -> Option<String> {
         Error::ChangedWhileRead { .. } => "wait until nobody writes to it, and try again",
         Error::Newer { .. } => "install a newer modelv",
         Error::Store(e) if e.is_newer() => "install a newer modelv",
+        Error::Corrupt { what, .. } if what.ends_with("oplog`") => {
+            "`modelv fsck` checks what is stored; `modelv fsck --rescue` keeps a copy of the log, and \
+             gives every commit in the packs a branch"
+        }
         Error::Corrupt { .. } => "`modelv fsck` lists all damage",
         Error::Store(e) if e.is_corrupt() => "`modelv fsck` lists all damage",
         Error::Weights(e) => return Some(weights_hint(e).to_owned()),
@@ -351,7 +363,11 @@ fn file_hint(e: &Error) -> Option<String> {
             ..
         } => "`modelv commit -m \"...\"` them first",
         Error::WouldOverwrite { .. } => {
-            "`modelv commit -m \"...\"` keeps them; `modelv restore PATH` drops them"
+            "`modelv commit -m \"...\"` keeps them; `modelv restore PATH` drops them, \
+             and `modelv undo` after it brings them back"
+        }
+        Error::InTheWay { .. } => {
+            "move it away or remove it; what is not ignored, `modelv commit -m \"...\"` keeps"
         }
         Error::Blocked { by, .. } => return Some(format!("move `{by}` away, then try again")),
         Error::Invalid { what: "path", .. } => {
@@ -377,6 +393,9 @@ fn team_hint(e: &Error) -> Option<String> {
         Error::Exists { what: "folder", .. } => "name a folder that is empty or missing",
         Error::Store(StoreError::Busy { .. }) => "wait until it has ended, and try again",
         Error::Store(StoreError::NotFound { what, .. }) => return not_here(what),
+        Error::State(text) if text.contains("a working copy, no remote") => {
+            "`modelv push` from there to an empty folder, and name that folder here"
+        }
         Error::State(text) if text.contains("bare repository") => {
             "`modelv clone URL DIR` makes one with a working tree"
         }

@@ -4,6 +4,8 @@
 
 use std::collections::HashMap;
 
+use crate::path::name_of;
+
 /// Two files are one that was renamed from so many per cent of common content on.
 pub const PERCENT_MIN: u8 = 50;
 /// With more pairs than this to look at, none is looked at.
@@ -60,11 +62,17 @@ impl Fingerprint {
     }
 }
 
-/// FNV-1a: the same everywhere. A made-up collision costs a wrong word in a report and nothing else.
-fn hash(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |h, b| {
-        (h ^ u64::from(*b)).wrapping_mul(0x0100_0000_01b3)
-    })
+/// The first bytes of BLAKE3: a merge follows what is found here, so pieces must be hard to make up.
+fn hash(piece: &[u8]) -> u64 {
+    let hash = blake3::hash(piece);
+    let head = hash.as_bytes().first_chunk().copied();
+    u64::from_le_bytes(head.unwrap_or_default())
+}
+
+/// Whether files of so many bytes can have enough in common: most pairs are told apart by that.
+pub(crate) fn can_be_alike(a: u64, b: u64) -> bool {
+    let (small, large) = (a.min(b), a.max(b));
+    large > 0 && u128::from(small) * 100 >= u128::from(large) * u128::from(PERCENT_MIN)
 }
 
 /// A file that came or went.
@@ -97,17 +105,12 @@ pub fn pair(old: &[Candidate<'_>], new: &[Candidate<'_>]) -> Vec<Pair> {
     let mut all = Vec::new();
     for (i, a) in old.iter().enumerate() {
         for (j, b) in new.iter().enumerate() {
-            let (small, large) = (
-                a.print.size.min(b.print.size),
-                a.print.size.max(b.print.size),
-            );
-            // Most pairs are told apart by their sizes.
-            if u128::from(small) * 100 < u128::from(large) * u128::from(PERCENT_MIN) {
+            if !can_be_alike(a.print.size, b.print.size) {
                 continue;
             }
             let percent = a.print.percent(&b.print);
-            if percent >= PERCENT_MIN && large > 0 {
-                let same_name = name(a.path) == name(b.path);
+            if percent >= PERCENT_MIN {
+                let same_name = name_of(a.path) == name_of(b.path);
                 all.push((
                     std::cmp::Reverse((percent, same_name)),
                     (a.path, b.path),
@@ -131,10 +134,6 @@ pub fn pair(old: &[Candidate<'_>], new: &[Candidate<'_>]) -> Vec<Pair> {
         }
     }
     out
-}
-
-fn name(path: &[u8]) -> &[u8] {
-    path.rsplit(|b| *b == b'/').next().unwrap_or(path)
 }
 
 #[cfg(test)]

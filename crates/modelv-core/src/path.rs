@@ -95,7 +95,7 @@ impl RepoPath {
     /// The last component.
     #[must_use]
     pub fn name(&self) -> &[u8] {
-        self.0.rsplit(|b| *b == b'/').next().unwrap_or(&self.0)
+        name_of(&self.0)
     }
 
     /// Whether `self` is `dir` or lies below it.
@@ -107,6 +107,19 @@ impl RepoPath {
     }
 }
 
+/// The part of a path behind its last slash.
+#[must_use]
+pub fn name_of(path: &[u8]) -> &[u8] {
+    path.rsplit(|b| *b == b'/').next().unwrap_or(path)
+}
+
+/// The directory of a path; empty for one in the root.
+#[must_use]
+pub fn parent_of(path: &[u8]) -> &[u8] {
+    let end = path.iter().rposition(|b| *b == b'/').unwrap_or(0);
+    &path[..end]
+}
+
 /// Maps of paths are searched by bytes, for example by those of a directory on the way.
 impl std::borrow::Borrow<[u8]> for RepoPath {
     fn borrow(&self) -> &[u8] {
@@ -114,11 +127,17 @@ impl std::borrow::Borrow<[u8]> for RepoPath {
     }
 }
 
+/// Characters without a width, and those that turn the direction of what follows.
+fn is_invisible(c: char) -> bool {
+    matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+}
+
 impl fmt::Display for RepoPath {
-    /// Lossy, with control bytes escaped so that a name can't drive the terminal.
+    /// Lossy, with what is not seen escaped: a name can't drive the terminal, nor read as another.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for c in String::from_utf8_lossy(&self.0).chars() {
-            if c.is_control() {
+            if c.is_control() || is_invisible(c) {
                 write!(f, "{}", c.escape_default())?;
             } else {
                 write!(f, "{c}")?;

@@ -9,18 +9,13 @@ use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::id::BlobId;
+use crate::likeness::{self, Candidate, Fingerprint};
 use crate::merge::{Conflict, Listing, Read, Side, Why, join};
-use crate::path::RepoPath;
+use crate::path::{RepoPath, name_of, parent_of};
 use crate::tree::Mode;
 
 /// Larger files are only followed when their content stays, in bytes.
 const SIMILAR_BYTES_MAX: u64 = 4 << 20;
-
-/// More pairs of files than these are not compared.
-const PAIRS_MAX: usize = 250_000;
-
-/// A file that is as much the same is the same file, in hundredths.
-const SIMILAR_MIN: u64 = 50;
 
 /// A file that both sides moved, to different places.
 #[derive(Debug)]
@@ -141,11 +136,11 @@ fn find<E>(
         .flat_map(|(p, ..)| folders(p.as_bytes()))
         .collect();
     gone.retain(|p| {
-        let matters = other.get(*p) != base.get(*p) || grown.contains(folder(p.as_bytes()));
+        let matters = other.get(*p) != base.get(*p) || grown.contains(parent_of(p.as_bytes()));
         !out.contains_key(*p) && matters && can_be_alike(&base[*p])
     });
     come.retain(|p| !taken.contains(*p) && can_be_alike(&side[*p]));
-    if gone.len().saturating_mul(come.len()) > PAIRS_MAX {
+    if gone.len().saturating_mul(come.len()) > likeness::PAIRS_MAX {
         let text = format!(
             "{} files are gone and {} are new: too many to look for moves with edits",
             gone.len(),
@@ -189,7 +184,7 @@ fn exact(base: &Listing, side: &Listing, gone: &[&RepoPath], come: &[&RepoPath])
         }
         for path in from {
             let named = |all: &[&RepoPath]| -> Vec<RepoPath> {
-                let same = |p: &&&RepoPath| name(p.as_bytes()) == name(path.as_bytes());
+                let same = |p: &&&RepoPath| p.name() == path.name();
                 all.iter().filter(same).map(|p| (*p).clone()).collect()
             };
             if let ([_], [to]) = (named(from).as_slice(), named(to).as_slice())
@@ -209,84 +204,53 @@ fn alike<E>(
     come: &[&RepoPath],
     read: Read<'_, E>,
 ) -> Result<Moves, E> {
-    let mut prints: HashMap<BlobId, Print> = HashMap::new();
-    let mut pairs = Vec::new();
-    for from in gone {
-        let old = base[*from];
-        for to in come {
-            let new = side[*to];
-            // What is half as large can't be the same by more than half.
-            if old.size.min(new.size) * 100 < old.size.max(new.size) * SIMILAR_MIN {
-                continue;
+    // A file of a size that no other one comes near is not read.
+    let likely = |of: &Listing, path: &RepoPath, other: &Listing, paths: &[&RepoPath]| {
+        let near = |p: &&RepoPath| likeness::can_be_alike(of[path].size, other[*p].size);
+        paths.iter().any(near)
+    };
+    let (mut from, mut to) = (gone.to_vec(), come.to_vec());
+    from.retain(|p| likely(base, p, side, come));
+    to.retain(|p| likely(side, p, base, gone));
+    let mut prints = HashMap::new();
+    let old = candidates(base, &from, &mut prints, read)?;
+    let new = candidates(side, &to, &mut prints, read)?;
+    let pairs = likeness::pair(&old, &new).into_iter();
+    Ok(pairs
+        .map(|p| (from[p.old].clone(), to[p.new].clone()))
+        .collect())
+}
+
+/// What files are made of; equal contents are read once.
+fn candidates<'p, E>(
+    side: &Listing,
+    paths: &[&'p RepoPath],
+    prints: &mut HashMap<BlobId, Fingerprint>,
+    read: Read<'_, E>,
+) -> Result<Vec<Candidate<'p>>, E> {
+    let candidate = |path: &&'p RepoPath| {
+        let file = side[*path];
+        let print = match prints.entry(file.blob) {
+            Entry::Occupied(known) => known.get().clone(),
+            Entry::Vacant(none) => {
+                let content = read(file.blob, file.size)?.unwrap_or_default();
+                none.insert(Fingerprint::of(&content)).clone()
             }
-            for file in [old, new] {
-                if let Entry::Vacant(none) = prints.entry(file.blob) {
-                    none.insert(print(&read(file.blob, file.size)?.unwrap_or_default()));
-                }
-            }
-            let score = similarity(&prints[&old.blob], &prints[&new.blob]);
-            if score >= SIMILAR_MIN {
-                let renamed = name(from.as_bytes()) != name(to.as_bytes());
-                pairs.push((std::cmp::Reverse(score), renamed, *from, *to));
-            }
-        }
-    }
-    pairs.sort();
-    let mut out = Moves::new();
-    let mut taken = BTreeSet::new();
-    for (_, _, from, to) in pairs {
-        if !out.contains_key(from) && taken.insert(to) {
-            out.insert(from.clone(), to.clone());
-        }
-    }
-    Ok(out)
-}
-
-/// Bytes of a file by the hash of the line they are in.
-type Print = HashMap<[u8; 8], u64>;
-
-fn print(content: &[u8]) -> Print {
-    let mut out = Print::new();
-    // Long lines in pieces, so that what has no lines is compared too.
-    for line in content.split_inclusive(|b| *b == b'\n') {
-        for piece in line.chunks(64) {
-            let hash = blake3::hash(piece);
-            let mut key = [0; 8];
-            key.copy_from_slice(&hash.as_bytes()[..8]);
-            *out.entry(key).or_default() += piece.len() as u64;
-        }
-    }
-    out
-}
-
-/// How much of the larger file is in the other, in hundredths.
-fn similarity(a: &Print, b: &Print) -> u64 {
-    let common: u64 = a
-        .iter()
-        .map(|(k, n)| b.get(k).map_or(0, |m| *n.min(m)))
-        .sum();
-    let size = |p: &Print| p.values().sum::<u64>();
-    (100 * common)
-        .checked_div(size(a).max(size(b)))
-        .unwrap_or(0)
-}
-
-/// The part of a path behind its last slash.
-fn name(path: &[u8]) -> &[u8] {
-    path.rsplit(|b| *b == b'/').next().unwrap_or(path)
-}
-
-/// The folder of a path; empty at the top.
-pub(crate) fn folder(path: &[u8]) -> &[u8] {
-    path.iter()
-        .rposition(|b| *b == b'/')
-        .map_or(b"", |at| &path[..at])
+        };
+        Ok(Candidate {
+            path: path.as_bytes(),
+            print,
+        })
+    };
+    paths.iter().map(candidate).collect()
 }
 
 /// All folders above a path, the nearest first.
 fn folders(path: &[u8]) -> impl Iterator<Item = &[u8]> {
-    std::iter::successors(Some(folder(path)), |f| (!f.is_empty()).then(|| folder(f)))
-        .filter(|f| !f.is_empty())
+    std::iter::successors(Some(parent_of(path)), |f| {
+        (!f.is_empty()).then(|| parent_of(f))
+    })
+    .filter(|f| !f.is_empty())
 }
 
 /// What one side put into a directory that the other moved goes where that went.
@@ -327,15 +291,15 @@ fn follow_directories(sides: &mut [Listing; 3], moves: &mut [Moves; 2], notes: &
 fn directories(side: &Listing, moves: &Moves) -> BTreeMap<Vec<u8>, Vec<u8>> {
     let mut votes: BTreeMap<Vec<u8>, BTreeMap<Vec<u8>, usize>> = BTreeMap::new();
     for (from, to) in moves {
-        let (mut from, mut to) = (folder(from.as_bytes()), folder(to.as_bytes()));
+        let (mut from, mut to) = (parent_of(from.as_bytes()), parent_of(to.as_bytes()));
         while !from.is_empty() && from != to {
             let places = votes.entry(from.to_vec()).or_default();
             *places.entry(to.to_vec()).or_default() += 1;
             // `a/x` to `b/x` says something about `a` too.
-            if name(from) != name(to) {
+            if name_of(from) != name_of(to) {
                 break;
             }
-            (from, to) = (folder(from), folder(to));
+            (from, to) = (parent_of(from), parent_of(to));
         }
     }
     let stands = |folder: &[u8]| {

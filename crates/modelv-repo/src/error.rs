@@ -65,7 +65,15 @@ pub enum Error {
     WouldOverwrite {
         /// What was asked for.
         action: &'static str,
-        /// Some of the paths.
+        /// The paths.
+        paths: Vec<String>,
+    },
+    /// Files that no commit has would be lost.
+    #[error("{action} would overwrite what no commit has: {}", list(.paths))]
+    InTheWay {
+        /// What was asked for.
+        action: &'static str,
+        /// The paths.
         paths: Vec<String>,
     },
     /// A link or a file is where a directory must be. Links are not followed: they may lead out of
@@ -251,6 +259,7 @@ impl Error {
             | Self::Weights(_)
             | Self::State(_) => ErrorKind::InvalidInput,
             Self::WouldOverwrite { .. }
+            | Self::InTheWay { .. }
             | Self::Blocked { .. }
             | Self::ConflictsRemain { .. }
             | Self::Rejected { .. }

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use modelv_core::commit::Commit;
 use modelv_core::driver::{Block, Change, LineDiff, TensorChange, TensorKind};
 use modelv_core::id::{BlobId, CommitId, RunId, TreeId};
+use modelv_core::path::RepoPath;
 use modelv_core::run::Run;
 use modelv_core::tree::Mode;
 use modelv_core::value::Value;
@@ -221,15 +222,24 @@ fn tensor(change: &TensorChange) -> serde_json::Value {
 }
 
 fn change(c: &FileChange) -> serde_json::Value {
-    json!({
-        "path": c.path.to_string(),
-        "ingredient": c.ingredient().word(),
-        "change": c.kind.word(),
-        "from": match &c.kind {
-            ChangeKind::Renamed { from } => Some(from.to_string()),
-            _ => None,
-        },
-    })
+    let mut json =
+        json!({"ingredient": c.ingredient().word(), "change": c.kind.word(), "from": null});
+    set_path(&mut json, "path", &c.path);
+    if let ChangeKind::Renamed { from } = &c.kind {
+        set_path(&mut json, "from", from);
+    }
+    json
+}
+
+/// A path as it is. One that is no UTF-8 stands in a form for people, its bytes beside it.
+fn set_path(json: &mut serde_json::Value, key: &str, path: &RepoPath) {
+    match std::str::from_utf8(path.as_bytes()) {
+        Ok(text) => json[key] = text.into(),
+        Err(_) => {
+            json[key] = path.to_string().into();
+            json[format!("{key}_bytes")] = path.as_bytes().into();
+        }
+    }
 }
 
 /// How two environments differ.

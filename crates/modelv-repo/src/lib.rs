@@ -42,6 +42,8 @@ mod refs;
 pub mod remote;
 mod repair;
 mod repo;
+mod rescue;
+mod restore;
 mod rev;
 mod run;
 mod runs;
@@ -70,11 +72,12 @@ pub use merge::{
     Step, Strategy,
 };
 pub use modelv_core as core;
-pub use modelv_store::Error as StoreError;
+pub use modelv_store::{Error as StoreError, Report as StoreReport, Store};
 pub use recreate::{EnvCheck, RecreateOptions, Recreated};
 pub use refs::{SwitchTo, Undone};
 pub use repair::RepairReport;
 pub use repo::{DIR_NAME, Repo};
+pub use rescue::{Rescued, Wreck};
 pub use rev::Range;
 pub use run::{
     ActiveRun, Ending, Journal, METRICS_FILE, Point, RUN_VARIABLE, RunOptions, RunOutcome,

@@ -3,10 +3,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use modelv_core::commit::Commit;
 use modelv_core::driver::{self, Item, Labels};
 use modelv_core::env::Env;
-use modelv_core::id::{BlobId, CommitId, TreeId};
+use modelv_core::id::{BlobId, CommitId};
 use modelv_core::merge::{self, Conflict, Listing, Merged, Outcome, Side, Why};
 use modelv_core::path::RepoPath;
 use modelv_core::weights::Method;
@@ -17,7 +16,7 @@ use crate::ctx::Ctx;
 use crate::envdiff::{merge_env, take_item};
 use crate::error::{Error, Result};
 use crate::repo::Repo;
-use crate::worktree::{Files, Ingredient, Rules, SnapFile, compare};
+use crate::worktree::{Files, Rules, SnapFile, compare};
 
 pub(crate) mod conclude;
 pub(crate) mod state;
@@ -89,8 +88,8 @@ pub enum Decision {
     Weights(Method),
 }
 
-/// What two sides are compared with: files, environment and model.
-pub(crate) type Base = (Listing, Env, Option<TreeId>);
+/// What two sides are compared with: files and environment.
+pub(crate) type Base = (Listing, Env);
 
 /// Everything a merge makes.
 pub(crate) struct Work {
@@ -142,13 +141,7 @@ impl Repo {
             let text = format!("can't fast-forward: `{head}` and `{revision}` have both moved");
             return Err(Error::State(text));
         }
-        let wants_commit = options.no_commit || options.message.is_some();
-        let may = match options.ff {
-            FastForward::Only => true,
-            FastForward::Allowed => !wants_commit,
-            FastForward::Never => false,
-        };
-        if is_ahead && may {
+        if is_ahead && options.ff != FastForward::Never {
             if !options.dry_run {
                 let head_files = self.files(ours)?;
                 let files = self.files(theirs)?;
@@ -267,7 +260,7 @@ impl Repo {
     /// that are not stored.
     pub(crate) fn combine(
         &self,
-        (base, base_env, base_model): Base,
+        (base, base_env): Base,
         made: &HashMap<BlobId, Vec<u8>>,
         (ours, our_files): (CommitId, &Files),
         theirs: Option<CommitId>,
@@ -278,23 +271,10 @@ impl Repo {
         let their_files = self.files_or_none(theirs)?;
         let (o, t) = (listing(our_files), listing(&their_files));
         let Merged {
-            mut files,
+            files,
             conflicts,
             notes,
         } = self.merge_listings(&base, &o, &t, labels, made)?;
-        // The model is the product of one recipe: never mixed from two. One side's new model is
-        // taken (and is stale); when both trained, the merge has none until it is trained itself.
-        let tree = |c: &Commit| c.model.map(|m| m.tree);
-        let model_side = match (tree(&our_commit), their_commit.as_ref().and_then(tree)) {
-            (a, b) if a == b || b == base_model => Some(our_files),
-            (a, _) if a == base_model => Some(&their_files),
-            _ => None,
-        };
-        for (path, file) in model_side.into_iter().flatten() {
-            if file.ingredient == Ingredient::Model {
-                files.insert(path.clone(), Outcome::Keep(side_of(file)));
-            }
-        }
         let (env, env_conflicts) = merge_env(
             &base_env,
             &self.env_object(our_commit.recipe.env)?,
@@ -316,7 +296,7 @@ impl Repo {
             resolved: false,
         }));
         Ok(Work {
-            files,
+            files: files.into_iter().collect(),
             conflicts: all,
             env,
             notes,
@@ -374,15 +354,14 @@ impl Repo {
             bases.get(..1).unwrap_or(bases)
         };
         let Some((first, rest)) = bases.split_first() else {
-            return Ok((Listing::new(), Env::none(), None));
+            return Ok((Listing::new(), Env::none()));
         };
         let commit = self.commit_object(*first)?;
         let mut files = listing(&self.files(*first)?);
         let mut env = self.env_object(commit.recipe.env)?;
-        let mut model = commit.model.map(|m| m.tree);
         for next in rest {
             let above = self.merge_bases(*first, *next)?;
-            let (base, base_env, _) = self.base_above(&above, made, known, depth + 1)?;
+            let (base, base_env) = self.base_above(&above, made, known, depth + 1)?;
             let commit = self.commit_object(*next)?;
             let other = listing(&self.files(*next)?);
             let labels = Labels {
@@ -405,12 +384,9 @@ impl Repo {
                 })
                 .collect();
             env = merge_env(&base_env, &env, &self.env_object(commit.recipe.env)?).0;
-            if model != commit.model.map(|m| m.tree) {
-                model = None;
-            }
         }
-        known.insert(all.to_vec(), (files.clone(), env.clone(), model));
-        Ok((files, env, model))
+        known.insert(all.to_vec(), (files.clone(), env.clone()));
+        Ok((files, env))
     }
 
     /// Base, our and their content of a conflict; `None`: absent.
@@ -628,13 +604,10 @@ fn side_of(file: &SnapFile) -> Side {
     }
 }
 
-/// Everything but the model, which is never merged by file.
+/// The files of all ingredients, the model's too: what one side alone changed must never be lost.
 pub(crate) fn listing(files: &Files) -> Listing {
-    files
-        .iter()
-        .filter(|(_, f)| f.ingredient != Ingredient::Model)
-        .map(|(p, f)| (p.clone(), side_of(f)))
-        .collect()
+    let sides = files.iter().map(|(p, f)| (p.clone(), side_of(f)));
+    sides.collect()
 }
 
 fn conflict_state(c: &Conflict) -> ConflictState {

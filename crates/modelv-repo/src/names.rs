@@ -18,6 +18,10 @@ pub const HEAD: &str = "HEAD";
 pub const MERGE: &str = "MERGE";
 /// A commit of what the working tree held before the last operation that ended or moved a merge.
 pub const MERGE_FILES: &str = "MERGE_FILES";
+/// A commit of the files that the last restore wrote over, as they were.
+pub const RESTORE_BEFORE: &str = "restore/before";
+/// A commit of the same files as it wrote them.
+pub const RESTORE_AFTER: &str = "restore/after";
 
 /// Checks a branch or tag name by Git's rules (`git check-ref-format`), plus: no name that reads
 /// as a full id or a keyword.

@@ -180,6 +180,42 @@ impl OpLog {
         Ok(log)
     }
 
+    /// What of a log can be read, up to the first damage, and the bytes of that; nothing where the
+    /// header is damaged or there is no log. Only for a rescue: what follows is not in it.
+    ///
+    /// # Errors
+    /// The file can't be read, or a newer program wrote it.
+    pub(crate) fn salvage(path: &Path) -> Result<(Self, Vec<u8>)> {
+        let bytes = match std::fs::read(path) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+            read => read.map_err(Error::io("read", path))?,
+        };
+        let mut log = Self {
+            path: path.to_owned(),
+            refs: Refs::new(),
+            operations: Vec::new(),
+            unfinished_bytes: 0,
+            chain: [0; 32],
+            end: HEADER_BYTES,
+        };
+        if !bytes.starts_with(&header()) {
+            return Ok((log, header()));
+        }
+        let mut file = File::open(path).map_err(Error::io("open", path))?;
+        match log.read_new_frames(&mut file) {
+            Ok(()) | Err(Error::Corrupt { .. }) => {}
+            Err(e) => return Err(e),
+        }
+        let end = usize::try_from(log.end).unwrap_or(usize::MAX);
+        Ok((log, bytes[..end.min(bytes.len())].to_vec()))
+    }
+
+    /// The bytes of a log: the sound ones it was read from, and one operation behind them.
+    pub(crate) fn followed_by(&self, sound: Vec<u8>, draft: Draft) -> Result<Vec<u8>> {
+        let (_, frame, _) = encode(draft, self.operations.len() as u64, &self.chain)?;
+        Ok([sound, frame].concat())
+    }
+
     /// Whether what was kept beside the log about its length can still be read, if it is there.
     pub(crate) fn is_tip_sound(&self) -> bool {
         let path = tip::path(&self.path);

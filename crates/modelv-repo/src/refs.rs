@@ -1,14 +1,14 @@
 //! Branches, tags, switching, restoring and taking back.
 
 use modelv_core::id::CommitId;
-use modelv_core::path::RepoPath;
 
 use crate::ctx::Ctx;
 use crate::error::{Error, Result};
 use crate::names;
 use crate::oplog::{Operation, RefChange, Target};
 use crate::repo::Repo;
-use crate::worktree::{Files, Rules, Scope, checkout};
+use crate::restore::restored;
+use crate::worktree::{Files, checkout};
 
 /// Where `switch` goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -255,42 +255,6 @@ impl Repo {
         Ok(())
     }
 
-    /// Writes paths of a commit into the working tree, over whatever is there: a `modelv.toml` that
-    /// can't be read too.
-    ///
-    /// # Errors
-    /// A path is in neither; nothing has changed then.
-    pub fn restore(
-        &mut self,
-        source: CommitId,
-        paths: &[RepoPath],
-        ctx: &Ctx<'_>,
-    ) -> Result<usize> {
-        let wanted = self.files(source)?;
-        // What a file belongs to changes nothing of what is written.
-        let rules = self.rules().or_else(|_| Rules::parse(""))?;
-        let current = self.snapshot(&rules, None, ctx)?.files;
-        let scope = Scope::new(paths);
-        if let Some(path) = scope.unknown(wanted.keys().chain(current.keys())) {
-            return Err(Error::not_found("path", path.to_string()));
-        }
-        let head = self
-            .head()
-            .map(|id| self.files(id))
-            .transpose()?
-            .unwrap_or_default();
-        let mut to = current.clone();
-        // Files nobody ever committed stay: restoring is not cleaning.
-        to.retain(|p, _| !scope.holds(p) || !head.contains_key(p));
-        to.extend(wanted.into_iter().filter(|(p, _)| scope.holds(p)));
-        let changed = crate::worktree::compare(&current, &to).len();
-        let plan = checkout::plan(self.root(), &current, &current, &to, "restore")?;
-        let mut cache = self.stat_cache();
-        plan.apply(self.root(), &self.store, &mut cache, ctx)?;
-        let _ = cache.save(&self.stat_cache_path());
-        Ok(changed)
-    }
-
     /// Takes the last operation back that has not been taken back yet. Called again, the one before.
     ///
     /// # Errors
@@ -345,6 +309,11 @@ impl Repo {
         changes: &[RefChange],
         ctx: &Ctx<'_>,
     ) -> Result<Option<RefChange>> {
+        if let Some((before, after)) = restored(operation) {
+            let (before, after) = (self.files(before)?, self.files(after)?);
+            self.check_out_files(&after, &before, "undo", ctx)?;
+            return Ok(None);
+        }
         let mut refs = self.log.refs.clone();
         for change in changes {
             match &change.new {

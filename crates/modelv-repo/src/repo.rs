@@ -14,6 +14,7 @@ use crate::capture::{clock, person};
 use crate::error::{Error, Result};
 use crate::names;
 use crate::oplog::{self, Draft, OpLog, RefChange, Target};
+use crate::rescue;
 use crate::worktree::{Files, Rules, StatCache, files_of};
 
 /// Name of the repository's folder.
@@ -61,6 +62,10 @@ impl Repo {
                 name: root.display().to_string(),
             });
         }
+        // What nothing names would be collected.
+        if rescue::holds_remains(&dir) {
+            return Err(rescue::log_is_gone(&dir));
+        }
         drop(Store::init(&dir)?);
         let head = Target::Symbolic(format!("{}{FIRST_BRANCH}", names::HEADS));
         let first = Draft {
@@ -94,10 +99,13 @@ impl Repo {
             root.join(DIR_NAME)
         };
         let log_path = dir.join("oplog");
-        if !log_path.exists() {
+        if !log_path.exists() && !rescue::holds_remains(&dir) {
             return Err(Error::NotARepository { path: root });
         }
         check_owner(&dir)?;
+        if !log_path.exists() {
+            return Err(rescue::log_is_gone(&dir));
+        }
         let epoch = gc::State::read(&dir).ok().map(|s| s.epoch);
         let log = OpLog::read(&log_path)?;
         let store = Store::open(&dir)?;
@@ -120,7 +128,8 @@ impl Repo {
         let absolute = std::path::absolute(start).map_err(Error::io("open", start))?;
         let mut at = Some(absolute.as_path());
         while let Some(dir) = at {
-            if dir.join(DIR_NAME).join("oplog").exists() || is_bare(dir) {
+            let inside = dir.join(DIR_NAME);
+            if inside.join("oplog").exists() || rescue::holds_remains(&inside) || is_bare(dir) {
                 return Self::open(dir);
             }
             at = dir.parent();
@@ -405,11 +414,12 @@ impl Repo {
 /// Whether a folder is a repository without a working tree.
 fn is_bare(dir: &Path) -> bool {
     let has = |name: &str| dir.join(name).exists();
-    !has(DIR_NAME) && has("oplog") && has("packs") && has("leases")
+    let has_log = has("oplog") || has("oplog.tip");
+    !has(DIR_NAME) && has_log && has("packs") && has("leases")
 }
 
 /// `user@host` of this process.
-fn actor() -> String {
+pub(crate) fn actor() -> String {
     let user = std::env::var("USER").or_else(|_| std::env::var("LOGNAME"));
     let host = rustix::system::uname();
     format!(

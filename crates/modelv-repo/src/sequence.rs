@@ -399,12 +399,12 @@ impl Repo {
 
     fn base_of(&self, commit: Option<CommitId>) -> Result<Base> {
         let Some(id) = commit else {
-            return Ok((Listing::new(), Env::none(), None));
+            return Ok((Listing::new(), Env::none()));
         };
         let commit = self.commit_object(id)?;
         let files = listing(&self.files_of_commit(&commit)?);
         let env = self.env_object(commit.recipe.env)?;
-        Ok((files, env, commit.model.map(|m| m.tree)))
+        Ok((files, env))
     }
 
     /// Moves working tree and refs to where a journey ended or stopped. `from` is what the working

@@ -324,12 +324,6 @@ impl Repo {
         let current = self.snapshot(&self.rules()?, None, ctx)?.files;
         let mut to = current.clone();
         let mode = our_files.get(&path).map_or(Mode::File, |f| f.mode);
-        for (other, file) in our_files {
-            let is_model = file.ingredient == Ingredient::Model;
-            if is_model && their_files.get(&other) == Some(&file) {
-                to.entry(other).or_insert(file);
-            }
-        }
         let merged = SnapFile {
             ingredient: self.rules()?.classify(&path).ingredient,
             mode,

@@ -366,15 +366,7 @@ mod tests {
 
     use super::*;
     use crate::codec::Width;
-
-    fn noise(seed: u64, len: usize) -> Vec<u8> {
-        let mut out = vec![0; len];
-        blake3::Hasher::new()
-            .update(&seed.to_le_bytes())
-            .finalize_xof()
-            .fill(&mut out);
-        out
-    }
+    use crate::tests::noise;
 
     fn chunks(bytes: &[u8], sizes: Sizes) -> Vec<Vec<u8>> {
         let mut cutter = Cutter::new(bytes, sizes);

@@ -15,6 +15,7 @@ use crate::codec::{
 use crate::error::{Error, Result};
 use crate::fetch::places;
 use crate::layout::{self, Tensor};
+use crate::reader::target;
 use crate::session::Session;
 use crate::{Cuts, Tag};
 
@@ -374,13 +375,7 @@ impl Read for Content<'_, '_> {
 
 impl Seek for Content<'_, '_> {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        let target = match to {
-            SeekFrom::Start(n) => Some(n),
-            SeekFrom::End(n) => self.size.checked_add_signed(n),
-            SeekFrom::Current(n) => self.position.checked_add_signed(n),
-        };
-        self.position = target
-            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "seek before the start"))?;
+        self.position = target(to, self.size, self.position)?;
         Ok(self.position)
     }
 }

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use crate::codec::{self, Codec, Content};
+use crate::codec::{self, Base, Codec, Content, Origin};
 use crate::error::{Error, Result};
 use crate::pack::Row;
 use crate::remote::fuzz as remote;
@@ -65,37 +65,36 @@ pub fn over_base(codec: Codec, stored: &[u8], base: &[u8], plain_len: usize) -> 
 /// Encodes an entry over a base, if that is worth it.
 #[must_use]
 pub fn encode_over(plain: &[u8], content: Content, base: &[u8]) -> Option<(Codec, Vec<u8>)> {
-    let base = codec::Base {
-        id: [7; 32],
-        plain: base.to_vec(),
-        is_whole: true,
-    };
-    let origin = codec::Origin {
-        alike: Vec::new(),
-        bases: vec![base],
-        pairs: Vec::new(),
-        first: 0,
-    };
-    codec::with_scratch(|s| {
-        codec::encode_in(plain, content, Some(&origin), s).map(|(codec, b)| (codec, b.to_vec()))
-    })
+    encode(plain, content, vec![whole(base)], Vec::new())
 }
 
 /// Encodes an entry as a patch of another one, if that is worth it.
 #[must_use]
 pub fn encode_patch(plain: &[u8], base: &[u8]) -> Option<(Codec, Vec<u8>)> {
-    let origin = codec::Origin {
-        bases: Vec::new(),
-        alike: vec![codec::Base {
-            id: [7; 32],
-            plain: base.to_vec(),
-            is_whole: true,
-        }],
+    encode(plain, Content::Unknown, Vec::new(), vec![whole(base)])
+}
+
+fn whole(plain: &[u8]) -> Base {
+    Base {
+        id: [7; 32],
+        plain: plain.to_vec(),
+        is_whole: true,
+    }
+}
+
+fn encode(
+    plain: &[u8],
+    content: Content,
+    bases: Vec<Base>,
+    alike: Vec<Base>,
+) -> Option<(Codec, Vec<u8>)> {
+    let origin = Origin {
+        bases,
+        alike,
         pairs: Vec::new(),
         first: 0,
     };
     codec::with_scratch(|s| {
-        let done = codec::encode_in(plain, Content::Unknown, Some(&origin), s);
-        done.map(|(codec, bytes)| (codec, bytes.to_vec()))
+        codec::encode_in(plain, content, Some(&origin), s).map(|(codec, b)| (codec, b.to_vec()))
     })
 }

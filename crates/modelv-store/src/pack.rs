@@ -256,10 +256,7 @@ pub(crate) fn read_stored(file: &File, path: &Path, row: &Row) -> Result<Vec<u8>
 
 /// Decodes the stored bytes of one entry of the pack at `path` that is over no base.
 pub(crate) fn decode_entry(path: &Path, row: &Row, stored: &[u8]) -> Result<Vec<u8>> {
-    check_lengths(path, row)?;
-    let codec = codec_of(path, row)?;
-    codec::decode(codec, stored, row.plain as usize)
-        .map_err(|e| Error::corrupt(format!("pack `{}`", path.display()), e.to_string()))
+    decode_over(path, row, stored, &codec::no_base)
 }
 
 /// Decodes the stored bytes of one entry, with the chunks that it is over.

@@ -27,11 +27,7 @@ fn bf16(value: f32) -> f32 {
 }
 
 fn noise(seed: u64, count: usize, size: f32) -> Vec<f32> {
-    let mut bytes = vec![0; count * 8];
-    blake3::Hasher::new()
-        .update(&seed.to_le_bytes())
-        .finalize_xof()
-        .fill(&mut bytes);
+    let bytes = crate::tests::noise(seed, count * 8);
     let words = bytes.as_chunks::<8>().0;
     let sum = |w: &[u8; 8]| w.iter().map(|b| f32::from(*b) - 127.5).sum::<f32>();
     words.iter().map(|w| sum(w) / 200.0 * size).collect()

@@ -196,13 +196,17 @@ impl<S: Deref<Target = Store>> Read for Reader<S> {
 
 impl<S> Seek for Reader<S> {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        let target = match to {
-            SeekFrom::Start(n) => Some(n),
-            SeekFrom::End(n) => self.size.checked_add_signed(n),
-            SeekFrom::Current(n) => self.position.checked_add_signed(n),
-        };
-        self.position = target
-            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "seek before the start"))?;
+        self.position = target(to, self.size, self.position)?;
         Ok(self.position)
     }
+}
+
+/// Where a seek leads in so many bytes, from a position.
+pub(crate) fn target(to: SeekFrom, size: u64, position: u64) -> io::Result<u64> {
+    let target = match to {
+        SeekFrom::Start(n) => Some(n),
+        SeekFrom::End(n) => size.checked_add_signed(n),
+        SeekFrom::Current(n) => position.checked_add_signed(n),
+    };
+    target.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "seek before the start"))
 }

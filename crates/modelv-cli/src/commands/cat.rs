@@ -1,9 +1,8 @@
 //! `modelv cat`.
 
+use std::os::unix::ffi::OsStrExt;
 use std::process::ExitCode;
 use std::sync::Arc;
-
-use modelv_repo::core::path::RepoPath;
 
 use super::{Done, Session};
 use crate::error::CommandError;
@@ -11,7 +10,7 @@ use crate::error::CommandError;
 /// Print a file of a commit, or a part of it.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// `REV:PATH`, the path from the root of the working tree.
+    /// `REV:PATH`, the path from the root of the working tree; `REV:./PATH` from this folder.
     what: std::ffi::OsString,
     /// Only the bytes from START up to END, which is not printed: `0-16`, `4096-`, or `-100` for the
     /// last hundred. Only the chunks that hold them are decoded.
@@ -58,7 +57,6 @@ impl Range {
 }
 
 pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
-    use std::os::unix::ffi::OsStrExt;
     let bytes = args.what.as_bytes();
     let at = bytes.iter().position(|b| *b == b':').ok_or_else(|| {
         CommandError::usage(
@@ -68,7 +66,7 @@ pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
     })?;
     let repo = s.repo()?;
     let revision = String::from_utf8_lossy(&bytes[..at]);
-    let path = RepoPath::new(&bytes[at + 1..]).map_err(modelv_repo::Error::from)?;
+    let path = s.path_of_rev(&repo, &bytes[at + 1..])?;
     let mut reader = Arc::new(repo).open_file(&revision, &path)?;
     let range = args.range.unwrap_or(Range::From(0, None));
     let (mut position, end) = range.within(reader.size());

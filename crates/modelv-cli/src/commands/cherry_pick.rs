@@ -1,6 +1,6 @@
 //! `modelv cherry-pick`.
 
-use modelv_repo::{Action, PickOptions};
+use modelv_repo::Action;
 
 use super::sequence::{self, Ending};
 use super::{Done, Session};
@@ -26,13 +26,7 @@ pub(super) fn run(args: Args, s: Session<'_>) -> Done {
         return sequence::end(Action::CherryPick, &args.ending, s);
     }
     let mut repo = s.repo()?;
-    let options = PickOptions {
-        mainline: args.mainline,
-        note_source: args.note_source,
-        message: args.ending.message.clone(),
-        no_commit: args.ending.no_commit,
-        author: args.ending.committer.clone(),
-    };
+    let options = args.ending.options(args.mainline, args.note_source);
     let outcome = repo.cherry_pick(&args.revisions, &options, &s.ctx())?;
     sequence::report(Action::CherryPick, &repo, &outcome, args.ending.json, s)
 }

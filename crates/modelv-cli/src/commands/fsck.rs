@@ -2,10 +2,12 @@
 
 use std::process::ExitCode;
 
-use modelv_repo::RepairReport;
+use modelv_repo::capture::clock;
 use modelv_repo::ctx::{Progress, Unit};
+use modelv_repo::{RepairReport, Rescued, Store, StoreReport, Wreck};
 
 use super::{Done, Session};
+use crate::error::CommandError;
 use crate::ui::{Ui, size};
 
 /// Exit status of a damaged repository.
@@ -17,22 +19,29 @@ pub(crate) struct Args {
     /// Mend what is damaged with what another repository has: a remote, an address, or a folder.
     #[arg(long, value_name = "FROM")]
     repair: Option<String>,
+    /// Where the operation log is lost or damaged: keep its sound beginning, and give every commit
+    /// that nothing leads to any more a branch `found/ID`. The damaged log stays in `.mv/quarantine`.
+    #[arg(long, conflicts_with = "repair")]
+    rescue: bool,
 }
 
 pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
+    if let Some(wreck) = Wreck::find(&s.dir)? {
+        return match args.rescue {
+            true => show_rescue(s.ui, &wreck.rescue("fsck --rescue")?),
+            false => check_wreck(wreck, s),
+        };
+    }
     let repo = s.repo()?;
+    if args.rescue {
+        s.ui.line("the operation log is sound: there is nothing to rescue");
+        return Ok(ExitCode::SUCCESS);
+    }
     if let Some(from) = &args.repair {
         let report = repo.repair(from, &s.dir, &s.ctx())?;
         return Ok(show_repair(s.ui, &report, from));
     }
-    s.bar.start("checking", Unit::Bytes, None);
-    let mut last = 0;
-    let report = repo.store().verify(&mut |done, _| {
-        s.bar.advance(done - last);
-        last = done;
-    });
-    s.bar.finish();
-    let report = report.map_err(modelv_repo::Error::from)?;
+    let report = check_packs(repo.store(), &s)?;
     let unfinished = repo.oplog().unfinished_bytes;
     if unfinished > 0 {
         s.ui.talk(format!(
@@ -82,6 +91,55 @@ pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
     s.ui.talk(format!("error: {count} problems in {summary}"));
     s.ui.talk("\nhint: `modelv fsck --repair FROM` mends them with what a remote or a clone has");
     Ok(ExitCode::from(CORRUPT))
+}
+
+fn check_packs(store: &Store, s: &Session<'_>) -> Result<StoreReport, CommandError> {
+    s.bar.start("checking", Unit::Bytes, None);
+    let mut last = 0;
+    let report = store.verify(&mut |done, _| {
+        s.bar.advance(done - last);
+        last = done;
+    });
+    s.bar.finish();
+    Ok(report.map_err(modelv_repo::Error::from)?)
+}
+
+/// Without the log it is not known what ought to be there; what is there can be checked.
+fn check_wreck(wreck: Wreck, s: Session<'_>) -> Done {
+    let report = check_packs(&wreck.store()?, &s)?;
+    for problem in &report.problems {
+        s.ui.line(format!("damaged: {problem}"));
+    }
+    s.ui.line(format!(
+        "of {} packs, {} entries, {}: {} problems",
+        report.packs,
+        report.entries,
+        size(report.bytes),
+        report.problems.len()
+    ));
+    Err(wreck.why.into())
+}
+
+fn show_rescue(ui: &mut Ui, rescued: &Rescued) -> Done {
+    if let Some(aside) = &rescued.aside {
+        ui.line(format!("damaged log kept as `{}`", aside.display()));
+    }
+    ui.line(format!("operations kept: {}", rescued.operations));
+    for (name, _, commit) in &rescued.found {
+        let day = clock::format_rfc3339(commit.time.seconds);
+        ui.line(format!("found: {name} ({day}) {}", commit.subject()));
+    }
+    if rescued.unnamed > 0 {
+        ui.line(format!(
+            "more commits than have branches now: {}",
+            rescued.unnamed
+        ));
+    }
+    ui.talk(
+        "\nhint: `modelv log REV` and `modelv diff` show what they are; `modelv switch -c NAME REV` goes on from one, \
+         `modelv branch -d found/...` gives one up",
+    );
+    Ok(ExitCode::SUCCESS)
 }
 
 fn show_repair(ui: &mut Ui, report: &RepairReport, from: &str) -> ExitCode {

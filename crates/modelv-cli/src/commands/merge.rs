@@ -139,7 +139,14 @@ pub(super) fn report(
                 if n == 1 { "" } else { "s" }
             ));
             if !is_dry_run {
-                s.ui.talk("\nhint: `modelv resolve ITEM --ours|--theirs|--value V`, then `modelv merge --continue`");
+                let is_weights = |c: &ConflictState| c.path.ends_with(".safetensors");
+                let more = match list.iter().any(is_weights) {
+                    true => "|--weights METHOD",
+                    false => "",
+                };
+                s.ui.talk(format!(
+                    "\nhint: `modelv resolve ITEM --ours|--theirs|--value V{more}`, then `modelv merge --continue`"
+                ));
             }
             return Ok(ExitCode::from(CONFLICTS));
         }

@@ -52,7 +52,7 @@ mod weights;
 pub(crate) use help::command;
 pub(crate) use status::{change_line, show_env};
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -174,6 +174,23 @@ impl<'a> Session<'a> {
             }
         }
         Ok(out)
+    }
+
+    /// The path behind the colon of `REV:PATH`: from the root, or from this folder with `./` or `../`.
+    fn path_of_rev(&self, repo: &Repo, typed: &[u8]) -> Result<RepoPath, CommandError> {
+        if typed.starts_with(b"./") || typed.starts_with(b"../") {
+            let typed = OsStr::from_bytes(typed).to_owned();
+            if let Some(path) = self.path(repo, &typed)? {
+                return Ok(path);
+            }
+        }
+        RepoPath::new(typed).map_err(|e| {
+            let text = format!("`{}` is no path of a commit: {e}", typed.escape_ascii());
+            CommandError::usage(
+                text,
+                "for example `HEAD:train.py`, or `HEAD:./train.py` from this folder",
+            )
+        })
     }
 
     fn path(&self, repo: &Repo, typed: &OsString) -> Result<Option<RepoPath>, CommandError> {

@@ -1,6 +1,6 @@
 //! `modelv revert`.
 
-use modelv_repo::{Action, PickOptions};
+use modelv_repo::Action;
 
 use super::sequence::{self, Ending};
 use super::{Done, Session};
@@ -23,13 +23,7 @@ pub(super) fn run(args: Args, s: Session<'_>) -> Done {
         return sequence::end(Action::Revert, &args.ending, s);
     }
     let mut repo = s.repo()?;
-    let options = PickOptions {
-        mainline: args.mainline,
-        note_source: false,
-        message: args.ending.message.clone(),
-        no_commit: args.ending.no_commit,
-        author: args.ending.committer.clone(),
-    };
+    let options = args.ending.options(args.mainline, false);
     let outcome = repo.revert(&args.revisions, &options, &s.ctx())?;
     sequence::report(Action::Revert, &repo, &outcome, args.ending.json, s)
 }

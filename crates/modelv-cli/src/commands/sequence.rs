@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use modelv_repo::{Action, CommitOptions, Made, ModelState, Repo, SequenceOutcome};
+use modelv_repo::{Action, CommitOptions, Made, ModelState, PickOptions, Repo, SequenceOutcome};
 use serde_json::json;
 
 use super::merge::{CONFLICTS, conflict_json, show};
@@ -41,6 +41,17 @@ pub(crate) struct Ending {
 impl Ending {
     pub(super) fn is_given(&self) -> bool {
         self.resume || self.skip || self.abort
+    }
+
+    /// What a cherry-pick or revert is to do.
+    pub(super) fn options(&self, mainline: Option<usize>, note_source: bool) -> PickOptions {
+        PickOptions {
+            mainline,
+            note_source,
+            message: self.message.clone(),
+            no_commit: self.no_commit,
+            author: self.committer.clone(),
+        }
     }
 }
 

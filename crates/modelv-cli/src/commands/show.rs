@@ -7,7 +7,7 @@ use modelv_repo::capture::clock;
 use modelv_repo::core::commit::Commit;
 use modelv_repo::core::id::CommitId;
 use modelv_repo::core::scan::Verdict;
-use modelv_repo::worktree::Ingredient;
+use modelv_repo::worktree::{Files, Ingredient};
 use modelv_repo::{DiffSide, ModelState, Repo, model_state, totals};
 
 use super::{Done, Session};
@@ -63,9 +63,10 @@ pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
         s.ui.line(format!("    {line}"));
     }
     s.ui.line("");
-    ingredients(&repo, &commit, s.ui)?;
+    let files = repo.files(id)?;
+    ingredients(&repo, &commit, &files, s.ui)?;
     run_and_metrics(&repo, &commit, s.ui)?;
-    verdicts(&repo, &commit, s.ui)?;
+    verdicts(&repo, &commit, &files, s.ui)?;
     for (key, value) in &commit.extra {
         s.ui.line(format!("{key:12} {value}"));
     }
@@ -86,8 +87,13 @@ fn sides(repo: &Repo, id: CommitId, commit: &Commit) -> Result<(DiffSide, DiffSi
     Ok((old, repo.diff_commit(id, &id.short())?))
 }
 
-fn ingredients(repo: &Repo, commit: &Commit, ui: &mut Ui) -> Result<(), CommandError> {
-    let counts = totals(&repo.files(commit.id())?);
+fn ingredients(
+    repo: &Repo,
+    commit: &Commit,
+    files: &Files,
+    ui: &mut Ui,
+) -> Result<(), CommandError> {
+    let counts = totals(files);
     let roots = [
         (Ingredient::Code, commit.recipe.code.short()),
         (Ingredient::Data, commit.recipe.data.short()),
@@ -131,16 +137,16 @@ fn ingredients(repo: &Repo, commit: &Commit, ui: &mut Ui) -> Result<(), CommandE
 }
 
 /// Files that this commit brought and that are not safe to load.
-fn verdicts(repo: &Repo, commit: &Commit, ui: &mut Ui) -> Result<(), CommandError> {
+fn verdicts(repo: &Repo, commit: &Commit, files: &Files, ui: &mut Ui) -> Result<(), CommandError> {
     let old = match commit.parents.first() {
         Some(parent) => repo.files(*parent)?,
         None => Default::default(),
     };
-    for (path, file) in repo.files(commit.id())? {
-        if old.get(&path).is_some_and(|o| o.blob == file.blob) {
+    for (path, file) in files {
+        if old.get(path).is_some_and(|o| o.blob == file.blob) {
             continue;
         }
-        let found = repo.scan_stored(&path, &file)?;
+        let found = repo.scan_stored(path, file)?;
         if let Some(found) = found.filter(|f| f.scan.verdict() > Verdict::Safe) {
             super::scan::show(ui, &found, false);
         }

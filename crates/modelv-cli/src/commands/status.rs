@@ -44,11 +44,11 @@ pub(super) fn run(args: Args, s: Session<'_>) -> Done {
     }
     if let Some(merge) = &status.merge {
         let open = merge.open().count();
-        s.ui.line(format!(
-            "{}: {open} of {} conflicts open",
-            what_is_open(merge),
-            merge.conflicts.len()
-        ));
+        let how_far = match merge.conflicts.len() {
+            0 => "nothing to decide".to_owned(),
+            all => format!("{open} of {all} conflicts open"),
+        };
+        s.ui.line(format!("{}: {how_far}", what_is_open(merge)));
         for c in merge.open() {
             s.ui.line(format!(
                 "  {} ({})",
@@ -57,9 +57,11 @@ pub(super) fn run(args: Args, s: Session<'_>) -> Done {
             ));
         }
         let verb = merge.action.word();
-        s.ui.line(format!(
-            "  (`modelv resolve ITEM --ours|--theirs`, then `modelv {verb} --continue`)"
-        ));
+        let first = match open {
+            0 => "",
+            _ => "`modelv resolve ITEM --ours|--theirs`, then ",
+        };
+        s.ui.line(format!("  ({first}`modelv {verb} --continue`)"));
     }
     for ingredient in [
         Ingredient::Code,

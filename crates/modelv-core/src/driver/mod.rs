@@ -17,6 +17,8 @@ mod units;
 
 use std::fmt;
 
+use crate::path::name_of;
+
 pub use config::{Format, config_values, is_secret, without_secrets};
 pub use lines::{Block, Hunk, In, LineDiff, LineOps, Piece, opposite, words};
 pub use packages::PackageFile;
@@ -135,8 +137,7 @@ pub struct Chosen {
 
 /// The last part of a path, in lower case.
 fn file_name(path: &[u8]) -> Vec<u8> {
-    let name = path.rsplit(|b| *b == b'/').next().unwrap_or(path);
-    name.to_ascii_lowercase()
+    name_of(path).to_ascii_lowercase()
 }
 
 /// The driver a name claims, and what people call the format.

@@ -178,26 +178,17 @@ impl Repo {
             a.as_mut().map(|s| &mut **s as &mut dyn Source),
             b.as_mut().map(|s| &mut **s as &mut dyn Source),
         );
-        let bytes = sizes(&change);
-        let (driver, inside, notes) = match found {
-            Ok(mut changes) => {
-                changes.push(bytes);
-                (Driver::Tensors(format), changes, Vec::new())
-            }
+        let found = match found {
+            Ok(changes) => Ok(changes),
             Err(TensorError::Refused(why)) => {
-                let note = driver::tensor_note(&change.path.to_string(), format, &why);
-                (Driver::Binary, vec![bytes], vec![note])
+                Err(driver::tensor_note(&change.path.to_string(), format, &why))
             }
             Err(TensorError::Io(e)) => {
                 let full = place(self.root(), &change.path);
                 return Err(Error::io("read", &full)(e));
             }
         };
-        Ok(FileDiff {
-            inside,
-            notes,
-            ..bare(change, driver)
-        })
+        Ok(streamed(change, Driver::Tensors(format), found))
     }
 
     /// Compares tables of any size, read side by side; rows that need it are put aside in files.
@@ -213,26 +204,17 @@ impl Repo {
         let mut spill = Aside::default();
         let sides = [&mut a, &mut b].map(|s| s.as_mut().map(|s| &mut **s as &mut dyn Source));
         let found = driver::diff_tables(table, key, sides, &mut spill);
-        let bytes = sizes(&change);
-        let (driver, inside, notes) = match found {
-            Ok(mut changes) => {
-                changes.push(bytes);
-                (table, changes, Vec::new())
-            }
+        let found = match found {
+            Ok(changes) => Ok(changes),
             Err(TableError::Refused(why)) => {
-                let note = driver::table_note(&change.path.to_string(), &why);
-                (Driver::Binary, vec![bytes], vec![note])
+                Err(driver::table_note(&change.path.to_string(), &why))
             }
             Err(TableError::Io(e)) => {
                 let full = place(self.root(), &change.path);
                 return Err(Error::io("compare", &full)(e));
             }
         };
-        Ok(FileDiff {
-            inside,
-            notes,
-            ..bare(change, driver)
-        })
+        Ok(streamed(change, table, found))
     }
 
     fn side_source<'r>(
@@ -302,6 +284,27 @@ fn sizes(change: &FileChange) -> Change {
     Change::Bytes {
         old: size(&change.old),
         new: size(&change.new),
+    }
+}
+
+/// What a comparison in pieces found; a file that is not what its name says is told by its size.
+fn streamed(
+    change: FileChange,
+    driver: Driver,
+    found: std::result::Result<Vec<Change>, String>,
+) -> FileDiff {
+    let sizes = sizes(&change);
+    let (driver, inside, notes) = match found {
+        Ok(mut inside) => {
+            inside.push(sizes);
+            (driver, inside, Vec::new())
+        }
+        Err(note) => (Driver::Binary, vec![sizes], vec![note]),
+    };
+    FileDiff {
+        inside,
+        notes,
+        ..bare(change, driver)
     }
 }
 

@@ -1,7 +1,7 @@
 //! How a merge ends: as a commit of what was merged, as a commit of the working tree after its
 //! conflicts are decided, or given up. What a given-up working tree held stays in the store.
 
-use modelv_core::commit::{Commit, Person};
+use modelv_core::commit::{Commit, Model, Person};
 use modelv_core::env::Env;
 use modelv_core::id::CommitId;
 use modelv_core::path::RepoPath;
@@ -80,25 +80,36 @@ impl Repo {
 
     /// Stores the working tree as a commit that no branch names, so that `undo` has it.
     pub(crate) fn keep_worktree(&self, ctx: &Ctx<'_>) -> Result<RefChange> {
-        let head = self.get_head()?;
-        let parent = self.commit_object(head)?;
         let session = self.store.begin()?;
         let files = self.snapshot(&self.rules()?, Some(&session), ctx)?.files;
-        let env = self.env_object(parent.recipe.env)?;
-        let (recipe, model) = write_recipe(&files, &env, Some(&parent), &session)?;
+        let message = "the working tree of a merge that was given up";
+        let id = self.put_aside(self.get_head()?, &files, message, &session)?;
+        session.finish()?;
+        Ok(self.merge_files_change(id))
+    }
+
+    /// A commit of these files after `parent`, with its environment. No name points to it yet.
+    pub(crate) fn put_aside(
+        &self,
+        parent: CommitId,
+        files: &Files,
+        message: &str,
+        session: &Session<'_>,
+    ) -> Result<CommitId> {
+        let before = self.commit_object(parent)?;
+        let env = self.env_object(before.recipe.env)?;
+        let (recipe, model) = write_recipe(files, &env, Some(&before), session)?;
         let commit = Commit {
             recipe,
             model,
-            parents: vec![head],
-            message: "the working tree of a merge that was given up".into(),
+            parents: vec![parent],
+            message: message.into(),
             time: clock::now(),
             runs: vec![],
             extra: Default::default(),
-            ..parent
+            ..before
         };
-        let id = CommitId(session.put_object(&commit)?);
-        session.finish()?;
-        Ok(self.merge_files_change(id))
+        Ok(CommitId(session.put_object(&commit)?))
     }
 
     /// Notes the commit that holds what the working tree held before an operation on a merge.
@@ -216,6 +227,10 @@ impl Repo {
             .iter()
             .find(|c| tree.is_some() && c.model.map(|m| m.tree) == tree);
         let (recipe, model) = write_recipe_of(&trees, &env, parent, session)?;
+        let model = match parent {
+            Some(_) => model,
+            None => model.map(|m| mixed(m, &sides)),
+        };
         let runs = sides
             .iter()
             .find(|c| model.is_some() && c.model == model)
@@ -259,6 +274,17 @@ impl Repo {
             .map(|id| self.files(id))
             .transpose()?
             .unwrap_or_default())
+    }
+}
+
+/// A model with files of both sides: no recipe made it, the merged one least of all. It goes by one
+/// that made a part of it, and is stale until it is trained.
+fn mixed(model: Model, sides: &[Commit]) -> Model {
+    let mut made_by = sides.iter().filter_map(|c| c.model).map(|m| m.recipe);
+    let other = made_by.find(|recipe| *recipe != model.recipe);
+    Model {
+        recipe: other.unwrap_or(model.recipe),
+        ..model
     }
 }
 

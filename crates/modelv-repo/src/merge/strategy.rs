@@ -29,7 +29,8 @@ enum Scope {
 }
 
 impl Strategy {
-    /// Reads `ours` or `theirs`, alone or with `:code`, `:data`, `:config`, `:env` or `:PATH` behind.
+    /// Reads `ours` or `theirs`, alone or with `:code`, `:data`, `:config`, `:model`, `:env` or
+    /// `:PATH` behind.
     ///
     /// # Errors
     /// It is none of these.
@@ -52,11 +53,7 @@ impl Strategy {
             Some("data") => Scope::Ingredient(Ingredient::Data),
             Some("config") => Scope::Ingredient(Ingredient::Config),
             Some("env") => Scope::Env,
-            Some("model") => {
-                let reason =
-                    "a model is never mixed: it is taken from the side that trained, or made anew";
-                return Err(Error::invalid("strategy", text, reason));
-            }
+            Some("model") => Scope::Ingredient(Ingredient::Model),
             Some(path) => Scope::Path(RepoPath::new(path.trim_end_matches('/').as_bytes())?),
         };
         Ok(Self { theirs, scope })

@@ -7,7 +7,7 @@ use modelv_core::id::CommitId;
 use modelv_store::remote::{Received, Remote, Root};
 
 use super::walk::Scope;
-use super::{FetchOptions, ORIGIN, RemoteInfo, RemoteOptions};
+use super::{FetchOptions, ORIGIN, RemoteInfo, RemoteOptions, refuse_working_copy};
 use crate::ctx::Ctx;
 use crate::error::{Error, Result};
 use crate::names;
@@ -88,6 +88,7 @@ impl Repo {
         } else {
             dir.join(crate::repo::DIR_NAME)
         };
+        refuse_working_copy(url)?;
         let remote = Remote::open(url, &info.options, &metadata.join("cache/remote"))?;
         let root = remote
             .root()?

@@ -28,7 +28,7 @@ use crate::ctx::{Ctx, Unit};
 use crate::error::{Error, Result};
 use crate::names;
 use crate::oplog::{RefChange, Target};
-use crate::repo::Repo;
+use crate::repo::{DIR_NAME, Repo};
 use crate::worktree::Ingredient;
 
 /// Name of the remote that a clone comes from.
@@ -96,6 +96,17 @@ pub fn full_url(url: &str, base: &Path) -> Result<String> {
     match clean.to_str() {
         Some(text) => Ok(format!("file://{text}")),
         None => Err(Error::invalid("remote", url, "its path is not UTF-8")),
+    }
+}
+
+/// A folder with a working tree has its commits in another form, and its owner's files beside them.
+pub(crate) fn refuse_working_copy(url: &str) -> Result<()> {
+    let folder = url.strip_prefix("file://").map(Path::new);
+    match folder.filter(|f| f.join(DIR_NAME).join("oplog").exists()) {
+        Some(_) => Err(Error::State(format!(
+            "`{url}` is a working copy, no remote"
+        ))),
+        None => Ok(()),
     }
 }
 
@@ -249,6 +260,7 @@ impl Repo {
 
     /// Opens a remote. What is learnt of it is kept in the repository's cache.
     pub(crate) fn open_remote(&self, info: &RemoteInfo) -> Result<Remote> {
+        refuse_working_copy(&info.url)?;
         let cache = self.dir().join("cache/remote");
         Ok(Remote::open(&info.url, &info.options, &cache)?)
     }

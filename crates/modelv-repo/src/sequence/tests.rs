@@ -374,7 +374,7 @@ fn a_model_goes_with_its_recipe_and_is_stale_without() {
     s.pick(&["side"]).unwrap();
     assert_eq!(model_state(&s.head()), ModelState::Stale);
     assert_eq!(s.get("models/w.bin"), "weights of side\n");
-    // Back at the recipe that made it, it is current; with another model on both sides, there is none.
+    // Back at the recipe that made it, it is current; what both sides trained is decided by somebody.
     s.revert(&["HEAD~1"]).unwrap();
     assert_eq!(model_state(&s.head()), ModelState::Current);
     s.put(&[("models/w.bin", "weights of main\n")]);
@@ -383,8 +383,13 @@ fn a_model_goes_with_its_recipe_and_is_stale_without() {
     s.put(&[("models/w.bin", "more weights\n"), ("x.py", "x\n")]);
     s.commit("train too", ADA);
     s.switch(&crate::SwitchTo::Branch("main".into()));
-    s.pick(&["side"]).unwrap();
-    assert_eq!(model_state(&s.head()), ModelState::None);
+    let stopped = s.pick(&["side"]).unwrap();
+    assert!(matches!(stopped, SequenceOutcome::Conflicts { .. }));
+    s.decide("models/w.bin", &Decision::Theirs);
+    s.go_on(Action::CherryPick).unwrap();
+    assert_eq!(s.get("models/w.bin"), "more weights\n");
+    // The recipe is the one that made it.
+    assert_eq!(model_state(&s.head()), ModelState::Current);
 }
 
 #[test]

@@ -15,7 +15,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use modelv_core::path::RepoPath;
+use modelv_core::path::{RepoPath, parent_of};
 use modelv_store::fs;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
@@ -251,12 +251,6 @@ fn open_by_name(from: &OwnedFd, dir: &[u8]) -> Result<Arc<OwnedFd>, Errno> {
         at = Some(next);
     }
     at.map(Arc::new).ok_or(Errno::INVAL)
-}
-
-/// The directory of a path; empty for one in the root.
-pub(super) fn parent_of(path: &[u8]) -> &[u8] {
-    let end = path.iter().rposition(|b| *b == b'/').unwrap_or(0);
-    &path[..end]
 }
 
 fn is_missing(e: &Error) -> bool {

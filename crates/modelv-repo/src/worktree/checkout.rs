@@ -6,10 +6,10 @@ use std::ops::Bound;
 use std::path::Path;
 
 use modelv_core::merge::join;
-use modelv_core::path::RepoPath;
+use modelv_core::path::{RepoPath, parent_of};
 use modelv_store::{Store, fs};
 
-use super::beneath::{Root, parent_of};
+use super::beneath::Root;
 use super::fold;
 use super::snapshot::place;
 use super::statcache::StatCache;
@@ -36,7 +36,8 @@ fn same(a: Option<&SnapFile>, b: Option<&SnapFile>) -> bool {
 /// Plans the way from `from` to `to` in a working tree that holds `current`.
 ///
 /// # Errors
-/// [`Error::WouldOverwrite`] names every path whose uncommitted content would be lost.
+/// [`Error::WouldOverwrite`] names every path whose uncommitted content would be lost,
+/// [`Error::InTheWay`] what no commit has, if it is nothing else.
 pub fn plan(
     root: &Path,
     current: &Files,
@@ -45,18 +46,22 @@ pub fn plan(
     action: &'static str,
 ) -> Result<Plan> {
     let mut plan = Plan::default();
-    let mut lost = Vec::new();
+    let (mut lost, mut in_the_way) = (Vec::new(), Vec::new());
     for (path, old, new) in join(from, to).filter(|(_, old, new)| !same(*old, *new)) {
         let now = current.get(path);
         if same(now, new) {
             continue;
         }
         // An ignored file in the way is not in `current`, but it is somebody's all the same.
-        let in_the_way = now.is_none()
+        let is_ignored = now.is_none()
             && old.is_none()
             && std::fs::symlink_metadata(place(root, path)).is_ok_and(|m| !m.is_dir());
-        if !same(now, old) || in_the_way {
-            lost.push(path.to_string());
+        if !same(now, old) || is_ignored {
+            let of = match old {
+                Some(_) => &mut lost,
+                None => &mut in_the_way,
+            };
+            of.push(path.to_string());
             continue;
         }
         match new {
@@ -68,18 +73,24 @@ pub fn plan(
     let uncommitted = join(current, from).filter(|(_, _, old)| old.is_none());
     let uncommitted: Others<'_> = uncommitted.map(|(p, ..)| (p.as_bytes(), p)).collect();
     for (path, _) in &plan.write {
-        lost.extend(in_the_way_of(path, &uncommitted).map(ToString::to_string));
+        in_the_way.extend(in_the_way_of(path, &uncommitted).map(ToString::to_string));
     }
-    lost.extend(blockers(root, &plan)?);
-    if !lost.is_empty() {
-        lost.sort();
-        lost.dedup();
-        return Err(Error::WouldOverwrite {
+    in_the_way.extend(blockers(root, &plan)?);
+    for paths in [&mut lost, &mut in_the_way] {
+        paths.sort();
+        paths.dedup();
+    }
+    match (lost.is_empty(), in_the_way.is_empty()) {
+        (true, true) => Ok(plan),
+        (true, false) => Err(Error::InTheWay {
+            action,
+            paths: in_the_way,
+        }),
+        _ => Err(Error::WouldOverwrite {
             action,
             paths: lost,
-        });
+        }),
     }
-    Ok(plan)
 }
 
 type Others<'a> = BTreeMap<&'a [u8], &'a RepoPath>;

@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 use modelv_core::canon::{Kind, Source};
 use modelv_core::commit::{Commit, Model, Recipe};
 use modelv_core::id::{BlobId, TreeId};
-use modelv_core::path::RepoPath;
+use modelv_core::path::{RepoPath, parent_of};
 use modelv_core::tree::{self, FileEntry, Mode, Sink, WriteError};
 use modelv_store::Session;
 
@@ -125,7 +125,7 @@ fn in_two(path: &RepoPath) -> Error {
 fn file_and_directory(files: &Files) -> Option<RepoPath> {
     let mut last: &[u8] = b"";
     for path in files.keys() {
-        let dir = beneath::parent_of(path.as_bytes());
+        let dir = parent_of(path.as_bytes());
         // Those of one directory mostly follow each other.
         if dir == last {
             continue;
@@ -136,7 +136,7 @@ fn file_and_directory(files: &Files) -> Option<RepoPath> {
             if let Some((clash, _)) = files.get_key_value(above) {
                 return Some(clash.clone());
             }
-            above = beneath::parent_of(above);
+            above = parent_of(above);
         }
     }
     None

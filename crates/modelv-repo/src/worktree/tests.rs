@@ -372,8 +372,15 @@ fn checkout_never_loses_an_edit() {
     let error = tree.go(&old, &new).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "switch would overwrite uncommitted changes in `a`, `new/x`"
+        "switch would overwrite uncommitted changes in `a`"
     );
+    tree.put("a", "1");
+    let error = tree.go(&old, &new).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "switch would overwrite what no commit has: `new/x`"
+    );
+    tree.put("a", "mine");
     assert_eq!(
         std::fs::read_to_string(tree.root().join("a")).unwrap(),
         "mine"

@@ -9,12 +9,12 @@ use std::fs::File;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use modelv_core::path::RepoPath;
+use modelv_core::path::{RepoPath, parent_of};
 use modelv_core::tree::Mode;
 use modelv_store::{Store, fs};
 
 use super::SnapFile;
-use super::beneath::{Folder, Missing, Root, parent_of};
+use super::beneath::{Folder, Missing, Root};
 use super::statcache::Stamp;
 use crate::ctx::Ctx;
 use crate::error::{Error, Result};

@@ -203,9 +203,13 @@ fn encode_over(
 /// The stored bytes are damaged or have another length.
 pub fn decode(codec: Codec, stored: &[u8], plain_len: usize) -> Result<Vec<u8>> {
     let mut plain = vec![0; plain_len];
-    let bases: Bases<'_> = &|_, _| Err(Error::corrupt("entry over a base", "no base is at hand"));
-    with_scratch(|s| decode_into(codec, stored, &mut plain, bases, s))?;
+    with_scratch(|s| decode_into(codec, stored, &mut plain, &no_base, s))?;
     Ok(plain)
+}
+
+/// The bases of what must be over none.
+pub(crate) fn no_base(_: &[u8; 32], _: u8) -> Result<Vec<u8>> {
+    Err(Error::corrupt("entry over a base", "no base is at hand"))
 }
 
 /// Ids of the chunks that stored bytes are over: none for a codec that is over no others. The base
@@ -245,15 +249,7 @@ pub(crate) fn decode_into(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn noise(seed: u64, len: usize) -> Vec<u8> {
-        let mut out = vec![0; len];
-        blake3::Hasher::new()
-            .update(&seed.to_le_bytes())
-            .finalize_xof()
-            .fill(&mut out);
-        out
-    }
+    use crate::tests::noise;
 
     /// Numbers with the bell curve of trained weights.
     pub(super) fn weights(seed: u64, count: usize) -> Vec<f32> {
@@ -348,9 +344,24 @@ mod tests {
     }
 
     fn over(plain: &[u8], old: &Base, content: Content) -> Option<(Codec, Vec<u8>)> {
+        let bases = vec![base(old.plain.clone())];
+        encoded(plain, content, bases, Vec::new())
+    }
+
+    fn patched(plain: &[u8], old: &Base) -> Option<(Codec, Vec<u8>)> {
+        let alike = vec![base(old.plain.clone())];
+        encoded(plain, Content::Unknown, Vec::new(), alike)
+    }
+
+    fn encoded(
+        plain: &[u8],
+        content: Content,
+        bases: Vec<Base>,
+        alike: Vec<Base>,
+    ) -> Option<(Codec, Vec<u8>)> {
         let origin = Origin {
-            bases: vec![base(old.plain.clone())],
-            alike: Vec::new(),
+            bases,
+            alike,
             pairs: Vec::new(),
             first: 0,
         };
@@ -399,19 +410,6 @@ mod tests {
             let (codec, _) = over(&plain, &base(other), Content::Numbers(Width::Two)).unwrap();
             assert_eq!(codec, Codec::Planes);
         }
-    }
-
-    fn patched(plain: &[u8], old: &Base) -> Option<(Codec, Vec<u8>)> {
-        let origin = Origin {
-            bases: Vec::new(),
-            alike: vec![base(old.plain.clone())],
-            pairs: Vec::new(),
-            first: 0,
-        };
-        with_scratch(|s| {
-            encode_in(plain, Content::Unknown, Some(&origin), s)
-                .map(|(codec, bytes)| (codec, bytes.to_vec()))
-        })
     }
 
     /// Bytes with some in front, some gone, some changed; of another length than the base.

@@ -7,17 +7,9 @@ use proptest::prelude::*;
 use super::predict::{self, Header, Place, Update};
 use super::product::{Rule, Sum};
 use super::*;
+use crate::tests::noise as bytes;
 
 type Chunks = HashMap<[u8; 32], Vec<u8>>;
-
-fn bytes(seed: u64, len: usize) -> Vec<u8> {
-    let mut out = vec![0; len];
-    blake3::Hasher::new()
-        .update(&seed.to_le_bytes())
-        .finalize_xof()
-        .fill(&mut out);
-    out
-}
 
 /// A header over chunks of noise: numbers of any kind, not a number and infinite ones too.
 fn case(

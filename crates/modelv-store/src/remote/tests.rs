@@ -17,18 +17,10 @@ use super::cloud::Cloud;
 use super::local::LocalDir;
 use super::root::{self, Change};
 use super::*;
+use crate::tests::noise;
 use crate::{Cuts, Key, Store, Tag};
 
 type Changed = Result<Option<Change>>;
-
-fn noise(seed: u64, len: usize) -> Vec<u8> {
-    let mut out = vec![0; len];
-    blake3::Hasher::new()
-        .update(&seed.to_le_bytes())
-        .finalize_xof()
-        .fill(&mut out);
-    out
-}
 
 fn store(dir: &Path) -> Store {
     Store::init(dir).unwrap()

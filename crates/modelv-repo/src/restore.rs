@@ -1,0 +1,152 @@
+//! Restoring paths from a commit. What that writes over is kept, so that `undo` brings it back;
+//! nothing is written before it is.
+
+use std::fs::File;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::OpenOptionsExt;
+
+use modelv_core::id::{BlobId, CommitId};
+use modelv_core::path::RepoPath;
+use modelv_core::tree::Mode;
+use modelv_store::Session;
+use rustix::fs::OFlags;
+
+use crate::ctx::Ctx;
+use crate::error::{Error, Result};
+use crate::names;
+use crate::oplog::{Operation, RefChange, Target};
+use crate::repo::Repo;
+use crate::worktree::{FileChange, Files, Rules, Scope, SnapFile, checkout, compare, place};
+
+/// The commits of what an operation wrote over and of what it wrote, if it restored files.
+pub(crate) fn restored(operation: &Operation) -> Option<(CommitId, CommitId)> {
+    let find = |name| {
+        let change = operation.changes.iter().find(|c| c.name == name)?;
+        match change.new {
+            Some(Target::Commit(id)) => Some(id),
+            _ => None,
+        }
+    };
+    Some((find(names::RESTORE_BEFORE)?, find(names::RESTORE_AFTER)?))
+}
+
+/// Takes what is no directory out of the way of the files of a commit.
+fn make_room(to: &mut Files, restored: &[RepoPath]) {
+    for path in restored {
+        let name = path.as_bytes();
+        let ends = (0..name.len()).filter(|i| name[*i] == b'/');
+        for above in ends.filter_map(|end| RepoPath::new(&name[..end]).ok()) {
+            to.remove(&above);
+        }
+    }
+}
+
+/// The files that changed, as they are in `files`.
+fn pick(files: &Files, changes: &[FileChange]) -> Files {
+    let paths = changes.iter().map(|c| &c.path);
+    paths
+        .filter_map(|p| Some((p.clone(), files.get(p)?.clone())))
+        .collect()
+}
+
+impl Repo {
+    /// Writes paths of a commit into the working tree, over whatever is there: a `modelv.toml` that
+    /// can't be read too. `undo` brings back what was there. Gives how many files changed.
+    ///
+    /// # Errors
+    /// A path is in neither; nothing has changed then.
+    pub fn restore(
+        &mut self,
+        source: CommitId,
+        paths: &[RepoPath],
+        ctx: &Ctx<'_>,
+    ) -> Result<usize> {
+        let mut wanted = self.files(source)?;
+        // What a file belongs to changes nothing of what is written.
+        let rules = self.rules().or_else(|_| Rules::parse(""))?;
+        let current = self.snapshot(&rules, None, ctx)?.files;
+        let scope = Scope::new(paths);
+        if let Some(path) = scope.unknown(wanted.keys().chain(current.keys())) {
+            return Err(Error::not_found("path", path.to_string()));
+        }
+        let head = self.head().map(|id| self.files(id)).transpose()?;
+        let head = head.unwrap_or_default();
+        wanted.retain(|p, _| scope.holds(p));
+        let restored: Vec<RepoPath> = wanted.keys().cloned().collect();
+        let mut to = current.clone();
+        // Files nobody ever committed stay: restoring is not cleaning.
+        to.retain(|p, _| !scope.holds(p) || !head.contains_key(p));
+        make_room(&mut to, &restored);
+        to.extend(wanted);
+        let changes = compare(&current, &to);
+        if changes.is_empty() {
+            return Ok(0);
+        }
+        let plan = checkout::plan(self.root(), &current, &current, &to, "restore")?;
+        let (before, after) = (pick(&current, &changes), pick(&to, &changes));
+        let noted = self.keep_overwritten(source, &before, &after, &head)?;
+        // First: a restore that is cut short can be taken back too.
+        self.append(noted, true, None)?;
+        let mut cache = self.stat_cache();
+        plan.apply(self.root(), &self.store, &mut cache, ctx)?;
+        let _ = cache.save(&self.stat_cache_path());
+        Ok(changes.len())
+    }
+
+    /// Stores files as they are and as they will be, as two commits that no branch names.
+    fn keep_overwritten(
+        &self,
+        source: CommitId,
+        before: &Files,
+        after: &Files,
+        head: &Files,
+    ) -> Result<Vec<RefChange>> {
+        let session = self.store.begin()?;
+        for (path, file) in before {
+            if !self.store.keeps_blob(&file.blob)? {
+                self.keep_file(path, file, head.get(path).map(|f| &f.blob), &session)?;
+            }
+        }
+        let before = self.put_aside(source, before, "what a restore wrote over", &session)?;
+        let after = self.put_aside(source, after, "what a restore wrote", &session)?;
+        session.finish()?;
+        let change = |name: &str, id| RefChange {
+            name: name.into(),
+            old: self.log.refs.get(name).cloned(),
+            new: Some(Target::Commit(id)),
+        };
+        Ok(vec![
+            change(names::RESTORE_BEFORE, before),
+            change(names::RESTORE_AFTER, after),
+        ])
+    }
+
+    /// Stores one file of the working tree, over what it was in the commit.
+    fn keep_file(
+        &self,
+        path: &RepoPath,
+        file: &SnapFile,
+        base: Option<&BlobId>,
+        session: &Session<'_>,
+    ) -> Result<()> {
+        let full = place(self.root(), path);
+        let stored = if file.mode == Mode::Symlink {
+            let target = std::fs::read_link(&full).map_err(Error::io("read", &full))?;
+            let bytes = target.as_os_str().as_bytes();
+            session.put_blob(&mut &bytes[..], bytes.len() as u64)?
+        } else {
+            // A link or a pipe may have taken its place.
+            let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
+            let opened = File::options().read(true).custom_flags(flags).open(&full);
+            let mut content = opened.map_err(Error::io("read", &full))?;
+            match session.put_file(&mut content, file.size, base) {
+                Err(modelv_store::Error::Input(e)) => return Err(Error::io("read", &full)(e)),
+                stored => stored?,
+            }
+        };
+        if stored.0 == file.blob {
+            return Ok(());
+        }
+        Err(Error::ChangedWhileRead { path: full })
+    }
+}
