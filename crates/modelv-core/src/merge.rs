@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::driver::{self, Item, Labels};
 use crate::id::BlobId;
-use crate::path::RepoPath;
+use crate::path::{RepoPath, parent_of};
 use crate::renames::{self, Apart};
 use crate::tree::Mode;
 
@@ -402,14 +402,14 @@ fn part_files_from_directories(
     let mut clashing: BTreeSet<RepoPath> = BTreeSet::new();
     let mut last: &[u8] = b"";
     for path in out.files.keys() {
-        let mut dir = crate::path::parent_of(path.as_bytes());
+        let mut dir = parent_of(path.as_bytes());
         // Those of one directory mostly follow each other.
         if dir == std::mem::replace(&mut last, dir) {
             continue;
         }
         while !dir.is_empty() {
             clashing.extend(out.files.get_key_value(dir).map(|(path, _)| path.clone()));
-            dir = crate::path::parent_of(dir);
+            dir = parent_of(dir);
         }
     }
     for path in clashing {
