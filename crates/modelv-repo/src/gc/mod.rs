@@ -79,6 +79,8 @@ impl Repo {
         let store = Store::open(self.dir())?;
         let mut collector = Collector::begin(&store)?;
         let mut log = OpLog::read(&self.dir().join("oplog"))?;
+        // Packs come before what names them: all that this log leads to is in those that are there now.
+        collector.look_again()?;
         let horizon = self.horizon(&log, now - i64::from(options.keep_days) * DAY_SECONDS)?;
         let mut marker = Marker::new(self, &store, horizon);
         ctx.progress.start("marking", Unit::Items, None);
