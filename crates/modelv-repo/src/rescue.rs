@@ -13,10 +13,13 @@ use modelv_store::{Store, fs};
 
 use crate::capture::clock;
 use crate::error::{Error, Result};
+use crate::merge::conclude::{GIVEN_UP, OVERWRITTEN, RESTORED};
 use crate::names;
 use crate::oplog::{Draft, OpLog, RefChange, Target};
 use crate::repo::{DIR_NAME, FIRST_BRANCH, Repo, actor};
 
+/// What commands keep for `undo`, by its message.
+const ASIDE: [&str; 3] = [GIVEN_UP, OVERWRITTEN, RESTORED];
 /// Branches of commits that were found begin with this.
 const FOUND: &str = "found/";
 /// So many are named, the newest first: each is one change of one operation.
@@ -164,8 +167,10 @@ fn tips(store: &Store, log: &OpLog) -> Result<Vec<(CommitId, Commit)>> {
     let ids = store.find_prefix(Kind::Commit, "", usize::MAX)?;
     let mut below = HashSet::new();
     for id in &ids {
-        // One that can't be read is named by `fsck`, and leads nowhere.
-        below.extend(load(CommitId(*id)).into_iter().flat_map(|c| c.parents));
+        // One that can't be read is named by `fsck`, and leads nowhere. What was put aside is no line of
+        // history: what it stood on is found for itself.
+        let commit = load(CommitId(*id)).filter(|c| !ASIDE.contains(&c.message.as_str()));
+        below.extend(commit.into_iter().flat_map(|c| c.parents));
     }
     let named: HashSet<CommitId> = log.kept_targets(0).filter_map(|(_, t)| commit(t)).collect();
     let is_tip = |id: &CommitId| !below.contains(id) && !named.contains(id);
@@ -273,8 +278,9 @@ mod tests {
         let log = std::fs::read(&path).unwrap();
         let (whole, _) = OpLog::salvage(&path).unwrap();
         let mut last = (0, 0);
-        // The eighth byte is the version: such a log is a newer program's.
-        for at in (0..log.len()).filter(|at| *at != 7) {
+        // A damage in every frame and every field. The eighth byte is the version: such a log is a newer
+        // program's.
+        for at in (0..log.len()).step_by(3).filter(|at| *at != 7) {
             let mut bad = log.clone();
             bad[at] ^= 0x10;
             std::fs::write(&path, &bad).unwrap();

@@ -13,6 +13,7 @@ use rustix::fs::OFlags;
 
 use crate::ctx::Ctx;
 use crate::error::{Error, Result};
+use crate::merge::conclude::{OVERWRITTEN, RESTORED};
 use crate::names;
 use crate::oplog::{Operation, RefChange, Target};
 use crate::repo::Repo;
@@ -107,8 +108,8 @@ impl Repo {
                 self.keep_file(path, file, head.get(path).map(|f| &f.blob), &session)?;
             }
         }
-        let before = self.put_aside(source, before, "what a restore wrote over", &session)?;
-        let after = self.put_aside(source, after, "what a restore wrote", &session)?;
+        let before = self.put_aside(source, before, OVERWRITTEN, &session)?;
+        let after = self.put_aside(source, after, RESTORED, &session)?;
         session.finish()?;
         let change = |name: &str, id| RefChange {
             name: name.into(),

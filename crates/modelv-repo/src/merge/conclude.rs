@@ -19,6 +19,11 @@ use crate::oplog::{RefChange, Target};
 use crate::repo::Repo;
 use crate::worktree::{Files, compare, write_trees};
 
+/// Messages of commits that only keep what a command wrote over, for `undo`.
+pub(crate) const GIVEN_UP: &str = "the working tree of a merge that was given up";
+pub(crate) const OVERWRITTEN: &str = "what a restore wrote over";
+pub(crate) const RESTORED: &str = "what a restore wrote";
+
 /// Who and what a commit to come is.
 pub(crate) struct Draft {
     pub(crate) parents: Vec<CommitId>,
@@ -82,8 +87,7 @@ impl Repo {
     pub(crate) fn keep_worktree(&self, ctx: &Ctx<'_>) -> Result<RefChange> {
         let session = self.store.begin()?;
         let files = self.snapshot(&self.rules()?, Some(&session), ctx)?.files;
-        let message = "the working tree of a merge that was given up";
-        let id = self.put_aside(self.get_head()?, &files, message, &session)?;
+        let id = self.put_aside(self.get_head()?, &files, GIVEN_UP, &session)?;
         session.finish()?;
         Ok(self.merge_files_change(id))
     }
