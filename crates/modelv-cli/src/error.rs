@@ -321,6 +321,10 @@ const STATE_HINTS: &[(&str, &str)] = &[
         "rename one of them in a clone on a file system that tells them apart, and commit that",
     ),
     (
+        "nothing is decided",
+        "`--ours` or `--theirs` takes a side; or change the file, then `modelv resolve PATH`",
+    ),
+    (
         "conflict markers",
         "edit the file, then `modelv resolve PATH`",
     ),
