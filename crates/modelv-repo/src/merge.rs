@@ -251,7 +251,7 @@ impl Repo {
         if changed.is_empty() {
             return Ok(now);
         }
-        Err(Error::WouldOverwrite {
+        Err(Error::Uncommitted {
             action,
             paths: changed,
         })
