@@ -150,6 +150,37 @@ fn damage_is_repaired_from_a_clone() {
 }
 
 #[test]
+fn damage_is_told_by_the_name_of_the_file() {
+    let tree = Tree::repo();
+    weights(&tree, 1);
+    tree.commit("first");
+    let id = tree.mv(&["rev-parse", "HEAD"]).success();
+    tree.mv(&["switch", "-c", "side"]).success();
+    std::fs::remove_file(tree.path("models/w.bin")).unwrap();
+    tree.commit("without");
+    let largest = packs(&tree)
+        .into_iter()
+        .max_by_key(|p| std::fs::metadata(p).unwrap().len())
+        .unwrap();
+    let mut content = std::fs::read(&largest).unwrap();
+    let middle = content.len() / 2;
+    content[middle] ^= 4;
+    std::fs::write(&largest, content).unwrap();
+    let done = tree.mv(&["fsck"]);
+    let want = format!(
+        "lost: `models/w.bin` of commit `{}` can't be read",
+        &id[..12]
+    );
+    assert!(done.out.contains(&want), "{done:?}");
+    done.fails_with(4);
+    let said = tree.mv(&["switch", "main"]).fails_with(4);
+    assert!(
+        said.contains("content of `models/w.bin` is damaged"),
+        "{said}"
+    );
+}
+
+#[test]
 fn stats_add_up() {
     let tree = with_a_dead_branch();
     tree.put("data/rows.csv", &"1,2,3\n".repeat(5000));

@@ -142,11 +142,13 @@ fn uncommitted_changes_are_never_overwritten() {
     );
     std::fs::remove_file(tree.path("b")).unwrap();
     tree.put("a", "mine");
+    // No commit touches it, and it is named all the same: that is the rule.
+    tree.put("scratch", "");
     refuse(
         &tree,
         &["merge", "topic"],
         1,
-        "error: merge would overwrite uncommitted changes in `a`\n\nhint: `modelv commit -m \"...\"` them first",
+        "error: merge needs a working tree without uncommitted changes: `a`, `scratch`\n\nhint: `modelv commit -m \"...\"` them first; what is never to be committed belongs in `.mvignore`",
     );
     assert_eq!(tree.get("a"), "mine");
 }

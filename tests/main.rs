@@ -13,6 +13,7 @@ mod bombs;
 mod collect;
 mod completion;
 mod compose;
+mod deciding;
 mod dependencies;
 mod diffs;
 mod docker;

@@ -321,6 +321,10 @@ const STATE_HINTS: &[(&str, &str)] = &[
         "rename one of them in a clone on a file system that tells them apart, and commit that",
     ),
     (
+        "nothing is decided",
+        "`--ours` or `--theirs` takes a side; or change the file, then `modelv resolve PATH`",
+    ),
+    (
         "conflict markers",
         "edit the file, then `modelv resolve PATH`",
     ),
@@ -363,10 +367,9 @@ fn state_hint(text: &str) -> Option<String> {
 /// Hints about files that are where others should be, or can't be at all.
 fn file_hint(e: &Error) -> Option<String> {
     let text = match e {
-        Error::WouldOverwrite {
-            action: "merge" | "cherry-pick" | "revert" | "rebase",
-            ..
-        } => "`modelv commit -m \"...\"` them first",
+        Error::Uncommitted { .. } => {
+            "`modelv commit -m \"...\"` them first; what is never to be committed belongs in `.mvignore`"
+        }
         Error::WouldOverwrite { .. } => {
             "`modelv commit -m \"...\"` keeps them; `modelv restore PATH` drops them, \
              and `modelv undo` after it brings them back"

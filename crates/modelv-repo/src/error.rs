@@ -68,6 +68,14 @@ pub enum Error {
         /// The paths.
         paths: Vec<String>,
     },
+    /// There are uncommitted changes, and what was asked for needs a tree without.
+    #[error("{action} needs a working tree without uncommitted changes: {}", list(.paths))]
+    Uncommitted {
+        /// What was asked for.
+        action: &'static str,
+        /// The paths.
+        paths: Vec<String>,
+    },
     /// Files that no commit has would be lost.
     #[error("{action} would overwrite what no commit has: {}", list(.paths))]
     InTheWay {
@@ -259,6 +267,7 @@ impl Error {
             | Self::Weights(_)
             | Self::State(_) => ErrorKind::InvalidInput,
             Self::WouldOverwrite { .. }
+            | Self::Uncommitted { .. }
             | Self::InTheWay { .. }
             | Self::Blocked { .. }
             | Self::ConflictsRemain { .. }

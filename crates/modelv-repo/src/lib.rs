@@ -34,6 +34,7 @@ mod history;
 mod hostile;
 pub mod json;
 mod lease;
+mod lost;
 mod merge;
 pub mod names;
 pub mod oplog;

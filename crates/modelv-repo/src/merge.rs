@@ -251,7 +251,7 @@ impl Repo {
         if changed.is_empty() {
             return Ok(now);
         }
-        Err(Error::WouldOverwrite {
+        Err(Error::Uncommitted {
             action,
             paths: changed,
         })
@@ -546,7 +546,7 @@ impl Repo {
                     let text = format!("`{path}` still carries conflict markers");
                     return Err(Error::State(text));
                 }
-                return Ok(());
+                return self.refuse_unsaid(conflict, ctx);
             }
         };
         let current = self.snapshot(&self.rules()?, None, ctx)?.files;

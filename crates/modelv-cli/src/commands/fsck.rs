@@ -4,11 +4,11 @@ use std::process::ExitCode;
 
 use modelv_repo::capture::clock;
 use modelv_repo::ctx::{Progress, Unit};
-use modelv_repo::{RepairReport, Rescued, Store, StoreReport, Wreck};
+use modelv_repo::{RepairReport, Repo, Rescued, Store, StoreReport, Wreck};
 
 use super::{Done, Session};
 use crate::error::CommandError;
-use crate::ui::{Ui, size};
+use crate::ui::{Ui, plain, size};
 
 /// Exit status of a damaged repository.
 const CORRUPT: u8 = 4;
@@ -68,6 +68,9 @@ pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
     for problem in report.problems.iter().chain(&missing) {
         s.ui.line(format!("damaged: {problem}"));
     }
+    if !report.problems.is_empty() {
+        name_lost(&repo, s.ui)?;
+    }
     let summary = format!(
         "{} packs, {} entries, {}",
         report.packs,
@@ -91,6 +94,17 @@ pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
     s.ui.talk(format!("error: {count} problems in {summary}"));
     s.ui.talk("\nhint: `modelv fsck --repair FROM` mends them with what a remote or a clone has");
     Ok(ExitCode::from(CORRUPT))
+}
+
+/// Names the files that damage has hit: those are what people can bring back from elsewhere.
+fn name_lost(repo: &Repo, ui: &mut Ui) -> Result<(), CommandError> {
+    for (path, commit) in repo.lost_files()? {
+        ui.line(format!(
+            "lost: `{path}` of commit `{}` can't be read",
+            commit.short()
+        ));
+    }
+    Ok(())
 }
 
 fn check_packs(store: &Store, s: &Session<'_>) -> Result<StoreReport, CommandError> {
@@ -127,7 +141,7 @@ fn show_rescue(ui: &mut Ui, rescued: &Rescued) -> Done {
     ui.line(format!("operations kept: {}", rescued.operations));
     for (name, _, commit) in &rescued.found {
         let day = clock::format_rfc3339(commit.time.seconds);
-        ui.line(format!("found: {name} ({day}) {}", commit.subject()));
+        ui.line(format!("found: {name} ({day}) {}", plain(commit.subject())));
     }
     if rescued.unnamed > 0 {
         ui.line(format!(

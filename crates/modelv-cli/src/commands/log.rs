@@ -9,7 +9,7 @@ use modelv_repo::{Condition, Field, KeyFilter, LogOptions, ModelState, Part, jso
 use super::{Done, Session};
 use crate::error::CommandError;
 use crate::graph::Graph;
-use crate::ui::Style;
+use crate::ui::{Style, plain};
 
 /// Show the history.
 #[derive(clap::Args)]
@@ -161,7 +161,10 @@ pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
         };
         let mark = if args.graph { format!("{mark} ") } else { mark };
         if args.oneline {
-            s.ui.line(format!("{mark}{short}{refs} {}{note}", commit.subject()));
+            s.ui.line(format!(
+                "{mark}{short}{refs} {}{note}",
+                plain(commit.subject())
+            ));
         } else {
             s.ui.line(format!("{mark}commit {short}{refs}{note}"));
             let margin = if args.graph {
@@ -169,12 +172,15 @@ pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
             } else {
                 String::new()
             };
-            s.ui.line(format!("{margin}Author: {}", commit.author));
+            s.ui.line(format!(
+                "{margin}Author: {}",
+                plain(&commit.author.to_string())
+            ));
             s.ui.line(format!(
                 "{margin}Date:   {}",
                 clock::format_time(commit.time)
             ));
-            for line in commit.message.lines() {
+            for line in plain(&commit.message).lines() {
                 s.ui.line(format!("{margin}    {line}"));
             }
             s.ui.line(margin.trim_end());

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use modelv_repo::core::tree::Mode;
 use modelv_repo::{
     CommitOptions, ConflictState, FastForward, MergeOptions, MergeOutcome, Strategy,
 };
@@ -174,11 +175,66 @@ pub(super) fn show(ui: &mut crate::ui::Ui, c: &ConflictState) {
                 c.shown(value.as_deref()).as_deref().unwrap_or("(absent)")
             ));
         }
+        return;
+    }
+    for (name, words) in sides(c).into_iter().flatten() {
+        ui.line(format!("    {name:6} {words}"));
     }
 }
 
+/// Who has what of a file that is decided as a whole. Lines carry markers, and need no words.
+fn sides(c: &ConflictState) -> Option<[(&'static str, String); 3]> {
+    if c.kind == "text" || c.part.is_some() || c.path.is_empty() {
+        return None;
+    }
+    let [base, ours, theirs] = c.files().ok()?;
+    let words = |file: Option<(Mode, u64)>| match (file, c.kind.as_str()) {
+        (Some((mode, size)), _) => format!("{}, {}", mode_word(mode), crate::ui::size(size)),
+        (None, "rename/rename") => "(moved to another place)".into(),
+        (None, "file/directory") if base.is_none() => "(a directory)".into(),
+        (None, _) if base.is_some() => "(deleted)".into(),
+        _ => "(absent)".into(),
+    };
+    let base_words = match base {
+        None => "(absent)".into(),
+        _ => words(base),
+    };
+    Some([
+        ("base", base_words),
+        ("ours", words(ours)),
+        ("theirs", words(theirs)),
+    ])
+}
+
+/// The same of our side and theirs, in a few words.
+pub(super) fn in_short(c: &ConflictState) -> String {
+    match sides(c) {
+        Some([_, (_, ours), (_, theirs)]) => {
+            format!("{}; ours: {ours}; theirs: {theirs}", c.kind)
+        }
+        None => c.kind.clone(),
+    }
+}
+
+fn mode_word(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Executable => "executable file",
+        Mode::Symlink => "link",
+        _ => "file",
+    }
+}
+
+fn file_json(file: Option<(Mode, u64)>) -> serde_json::Value {
+    file.map_or(
+        serde_json::Value::Null,
+        |(mode, size)| json!({"is_executable": mode == Mode::Executable, "is_link": mode == Mode::Symlink, "size": size}),
+    )
+}
+
 pub(super) fn conflict_json(c: &ConflictState) -> serde_json::Value {
+    let [base, ours, theirs] = c.files().unwrap_or_default().map(file_json);
     json!({
+        "base_file": base, "ours_file": ours, "theirs_file": theirs,
         "item": c.item, "kind": c.kind, "path": c.path, "part": c.part,
         "base": c.shown(c.base.as_deref()), "ours": c.shown(c.ours.as_deref()),
         "theirs": c.shown(c.theirs.as_deref()), "resolved": c.resolved,

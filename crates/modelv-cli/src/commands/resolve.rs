@@ -9,6 +9,8 @@ use super::{Done, Session};
 use crate::error::CommandError;
 
 /// Decide a conflict of the merge that is under way.
+///
+/// Without an option the file is taken as it lies in the working tree, edited by you.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// As `modelv conflicts` names it: `path`, `path:key`, `path:package`, `env:package`.

@@ -53,7 +53,7 @@ pub(super) fn run(args: Args, s: Session<'_>) -> Done {
             s.ui.line(format!(
                 "  {} ({})",
                 s.ui.paint(Style::Removed, &c.item),
-                c.kind
+                super::merge::in_short(c)
             ));
         }
         let verb = merge.action.word();

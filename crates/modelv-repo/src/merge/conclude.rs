@@ -8,7 +8,7 @@ use modelv_core::path::RepoPath;
 use modelv_store::Session;
 
 use super::Work;
-use super::state::{Action, MergeState};
+use super::state::{Action, ConflictState, MergeState};
 use crate::capture::{clock, git};
 use crate::commit::{CommitOptions, Committed, check_message, write_recipe, write_recipe_of};
 use crate::ctx::Ctx;
@@ -81,6 +81,29 @@ impl Repo {
         let mut from = self.snapshot(&self.rules()?, None, ctx)?.files;
         from.retain(|p, _| head.contains_key(p) || theirs.contains_key(p) || aside.contains(p));
         Ok(from)
+    }
+
+    /// Refuses "as it lies there" of a file that nobody touched since the merge put it there: only
+    /// of a text do markers tell that it is undecided.
+    pub(super) fn refuse_unsaid(&self, conflict: &ConflictState, ctx: &Ctx<'_>) -> Result<()> {
+        if conflict.kind == "text" {
+            return Ok(());
+        }
+        let sides = [&conflict.ours_file, &conflict.theirs_file];
+        let Some(put) = sides.into_iter().flatten().next() else {
+            return Ok(());
+        };
+        let put = put.side()?;
+        let now = self.snapshot(&self.rules()?, None, ctx)?.files;
+        let there = now.get(&conflict.repo_path()?);
+        if there.is_none_or(|f| (f.mode, f.blob) != (put.mode, put.blob)) {
+            return Ok(());
+        }
+        let text = format!(
+            "nothing is decided: `{}` is as the merge left it",
+            conflict.item
+        );
+        Err(Error::State(text))
     }
 
     /// Stores the working tree as a commit that no branch names, so that `undo` has it.

@@ -114,6 +114,24 @@ pub(super) struct StoredSide {
     blob: String,
 }
 
+impl ConflictState {
+    /// Mode and bytes of the file in the merge base, on our side and on theirs; `None`: absent.
+    ///
+    /// # Errors
+    /// The state is damaged.
+    pub fn files(&self) -> Result<[Option<(Mode, u64)>; 3]> {
+        let read = |side: &Option<StoredSide>| -> Result<Option<(Mode, u64)>> {
+            let side = side.as_ref().map(StoredSide::side).transpose()?;
+            Ok(side.map(|s| (s.mode, s.size)))
+        };
+        Ok([
+            read(&self.base_file)?,
+            read(&self.ours_file)?,
+            read(&self.theirs_file)?,
+        ])
+    }
+}
+
 impl StoredSide {
     pub(super) fn new(side: Side) -> Self {
         let mode = match side.mode {

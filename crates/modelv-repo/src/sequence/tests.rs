@@ -409,13 +409,10 @@ fn uncommitted_work_and_bad_words_stop_before_anything_moves() {
     ));
     s.put(&[("train.py", "mine\n")]);
     let before = s.all();
-    assert!(matches!(
-        s.pick(&["side"]),
-        Err(Error::WouldOverwrite { .. })
-    ));
+    assert!(matches!(s.pick(&["side"]), Err(Error::Uncommitted { .. })));
     assert!(matches!(
         s.rebase("side", None),
-        Err(Error::WouldOverwrite { .. })
+        Err(Error::Uncommitted { .. })
     ));
     assert_eq!(s.all(), before);
 }

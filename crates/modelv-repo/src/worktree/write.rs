@@ -136,6 +136,7 @@ impl<'a> Writing<'a> {
         let temp = [TEMP_PREFIX, suffix.as_bytes()].concat();
         let written = self
             .content(folder, &temp, path, file)
+            .map_err(|e| named(e, path))
             .and_then(|()| folder.replace(&temp, path.name()));
         if written.is_err() {
             let _ = folder.delete(&temp);
@@ -185,6 +186,17 @@ impl<'a> Writing<'a> {
             Err(modelv_store::Error::Output(e)) => Err(Error::io("write", full)(e)),
             Err(e) => Err(e.into()),
         }
+    }
+}
+
+/// Damage is found by a chunk's id; people know the file.
+fn named(e: Error, path: &RepoPath) -> Error {
+    match e {
+        Error::Store(e) if e.is_corrupt() => Error::Corrupt {
+            what: format!("content of `{path}`"),
+            detail: e.to_string(),
+        },
+        e => e,
     }
 }
 
