@@ -9,6 +9,7 @@ mod config;
 mod image;
 mod lines;
 mod notebook;
+mod order;
 mod packages;
 mod parquet;
 mod table;

@@ -6,18 +6,20 @@
 //! both ran it, ours stay. Metadata merge by key. A source both sides changed in one place carries
 //! markers, and the notebook stays a valid one.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+mod matching;
+
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use serde_json::{Map, Value, json};
 
 use super::config::Format;
-use super::{Change, Conflict, Item, Labels, Merged, Refusal, Rules, SettleError, State, text};
+use super::{
+    Change, Conflict, Item, Labels, Merged, Refusal, Rules, SettleError, State, order, text,
+};
+use matching::{matched, numbered};
 
 /// Larger notebooks are merged as text, in bytes.
 const BYTES_MAX: usize = 64 << 20;
-
-/// Matching cells without ids looks at all pairs: more cells are matched by equal source only.
-const PAIRS_MAX: usize = 250_000;
 
 pub(super) struct Notebook;
 
@@ -36,10 +38,19 @@ impl Rules for Notebook {
         let old = base.unwrap_or(
             b"{\"cells\": [], \"metadata\": {}, \"nbformat\": 4, \"nbformat_minor\": 5}",
         );
-        match (parse(old), parse(ours), parse(theirs)) {
-            (Ok(b), Ok(o), Ok(t)) => merge(&b, &o, &t, ours, labels),
-            _ => text::merge(base.unwrap_or(b""), ours, theirs, labels),
-        }
+        let base = base.unwrap_or(b"");
+        let (Ok(b), Ok(o), Ok(t)) = (parse(old), parse(ours), parse(theirs)) else {
+            return text::merge(base, ours, theirs, labels);
+        };
+        merge(&b, &o, &t, ours, labels).unwrap_or_else(|| {
+            // Two orders of the cells: lines may meet, but to an order that nobody wrote.
+            let lines = text::merge(base, ours, theirs, labels);
+            if lines.conflicts.is_empty() {
+                text::whole_conflict(base, ours, theirs, labels)
+            } else {
+                lines
+            }
+        })
     }
 
     fn diff(&self, old: Option<&[u8]>, new: Option<&[u8]>) -> Vec<Change> {
@@ -150,78 +161,6 @@ fn set_source(cell: &mut Cell, text: &str) {
     cell.insert("source".into(), value);
 }
 
-/// For each cell of `new`, the cell of `old` it was.
-fn matched(old: &[Cell], new: &[Cell]) -> Vec<Option<usize>> {
-    let mut out = vec![None; new.len()];
-    let mut taken = vec![false; old.len()];
-    let id = |cell: &Cell| cell.get("id").and_then(Value::as_str).map(str::to_owned);
-    let ids: HashMap<String, usize> = old
-        .iter()
-        .enumerate()
-        .filter_map(|(i, c)| Some((id(c)?, i)))
-        .collect();
-    for (j, cell) in new.iter().enumerate() {
-        if let Some(i) = id(cell).and_then(|id| ids.get(&id).copied()) {
-            (out[j], taken[i]) = (Some(i), true);
-        }
-    }
-    // Ids are the identity where both have them.
-    let free =
-        |cell: &Cell, other: &[Cell]| id(cell).is_none() || other.iter().any(|c| id(c).is_none());
-    let key = |cell: &Cell| (cell["cell_type"].to_string(), source(cell));
-    let mut same: HashMap<(String, String), Vec<usize>> = HashMap::new();
-    for (i, cell) in old.iter().enumerate().rev() {
-        if !taken[i] && free(cell, new) {
-            same.entry(key(cell)).or_default().push(i);
-        }
-    }
-    let open: Vec<usize> = (0..new.len())
-        .filter(|j| out[*j].is_none() && free(&new[*j], old))
-        .collect();
-    for j in &open {
-        if let Some(i) = same.get_mut(&key(&new[*j])).and_then(Vec::pop) {
-            (out[*j], taken[i]) = (Some(i), true);
-        }
-    }
-    let open: Vec<usize> = open.into_iter().filter(|j| out[*j].is_none()).collect();
-    let rest: Vec<usize> = (0..old.len())
-        .filter(|i| !taken[*i] && free(&old[*i], new))
-        .collect();
-    if open.len().saturating_mul(rest.len()) > PAIRS_MAX {
-        return out;
-    }
-    for j in open {
-        let best = rest
-            .iter()
-            .filter(|i| !taken[**i] && old[**i]["cell_type"] == new[j]["cell_type"])
-            .map(|i| (alike(&source(&old[*i]), &source(&new[j])), *i))
-            .max_by_key(|(score, i)| (*score, std::cmp::Reverse(*i)));
-        if let Some((score, i)) = best
-            && score >= 500
-        {
-            (out[j], taken[i]) = (Some(i), true);
-        }
-    }
-    out
-}
-
-/// How much of two texts is the same words, in thousandths.
-fn alike(a: &str, b: &str) -> usize {
-    let mut counts: HashMap<&str, usize> = HashMap::new();
-    for word in a.split_whitespace() {
-        *counts.entry(word).or_default() += 1;
-    }
-    let (mut common, mut total) = (0usize, counts.values().sum::<usize>());
-    for word in b.split_whitespace() {
-        total += 1;
-        if let Some(n) = counts.get_mut(word).filter(|n| **n > 0) {
-            *n -= 1;
-            common += 1;
-        }
-    }
-    (2000 * common).checked_div(total).unwrap_or(0)
-}
-
 /// What people call a cell: its id, or its place.
 fn name(cell: &Cell, at: usize) -> String {
     let id = cell.get("id").and_then(Value::as_str);
@@ -290,14 +229,14 @@ fn diff(old: &Book, new: &Book) -> Vec<Change> {
     out
 }
 
-fn merge(b: &Book, o: &Book, t: &Book, ours: &[u8], labels: &Labels<'_>) -> Merged {
+/// `None`: both sides put the cells into another order, and not the same.
+fn merge(b: &Book, o: &Book, t: &Book, ours: &[u8], labels: &Labels<'_>) -> Option<Merged> {
     let mut work = Work {
         labels,
         conflicts: Vec::new(),
     };
     let path = String::new();
     let mut top = work.map(&path, Some(&b.top), &o.top, &t.top);
-    let cells = work.cells(&b.cells, &o.cells, &t.cells);
     let minor = |book: &Book| {
         book.top
             .get("nbformat_minor")
@@ -310,6 +249,7 @@ fn merge(b: &Book, o: &Book, t: &Book, ours: &[u8], labels: &Labels<'_>) -> Merg
         .retain(|c| c.item != Item::Key("nbformat_minor".into()));
     // Ids came with 4.5: an older notebook must not have them.
     let ids = newest >= 5;
+    let cells = work.cells([&b.cells, &o.cells, &t.cells])?;
     let cells = cells.into_iter().enumerate().map(|(i, mut cell)| {
         if ids && !cell.contains_key("id") {
             cell.insert("id".into(), json!(format!("cell-{}", i + 1)));
@@ -320,10 +260,10 @@ fn merge(b: &Book, o: &Book, t: &Book, ours: &[u8], labels: &Labels<'_>) -> Merg
     });
     top.insert("cells".into(), Value::Array(unique(cells.collect())));
     work.conflicts.sort_by(|a, b| a.item.cmp(&b.item));
-    Merged {
+    Some(Merged {
         bytes: write(&Value::Object(top), ours),
         conflicts: work.conflicts,
-    }
+    })
 }
 
 /// Gives cells that came to one id different ones.
@@ -423,64 +363,40 @@ impl Work<'_> {
         out
     }
 
-    /// Cells in our order; each of theirs alone behind the one it stands behind there.
-    fn cells(&mut self, base: &[Cell], ours: &[Cell], theirs: &[Cell]) -> Vec<Cell> {
-        let (o_was, t_was) = (matched(base, ours), matched(base, theirs));
-        let t_of: HashMap<usize, usize> = t_was
-            .iter()
-            .enumerate()
-            .filter_map(|(j, i)| Some(((*i)?, j)))
-            .collect();
-        let o_of: HashMap<usize, usize> = o_was
-            .iter()
-            .enumerate()
-            .filter_map(|(j, i)| Some(((*i)?, j)))
-            .collect();
-        // Cells both added with one id, or in the same words, are one.
-        let (o_new, t_new) = (alone(&o_was), alone(&t_was));
-        let pick =
-            |all: &[Cell], at: &[usize]| at.iter().map(|j| all[*j].clone()).collect::<Vec<_>>();
-        let twins = matched(&pick(ours, &o_new), &pick(theirs, &t_new));
-        let mut twin: HashMap<usize, usize> = HashMap::new();
-        for (k, i) in twins.iter().enumerate() {
-            if let Some(i) = i {
-                let (o, t) = (o_new[*i], t_new[k]);
-                if ours[o].get("id") == theirs[t].get("id") && ours[o].contains_key("id")
-                    || source(&ours[o]) == source(&theirs[t])
-                {
-                    twin.insert(t, o);
-                }
-            }
+    /// Cells in the order of the side that moved some; `None`: both did, in different ways.
+    fn cells(&mut self, [base, ours, theirs]: [&[Cell]; 3]) -> Option<Vec<Cell>> {
+        let numbers = numbered(base, ours, theirs);
+        let list = order::merged(base.len(), &numbers[0], &numbers[1])?;
+        let [in_ours, in_theirs] = numbers.map(|side| -> HashMap<usize, usize> {
+            side.into_iter().enumerate().map(|(j, n)| (n, j)).collect()
+        });
+        let mut out = Vec::with_capacity(list.len());
+        for n in list {
+            // A cell without an id is named by its place in the result: it is the same one
+            // whichever side is ours, and the one that a decision looks for.
+            let at = out.len();
+            let find = |side: &'_ HashMap<usize, usize>| side.get(&n).copied();
+            let (o, t) = (find(&in_ours), find(&in_theirs));
+            out.extend(match (base.get(n), o, t) {
+                (b, Some(o), Some(t)) => Some(self.cell(at, b, &ours[o], &theirs[t])),
+                (b, Some(o), None) => self.one_sided(at, b, &ours[o], false),
+                (b, None, Some(t)) => self.one_sided(at, b, &theirs[t], true),
+                (_, None, None) => None,
+            });
         }
-        let mut behind: BTreeMap<Option<usize>, Vec<Cell>> = BTreeMap::new();
-        let mut anchor = None;
-        for (j, cell) in theirs.iter().enumerate() {
-            let in_ours = t_was[j].and_then(|i| o_of.get(&i)).or_else(|| twin.get(&j));
-            match (in_ours, t_was[j]) {
-                (Some(o), _) => anchor = Some(*o),
-                // Ours removed it: gone, unless theirs changed it.
-                (None, Some(i)) if !self.removed_cleanly(&base[i], cell, j, true) => {
-                    behind.entry(anchor).or_default().push(cell.clone());
-                }
-                (None, Some(_)) => {}
-                (None, None) => behind.entry(anchor).or_default().push(cell.clone()),
-            }
-        }
-        let mut out = behind.remove(&None).unwrap_or_default();
-        for (j, cell) in ours.iter().enumerate() {
-            let base_cell = o_was[j].map(|i| &base[i]);
-            let other = match o_was[j] {
-                Some(i) => t_of.get(&i).copied(),
-                None => twin.iter().find(|(_, o)| **o == j).map(|(t, _)| *t),
-            };
-            match (other, base_cell) {
-                (Some(t), base_cell) => out.push(self.cell(j, base_cell, cell, &theirs[t])),
-                (None, Some(b)) if self.removed_cleanly(b, cell, j, false) => {}
-                (None, _) => out.push(cell.clone()),
-            }
-            out.extend(behind.remove(&Some(j)).unwrap_or_default());
-        }
-        out
+        Some(out)
+    }
+
+    /// A cell only one side has: gone if the other removed it and this one left it as it was.
+    fn one_sided(
+        &mut self,
+        at: usize,
+        base: Option<&Cell>,
+        kept: &Cell,
+        by_ours: bool,
+    ) -> Option<Cell> {
+        let gone = base.is_some_and(|base| self.removed_cleanly(base, kept, at, by_ours));
+        (!gone).then(|| kept.clone())
     }
 
     /// Whether the side that kept a cell left it as it was; else it stays, and is a conflict.
@@ -573,10 +489,6 @@ impl Work<'_> {
     }
 }
 
-fn alone(was: &[Option<usize>]) -> Vec<usize> {
-    (0..was.len()).filter(|j| was[*j].is_none()).collect()
-}
-
 fn quoted(name: &str) -> String {
     let mut out = String::new();
     super::config::push_key(&mut out, name);
@@ -586,11 +498,12 @@ fn quoted(name: &str) -> String {
 /// Gives a cell its source, as JSON text; `None` removes the cell.
 fn settle_cell(current: &[u8], id: &str, value: Option<&str>) -> Result<Vec<u8>, SettleError> {
     let mut book = parse(current)?;
-    let at = book
-        .cells
-        .iter()
-        .enumerate()
-        .position(|(i, c)| name(c, i) == id);
+    let find = |is: &dyn Fn(usize, &Cell) -> bool| {
+        let mut cells = book.cells.iter().enumerate();
+        cells.position(|(i, c)| is(i, c))
+    };
+    // A cell without an id may have got one with the merge.
+    let at = find(&|i, c| name(c, i) == id).or_else(|| find(&|i, _| format!("#{}", i + 1) == id));
     match (value, at) {
         (None, Some(at)) => drop(book.cells.remove(at)),
         (None, None) => return Ok(current.to_vec()),

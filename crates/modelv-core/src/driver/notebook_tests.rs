@@ -325,3 +325,88 @@ proptest! {
         }
     }
 }
+
+/// A notebook of cells that say their names; a `*` is an edit. A cell's id is its name.
+fn named(cells: &str, with_ids: bool) -> String {
+    let cell = |said: &str| {
+        let id = said.replace('*', "");
+        code(if with_ids { &id } else { "" }, said, 1)
+    };
+    book(&cells.split(' ').map(cell).collect::<Vec<_>>())
+}
+
+#[test]
+fn a_move_of_one_side_is_kept_beside_the_edits_of_the_other() {
+    for (with_ids, base, moved, edited, want, conflicts) in [
+        (true, "a b c", "c a b", "a b c", "c a b", vec![]),
+        (true, "a b c", "c a b", "a b c*", "c* a b", vec![]),
+        (true, "a b c", "c a b", "a* b c", "c a* b", vec![]),
+        (false, "a b c", "c a b", "a* b c", "c a* b", vec![]),
+        (true, "a b c d", "d a b c", "a x b d", "d a x b", vec![]),
+        (true, "a b c", "c a b n", "a b", "a b n", vec![]),
+        (true, "a b c", "c a b", "a b* c", "c a b*", vec![]),
+        (true, "a b c", "c* a b", "a b", "c* a b", vec!["cell c"]),
+        (true, "a b c d", "d a b c", "d a b* c", "d a b* c", vec![]),
+        // Without ids, of two copies the one that stayed is the old one.
+        (false, "a b x", "x a b x", "a b x n", "x a b x n", vec![]),
+        (false, "a b x x", "x a b x", "a b x x*", "x a b x*", vec![]),
+        // Removed against written anew.
+        (true, "a b c", "a c", "a b* c", "a b* c", vec!["cell b"]),
+        (false, "a b c", "a c", "a b* c", "a b* c", vec!["cell #2"]),
+        (false, "a b", "a", "n a b*", "n a b*", vec!["cell #3"]),
+        (
+            false,
+            "a b c",
+            "n a c",
+            "a b* c",
+            "n a b* c",
+            vec!["cell #3"],
+        ),
+        // The same words are one cell only in one place.
+        (false, "a b", "n a b", "a b n", "n a b n", vec![]),
+        (false, "a b", "a n b", "a n b o", "a n b o", vec![]),
+    ] {
+        let [b, o, t] = [base, moved, edited].map(|cells| named(cells, with_ids));
+        for (o, t) in [(&o, &t), (&t, &o)] {
+            let (book, items) = merged(&b, o, t);
+            assert_eq!(sources(&book).join(" "), want, "{base} {moved} {edited}");
+            assert_eq!(items, conflicts, "{base} {moved} {edited}");
+        }
+    }
+}
+
+#[test]
+fn two_orders_of_the_cells_are_a_conflict() {
+    for with_ids in [true, false] {
+        let [b, o, t] = ["a b c d", "d a b c", "a c b d"].map(|cells| named(cells, with_ids));
+        for (o, t) in [(&o, &t), (&t, &o)] {
+            let [b, o, t] = [&b, o, t].map(String::as_bytes);
+            let m = merge(Driver::Notebook, Some(b), o, t, &LABELS);
+            assert!(matches!(m.conflicts[0].item, Item::Lines { .. }));
+            assert!(text::has_markers(&m.bytes));
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_cell_is_lost_by_a_move(
+        x in Just(vec!['a', 'b', 'c', 'd', 'e']).prop_shuffle(),
+        with_ids: bool,
+        edited in 0usize..5,
+    ) {
+        let said = |cells: &[String]| named(&cells.join(" "), with_ids);
+        let plain: Vec<String> = ('a'..='e').map(String::from).collect();
+        let mut edit = plain.clone();
+        edit[edited].push('*');
+        let moved: Vec<String> = x.iter().map(char::to_string).collect();
+        let want = moved.iter().map(|c| if *c == plain[edited] { edit[edited].clone() } else { c.clone() });
+        let want = said(&want.collect::<Vec<_>>());
+        let [b, o, t] = [said(&plain), said(&moved), said(&edit)];
+        for (o, t) in [(&o, &t), (&t, &o)] {
+            let (book, items) = merged(&b, o, t);
+            prop_assert_eq!(items.len(), 0);
+            prop_assert_eq!(sources(&book), sources(&serde_json::from_str(&want).unwrap()));
+        }
+    }
+}

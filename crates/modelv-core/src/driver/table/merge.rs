@@ -1,11 +1,10 @@
 //! Tables merged row by row where a key names the rows, or where both sides only appended; else by
 //! line. A row both sides changed merges cell by cell.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 
 use super::super::config::Format;
-use super::super::{Conflict, Item, Labels, Merged, Rules, SettleError, text};
+use super::super::{Conflict, Item, Labels, Merged, Rules, SettleError, order, text};
 use super::rows::{Sheet, find_key};
 
 pub(super) fn merge(
@@ -68,6 +67,7 @@ fn appended([base, ours, theirs]: [&Sheet<'_>; 3]) -> Option<Merged> {
     Some(out.finish(Vec::new()))
 }
 
+/// Rows in the order of the side that moved some; `None`: both did, in different ways.
 fn keyed(
     separator: Option<char>,
     column: &str,
@@ -84,14 +84,28 @@ fn keyed(
     let [Some(in_base), Some(in_ours), Some(in_theirs)] = maps else {
         return None;
     };
-    let mut behind: HashMap<Option<usize>, Vec<(Cow<'_, str>, usize)>> = HashMap::new();
-    let mut anchor = None;
-    for (key, at) in t.keys(column) {
-        match in_ours.get(&*key) {
-            Some(o) => anchor = Some(*o),
-            None => behind.entry(anchor).or_default().push((key, at)),
+    // Rows by number: those of the base by their place, added ones behind; one key is one number.
+    let mut free = b.rows.len();
+    let mut number = |known: Option<usize>| {
+        free += usize::from(known.is_none());
+        known.unwrap_or(free - 1)
+    };
+    let ours: Vec<usize> = (o.keys(column))
+        .map(|(key, _)| number(in_base.get(&*key).copied()))
+        .collect();
+    let in_ours = |key: &str| in_ours.get(key).map(|at| ours[*at]);
+    let theirs: Vec<usize> = (t.keys(column))
+        .map(|(key, _)| number(in_base.get(&*key).copied().or_else(|| in_ours(&key))))
+        .collect();
+    drop((in_base, in_theirs));
+    let list = order::merged(b.rows.len(), &ours, &theirs)?;
+    let [in_ours, in_theirs] = [&ours, &theirs].map(|side| {
+        let mut places = vec![None; free];
+        for (at, n) in side.iter().enumerate() {
+            places[*n] = Some(at);
         }
-    }
+        places
+    });
     let mut out = Writer::new(o);
     let mut conflicts = Vec::new();
     let mut put = |out: &mut Writer, key: &str, rows: [Option<&str>; 3]| match decide(
@@ -113,16 +127,15 @@ fn keyed(
             });
         }
     };
-    let base_row = |key: &str| in_base.get(key).map(|i| b.raw(*i));
-    let ours_rows = o.keys(column).map(|(key, at)| (Some(at), Some(key)));
-    for (at, key) in std::iter::once((None, None)).chain(ours_rows) {
-        if let (Some(at), Some(key)) = (at, key) {
-            let theirs = in_theirs.get(&*key).map(|i| t.raw(*i));
-            put(&mut out, &key, [base_row(&key), Some(o.raw(at)), theirs]);
-        }
-        for (key, row) in behind.remove(&at).unwrap_or_default() {
-            put(&mut out, &key, [base_row(&key), None, Some(t.raw(row))]);
-        }
+    for n in list {
+        let (ours, theirs) = (in_ours[n], in_theirs[n]);
+        let base = (n < b.rows.len()).then(|| b.raw(n));
+        let key = match ours {
+            Some(at) => o.value(at, column),
+            None => t.value(theirs?, column),
+        };
+        let rows = [base, ours.map(|at| o.raw(at)), theirs.map(|at| t.raw(at))];
+        put(&mut out, &key?, rows);
     }
     conflicts.sort_by(|a, b| a.item.cmp(&b.item));
     Some(out.finish(conflicts))

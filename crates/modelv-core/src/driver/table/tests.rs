@@ -261,3 +261,57 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn an_order_of_one_side_is_kept_beside_the_edits_of_the_other() {
+    for (base, moved, edited, want, items) in [
+        ("1 2 3", "3 2 1", "1* 2 3", "3 2 1*", vec![]),
+        ("1 2 3", "3 1 2", "1 2 3*", "3* 1 2", vec![]),
+        ("1 2 3", "3 2 1", "1* 2 3 4", "3 4 2 1*", vec![]),
+        ("1 2 3", "3 2 1 5", "1* 3", "3 1* 5", vec![]),
+        ("1 2 3", "3 2 1", "3 2 1*", "3 2 1*", vec![]),
+        ("1 2 3", "3 2* 1", "1* 3", "3 2* 1*", vec!["row id=2"]),
+    ] {
+        let [b, o, t, want] = [base, moved, edited, want].map(rows_of);
+        for (o, t) in [(&o, &t), (&t, &o)] {
+            let (text, found) = merged("a.csv", &b, o, t);
+            assert_eq!(found, items, "{base}, {moved}, {edited}");
+            if items.is_empty() {
+                assert_eq!(text, want, "{base}, {moved}, {edited}");
+            }
+        }
+    }
+    // Two orders.
+    let [b, o, t] = ["1 2 3", "3 2 1", "2 3 1*"].map(rows_of);
+    for (o, t) in [(&o, &t), (&t, &o)] {
+        let (text, items) = merged("a.csv", &b, o, t);
+        assert!(text.contains("<<<<<<<"), "{text}");
+        assert!(items[0].starts_with("Lines"), "{items:?}");
+    }
+}
+
+/// A table of the rows of these keys; a `*` is an edit.
+fn rows_of(keys: &str) -> String {
+    keys.split(' ').fold("id,a\n".to_owned(), |text, key| {
+        let value = if key.ends_with('*') { "y" } else { "x" };
+        text + &format!("{},{value}\n", key.trim_end_matches('*'))
+    })
+}
+
+proptest! {
+    #[test]
+    fn no_order_of_rows_is_lost(
+        x in Just(vec!["1", "2", "3", "4", "5"]).prop_shuffle(),
+        edited in 0usize..5,
+    ) {
+        let plain = ["1", "2", "3", "4", "5"];
+        let star = |rows: &[&str]| -> String {
+            let mark = |r: &&str| if *r == plain[edited] { format!("{r}*") } else { (*r).to_owned() };
+            rows_of(&rows.iter().map(mark).collect::<Vec<_>>().join(" "))
+        };
+        let (b, o, t) = (rows_of(&plain.join(" ")), rows_of(&x.join(" ")), star(&plain));
+        for (o, t) in [(&o, &t), (&t, &o)] {
+            prop_assert_eq!(merged("a.csv", &b, o, t), (star(&x), vec![]));
+        }
+    }
+}
