@@ -93,3 +93,22 @@ fn a_commit_gives_its_files_back_when_it_is_undone() {
     tree.mv(&["undo"]).success();
     assert_eq!(tree.get("a"), "three");
 }
+
+#[test]
+fn a_message_does_not_drive_the_terminal() {
+    let tree = tree();
+    tree.put("a", "four\u{1b}[2J\n");
+    let message = "one\u{1b}[31m\n\nmore\u{1b}]0;title\u{7}";
+    let mut said = tree.mv(&["commit", "-m", message]).success();
+    for args in [
+        &["log"] as &[&str],
+        &["log", "--oneline"],
+        &["show", "-p"],
+        &["branch"],
+    ] {
+        said += &tree.mv(args).success();
+    }
+    assert!(!said.contains(['\u{1b}', '\u{7}']), "{said:?}");
+    assert_eq!(said.matches("one\\u{1b}[31m").count(), 5, "{said}");
+    assert!(said.contains("more\\u{1b}]0;title\\u{7}"), "{said}");
+}

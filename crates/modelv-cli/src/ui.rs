@@ -8,6 +8,10 @@ use modelv_repo::ctx::{Progress, Unit};
 
 use crate::pager::Pager;
 
+mod tame;
+
+pub(crate) use tame::plain;
+
 /// When output is coloured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Color {
@@ -38,6 +42,8 @@ pub(crate) enum Style {
 /// The terminal, or what stands in for it.
 pub(crate) struct Ui {
     color: bool,
+    /// Whether the result goes to a terminal: what others wrote must not drive it.
+    tames: bool,
     out: Out,
 }
 
@@ -63,6 +69,7 @@ impl Ui {
         };
         Self {
             color,
+            tames: std::io::stdout().is_terminal(),
             out: Out::Lines,
         }
     }
@@ -118,7 +125,14 @@ impl Ui {
 
     /// A line of the result. A reader that went away ends the process quietly.
     pub(crate) fn line(&mut self, text: impl AsRef<str>) {
-        let bytes = text.as_ref().as_bytes();
+        match self.tames {
+            true => self.write_line(&tame::painted(text.as_ref())),
+            false => self.write_line(text.as_ref()),
+        }
+    }
+
+    fn write_line(&mut self, text: &str) {
+        let bytes = text.as_bytes();
         let done = match &mut self.out {
             Out::Lines => {
                 let mut out = std::io::stdout().lock();
@@ -142,7 +156,7 @@ impl Ui {
 
     /// A JSON document as the result.
     pub(crate) fn json(&mut self, value: &serde_json::Value) {
-        self.line(serde_json::to_string_pretty(value).unwrap_or_default());
+        self.write_line(&serde_json::to_string_pretty(value).unwrap_or_default());
     }
 
     /// A line for people only.

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::{Done, Session};
 use crate::error::CommandError;
-use crate::ui::Style;
+use crate::ui::{Style, plain};
 
 /// Find the commit where something broke, by halves.
 #[derive(clap::Args)]
@@ -139,7 +139,7 @@ fn status(repo: &Repo, is_json: bool, s: Session<'_>) -> Done {
     let good = state.good.iter().map(|id| (Verdict::Good, *id));
     let skipped = state.skipped.iter().map(|id| (Verdict::Skip, *id));
     for (verdict, id) in bad.into_iter().chain(good).chain(skipped) {
-        let subject = repo.commit_object(id)?.subject().to_owned();
+        let subject = plain(repo.commit_object(id)?.subject()).into_owned();
         s.ui.line(format!("{:4} {} {subject}", verdict.word(), id.short()));
     }
     Ok(ExitCode::SUCCESS)
@@ -157,7 +157,7 @@ fn tell(
         Ok(format!(
             "{} {}",
             id.short(),
-            repo.commit_object(id)?.subject()
+            plain(repo.commit_object(id)?.subject())
         ))
     };
     if is_json {

@@ -6,7 +6,7 @@ use modelv_repo::names;
 use serde_json::json;
 
 use super::{Done, Session};
-use crate::ui::Style;
+use crate::ui::{Style, plain};
 
 /// List, make or remove branches.
 #[derive(clap::Args)]
@@ -68,7 +68,7 @@ pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
         return Ok(ExitCode::SUCCESS);
     }
     for (name, id) in branches {
-        let subject = repo.commit_object(id)?.subject().to_owned();
+        let subject = plain(repo.commit_object(id)?.subject()).into_owned();
         let is_current = current.as_ref() == Some(&name);
         let mark = if is_current { "*" } else { " " };
         let shown = s.ui.paint(

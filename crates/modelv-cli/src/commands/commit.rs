@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use modelv_repo::{CommitOptions, Committed};
 
 use super::{Done, Session};
-use crate::ui::{Style, Ui};
+use crate::ui::{Style, Ui, plain};
 
 /// Record the working tree. There is no staging area: what `status` shows is taken.
 #[derive(clap::Args)]
@@ -61,7 +61,7 @@ pub(super) fn run(args: Args, s: Session<'_>) -> Done {
 
 /// The line of a new commit and what it took.
 pub(super) fn show(ui: &mut Ui, label: &str, message: &str, done: &Committed) {
-    let subject = message.trim().lines().next().unwrap_or("");
+    let subject = plain(message.trim().lines().next().unwrap_or(""));
     let first = if done.is_first { ", first commit" } else { "" };
     ui.line(format!(
         "[{label} {}{first}] {subject}",

@@ -7,7 +7,7 @@ use modelv_repo::{ComposeOptions, ModelState};
 use serde_json::json;
 
 use super::{Done, Session};
-use crate::ui::Style;
+use crate::ui::{Style, plain};
 
 /// Make a commit whose ingredients come from different commits.
 ///
@@ -77,7 +77,7 @@ pub(super) fn run(args: Args, s: Session<'_>) -> Done {
     s.ui.line(format!(
         "[{label} {}] {}",
         s.ui.paint(Style::Id, &done.id.short()),
-        done.commit.subject()
+        plain(done.commit.subject())
     ));
     let parents: Vec<String> = done.commit.parents.iter().map(CommitId::short).collect();
     s.ui.line(format!("  parents {}", parents.join(" ")));

@@ -8,7 +8,7 @@ use modelv_repo::{RepairReport, Repo, Rescued, Store, StoreReport, Wreck};
 
 use super::{Done, Session};
 use crate::error::CommandError;
-use crate::ui::{Ui, size};
+use crate::ui::{Ui, plain, size};
 
 /// Exit status of a damaged repository.
 const CORRUPT: u8 = 4;
@@ -141,7 +141,7 @@ fn show_rescue(ui: &mut Ui, rescued: &Rescued) -> Done {
     ui.line(format!("operations kept: {}", rescued.operations));
     for (name, _, commit) in &rescued.found {
         let day = clock::format_rfc3339(commit.time.seconds);
-        ui.line(format!("found: {name} ({day}) {}", commit.subject()));
+        ui.line(format!("found: {name} ({day}) {}", plain(commit.subject())));
     }
     if rescued.unnamed > 0 {
         ui.line(format!(

@@ -4,12 +4,13 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use modelv_repo::capture::clock;
+use modelv_repo::core::commit::Commit;
 use modelv_repo::{Condition, Field, KeyFilter, LogOptions, ModelState, Part, json, model_state};
 
 use super::{Done, Session};
 use crate::error::CommandError;
 use crate::graph::Graph;
-use crate::ui::Style;
+use crate::ui::{Style, Ui, plain};
 
 /// Show the history.
 #[derive(clap::Args)]
@@ -161,7 +162,10 @@ pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
         };
         let mark = if args.graph { format!("{mark} ") } else { mark };
         if args.oneline {
-            s.ui.line(format!("{mark}{short}{refs} {}{note}", commit.subject()));
+            s.ui.line(format!(
+                "{mark}{short}{refs} {}{note}",
+                plain(commit.subject())
+            ));
         } else {
             s.ui.line(format!("{mark}commit {short}{refs}{note}"));
             let margin = if args.graph {
@@ -169,14 +173,7 @@ pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
             } else {
                 String::new()
             };
-            s.ui.line(format!("{margin}Author: {}", commit.author));
-            s.ui.line(format!(
-                "{margin}Date:   {}",
-                clock::format_time(commit.time)
-            ));
-            for line in commit.message.lines() {
-                s.ui.line(format!("{margin}    {line}"));
-            }
+            tell(commit, &margin, s.ui);
             s.ui.line(margin.trim_end());
         }
         for line in below {
@@ -184,4 +181,15 @@ pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Who, when and what for.
+fn tell(commit: &Commit, margin: &str, ui: &mut Ui) {
+    let author = commit.author.to_string();
+    ui.line(format!("{margin}Author: {}", plain(&author)));
+    let date = clock::format_time(commit.time);
+    ui.line(format!("{margin}Date:   {date}"));
+    for line in plain(&commit.message).lines() {
+        ui.line(format!("{margin}    {line}"));
+    }
 }

@@ -12,7 +12,7 @@ use modelv_repo::{DiffSide, ModelState, Repo, model_state, totals};
 
 use super::{Done, Session};
 use crate::error::CommandError;
-use crate::ui::{Style, Ui, size};
+use crate::ui::{Style, Ui, plain, size};
 
 /// Show one commit on one screen: ingredients, model, run, metrics.
 #[derive(clap::Args)]
@@ -59,11 +59,11 @@ pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
     }
     s.ui.line(format!(
         "author {}, {}",
-        commit.author,
+        plain(&commit.author.to_string()),
         clock::format_time(commit.time)
     ));
     s.ui.line("");
-    for line in commit.message.lines() {
+    for line in plain(&commit.message).lines() {
         s.ui.line(format!("    {line}"));
     }
     s.ui.line("");
