@@ -112,3 +112,21 @@ fn a_message_does_not_drive_the_terminal() {
     assert_eq!(said.matches("one\\u{1b}[31m").count(), 5, "{said}");
     assert!(said.contains("more\\u{1b}]0;title\\u{7}"), "{said}");
 }
+
+#[test]
+fn a_slip_in_modelv_toml_is_told() {
+    let tree = tree();
+    tree.put(
+        "modelv.toml",
+        "[ingredientz]\ndata = [\"d/**\"]\n[evaluate]\ncommand = \"x\"\n",
+    );
+    for args in [&["status"] as &[&str], &["commit", "-m", "rules"]] {
+        let done = tree.mv(args);
+        let want = "warning: modelv.toml: `ingredientz` is nothing that this version knows\n";
+        assert!(
+            done.err.contains(want) && !done.err.contains("evaluate"),
+            "{done:?}"
+        );
+        done.success();
+    }
+}

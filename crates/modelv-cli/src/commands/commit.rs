@@ -52,6 +52,7 @@ pub(super) fn run(args: Args, s: Session<'_>) -> Done {
         allow_empty: args.allow_empty,
         allow_secret: args.allow_secret,
     };
+    super::warn_unknown(&repo, s.ui)?;
     let done = repo.commit(&options, &s.ctx())?;
     if !args.quiet {
         show(s.ui, &repo.head_label(), &options.message, &done);

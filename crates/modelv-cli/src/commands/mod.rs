@@ -142,6 +142,17 @@ pub(crate) struct Session<'a> {
 /// How a command ends.
 type Done = Result<ExitCode, CommandError>;
 
+/// Tells of what `modelv.toml` says and nobody reads: a slip there makes data into code.
+fn warn_unknown(repo: &Repo, ui: &mut Ui) -> Result<(), CommandError> {
+    for name in repo.rules()?.unknown() {
+        ui.warn(format!(
+            "modelv.toml: `{}` is nothing that this version knows",
+            crate::ui::plain(name)
+        ));
+    }
+    Ok(())
+}
+
 impl<'a> Session<'a> {
     /// The repository around the current folder.
     fn repo(&self) -> Result<Repo, CommandError> {

@@ -24,6 +24,7 @@ pub(crate) struct Args {
 #[expect(clippy::too_many_lines, reason = "one screen, top to bottom")]
 pub(super) fn run(args: Args, s: Session<'_>) -> Done {
     let repo = s.repo()?;
+    super::warn_unknown(&repo, s.ui)?;
     let status = repo.status(args.python, &s.ctx())?;
     if args.json {
         s.ui.json(&json::status(&status));

@@ -6,6 +6,7 @@ use globset::{Glob, GlobMatcher, GlobSet, GlobSetBuilder};
 use modelv_core::path::RepoPath;
 use toml_edit::{DocumentMut, Item};
 
+use super::known;
 use crate::capture::secrets::Allow;
 use crate::error::{Error, Result};
 
@@ -121,6 +122,7 @@ pub struct Rules {
     serve: Option<String>,
     secrets: Allow,
     tables: Vec<(GlobMatcher, String)>,
+    unknown: Vec<String>,
     fingerprint: [u8; 32],
 }
 
@@ -182,6 +184,7 @@ impl Rules {
             serve: text_at("serve", "entry")?,
             secrets: Allow::parse(doc.get("secrets"))?,
             tables: tables(doc.get("tables"))?,
+            unknown: known::unknown(&doc),
             fingerprint: fingerprint(text),
         })
     }
@@ -261,6 +264,13 @@ impl Rules {
         let path = Path::new(std::ffi::OsStr::from_bytes(path.as_bytes()));
         let found = self.tables.iter().find(|(glob, _)| glob.is_match(path));
         found.map(|(_, key)| key.clone())
+    }
+
+    /// Sections and keys that this version does not know: a slip of the pen, or of a newer one. They
+    /// change nothing.
+    #[must_use]
+    pub fn unknown(&self) -> &[String] {
+        &self.unknown
     }
 
     /// `[secrets] allow`.

@@ -7,6 +7,7 @@ pub mod checkout;
 mod fold;
 pub(crate) mod ignores;
 mod ingredient;
+mod known;
 mod left_out;
 mod origin;
 mod scan;
