@@ -201,3 +201,36 @@ fn an_env_file_is_left_out_until_it_is_named_and_then_looked_through() {
     let why = tree.mv(&["track", "--explain", "deep/x.log"]).success();
     assert_eq!(why, "ignored deep/x.log  (`*.log` in .gitignore)\n");
 }
+
+#[test]
+fn a_secret_in_utf_16_is_seen() {
+    let tree = Tree::repo();
+    let text = format!("\u{feff}# \u{e9}\r\nTOKEN = '{}'\r\n", token());
+    for (name, bytes) in [
+        (
+            "little.py",
+            text.encode_utf16()
+                .flat_map(u16::to_le_bytes)
+                .collect::<Vec<u8>>(),
+        ),
+        (
+            "big.py",
+            text.encode_utf16()
+                .flat_map(|u| u.swap_bytes().to_le_bytes())
+                .collect(),
+        ),
+    ] {
+        std::fs::write(tree.path(name), bytes).unwrap();
+        let said = tree.mv(&["commit", "-m", "x"]).fails_with(1);
+        assert!(
+            said.contains(&format!("{name}:2 huggingface-token hf_Q***")),
+            "{said}"
+        );
+        // Known, it is no news.
+        tree.mv(&["commit", "-m", "x", "--allow-secret"]).success();
+        let known = std::fs::read(tree.path(name)).unwrap();
+        let more: Vec<u8> = [&known[..], &known[known.len() - 4..]].concat();
+        std::fs::write(tree.path(name), more).unwrap();
+        tree.commit("the same secret");
+    }
+}

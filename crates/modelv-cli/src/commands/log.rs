@@ -173,7 +173,7 @@ pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
             } else {
                 String::new()
             };
-            tell(&commit, &margin, s.ui);
+            tell(commit, &margin, s.ui);
             s.ui.line(margin.trim_end());
         }
         for line in below {

@@ -11,7 +11,8 @@ use modelv_core::path::RepoPath;
 use modelv_core::tree::Mode;
 
 use super::mask::shown;
-use super::scan::{Hit, scan, scan_sized};
+use super::scan::{Hit, scan_sized};
+use super::wide;
 use crate::ctx::Ctx;
 use crate::error::{Error, Result};
 use crate::repo::Repo;
@@ -135,7 +136,7 @@ impl Repo {
         for file in known.iter().filter_map(|f| f.get(path)) {
             if is_checked(path, file) {
                 let bytes = self.read_blob(file.blob)?;
-                let hits = scan(&mut &bytes[..], is_config(path, file)).unwrap_or_default();
+                let hits = look(&mut &bytes[..], is_config(path, file), 0).unwrap_or_default();
                 out.extend(hits.into_iter().map(|h| h.value));
             }
         }
@@ -184,12 +185,22 @@ impl Repo {
             inner: opened,
             hasher: blake3::Hasher::new(),
         };
-        let hits = scan_sized(&mut hashed, is_config(path, file), file.size)
+        let hits = look(&mut hashed, is_config(path, file), file.size)
             .map_err(Error::io("read", &full))?;
         if BlobId(*hashed.hasher.finalize().as_bytes()) != file.blob {
             return Err(Error::ChangedWhileRead { path: full });
         }
         Ok(hits)
+    }
+}
+
+/// Looks through a file, also one in UTF-16: with a zero in every second byte it passes for binary.
+fn look(stream: &mut dyn Read, is_config: bool, size: u64) -> std::io::Result<Vec<Hit>> {
+    let mut head = Vec::with_capacity(2);
+    (&mut *stream).take(2).read_to_end(&mut head)?;
+    match wide::is_little_endian(&head) {
+        Some(little) => scan_sized(&mut wide::Wide::new(stream, little), is_config, size / 2),
+        None => scan_sized(&mut (&head[..]).chain(stream), is_config, size),
     }
 }
 

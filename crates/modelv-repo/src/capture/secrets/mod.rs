@@ -9,6 +9,7 @@ mod check;
 mod mask;
 mod rules;
 mod scan;
+mod wide;
 
 pub use allow::Allow;
 pub use check::Finding;
