@@ -40,4 +40,5 @@ mod snapshots;
 mod spec;
 mod story;
 mod support;
+mod venv;
 mod weights;

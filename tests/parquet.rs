@@ -6,40 +6,13 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 use crate::support::Tree;
+use crate::venv::{self, must};
 
 const PACKAGES: [&str; 2] = ["pyarrow==25.0.0", "numpy"];
 
-/// Runs a program that must succeed.
-fn must(command: &mut Command) {
-    let output = command
-        .output()
-        .unwrap_or_else(|e| panic!("{command:?}: {e}"));
-    let error = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{command:?}\n{error}");
-}
-
-/// An interpreter with pyarrow. It stays in cargo's target folder, so that only the first run
-/// downloads anything.
 fn python() -> &'static Path {
     static PYTHON: OnceLock<PathBuf> = OnceLock::new();
-    PYTHON.get_or_init(|| {
-        let venv = Path::new(env!("CARGO_TARGET_TMPDIR")).join(PACKAGES.join("-"));
-        let python = venv.join("bin/python");
-        if !venv.join("ready").exists() {
-            let _ = std::fs::remove_dir_all(&venv);
-            must(Command::new("python3").args(["-m", "venv"]).arg(&venv));
-            let pip = [
-                "-m",
-                "pip",
-                "install",
-                "--quiet",
-                "--disable-pip-version-check",
-            ];
-            must(Command::new(&python).args(pip).args(PACKAGES));
-            std::fs::write(venv.join("ready"), "").unwrap();
-        }
-        python
-    })
+    PYTHON.get_or_init(|| venv::python(&PACKAGES.join("-"), &PACKAGES))
 }
 
 fn script(args: &[&str], last: &Path) {

@@ -9,6 +9,7 @@ use modelv_repo::core::id::TreeId;
 use modelv_repo::{CommitOptions, Ctx, Repo};
 
 use crate::support::{BINARY, Tree};
+use crate::venv::{self, must};
 
 /// Builds the wheel; the newest that is known to work.
 const MATURIN: &str = "maturin==1.16.0";
@@ -19,36 +20,13 @@ fn package() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../modelv-py")
 }
 
-/// Runs a program that must succeed, and gives what it printed.
-fn must(command: &mut Command) -> String {
-    let output = command
-        .output()
-        .unwrap_or_else(|e| panic!("{command:?}: {e}"));
-    let text = |b: &[u8]| String::from_utf8_lossy(b).into_owned();
-    assert!(
-        output.status.success(),
-        "{command:?}\n{}{}",
-        text(&output.stdout),
-        text(&output.stderr)
-    );
-    text(&output.stdout)
-}
-
 /// The interpreter of an environment that holds the wheel of this source. The environment stays in
 /// cargo's target folder, so that only the first run downloads anything.
 fn python() -> &'static Path {
     static PYTHON: OnceLock<PathBuf> = OnceLock::new();
     PYTHON.get_or_init(|| {
         let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("python");
-        let venv = dir.join("venv");
-        let python = venv.join("bin/python");
-        if !venv.join("ready").exists() {
-            let _ = std::fs::remove_dir_all(&venv);
-            must(Command::new("python3").args(["-m", "venv"]).arg(&venv));
-            let pip = ["-m", "pip", "install", "--quiet", MATURIN, NUMPY];
-            must(Command::new(&python).args(pip));
-            std::fs::write(venv.join("ready"), "").unwrap();
-        }
+        let python = venv::python("python/venv", &[MATURIN, NUMPY]);
         let wheels = dir.join("wheels");
         let _ = std::fs::remove_dir_all(&wheels);
         // Cargo's lock on the target folder is free while tests run, and what they were built with

@@ -16,3 +16,5 @@ mod notebooks;
 mod requirements;
 mod support;
 mod trees;
+#[path = "../venv.rs"]
+mod venv;

@@ -6,6 +6,8 @@ use std::sync::OnceLock;
 
 use modelv_core::driver::Labels;
 
+use crate::venv;
+
 pub(crate) const LABELS: Labels<'_> = Labels {
     ours: "ours",
     base: "base",
@@ -60,38 +62,12 @@ pub(crate) fn git(dir: &Path, args: &[&str]) -> Output {
     command.output().expect("these tests need `git`")
 }
 
-fn must(command: &mut Command) {
-    let output = command
-        .output()
-        .unwrap_or_else(|e| panic!("{command:?}: {e}"));
-    let text = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{command:?}\n{text}");
-}
-
-/// An interpreter with what we are compared with. It stays in cargo's target folder, so that only
-/// the first run downloads anything.
+/// An interpreter with what we are compared with.
 pub(crate) fn python() -> &'static Path {
     const PACKAGES: [&str; 2] = ["packaging==26.3", "nbdime==4.0.4"];
     static PYTHON: OnceLock<PathBuf> = OnceLock::new();
-    PYTHON.get_or_init(|| {
-        let venv = Path::new(env!("CARGO_TARGET_TMPDIR"))
-            .join(format!("differential-{}", PACKAGES.join("-")));
-        let python = venv.join("bin/python");
-        if !venv.join("ready").exists() {
-            let _ = std::fs::remove_dir_all(&venv);
-            must(Command::new("python3").args(["-m", "venv"]).arg(&venv));
-            let pip = [
-                "-m",
-                "pip",
-                "install",
-                "--quiet",
-                "--disable-pip-version-check",
-            ];
-            must(Command::new(&python).args(pip).args(PACKAGES));
-            std::fs::write(venv.join("ready"), "").unwrap();
-        }
-        python
-    })
+    let name = || format!("differential-{}", PACKAGES.join("-"));
+    PYTHON.get_or_init(|| venv::python(&name(), &PACKAGES))
 }
 
 /// What a script beside these tests answers to a question in JSON.

@@ -120,6 +120,14 @@ pub fn parent_of(path: &[u8]) -> &[u8] {
     &path[..end]
 }
 
+/// All folders above a path, the nearest first.
+pub fn folders_of(path: &[u8]) -> impl Iterator<Item = &[u8]> {
+    std::iter::successors(Some(parent_of(path)), |f| {
+        (!f.is_empty()).then(|| parent_of(f))
+    })
+    .filter(|f| !f.is_empty())
+}
+
 /// Maps of paths are searched by bytes, for example by those of a directory on the way.
 impl std::borrow::Borrow<[u8]> for RepoPath {
     fn borrow(&self) -> &[u8] {

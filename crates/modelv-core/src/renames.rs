@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use crate::id::BlobId;
 use crate::likeness::{self, Candidate, Fingerprint};
 use crate::merge::{Conflict, Listing, Read, Side, Why, join};
-use crate::path::{RepoPath, name_of, parent_of};
+use crate::path::{RepoPath, folders_of, name_of, parent_of};
 use crate::tree::Mode;
 
 /// Larger files are only followed when their content stays, in bytes.
@@ -133,7 +133,7 @@ fn find<E>(
     let taken: BTreeSet<RepoPath> = out.values().cloned().collect();
     let grown: BTreeSet<&[u8]> = join(base, other)
         .filter(|(_, old, _)| old.is_none())
-        .flat_map(|(p, ..)| folders(p.as_bytes()))
+        .flat_map(|(p, ..)| folders_of(p.as_bytes()))
         .collect();
     gone.retain(|p| {
         let matters = other.get(*p) != base.get(*p) || grown.contains(parent_of(p.as_bytes()));
@@ -245,21 +245,13 @@ fn candidates<'p, E>(
     paths.iter().map(candidate).collect()
 }
 
-/// All folders above a path, the nearest first.
-fn folders(path: &[u8]) -> impl Iterator<Item = &[u8]> {
-    std::iter::successors(Some(parent_of(path)), |f| {
-        (!f.is_empty()).then(|| parent_of(f))
-    })
-    .filter(|f| !f.is_empty())
-}
-
 /// What one side put into a directory that the other moved goes where that went.
 fn follow_directories(sides: &mut [Listing; 3], moves: &mut [Moves; 2], notes: &mut Vec<String>) {
     let moved = [1, 2].map(|mover| directories(&sides[mover], &moves[mover - 1]));
     for (mover, other) in [(1, 2), (2, 1)] {
         // A directory that both sides moved is nobody's to move again.
         let to_of = |path: &[u8]| {
-            let found = folders(path).find_map(|d| Some((d.to_vec(), moved[mover - 1].get(d)?)));
+            let found = folders_of(path).find_map(|d| Some((d.to_vec(), moved[mover - 1].get(d)?)));
             found.filter(|(d, _)| !moved[other - 1].contains_key(d))
         };
         let new: Vec<(RepoPath, RepoPath)> = sides[other]

@@ -141,6 +141,18 @@ fn encode(draft: Draft, seq: u64, chain: &[u8; 32]) -> Result<(Operation, Vec<u8
 }
 
 impl OpLog {
+    /// A log of which nothing was read yet.
+    fn empty(path: &Path) -> Self {
+        Self {
+            path: path.to_owned(),
+            refs: Refs::new(),
+            operations: Vec::new(),
+            unfinished_bytes: 0,
+            chain: [0; 32],
+            end: HEADER_BYTES,
+        }
+    }
+
     /// Reads the whole log. Bytes of an append that never finished are left out.
     ///
     /// # Errors
@@ -149,14 +161,7 @@ impl OpLog {
         // Before the log: it never is ahead of a log that is read after it.
         let tip = tip::read(&tip::path(path));
         let mut file = File::open(path).map_err(Error::io("open", path))?;
-        let mut log = Self {
-            path: path.to_owned(),
-            refs: Refs::new(),
-            operations: Vec::new(),
-            unfinished_bytes: 0,
-            chain: [0; 32],
-            end: HEADER_BYTES,
-        };
+        let mut log = Self::empty(path);
         let mut header = [0u8; 8];
         file.read_exact(&mut header)
             .map_err(|_| log.damaged("the header is cut off"))?;
@@ -190,14 +195,7 @@ impl OpLog {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Vec::new(),
             read => read.map_err(Error::io("read", path))?,
         };
-        let mut log = Self {
-            path: path.to_owned(),
-            refs: Refs::new(),
-            operations: Vec::new(),
-            unfinished_bytes: 0,
-            chain: [0; 32],
-            end: HEADER_BYTES,
-        };
+        let mut log = Self::empty(path);
         if !bytes.starts_with(&header()) {
             return Ok((log, header()));
         }

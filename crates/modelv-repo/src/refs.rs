@@ -254,6 +254,11 @@ impl Repo {
                 checkout::plan(self.root(), &current, &from, &to, action)?
             }
         };
+        self.carry_out(&plan, ctx)
+    }
+
+    /// Carries a plan out, and remembers what was written.
+    pub(crate) fn carry_out(&self, plan: &checkout::Plan, ctx: &Ctx<'_>) -> Result<()> {
         let mut cache = self.stat_cache();
         plan.apply(self.root(), &self.store, &mut cache, ctx)?;
         let _ = cache.save(&self.stat_cache_path());

@@ -1,15 +1,8 @@
 //! Restoring paths from a commit. What that writes over is kept, so that `undo` brings it back;
 //! nothing is written before it is.
 
-use std::fs::File;
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::OpenOptionsExt;
-
-use modelv_core::id::{BlobId, CommitId};
-use modelv_core::path::RepoPath;
-use modelv_core::tree::Mode;
-use modelv_store::Session;
-use rustix::fs::OFlags;
+use modelv_core::id::CommitId;
+use modelv_core::path::{RepoPath, folders_of};
 
 use crate::ctx::Ctx;
 use crate::error::{Error, Result};
@@ -17,7 +10,7 @@ use crate::merge::conclude::{OVERWRITTEN, RESTORED};
 use crate::names;
 use crate::oplog::{Operation, RefChange, Target};
 use crate::repo::Repo;
-use crate::worktree::{FileChange, Files, Rules, Scope, SnapFile, checkout, compare, place};
+use crate::worktree::{FileChange, Files, Rules, Scope, checkout, compare, keep_file};
 
 /// The commits of what an operation wrote over and of what it wrote, if it restored files.
 pub(crate) fn restored(operation: &Operation) -> Option<(CommitId, CommitId)> {
@@ -33,12 +26,8 @@ pub(crate) fn restored(operation: &Operation) -> Option<(CommitId, CommitId)> {
 
 /// Takes what is no directory out of the way of the files of a commit.
 fn make_room(to: &mut Files, restored: &[RepoPath]) {
-    for path in restored {
-        let name = path.as_bytes();
-        let ends = (0..name.len()).filter(|i| name[*i] == b'/');
-        for above in ends.filter_map(|end| RepoPath::new(&name[..end]).ok()) {
-            to.remove(&above);
-        }
+    for above in restored.iter().flat_map(|p| folders_of(p.as_bytes())) {
+        to.remove(above);
     }
 }
 
@@ -85,12 +74,10 @@ impl Repo {
         }
         let plan = checkout::plan(self.root(), &current, &current, &to, "restore")?;
         let (before, after) = (pick(&current, &changes), pick(&to, &changes));
-        let noted = self.keep_overwritten(source, &before, &after, &head)?;
+        let noted = self.keep_overwritten(source, &before, &after, &head, ctx)?;
         // First: a restore that is cut short can be taken back too.
         self.append(noted, true, None)?;
-        let mut cache = self.stat_cache();
-        plan.apply(self.root(), &self.store, &mut cache, ctx)?;
-        let _ = cache.save(&self.stat_cache_path());
+        self.carry_out(&plan, ctx)?;
         Ok(changes.len())
     }
 
@@ -101,11 +88,13 @@ impl Repo {
         before: &Files,
         after: &Files,
         head: &Files,
+        ctx: &Ctx<'_>,
     ) -> Result<Vec<RefChange>> {
         let session = self.store.begin()?;
         for (path, file) in before {
             if !self.store.keeps_blob(&file.blob)? {
-                self.keep_file(path, file, head.get(path).map(|f| &f.blob), &session)?;
+                let base = head.get(path).map(|f| f.blob);
+                keep_file(self.root(), path, file.blob, base, &session, ctx)?;
             }
         }
         let before = self.put_aside(source, before, OVERWRITTEN, &session)?;
@@ -120,34 +109,5 @@ impl Repo {
             change(names::RESTORE_BEFORE, before),
             change(names::RESTORE_AFTER, after),
         ])
-    }
-
-    /// Stores one file of the working tree, over what it was in the commit.
-    fn keep_file(
-        &self,
-        path: &RepoPath,
-        file: &SnapFile,
-        base: Option<&BlobId>,
-        session: &Session<'_>,
-    ) -> Result<()> {
-        let full = place(self.root(), path);
-        let stored = if file.mode == Mode::Symlink {
-            let target = std::fs::read_link(&full).map_err(Error::io("read", &full))?;
-            let bytes = target.as_os_str().as_bytes();
-            session.put_blob(&mut &bytes[..], bytes.len() as u64)?
-        } else {
-            // A link or a pipe may have taken its place.
-            let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
-            let opened = File::options().read(true).custom_flags(flags).open(&full);
-            let mut content = opened.map_err(Error::io("read", &full))?;
-            match session.put_file(&mut content, file.size, base) {
-                Err(modelv_store::Error::Input(e)) => return Err(Error::io("read", &full)(e)),
-                stored => stored?,
-            }
-        };
-        if stored.0 == file.blob {
-            return Ok(());
-        }
-        Err(Error::ChangedWhileRead { path: full })
     }
 }

@@ -1,14 +1,10 @@
 //! Bytes without an inside for us: the file as a whole.
 
-use super::{Change, Labels, Merged, Rules};
+use super::{Change, Rules};
 
 pub(super) struct Binary;
 
 impl Rules for Binary {
-    fn merge(&self, _: Option<&[u8]>, ours: &[u8], _: &[u8], _: &Labels<'_>) -> Merged {
-        Merged::undecided(ours)
-    }
-
     fn diff(&self, old: Option<&[u8]>, new: Option<&[u8]>) -> Vec<Change> {
         let size = |bytes: Option<&[u8]>| bytes.map_or(0, |b| b.len() as u64);
         vec![Change::Bytes {

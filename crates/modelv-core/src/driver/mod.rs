@@ -84,9 +84,11 @@ trait Rules {
         Ok(())
     }
 
-    /// Merges two different versions over their base (`None`: both added the file).
-    fn merge(&self, base: Option<&[u8]>, ours: &[u8], theirs: &[u8], labels: &Labels<'_>)
-    -> Merged;
+    /// Merges two different versions over their base (`None`: both added the file). Without rules of its
+    /// own, what both changed is for somebody to decide.
+    fn merge(&self, _base: Option<&[u8]>, ours: &[u8], _theirs: &[u8], _: &Labels<'_>) -> Merged {
+        Merged::undecided(ours)
+    }
 
     /// Lists what differs between two different versions; `None` is absent.
     fn diff(&self, old: Option<&[u8]>, new: Option<&[u8]>) -> Vec<Change>;

@@ -6,7 +6,7 @@ use std::ops::Bound;
 use std::path::Path;
 
 use modelv_core::merge::join;
-use modelv_core::path::{RepoPath, parent_of};
+use modelv_core::path::{RepoPath, folders_of, parent_of};
 use modelv_store::{Store, fs};
 
 use super::beneath::Root;
@@ -98,8 +98,7 @@ type Others<'a> = BTreeMap<&'a [u8], &'a RepoPath>;
 /// A path that can't be a file while `path` is one: above it or below it.
 fn in_the_way_of<'a>(path: &RepoPath, others: &Others<'a>) -> Option<&'a RepoPath> {
     let name = path.as_bytes();
-    let ends = (0..name.len()).filter(|i| name[*i] == b'/');
-    let above = ends.filter_map(|end| others.get(&name[..end])).next();
+    let above = folders_of(name).find_map(|folder| others.get(folder));
     let inside = [name, b"/"].concat();
     let behind = (Bound::Included(&*inside), Bound::Unbounded);
     let below = others.range::<[u8], _>(behind).next();

@@ -31,6 +31,7 @@ pub use ingredient::{Ingredient, Reason, Rules};
 pub use left_out::{left_out_by_default, never_taken};
 pub use scan::Skipped;
 pub(crate) use scope::Scope;
+pub(crate) use snapshot::keep_file;
 pub use snapshot::{Keep, Look, Since, Snapshot, look, place};
 pub use statcache::{Stamp as StatStamp, StatCache};
 pub use status::{ChangeKind, FileChange, compare};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use modelv_core::path::RepoPath;
+use modelv_core::path::{RepoPath, folders_of};
 
 /// Everything, or what is at and below some paths.
 pub(crate) struct Scope<'a>(BTreeSet<&'a [u8]>);
@@ -34,9 +34,8 @@ impl<'a> Scope<'a> {
     /// The paths of the scope at or below which `path` lies.
     fn hits<'s>(&'s self, path: &'s RepoPath) -> impl Iterator<Item = &'a [u8]> + use<'a, 's> {
         let name = path.as_bytes();
-        let ends = (0..name.len()).filter(|i| name[*i] == b'/');
-        ends.chain([name.len()])
-            .filter_map(|end| self.0.get(&name[..end]).copied())
+        let all = std::iter::once(name).chain(folders_of(name));
+        all.filter_map(|at| self.0.get(at).copied())
     }
 }
 

@@ -324,6 +324,30 @@ fn mode_of(stamp: &Stamp) -> Mode {
     }
 }
 
+/// Stores one file, known to hold `blob`, over what it was in an earlier commit.
+///
+/// # Errors
+/// It can't be read, or does not hold that any more.
+pub(crate) fn keep_file(
+    root: &Path,
+    path: &RepoPath,
+    blob: BlobId,
+    before: Option<BlobId>,
+    session: &Session<'_>,
+    ctx: &Ctx<'_>,
+) -> Result<()> {
+    let full = place(root, path);
+    let found = std::fs::symlink_metadata(&full).map_err(Error::io("read", &full))?;
+    let work = Work {
+        number: 0,
+        path: path.clone(),
+        stamp: Stamp::of(&found),
+        known: Some(blob),
+        before,
+    };
+    hash_one(root, &work, &[], Some(session), ctx).map(drop)
+}
+
 /// Hashes (and stores) files on all cores.
 fn hash_all(
     root: &Path,

@@ -5,138 +5,13 @@
 
 use std::io;
 
+use modelv_core::thrift::{BINARY, Compact, I16, I64, LIST, STRUCT};
+
 use super::{HEADER_BYTES_MAX, Input, PARTS_MAX, Part, Within, read_at, u32_at};
 use crate::codec::Content;
 
 const MAGIC: &[u8] = b"PAR1";
 const TAIL_BYTES: u64 = 8;
-/// How deep values that are skipped may be nested.
-const DEPTH_MAX: usize = 16;
-
-// Types of the compact protocol.
-const TRUE: u8 = 1;
-const FALSE: u8 = 2;
-const BYTE: u8 = 3;
-const I16: u8 = 4;
-const I64: u8 = 6;
-const DOUBLE: u8 = 7;
-const BINARY: u8 = 8;
-const LIST: u8 = 9;
-const SET: u8 = 10;
-const MAP: u8 = 11;
-const STRUCT: u8 = 12;
-const UUID: u8 = 13;
-
-/// Reads values from the front of a footer; `None` when it is malformed.
-struct Compact<'a>(&'a [u8]);
-
-impl<'a> Compact<'a> {
-    fn take(&mut self, len: u64) -> Option<&'a [u8]> {
-        let (taken, rest) = self.0.split_at_checked(usize::try_from(len).ok()?)?;
-        self.0 = rest;
-        Some(taken)
-    }
-
-    fn byte(&mut self) -> Option<u8> {
-        self.take(1).map(|b| b[0])
-    }
-
-    fn varint(&mut self) -> Option<u64> {
-        let mut value = 0u64;
-        for shift in (0..64).step_by(7) {
-            let byte = self.byte()?;
-            value |= u64::from(byte & 0x7f) << shift;
-            if byte & 0x80 == 0 {
-                return Some(value);
-            }
-        }
-        None
-    }
-
-    fn int(&mut self) -> Option<i64> {
-        let raw = self.varint()?;
-        Some((raw >> 1).cast_signed() ^ -(raw & 1).cast_signed())
-    }
-
-    fn binary(&mut self) -> Option<&'a [u8]> {
-        let len = self.varint()?;
-        self.take(len)
-    }
-
-    /// Type and number of the elements of a list or set.
-    fn list(&mut self) -> Option<(u8, u64)> {
-        let head = self.byte()?;
-        let count = match head >> 4 {
-            15 => self.varint()?,
-            short => u64::from(short),
-        };
-        Some((head & 15, count))
-    }
-
-    /// Hands every field of a struct to `each`, which reads or skips it.
-    fn fields(&mut self, mut each: impl FnMut(&mut Self, i64, u8) -> Option<()>) -> Option<()> {
-        let mut number = 0i64;
-        loop {
-            let head = self.byte()?;
-            if head == 0 {
-                return Some(());
-            }
-            number = match head >> 4 {
-                0 => self.int()?,
-                step => number.checked_add(i64::from(step))?,
-            };
-            each(self, number, head & 15)?;
-        }
-    }
-
-    /// Skips a value. Every element takes at least a byte, so counts can't lie for long.
-    fn skip(&mut self, kind: u8, depth: usize) -> Option<()> {
-        if depth > DEPTH_MAX {
-            return None;
-        }
-        match kind {
-            TRUE | FALSE => {}
-            BYTE => drop(self.byte()?),
-            I16..=I64 => drop(self.varint()?),
-            DOUBLE => drop(self.take(8)?),
-            BINARY => drop(self.binary()?),
-            UUID => drop(self.take(16)?),
-            LIST | SET => {
-                let (kind, count) = self.list()?;
-                (0..count).try_for_each(|_| self.skip_element(kind, depth))?;
-            }
-            MAP => {
-                let count = self.varint()?;
-                let kinds = if count == 0 { 0 } else { self.byte()? };
-                (0..count).try_for_each(|_| {
-                    self.skip_element(kinds >> 4, depth)?;
-                    self.skip_element(kinds & 15, depth)
-                })?;
-            }
-            STRUCT => self.fields(|s, _, kind| s.skip(kind, depth + 1))?,
-            _ => return None,
-        }
-        Some(())
-    }
-
-    /// Inside lists and maps a truth value takes a byte; as a field it is part of the type.
-    fn skip_element(&mut self, kind: u8, depth: usize) -> Option<()> {
-        match kind {
-            TRUE | FALSE => self.byte().map(drop),
-            _ => self.skip(kind, depth + 1),
-        }
-    }
-
-    /// Hands every struct of a list to `each`.
-    fn structs(&mut self, mut each: impl FnMut(&mut Self, u64) -> Option<()>) -> Option<()> {
-        let (kind, count) = self.list()?;
-        if kind != STRUCT && count > 0 {
-            return None;
-        }
-        (0..count).try_for_each(|number| each(self, number))
-    }
-}
-
 /// What the footer says of one column in one row group.
 #[derive(Default)]
 struct Column {
@@ -217,10 +92,10 @@ fn path(footer: &mut Compact<'_>) -> Option<Vec<u8>> {
 fn columns(footer: &[u8]) -> Option<Vec<Part>> {
     let mut parts = Vec::new();
     Compact(footer).fields(|s, number, kind| match (number, kind) {
-        (4, LIST) => s.structs(|s, group| {
+        (4, LIST) => s.structs(kind, |s, group| {
             let group = u32::try_from(group).ok()?;
             s.fields(|s, number, kind| match (number, kind) {
-                (1, LIST) => s.structs(|s, _| {
+                (1, LIST) => s.structs(kind, |s, _| {
                     let column = Column::read(s)?;
                     if !column.elsewhere {
                         parts.push(column.part(group)?);

@@ -15,7 +15,7 @@ pub use header::image_kind;
 pub use look::Look;
 
 use super::binary::Binary;
-use super::{Change, Labels, Merged, Refusal, Rules};
+use super::{Change, Refusal, Rules};
 
 /// Formats of images.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,16 +93,6 @@ pub(super) fn claimed(name: &[u8]) -> Option<&'static str> {
 impl Rules for Image {
     fn check(&self, content: &[u8]) -> Result<(), Refusal> {
         header::read(content).map(drop)
-    }
-
-    fn merge(
-        &self,
-        base: Option<&[u8]>,
-        ours: &[u8],
-        theirs: &[u8],
-        labels: &Labels<'_>,
-    ) -> Merged {
-        Binary.merge(base, ours, theirs, labels)
     }
 
     fn diff(&self, old: Option<&[u8]>, new: Option<&[u8]>) -> Vec<Change> {

@@ -1,5 +1,6 @@
 //! Images made here, byte by byte where no encoder is at hand.
 
+use super::super::Labels;
 use super::super::{Change, Driver, diff, examine, merge};
 use super::*;
 

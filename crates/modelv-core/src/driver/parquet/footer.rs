@@ -4,7 +4,7 @@ use std::io::{Read, SeekFrom};
 
 use super::super::tensor::Source;
 use super::super::{Refusal, TableError};
-use super::thrift::Compact;
+use crate::thrift::Compact;
 
 const MAGIC: &[u8] = b"PAR1";
 const ENCRYPTED: &[u8] = b"PARE";
@@ -195,11 +195,11 @@ struct RawChunk {
 impl Raw {
     fn read(&mut self, c: &mut Compact<'_>) -> Option<()> {
         c.fields(|c, number, kind| match number {
-            2 => c.structs(kind, |c| {
+            2 => c.structs(kind, |c, _| {
                 self.elements.push(element(c)?);
                 Some(())
             }),
-            4 => c.structs(kind, |c| {
+            4 => c.structs(kind, |c, _| {
                 self.groups.push(group(c)?);
                 Some(())
             }),
@@ -352,7 +352,7 @@ fn time(c: &mut Compact<'_>) -> Option<(u32, bool)> {
 fn group(c: &mut Compact<'_>) -> Option<RawGroup> {
     let mut out = RawGroup::default();
     c.fields(|c, number, kind| match number {
-        1 => c.structs(kind, |c| {
+        1 => c.structs(kind, |c, _| {
             out.chunks.push(chunk(c)?);
             Some(())
         }),

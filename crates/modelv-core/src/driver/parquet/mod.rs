@@ -15,7 +15,6 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 mod text;
-mod thrift;
 mod values;
 
 use std::collections::HashMap;
@@ -24,7 +23,7 @@ use std::io::{self, Cursor};
 use super::binary::Binary;
 use super::table::{Spill, TableError, stream_lines};
 use super::tensor::Source;
-use super::{Change, Labels, Merged, Refusal, Rules};
+use super::{Change, Refusal, Rules};
 use footer::{Leaf, Logical, Node, Physical};
 use rows::Lines;
 
@@ -41,16 +40,6 @@ impl Rules for Parquet {
             Err(TableError::Refused(refusal)) => Err(refusal),
             Err(TableError::Io(e)) => Err(Refusal::Invalid(e.to_string())),
         }
-    }
-
-    fn merge(
-        &self,
-        base: Option<&[u8]>,
-        ours: &[u8],
-        theirs: &[u8],
-        labels: &Labels<'_>,
-    ) -> Merged {
-        Binary.merge(base, ours, theirs, labels)
     }
 
     fn diff(&self, old: Option<&[u8]>, new: Option<&[u8]>) -> Vec<Change> {

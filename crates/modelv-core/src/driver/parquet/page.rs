@@ -6,8 +6,8 @@ use std::io::{Read, SeekFrom};
 use super::super::tensor::Source;
 use super::super::{Refusal, TableError};
 use super::footer::{Chunk, Leaf, beyond, invalid};
-use super::thrift::Compact;
 use super::values::{self, UNPACKED_BYTES_MAX, Values, hybrid, plain};
+use crate::thrift::Compact;
 
 /// A longer header of a page is refused, in bytes.
 const HEADER_BYTES_MAX: u64 = 1 << 20;

@@ -2,6 +2,7 @@
 
 use std::io::Read;
 
+use super::super::Labels;
 use super::super::{
     Driver, State, TableError, diff as diff_by_driver, diff_tables, examine, merge,
 };

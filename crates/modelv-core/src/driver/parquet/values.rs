@@ -3,7 +3,7 @@
 //! by [`UNPACKED_BYTES_MAX`].
 
 use super::footer::Physical;
-use super::thrift::Compact;
+use crate::thrift::Compact;
 
 /// The values of one page take no more than this, in bytes.
 pub(super) const UNPACKED_BYTES_MAX: usize = 64 << 20;
