@@ -7,7 +7,6 @@ use modelv_core::id::CommitId;
 use modelv_store::gc::State;
 
 use crate::error::Result;
-use crate::oplog::Target;
 use crate::repo::Repo;
 
 impl Repo {
@@ -19,12 +18,7 @@ impl Repo {
     pub fn lost_files(&self) -> Result<Vec<(String, CommitId)>> {
         let horizon = State::read(self.dir()).map_or(u64::MAX, |s| s.horizon);
         let targets = self.oplog().kept_targets(horizon);
-        let mut commits: Vec<CommitId> = targets
-            .filter_map(|(_, target)| match target {
-                Target::Commit(id) => Some(*id),
-                _ => None,
-            })
-            .collect();
+        let mut commits: Vec<CommitId> = targets.filter_map(|(_, t)| t.commit()).collect();
         let (mut seen, mut read) = (HashSet::new(), HashSet::new());
         let mut lost = Vec::new();
         while let Some(id) = commits.pop() {

@@ -44,6 +44,17 @@ pub enum Target {
     Text(String),
 }
 
+impl Target {
+    /// The commit, if it is one.
+    #[must_use]
+    pub fn commit(&self) -> Option<CommitId> {
+        match self {
+            Self::Commit(id) => Some(*id),
+            _ => None,
+        }
+    }
+}
+
 /// One ref that moves.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct RefChange {

@@ -291,10 +291,7 @@ impl Repo {
     /// The commit a ref names.
     #[must_use]
     pub fn ref_commit(&self, full: &str) -> Option<CommitId> {
-        match self.log.refs.get(full) {
-            Some(Target::Commit(id)) => Some(*id),
-            _ => None,
-        }
+        self.log.refs.get(full).and_then(Target::commit)
     }
 
     /// Refs with a prefix, as (rest of the name, commit).

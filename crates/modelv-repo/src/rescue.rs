@@ -172,19 +172,15 @@ fn tips(store: &Store, log: &OpLog) -> Result<Vec<(CommitId, Commit)>> {
         let commit = load(CommitId(*id)).filter(|c| !ASIDE.contains(&c.message.as_str()));
         below.extend(commit.into_iter().flat_map(|c| c.parents));
     }
-    let named: HashSet<CommitId> = log.kept_targets(0).filter_map(|(_, t)| commit(t)).collect();
+    let named: HashSet<CommitId> = log
+        .kept_targets(0)
+        .filter_map(|(_, t)| t.commit())
+        .collect();
     let is_tip = |id: &CommitId| !below.contains(id) && !named.contains(id);
     let tips = ids.into_iter().map(CommitId).filter(is_tip);
     let mut tips: Vec<_> = tips.filter_map(|id| Some((id, load(id)?))).collect();
     tips.sort_by_key(|(id, c)| (std::cmp::Reverse(c.time.seconds), *id));
     Ok(tips)
-}
-
-fn commit(target: &Target) -> Option<CommitId> {
-    match target {
-        Target::Commit(id) => Some(*id),
-        _ => None,
-    }
 }
 
 /// A branch for each tip; where there is no HEAD left, a first branch at the newest.
@@ -296,7 +292,7 @@ mod tests {
             );
             // No commit is lost, whatever byte it was.
             for id in &ids {
-                let all = repo.log.kept_targets(0).filter_map(|(_, t)| commit(t));
+                let all = repo.log.kept_targets(0).filter_map(|(_, t)| t.commit());
                 let reached = all.into_iter().any(|tip| repo.is_before(*id, tip).unwrap());
                 assert!(reached, "byte {at}");
             }

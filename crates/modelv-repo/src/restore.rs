@@ -16,10 +16,7 @@ use crate::worktree::{FileChange, Files, Rules, Scope, checkout, compare, keep_f
 pub(crate) fn restored(operation: &Operation) -> Option<(CommitId, CommitId)> {
     let find = |name| {
         let change = operation.changes.iter().find(|c| c.name == name)?;
-        match change.new {
-            Some(Target::Commit(id)) => Some(id),
-            _ => None,
-        }
+        change.new.as_ref()?.commit()
     };
     Some((find(names::RESTORE_BEFORE)?, find(names::RESTORE_AFTER)?))
 }

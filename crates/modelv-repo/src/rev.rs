@@ -154,10 +154,7 @@ impl Repo {
             .iter()
             .rev()
             .flat_map(|op| op.changes.iter().filter(|c| c.name == full))
-            .filter_map(|c| match c.new {
-                Some(Target::Commit(id)) => Some(id),
-                _ => None,
-            })
+            .filter_map(|c| c.new.as_ref()?.commit())
             .collect();
         values
             .get(n)

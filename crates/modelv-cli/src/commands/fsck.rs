@@ -26,13 +26,16 @@ pub(crate) struct Args {
 }
 
 pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
-    if let Some(wreck) = Wreck::find(&s.dir)? {
-        return match args.rescue {
-            true => show_rescue(s.ui, &wreck.rescue("fsck --rescue")?),
-            false => check_wreck(wreck, s),
-        };
-    }
-    let repo = s.repo()?;
+    let repo = match s.repo() {
+        Ok(repo) => repo,
+        Err(e) => {
+            let wreck = Wreck::find(&s.dir)?.ok_or(e)?;
+            return match args.rescue {
+                true => show_rescue(s.ui, &wreck.rescue("fsck --rescue")?),
+                false => check_wreck(wreck, s),
+            };
+        }
+    };
     if args.rescue {
         s.ui.line("the operation log is sound: there is nothing to rescue");
         return Ok(ExitCode::SUCCESS);

@@ -171,10 +171,7 @@ impl Repo {
     }
 
     fn updates_of(&self, changes: &[RefChange]) -> Vec<RefUpdate> {
-        let commit = |target: &Option<Target>| match target {
-            Some(Target::Commit(id)) => Some(*id),
-            _ => None,
-        };
+        let commit = |target: &Option<Target>| target.as_ref().and_then(Target::commit);
         changes
             .iter()
             .map(|c| RefUpdate {
