@@ -170,13 +170,6 @@ impl<'a> Session<'a> {
         Ok(repo)
     }
 
-    /// The repository, for a command that writes into its working tree.
-    fn repo_alone(&self) -> Result<Repo, CommandError> {
-        let mut repo = self.repo()?;
-        repo.work_alone()?;
-        Ok(repo)
-    }
-
     /// Says when to stop.
     fn cancel(&self) -> &'a Cancel {
         crate::interrupt::watch();
