@@ -28,6 +28,7 @@ mod mount;
 mod pages;
 mod parquet;
 mod python;
+mod push;
 mod release;
 mod remote;
 mod runs;

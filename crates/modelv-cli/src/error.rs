@@ -153,7 +153,12 @@ impl From<modelv_release::Error> for CommandError {
             E::File { .. } => {
                 Some("commit the file itself, or keep it out of commits with a line in `.mvignore`")
             }
-            E::Reference { .. } => Some("for example `--tag tweets:latest`"),
+            E::Reference { .. } => {
+                Some("for example `tweets:latest`, or `registry.example/team/tweets:1` to push")
+            }
+            E::Registry { .. } => Some(
+                "is it running? `docker login REGISTRY`, or MODELV_REGISTRY_USER and MODELV_REGISTRY_PASSWORD, say who pushes",
+            ),
             E::Taken { .. } => Some("name another folder"),
             E::Libraries { .. } => Some("use a base that has them, or `--base python`"),
             _ => None,

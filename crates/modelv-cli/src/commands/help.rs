@@ -136,6 +136,17 @@ const ROWS: &[Row] = &[
         &[],
     ),
     ("release unpack", "modelv release unpack image folder", &[]),
+    ("release inspect", "modelv release inspect image", &[]),
+    (
+        "release push",
+        "modelv release push image registry.example/team/tweets:1",
+        &[],
+    ),
+    (
+        "release verify",
+        "modelv release verify image HEAD",
+        &[(1, "the image is not what the commit gives; or it failed")],
+    ),
     ("serve", "modelv serve HEAD", &[]),
     ("fsck", "modelv fsck", &[]),
     ("gc", "modelv gc --dry-run", &[]),
