@@ -3,6 +3,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Command, Stdio};
 
 use crate::serving::{served, share_caches};
@@ -171,6 +172,29 @@ fn a_registry_that_wants_a_password_gets_it() {
     );
     tree.put("no-home/.docker/config.json", &json);
     assert_eq!(push(None).0, Some(0));
+    // As a helper of Docker's keeps it.
+    let json = format!(
+        "{{\"credHelpers\": {{\"{}\": \"test\"}}}}",
+        registry.address
+    );
+    tree.put("no-home/.docker/config.json", &json);
+    assert_eq!(push(None).0, Some(1), "there is no such helper");
+    tree.put(
+        "bin/docker-credential-test",
+        "#!/bin/sh\n[ \"$1\" = get ] || exit 1\nread -r server\n\
+         echo \"{\\\"ServerURL\\\": \\\"$server\\\", \\\"Username\\\": \\\"ada\\\", \
+         \\\"Secret\\\": \\\"open sesame\\\"}\"\n",
+    );
+    let helper = tree.path("bin/docker-credential-test");
+    std::fs::set_permissions(&helper, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let path = format!(
+        "{}:{}",
+        tree.path("bin").display(),
+        std::env::var("PATH").unwrap()
+    );
+    let mut command = tree.command(&["release", "push", "image", &to]);
+    let output = command.env("PATH", path).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
 }
 
 #[test]

@@ -4,8 +4,9 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,16 +42,49 @@ impl Credentials {
         Self(STANDARD.encode(format!("{name}:{password}")))
     }
 
-    /// What `docker login` has left for a registry in its `config.json`.
+    /// What `docker login` has left for a registry: in its `config.json`, or with the helper named there.
     #[must_use]
     pub fn from_docker(config: &Path, registry: &str) -> Option<Self> {
         let mut text = String::new();
         let file = File::open(config).ok()?;
         file.take(ANSWER_BYTES_MAX).read_to_string(&mut text).ok()?;
         let json: Value = serde_json::from_str(&text).ok()?;
-        let auth = json["auths"][registry]["auth"].as_str()?;
+        let server = match registry {
+            "docker.io" | "registry-1.docker.io" => "https://index.docker.io/v1/",
+            other => other,
+        };
+        let helper = json["credHelpers"][server].as_str();
+        if let Some(helper) = helper.or(json["credsStore"].as_str()) {
+            return Self::from_helper(helper, server);
+        }
+        let auth = json["auths"][server]["auth"].as_str()?;
         let is_sane = |b: u8| b.is_ascii_graphic();
         (!auth.is_empty() && auth.bytes().all(is_sane)).then(|| Self(auth.to_owned()))
+    }
+
+    /// Asks `docker-credential-NAME`: the server goes in, JSON comes out
+    /// (<https://github.com/docker/docker-credential-helpers>, "Usage").
+    fn from_helper(name: &str, server: &str) -> Option<Self> {
+        let is_name = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
+        if name.is_empty() || !name.bytes().all(is_name) {
+            return None;
+        }
+        let mut child = Command::new(format!("docker-credential-{name}"))
+            .arg("get")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .ok()?;
+        // One that does not listen ends with an error of its own.
+        let _ = child.stdin.take()?.write_all(server.as_bytes());
+        let mut said = Vec::new();
+        let out = child.stdout.take()?;
+        let read = out.take(ANSWER_BYTES_MAX).read_to_end(&mut said);
+        let is_done = child.wait().ok()?.success();
+        let json: Value = serde_json::from_slice(&said).ok()?;
+        let (user, secret) = (json["Username"].as_str()?, json["Secret"].as_str()?);
+        (read.is_ok() && is_done).then(|| Self::new(user, secret))
     }
 }
 

@@ -253,7 +253,9 @@ fn check_record(record: &Record, name: &str, bytes: &[u8]) -> Result<(), String>
         .iter()
         .any(|s| name.ends_with(s));
     match record.get(name).and_then(|h| h.strip_prefix("sha256=")) {
-        Some(want) if want.trim_end_matches('=') != URL_SAFE_NO_PAD.encode(Sha256::digest(bytes)) => {
+        Some(want)
+            if want.trim_end_matches('=') != URL_SAFE_NO_PAD.encode(Sha256::digest(bytes)) =>
+        {
             Err(format!("`{name}` is not what RECORD says"))
         }
         None if !signature => Err(format!("`{name}` is not in RECORD with a SHA-256")),

@@ -17,7 +17,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
-    let image = modelv_release::inspect(&s.dir.join(&args.layout), s.cancel)?;
+    let image = modelv_release::inspect(&s.dir.join(&args.layout), s.cancel())?;
     if args.json {
         s.ui.json(&serde_json::to_value(&image).unwrap_or_default());
         return Ok(ExitCode::SUCCESS);

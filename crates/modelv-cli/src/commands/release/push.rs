@@ -47,7 +47,7 @@ pub(super) fn push(
 ) -> Result<Pushed, CommandError> {
     let ctx = Ctx {
         progress: &s.bar,
-        cancel: s.cancel,
+        cancel: s.cancel(),
     };
     let pushed = modelv_release::push(layout, to, credentials(&to.registry), ctx)?;
     s.ui.talk(format!(

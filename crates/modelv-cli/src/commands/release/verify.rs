@@ -37,7 +37,7 @@ pub(super) fn run(args: Args, s: Session<'_>) -> Done {
     let options = super::options(&args.base, layout.clone(), args.python, &s)?;
     let ctx = Ctx {
         progress: &s.bar,
-        cancel: s.cancel,
+        cancel: s.cancel(),
     };
     let mut talk = |text: &str| s.ui.talk(format!("  {text}"));
     let found = modelv_release::verify(&repo, &layout, id, &options, ctx, &mut talk)?;
