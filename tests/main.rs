@@ -23,6 +23,7 @@ mod gates;
 mod habits;
 mod history;
 mod kills;
+mod large;
 mod merging;
 mod mount;
 mod pages;

@@ -5,7 +5,7 @@
 //! move once, at the end or at the first step that leaves something to decide. So one `undo` takes
 //! all of it back, and a step that can't be made leaves nothing behind.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 
 use modelv_core::commit::{Commit, Person};
 use modelv_core::driver::Labels;
@@ -392,7 +392,7 @@ impl Repo {
         let base = self.base_of(base)?;
         let work = self.combine(
             base,
-            &HashMap::new(),
+            &crate::merge::large::Contents::default(),
             (journey.at, &self.files(journey.at)?),
             theirs,
             &labels,

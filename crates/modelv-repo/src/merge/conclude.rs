@@ -290,7 +290,7 @@ impl Repo {
         }
         for conflict in state.conflicts.iter().filter(|c| c.kind != "env") {
             let full = crate::worktree::place(self.root(), &conflict.repo_path()?);
-            if std::fs::read(&full).is_ok_and(|b| modelv_core::driver::has_markers(&b)) {
+            if super::carries_markers(&full) {
                 let text = format!("`{}` still carries conflict markers", conflict.path);
                 return Err(Error::State(text));
             }
