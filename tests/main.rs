@@ -27,6 +27,7 @@ mod merging;
 mod mount;
 mod pages;
 mod parquet;
+mod pipeline;
 mod python;
 mod release;
 mod remote;
