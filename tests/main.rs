@@ -29,6 +29,7 @@ mod mount;
 mod pages;
 mod parquet;
 mod push;
+mod pipeline;
 mod python;
 mod release;
 mod remote;

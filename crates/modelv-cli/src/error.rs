@@ -215,6 +215,7 @@ fn hint(e: &Error) -> Option<String> {
             what: "interpreter",
             ..
         } => "name one with `--python PATH`, or set `[env] capture = \"none\"` in modelv.toml",
+        Error::NotFound { what: "stage", .. } => "`modelv pipeline` lists the stages",
         Error::NotFound { what: "path", .. } => "`modelv status` and `modelv track` list paths",
         Error::Exists { what: "branch", .. } => "`modelv switch NAME` checks it out",
         Error::Exists {
@@ -362,6 +363,22 @@ const STATE_HINTS: &[(&str, &str)] = &[
         "take the ingredients that share a path from one commit",
     ),
     ("no command given", "`modelv run -- python train.py`"),
+    (
+        "has no stages",
+        "for example:\n\n    [stage.train]\n    command = \"python train.py\"\n    inputs = [\"train.py\", \"data\"]\n    params = [\"train\"]\n    outputs = [\"models/model.joblib\"]",
+    ),
+    (
+        "stages and a `[train] command`",
+        "make it a stage, or name one to `modelv run -- COMMAND`",
+    ),
+    (
+        "and no stage makes it",
+        "bring it here, or declare it under `outputs` of the stage that writes it",
+    ),
+    (
+        "configuration file",
+        "`modelv track` shows which files are configuration; `FILE:KEY` names a key of any file",
+    ),
 ];
 
 fn state_hint(text: &str) -> Option<String> {

@@ -105,6 +105,14 @@ const ROWS: &[Row] = &[
             CONFLICTS,
         ],
     ),
+    ("pipeline", "modelv pipeline", &[]),
+    ("pipeline show", "modelv pipeline show --json", &[]),
+    ("pipeline status", "modelv pipeline status train", &[]),
+    (
+        "pipeline run",
+        "modelv pipeline run train --jobs 4",
+        &[(1, "a stage failed; or it failed")],
+    ),
     ("runs", "modelv runs --metric 'f1>0.8' --sort -f1", &[]),
     ("runs show", "modelv runs show HEAD --log", &[]),
     (

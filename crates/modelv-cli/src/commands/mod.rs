@@ -27,6 +27,7 @@ mod merge;
 mod merge_base;
 mod mergetool;
 mod mount;
+mod pipeline;
 mod pull;
 mod push;
 mod rebase;
@@ -123,6 +124,7 @@ enum Command {
     Export(export::Args),
     Mount(mount::Args),
     Run(run::Args),
+    Pipeline(pipeline::Args),
     Runs(runs::Args),
     Env(env::Args),
     Release(release::Args),
@@ -280,6 +282,7 @@ pub(crate) fn run(cli: Cli, ui: &mut Ui, cancel: &Cancel) -> Done {
         Command::Export(args) => export::run(&args, s),
         Command::Mount(args) => mount::run(&args, s),
         Command::Run(args) => run::run(args, s),
+        Command::Pipeline(args) => pipeline::run(args, s),
         Command::Runs(args) => runs::run(&args, s),
         Command::Env(args) => env::run(&args, s),
         Command::Release(args) => release::run(args, s),
