@@ -40,5 +40,6 @@ mod snapshots;
 mod spec;
 mod story;
 mod support;
+mod vendor;
 mod venv;
 mod weights;

@@ -104,6 +104,9 @@ pub enum DecodeError {
     NotCanonical(&'static str),
 }
 
+/// Where the header of canonical bytes has the version.
+pub const VERSION_AT: usize = 7;
+
 /// A value with one canonical byte string.
 pub trait Object: bincode::Encode + bincode::Decode<()> {
     /// Kind byte in the header.
@@ -216,9 +219,9 @@ pub fn decode<T: Object>(bytes: &[u8]) -> Result<T, DecodeError> {
             found: header[6],
         });
     }
-    if header[7] != T::VERSION {
+    if header[VERSION_AT] != T::VERSION {
         return Err(DecodeError::Version {
-            found: header[7],
+            found: header[VERSION_AT],
             known: T::VERSION,
         });
     }

@@ -15,7 +15,6 @@ mod interpreter;
 mod layer;
 mod layout;
 mod packer;
-mod pip;
 mod place;
 mod release;
 mod unpack;

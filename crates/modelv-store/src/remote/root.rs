@@ -47,7 +47,7 @@ pub struct Root {
     pub head: String,
     /// Lists of packs.
     pub(crate) lists: Vec<ListRef>,
-    /// Branches and tags by full name.
+    /// Branches, tags and vendored wheels by full name.
     pub refs: BTreeMap<String, CommitId>,
 }
 
@@ -56,7 +56,7 @@ pub struct Root {
 pub struct Change {
     /// Full name of the branch that a clone checks out.
     pub head: String,
-    /// All branches and tags.
+    /// All branches, tags and vendored wheels.
     pub refs: BTreeMap<String, CommitId>,
 }
 
@@ -67,6 +67,47 @@ impl Object for Root {
     const KIND: Kind = Kind::Root;
 
     fn check(&self) -> std::result::Result<(), DecodeError> {
+        if self.names_wheels() {
+            return Err(DecodeError::NotCanonical("vendored wheels in version 1"));
+        }
+        self.check_limits()
+    }
+}
+
+/// The root of a remote that has vendored wheels: the same fields, in a version that programs which
+/// know nothing of them refuse.
+#[derive(Encode, Decode)]
+struct WithWheels(Root);
+
+impl Object for WithWheels {
+    const KIND: Kind = Kind::Root;
+    const VERSION: u8 = 2;
+
+    fn check(&self) -> std::result::Result<(), DecodeError> {
+        if !self.0.names_wheels() {
+            return Err(DecodeError::NotCanonical(
+                "version 2 without vendored wheels",
+            ));
+        }
+        self.0.check_limits()
+    }
+}
+
+/// Whether a ref is that of an environment's wheels.
+fn is_wheels(name: &str) -> bool {
+    let is_digit = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
+    name.strip_prefix("refs/wheels/")
+        .is_some_and(|id| id.len() == 64 && id.bytes().all(is_digit))
+}
+
+impl Root {
+    fn names_wheels(&self) -> bool {
+        self.refs
+            .keys()
+            .any(|name| name.starts_with("refs/wheels/"))
+    }
+
+    fn check_limits(&self) -> std::result::Result<(), DecodeError> {
         let bad = |what| Err(DecodeError::NotCanonical(what));
         if self.recent.len() > RECENT_MAX || self.lists.len() > LISTS_MAX {
             return bad("too many nonces or lists");
@@ -75,10 +116,11 @@ impl Object for Root {
             let below = name
                 .strip_prefix("refs/heads/")
                 .or_else(|| name.strip_prefix("refs/tags/"));
-            below.is_some_and(|n| !n.is_empty()) && name.len() <= NAME_BYTES_MAX
+            let is_short = name.len() <= NAME_BYTES_MAX;
+            (below.is_some_and(|n| !n.is_empty()) && is_short) || is_wheels(name)
         };
         if !self.refs.keys().all(|name| is_ref(name)) {
-            return bad("a ref that is no branch and no tag");
+            return bad("a ref that is no branch, no tag and no environment's wheels");
         }
         if self.head.len() > NAME_BYTES_MAX {
             return bad("a head with a long name");
@@ -184,7 +226,11 @@ pub(crate) fn decode_list(url: &str, list: &ListRef, bytes: &[u8]) -> Result<Pac
 
 /// The bytes of a root object: canonical bytes, then their hash.
 pub(crate) fn encode_root(root: &Root) -> Result<Vec<u8>> {
-    let mut bytes = canon::encode(root).map_err(crate::Error::from)?;
+    let bytes = match root.names_wheels() {
+        true => canon::encode(&WithWheels(root.clone())),
+        false => canon::encode(root),
+    };
+    let mut bytes = bytes.map_err(crate::Error::from)?;
     let hash = canon::hash(Kind::Root, &bytes);
     bytes.extend_from_slice(&hash);
     Ok(bytes)
@@ -201,11 +247,15 @@ pub(crate) fn decode_root(url: &str, bytes: &[u8]) -> Result<Root> {
     if canon::hash(Kind::Root, body) != hash {
         return Err(bad("its bytes do not match its hash"));
     }
-    canon::decode(body).map_err(|e| match e {
+    let decoded = match body.get(canon::VERSION_AT) {
+        Some(&WithWheels::VERSION) => canon::decode::<WithWheels>(body).map(|root| root.0),
+        _ => canon::decode(body),
+    };
+    decoded.map_err(|e| match e {
         DecodeError::Version { found, known } => crate::Error::Newer {
             what: format!("remote `{url}`"),
             found,
-            known,
+            known: known.max(WithWheels::VERSION),
         }
         .into(),
         other => bad(&other.to_string()),
