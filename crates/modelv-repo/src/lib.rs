@@ -53,6 +53,7 @@ mod scan;
 mod sequence;
 mod stats;
 mod weights;
+pub mod wheels;
 pub mod worktree;
 
 pub use bisect::{BisectState, BisectStep, Verdict};
@@ -93,3 +94,4 @@ pub use scan::{Scanned, scan_disk};
 pub use sequence::{Made, PickOptions, RebaseOptions, SequenceOutcome};
 pub use stats::{CommitRoom, Room, Stats};
 pub use weights::{WeightsDone, WeightsOptions, WeightsSource};
+pub use wheels::{StoredWheel, VendorOptions, Vendored};

@@ -277,13 +277,14 @@ impl Runner<'_> {
 
     /// Writes `to` over what is at the outputs of a stage.
     fn place(&mut self, at: usize, on_disk: &Files, to: &Files) -> Result<()> {
+        let _turn = self.repo.take_turn()?;
         let lost = self.unrecorded(at, on_disk, to);
         if !lost.is_empty() {
             self.put_aside(&lost)?;
         }
         let ctx = self.ctx;
         self.repo
-            .alone(|repo| repo.check_out_over(on_disk.clone(), on_disk, to, "pipeline", ctx))
+            .check_out_over(on_disk.clone(), on_disk, to, "pipeline", ctx)
     }
 
     /// Files at outputs that neither HEAD nor the last run of the stage has.
