@@ -14,7 +14,9 @@
 import os as _os
 
 from ._autolog import autolog
+from ._capture import Captured, capture_function
 from ._errors import (
+    CaptureError,
     ConflictError,
     CorruptError,
     Error,
@@ -29,6 +31,8 @@ from ._run import Run, active_run, run
 
 __all__ = [
     "BlobFile",
+    "CaptureError",
+    "Captured",
     "Commit",
     "ConflictError",
     "CorruptError",
@@ -43,6 +47,7 @@ __all__ = [
     "__version__",
     "active_run",
     "autolog",
+    "capture_function",
     "init",
     "load",
     "open",
