@@ -13,8 +13,6 @@
 
 import os as _os
 
-from ._autolog import autolog
-from ._capture import Captured, capture_function
 from ._errors import (
     CaptureError,
     ConflictError,
@@ -54,6 +52,23 @@ __all__ = [
     "read",
     "run",
 ]
+
+# Imported when they are asked for: most programs need neither, and all wait for an import.
+_LATER = {"autolog": "._autolog", "Captured": "._capture", "capture_function": "._capture"}
+
+
+def __getattr__(name):
+    if name not in _LATER:
+        raise AttributeError(f"module 'modelv' has no attribute {name!r}")
+    import importlib
+
+    value = getattr(importlib.import_module(_LATER[name], __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__():
+    return sorted({*globals(), *_LATER})
 
 
 def open(path=".") -> Repo:

@@ -232,6 +232,9 @@ class Writer:
         else:
             made = self._plain(found, name)
         self._defaults(function, found, made, what)
+        # One function stays one, whatever holds it.
+        self.known[id(function)] = made
+        self.alive.append(function)
         return made
 
     def _plain(self, found, name):
