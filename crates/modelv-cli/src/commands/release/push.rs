@@ -11,8 +11,10 @@ use super::super::{Done, Session};
 use crate::error::CommandError;
 use crate::ui::Style;
 
-/// Push an image layout to a registry. A name and a password are taken from `MODELV_REGISTRY_USER` and
-/// `MODELV_REGISTRY_PASSWORD`, or from what `docker login` has kept.
+/// Push an image layout to a registry.
+///
+/// A name and a password are taken from `MODELV_REGISTRY_USER` and `MODELV_REGISTRY_PASSWORD`, or from what
+/// `docker login` has kept.
 #[derive(clap::Args)]
 pub(super) struct Args {
     /// The layout.

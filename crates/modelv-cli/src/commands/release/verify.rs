@@ -8,7 +8,9 @@ use modelv_repo::Ctx;
 use super::super::{Done, Session};
 use crate::ui::Style;
 
-/// Build a commit again and compare: exit status 0 if an image is what the commit gives, 1 if not.
+/// Build a commit again and compare its image.
+///
+/// Exit status 0 if the image is what the commit gives, 1 if not.
 #[derive(clap::Args)]
 pub(super) struct Args {
     /// The layout.
