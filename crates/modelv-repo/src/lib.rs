@@ -38,6 +38,7 @@ mod lost;
 mod merge;
 pub mod names;
 pub mod oplog;
+mod pipeline;
 mod recreate;
 mod refs;
 pub mod remote;
@@ -52,6 +53,7 @@ mod scan;
 mod sequence;
 mod stats;
 mod weights;
+pub mod wheels;
 pub mod worktree;
 
 pub use bisect::{BisectState, BisectStep, Verdict};
@@ -74,6 +76,10 @@ pub use merge::{
 };
 pub use modelv_core as core;
 pub use modelv_store::{Error as StoreError, Report as StoreReport, Store};
+pub use pipeline::{
+    ParamName, Pipeline, PipelineOptions, PipelineOutcome, StageDone, StageEvent, StageOutcome,
+    StageSpec, StageState, StageStatus, Watch, Why,
+};
 pub use recreate::{EnvCheck, RecreateOptions, Recreated};
 pub use refs::{SwitchTo, Undone};
 pub use repair::RepairReport;
@@ -88,3 +94,4 @@ pub use scan::{Scanned, scan_disk};
 pub use sequence::{Made, PickOptions, RebaseOptions, SequenceOutcome};
 pub use stats::{CommitRoom, Room, Stats};
 pub use weights::{WeightsDone, WeightsOptions, WeightsSource};
+pub use wheels::{StoredWheel, VendorOptions, Vendored};
