@@ -66,6 +66,8 @@ def main():
     options = parser.parse_args()
     import modelv as mv
 
+    # MLflow asks for this before it writes files.
+    os.environ["MLFLOW_ALLOW_FILE_STORE"] = "true"
     os.environ.setdefault("MODELV_AUTHOR_NAME", "bench")
     os.environ.setdefault("MODELV_AUTHOR_EMAIL", "bench@example.org")
     with tempfile.TemporaryDirectory() as folder:

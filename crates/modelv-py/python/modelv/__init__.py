@@ -14,20 +14,24 @@
 import os as _os
 
 from ._errors import (
+    AlreadyExists,
     CaptureError,
     ConflictError,
     CorruptError,
     Error,
+    NewerFormat,
     NotARepository,
     NothingToCommit,
     PathNotFound,
     RevisionError,
+    SecretsFound,
 )
 from ._file import BlobFile
 from ._modelv import Commit, Recipe, Repo, __version__
 from ._run import Run, active_run, run
 
 __all__ = [
+    "AlreadyExists",
     "BlobFile",
     "CaptureError",
     "Captured",
@@ -35,6 +39,7 @@ __all__ = [
     "ConflictError",
     "CorruptError",
     "Error",
+    "NewerFormat",
     "NotARepository",
     "NothingToCommit",
     "PathNotFound",
@@ -42,6 +47,7 @@ __all__ = [
     "Repo",
     "RevisionError",
     "Run",
+    "SecretsFound",
     "__version__",
     "active_run",
     "autolog",

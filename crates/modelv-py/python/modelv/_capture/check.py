@@ -1,5 +1,6 @@
 """The proof of a capture: it answers in a process that has nothing but its files."""
 
+import inspect
 import json
 import math
 import os
@@ -8,25 +9,6 @@ import sys
 import tempfile
 
 from .._errors import CaptureError
-
-_RUNNER = """
-import importlib, json, sys
-sys.path[:] = [p for p in sys.path if p]
-sys.path.insert(0, sys.argv[1])
-module, _, name = sys.argv[2].partition(":")
-def plain(value):
-    for way in ("tolist", "item", "_asdict"):
-        if hasattr(value, way):
-            return getattr(value, way)()
-    if isinstance(value, (set, frozenset)):
-        return sorted(value)
-    raise TypeError("a %s can't be an answer" % type(value).__name__)
-with open(sys.argv[3]) as f:
-    sample = json.load(f)
-answer = getattr(importlib.import_module(module), name)(sample)
-with open(sys.argv[4], "w") as f:
-    json.dump(answer, f, default=plain)
-"""
 
 
 def plain(value):
@@ -37,6 +19,23 @@ def plain(value):
     if isinstance(value, (set, frozenset)):
         return sorted(value)
     raise TypeError(f"a {type(value).__name__} can't be an answer")
+
+
+# What the server does with a request, with the same idea of what an answer may be.
+_RUNNER = (
+    inspect.getsource(plain)
+    + """
+import importlib, json, sys
+sys.path[:] = [p for p in sys.path if p]
+sys.path.insert(0, sys.argv[1])
+module, _, name = sys.argv[2].partition(":")
+with open(sys.argv[3]) as f:
+    sample = json.load(f)
+answer = getattr(importlib.import_module(module), name)(sample)
+with open(sys.argv[4], "w") as f:
+    json.dump(answer, f, default=plain)
+"""
+)
 
 
 def answer(staging, entry, sample, timeout):
