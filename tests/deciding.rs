@@ -158,3 +158,51 @@ fn keys_are_found_without_the_quotes_in_their_names() {
     tree.mv(&["resolve", "p.json:\"a b\"", "--ours"]).success();
     assert_eq!(tree.get("p.json"), "{\"c:d\": 2, \"a b\": 3}\n");
 }
+
+#[test]
+fn the_base_of_a_criss_cross_can_be_taken_though_no_commit_holds_it() {
+    let tree = Tree::repo();
+    let put = |first: &str| tree.put("a.py", &format!("{first}\n2\n3\n"));
+    put("1");
+    tree.commit("base");
+    tree.mv(&["switch", "-c", "side"]).success();
+    put("S");
+    tree.commit("side");
+    tree.mv(&["switch", "main"]).success();
+    put("M");
+    tree.commit("left");
+    tree.mv(&["branch", "before"]).success();
+    tree.mv(&["merge", "side", "--strategy", "ours"]).success();
+    tree.mv(&["switch", "side"]).success();
+    tree.mv(&["merge", "before", "--strategy", "ours"])
+        .success();
+    put("SS");
+    tree.commit("side again");
+    tree.mv(&["switch", "main"]).success();
+    put("MM");
+    tree.commit("left again");
+    tree.mv(&["merge", "side"]).fails_with(3);
+    tree.mv(&["gc", "--now"]).success();
+    tree.mv(&["fsck"]).success();
+    let mut tool = tree.command(&["mergetool"]);
+    tool.env(
+        "MODELV_MERGETOOL",
+        "cat \"$BASE\"; cp \"$LOCAL\" \"$MERGED\"",
+    );
+    let done = crate::support::Done::new(&tool.output().unwrap());
+    assert!(
+        done.out.contains("<<<<<<< base 1\n"),
+        "{}{}",
+        done.out,
+        done.err
+    );
+    done.success();
+    assert_eq!(tree.get("a.py"), "MM\n2\n3\n");
+    tree.mv(&["resolve", "a.py", "--base"]).success();
+    assert!(tree.get("a.py").contains(">>>>>>> base 2\n"));
+    // Its own conflicts stand in it.
+    tree.mv(&["merge", "--continue"]).fails_with(1);
+    tree.mv(&["resolve", "a.py", "--theirs"]).success();
+    tree.mv(&["merge", "--continue"]).success();
+    assert_eq!(tree.get("a.py"), "SS\n2\n3\n");
+}

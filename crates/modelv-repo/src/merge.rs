@@ -207,6 +207,7 @@ impl Repo {
             return Ok(MergeOutcome::Merged(id));
         }
         let files = self.store_merged(&work)?;
+        self.store_bases(&made, &work.conflicts)?;
         let now = self.refuse_changes(&head_files, &files, "merge", ctx)?;
         let state = MergeState {
             version: STATE_VERSION,
