@@ -48,7 +48,9 @@ fn ingredients_of_several_commits_become_one() {
     assert!(fact.contains(&format!("data={other} ")) && fact.contains(&format!("code={main} ")));
     assert_eq!(shown["message"], "compose data of other, config of main~1");
     assert!(
-        tree.mv(&["status"]).success().contains("nothing to commit")
+        tree.mv(&["status"])
+            .success()
+            .contains("nothing to compose")
             || tree.json(&["diff", "--json"])["files"]
                 .as_array()
                 .is_none_or(Vec::is_empty)
@@ -125,7 +127,7 @@ fn what_does_not_fit_is_refused() {
         "cannot be used multiple times",
     );
     refuse(&["--code", "nope"], 1, "revision `nope` not found");
-    refuse(&["--code", "HEAD"], 1, "nothing to commit");
+    refuse(&["--code", "HEAD"], 1, "nothing to compose");
     refuse(
         &["--data", "sorted"],
         1,

@@ -202,3 +202,41 @@ fn a_commit_without_an_environment_says_so() {
     let said = tree.mv(&["env", "check"]).fails_with(1);
     assert!(said.contains("records no environment\n\nhint: "), "{said}");
 }
+
+#[test]
+fn what_a_merged_environment_demands_of_itself_is_told() {
+    let tree = committed();
+    let install = |name: &str, version: &str, more: &str| {
+        let site = site(&tree);
+        for old in std::fs::read_dir(&site).unwrap().flatten() {
+            let folder = old.file_name().to_string_lossy().into_owned();
+            if folder.starts_with(&format!("{name}-")) && folder.ends_with(".dist-info") {
+                std::fs::remove_dir_all(old.path()).unwrap();
+            }
+        }
+        let info = site.join(format!("{name}-{version}.dist-info"));
+        std::fs::create_dir(&info).unwrap();
+        let text = format!("Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{more}");
+        std::fs::write(info.join("METADATA"), text).unwrap();
+    };
+    install("foo", "1.0", "");
+    tree.commit("base");
+    tree.mv(&["switch", "-c", "side"]).success();
+    install("foo", "3.0", "");
+    tree.commit("newer foo");
+    tree.mv(&["switch", "main"]).success();
+    install("foo", "1.0", "");
+    install(
+        "qux",
+        "1.0",
+        "Requires-Dist: foo<2\nRequires-Dist: foo>9; sys_platform == \"win32\"\nRequires-Dist: foo>9; extra == \"x\"\n",
+    );
+    tree.commit("qux");
+    for args in [&["merge", "side", "--dry-run"][..], &["merge", "side"]] {
+        let done = tree.mv(args);
+        let want = "env: qux 1.0 demands `foo<2`, and the merge has foo 3.0";
+        assert!(done.err.contains(want), "{}", done.err);
+        assert_eq!(done.err.matches("demands").count(), 1, "{}", done.err);
+        done.success();
+    }
+}

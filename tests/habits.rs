@@ -130,3 +130,89 @@ fn a_slip_in_modelv_toml_is_told() {
         done.success();
     }
 }
+
+#[test]
+fn a_commit_without_a_message_opens_the_editor_on_a_terminal() {
+    let tree = tree();
+    tree.put("new.py", "x\n");
+    let said = tree.mv(&["commit"]).fails_with(2);
+    assert!(
+        said.contains("a commit needs a message") && said.contains("commit -m"),
+        "{said}"
+    );
+    // An editor that keeps what it was given, and writes above it.
+    tree.put(
+        "edit.sh",
+        "cp \"$1\" given\nprintf 'written\\n\\nwhy\\n# no\\n' > head\ncat head given > \"$1\"\nrm head\n",
+    );
+    let on_terminal = |editor: &str| {
+        let line = format!("'{}' commit", crate::support::BINARY);
+        let mut command = tree.command(&[]);
+        let mut script = std::process::Command::new("script");
+        script
+            .args(["-qec", &line, "/dev/null"])
+            .current_dir(tree.root())
+            .env_clear();
+        for (key, value) in command.env("EDITOR", editor).get_envs() {
+            script.env(key, value.unwrap_or_default());
+        }
+        script.stdin(std::process::Stdio::null());
+        script
+            .output()
+            .expect("this test needs `script` of util-linux")
+    };
+    let said = String::from_utf8_lossy(&on_terminal("true").stdout).into_owned();
+    assert!(said.contains("no message is left"), "{said}");
+    let said = String::from_utf8_lossy(&on_terminal("").stdout).into_owned();
+    assert!(said.contains("no editor is set"), "{said}");
+    let done = on_terminal("sh edit.sh");
+    assert!(
+        done.status.success(),
+        "{}",
+        String::from_utf8_lossy(&done.stdout)
+    );
+    let given = tree.get("given");
+    assert!(
+        given.contains("# on main") && given.contains("+ new.py"),
+        "{given}"
+    );
+    let log = tree.mv(&["log", "-1"]).success();
+    assert!(
+        log.contains("written") && log.contains("why") && !log.contains("# no"),
+        "{log}"
+    );
+}
+
+#[test]
+fn switch_goes_back_and_names_that_mislead_are_refused() {
+    let tree = tree();
+    tree.mv(&["switch", "-c", "side"]).success();
+    tree.mv(&["switch", "main"]).success();
+    let on = |name: &str| {
+        let said = tree.mv(&["switch", "-"]).success();
+        assert!(said.contains(name), "{said}");
+    };
+    on("on branch side");
+    on("on branch main");
+    tree.mv(&["switch", "--detach", "HEAD~1"]).success();
+    on("on branch main");
+    on("detached at");
+    for name in ["deadbeef", "refs/heads/x"] {
+        let said = tree.mv(&["branch", name]).fails_with(1);
+        assert!(said.contains("it reads as"), "{said}");
+        tree.mv(&["tag", name]).fails_with(1);
+        tree.mv(&["switch", "-c", name]).fails_with(1);
+    }
+    tree.mv(&["branch", "facade"]).success();
+    let said = tree
+        .mv(&["compose", "--code", "side", "--branch", "new"])
+        .fails_with(1);
+    assert!(
+        said.contains("every ingredient is that of `side`"),
+        "{said}"
+    );
+    let said = tree.mv(&["mount"]).fails_with(2);
+    assert!(said.contains("[COMMIT] DIR"), "{said}");
+    let said = tree.mv(&["diff", "src/gone.py"]).fails_with(1);
+    assert!(said.contains("`-- PATH`"), "{said}");
+}

@@ -155,7 +155,7 @@ fn conflicts_are_decided_in_the_editor_and_the_merge_tool() {
     assert_eq!(tree.get("params.toml"), "lr = 3\nseed = 7\n");
     for (env, want) in [
         (&[][..], "no editor is set"),
-        (&[("EDITOR", "false")], "nothing is decided"),
+        (&[("EDITOR", "false")], "nothing is done"),
         (&[("EDITOR", "sed -i d")], "no value is left"),
     ] {
         let status = if env.is_empty() { 2 } else { 1 };

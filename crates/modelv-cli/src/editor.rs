@@ -2,13 +2,16 @@
 //! comes back is given to the library.
 
 use std::ffi::OsString;
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use modelv_repo::core::path::RepoPath;
-use modelv_repo::{ConflictState, Decision, Repo};
+use modelv_repo::worktree::ChangeKind;
+use modelv_repo::{ConflictState, Ctx, Decision, Repo};
 
 use crate::error::CommandError;
+use crate::ui::plain;
 
 /// Below this line nothing belongs to the value.
 const SCISSORS: &str = "# ------------------------ >8 ------------------------";
@@ -97,6 +100,49 @@ fn editor() -> Result<String, CommandError> {
     })
 }
 
+/// The message of a commit, written in the editor; on a terminal alone, for nobody else could end it.
+pub(crate) fn commit_message(repo: &Repo, ctx: &Ctx<'_>) -> Result<String, CommandError> {
+    let is_terminal = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
+    if !is_terminal || !is_set() {
+        let why = match is_terminal {
+            true => "a commit needs a message, and no editor is set",
+            false => "a commit needs a message",
+        };
+        return Err(CommandError::usage(
+            why,
+            "`modelv commit -m \"what changed\"`; on a terminal, VISUAL or EDITOR is opened without `-m`",
+        ));
+    }
+    let status = repo.status(None, ctx)?;
+    let mut text = format!(
+        "\n# What changed? Lines that begin with # are left out; an empty message commits nothing.\n\
+         #\n# on {}\n",
+        plain(&repo.head_label())
+    );
+    for change in &status.changes {
+        let mark = match change.kind {
+            ChangeKind::Added => "+",
+            ChangeKind::Deleted => "-",
+            _ => "~",
+        };
+        let path = plain(&change.path.to_string()).into_owned();
+        text.push_str(&format!("#   {mark} {path}\n"));
+    }
+    let scratch = Scratch::new(repo)?;
+    let path = scratch.put("COMMIT_EDITMSG", text.as_bytes())?;
+    open_in_editor(&path)?;
+    let back = std::fs::read_to_string(&path).map_err(|e| CommandError::failed(&e, None))?;
+    let lines: Vec<&str> = back.lines().filter(|l| !l.starts_with('#')).collect();
+    let message = lines.join("\n").trim().to_owned();
+    if message.is_empty() {
+        return Err(CommandError::refused(
+            "no message is left: nothing is committed",
+            "`modelv commit -m \"what changed\"` needs no editor",
+        ));
+    }
+    Ok(message)
+}
+
 fn run(command: &str, env: &[(&str, &Path)]) -> Result<(), CommandError> {
     let _lent = crate::interrupt::lend();
     let status = Command::new("sh")
@@ -109,7 +155,7 @@ fn run(command: &str, env: &[(&str, &Path)]) -> Result<(), CommandError> {
         return Ok(());
     }
     let word = command.split_whitespace().next().unwrap_or(command);
-    let text = format!("`{word}` ended with {status}: nothing is decided");
+    let text = format!("`{word}` ended with {status}: nothing is done");
     let hint = "try again, or name another with MODELV_MERGETOOL or EDITOR";
     Err(CommandError::refused(text, hint))
 }

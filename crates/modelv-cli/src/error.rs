@@ -213,12 +213,17 @@ impl From<modelv_mount::Error> for CommandError {
     }
 }
 
-fn hint(e: &Error) -> Option<String> {
-    if let Some(text) = record_hint(e) {
-        return Some(text);
-    }
-    let text = match e {
+/// Hints of names that are not there, are there already, or could be several.
+fn name_hint(e: &Error) -> Option<&'static str> {
+    Some(match e {
         Error::NotARepository { .. } => "`modelv init` makes one here",
+        Error::NotFound {
+            what: "revision",
+            name,
+        } if name.contains(['/', '.']) => {
+            "it is no revision, and no path from this folder either; \
+             `-- PATH` says that a path is meant, also one that is gone"
+        }
         Error::NotFound {
             what: "revision", ..
         } => "`modelv log` and `modelv branch` list what there is",
@@ -239,7 +244,23 @@ fn hint(e: &Error) -> Option<String> {
             what: "repository", ..
         } => "`modelv status` shows its state",
         Error::Exists { what: "tag", .. } => "tags don't move; `modelv tag -d NAME` removes one",
+        Error::Ambiguous { candidates, .. } if candidates.iter().any(|c| c.contains(':')) => {
+            "write it with its quotes, as `modelv conflicts` does"
+        }
+        Error::CancelledWriting => {
+            "`modelv status` shows them; the same command again goes on, `modelv restore .` goes back"
+        }
         Error::Ambiguous { .. } => "write more digits, or the full name such as `refs/heads/NAME`",
+        _ => return None,
+    })
+}
+
+fn hint(e: &Error) -> Option<String> {
+    let known = record_hint(e).or_else(|| name_hint(e).map(str::to_owned));
+    if known.is_some() {
+        return known;
+    }
+    let text = match e {
         Error::Invalid {
             what: "commit message",
             ..
@@ -378,6 +399,10 @@ const STATE_HINTS: &[(&str, &str)] = &[
     (
         "lie over one another",
         "take the ingredients that share a path from one commit",
+    ),
+    (
+        "nothing to compose",
+        "`--data REV` and the others name whose ingredient is taken; `modelv branch NAME REV` only names a commit",
     ),
     ("no command given", "`modelv run -- python train.py`"),
     (

@@ -100,6 +100,17 @@ pub struct Conflict {
     pub ours: Option<Side>,
     /// Their file.
     pub theirs: Option<Side>,
+    /// Where the file was in the base and where the other side has it, of one that moved.
+    pub moved: Option<Moved>,
+}
+
+/// How a file that is in conflict moved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Moved {
+    /// Its path in the base.
+    pub from: RepoPath,
+    /// Where the other side moved it; `None`: it did not.
+    pub twin: Option<RepoPath>,
 }
 
 /// Result of a merge.
@@ -298,7 +309,7 @@ fn merge_apart<E>(
     if let Some(outcome) = out.files.get(&apart.ours).cloned() {
         out.files.insert(apart.theirs.clone(), outcome);
     }
-    let mut conflict = |path: &RepoPath, ours, theirs| {
+    let mut conflict = |[path, twin]: [&RepoPath; 2], ours, theirs| {
         out.conflicts.push(Conflict {
             path: path.clone(),
             part: None,
@@ -306,10 +317,14 @@ fn merge_apart<E>(
             base: b,
             ours,
             theirs,
+            moved: Some(Moved {
+                from: apart.from.clone(),
+                twin: Some(twin.clone()),
+            }),
         });
     };
-    conflict(&apart.ours, Some(ours), None);
-    conflict(&apart.theirs, None, Some(theirs));
+    conflict([&apart.ours, &apart.theirs], Some(ours), None);
+    conflict([&apart.theirs, &apart.ours], None, Some(theirs));
     Ok(())
 }
 
@@ -339,6 +354,7 @@ fn merge_path<E>(
             base,
             ours,
             theirs,
+            moved: None,
         });
     };
     let (Some(ours), Some(theirs)) = (o, t) else {
@@ -443,6 +459,7 @@ fn merge_large<E>(
             base,
             ours,
             theirs,
+            moved: None,
         });
     };
     match (from.large)(path, sides)? {
@@ -519,6 +536,7 @@ fn part_files_from_directories(
             base,
             ours,
             theirs,
+            moved: None,
         });
     }
 }

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::id::BlobId;
 use crate::likeness::{self, Candidate, Fingerprint};
-use crate::merge::{Conflict, Listing, Read, Side, Why, join};
+use crate::merge::{Conflict, Listing, Moved, Read, Side, Why, join};
 use crate::path::{RepoPath, folders_of, name_of, parent_of};
 use crate::tree::Mode;
 
@@ -101,6 +101,10 @@ fn one(sides: &mut [Listing; 3], mover: usize, from: &RepoPath, to: &RepoPath) -
                 base,
                 ours: moved.filter(|_| mover == 1),
                 theirs: moved.filter(|_| mover == 2),
+                moved: Some(Moved {
+                    from: from.clone(),
+                    twin: None,
+                }),
             })
         }
         Some(edited) if Some(edited) != base => {

@@ -10,7 +10,7 @@ use modelv_core::driver::{
 use modelv_core::requirement::{Requirement, Version, witness};
 use modelv_core::scan;
 
-const LABELS: Labels<'_> = Labels {
+pub(crate) const LABELS: Labels<'_> = Labels {
     ours: "ours",
     base: "base",
     theirs: "theirs",
@@ -19,7 +19,7 @@ const LABELS: Labels<'_> = Labels {
 /// Stands between versions: never a byte of UTF-8.
 const SEPARATOR: u8 = 0xfe;
 
-fn versions(data: &[u8]) -> [&[u8]; 3] {
+pub(crate) fn versions(data: &[u8]) -> [&[u8]; 3] {
     let mut parts = data.splitn(3, |b| *b == SEPARATOR);
     let base = parts.next().unwrap_or_default();
     let ours = parts.next().unwrap_or(base);
@@ -157,6 +157,28 @@ pub(crate) fn scanned(data: &[u8]) {
     if let (Ok(a), Ok(b)) = (look(), look()) {
         assert_eq!(a.verdict(), b.verdict());
     }
+}
+
+/// A picture, and its halves against each other; the first byte chooses the name.
+pub(crate) fn image(data: &[u8]) {
+    let names = ["a.png", "a.jpg", "a.gif", "a.webp", "a.bmp"];
+    let (first, rest) = data.split_first().unwrap_or((&0, &[]));
+    let name = names[usize::from(*first) % names.len()].as_bytes();
+    let (old, new) = rest.split_at(rest.len() / 2);
+    for (old, new) in [
+        (None, Some(rest)),
+        (Some(rest), Some(new)),
+        (Some(old), Some(new)),
+    ] {
+        let versions: Vec<&[u8]> = [old, new].into_iter().flatten().collect();
+        let (driver, _) = driver::examine_all(name, &versions);
+        let _ = driver::diff(driver, old, new);
+        // The rules of pictures take what is none, too.
+        let _ = driver::diff(Driver::Image, old, new);
+    }
+    let merged = driver::merge(Driver::Image, Some(old), rest, new, &LABELS);
+    assert!(rest == new || rest == old || old == new || !merged.conflicts.is_empty());
+    let _ = driver::image_kind(rest);
 }
 
 /// Two files of tensors against each other.

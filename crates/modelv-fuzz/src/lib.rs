@@ -10,6 +10,7 @@ mod objects;
 mod release;
 mod repo;
 mod store;
+mod tables;
 
 /// A decoder or cutter under test.
 #[derive(Debug, Clone, Copy)]
@@ -63,6 +64,9 @@ pub const TARGETS: &[Target] = &[
     target("tensors-gguf", drivers::gguf),
     target("tensors-onnx", drivers::onnx),
     target("tensors-torch", drivers::torch),
+    target("parquet", tables::parquet),
+    target("large-table", tables::large),
+    target("image", drivers::image),
     target("lock", drivers::lock),
     target("conda", drivers::conda),
     target("requirement", drivers::requirement),

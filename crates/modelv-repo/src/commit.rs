@@ -216,6 +216,16 @@ impl Repo {
         self.capture_env_with(locks, rules, explicit)
     }
 
+    /// The interpreter whose packages a commit would record; `None`: there is none, or none is to be.
+    pub(crate) fn python(&self) -> Result<Option<PathBuf>> {
+        let rules = self.rules()?;
+        if rules.env_capture() == "none" {
+            return Ok(None);
+        }
+        let configured = self.config("env.python").or_else(|| rules.env_python());
+        python::find(self.root(), None, configured.as_deref())
+    }
+
     fn capture_env_with(
         &self,
         locks: Vec<(RepoPath, BlobId)>,

@@ -148,8 +148,11 @@ impl Repo {
         let files = self.fitting_files(&givers, model)?;
         let (tip, parents) = (&givers.tip.commit, givers.parents());
         if tip.recipe == recipe && tip.model == model && parents.len() == 1 {
-            let head = givers.tip.label.clone();
-            return Err(Error::NothingToCommit { head });
+            let text = format!(
+                "nothing to compose: every ingredient is that of `{}`",
+                givers.tip.label
+            );
+            return Err(Error::State(text));
         }
         let message = message(options, &givers);
         check_message(&message)?;
@@ -197,9 +200,11 @@ impl Repo {
             let head = self.get_head()?;
             return Ok((self.head_ref().map(str::to_owned), Some(head)));
         };
-        names::check("branch", name)?;
         let full = format!("{}{name}", names::HEADS);
         let old = self.ref_commit(&full);
+        if old.is_none() {
+            names::check_new("branch", name)?;
+        }
         Ok((Some(full), old))
     }
 

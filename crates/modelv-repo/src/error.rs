@@ -193,6 +193,9 @@ pub enum Error {
     /// The user pressed Ctrl-C.
     #[error("interrupted")]
     Cancelled,
+    /// The user pressed Ctrl-C while files of the working tree were written.
+    #[error("interrupted: some files may be written already")]
+    CancelledWriting,
 }
 
 fn lines(findings: &[Finding]) -> String {
@@ -287,7 +290,7 @@ impl Error {
             | Self::Program { .. }
             | Self::Io { .. }
             | Self::Store(_) => ErrorKind::Io,
-            Self::Cancelled => ErrorKind::Cancelled,
+            Self::Cancelled | Self::CancelledWriting => ErrorKind::Cancelled,
         }
     }
 

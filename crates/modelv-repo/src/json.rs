@@ -261,8 +261,9 @@ fn part(change: &Change) -> serde_json::Value {
             removed,
             outputs,
             metadata,
+            moved,
         } => json!({"cell": name, "type": kind, "state": state.to_string(),
-            "lines": {"added": added, "removed": removed}, "outputs": outputs, "metadata": metadata}),
+            "lines": {"added": added, "removed": removed}, "outputs": outputs, "metadata": metadata, "moved": moved}),
         Change::Keyed {
             key,
             added,

@@ -21,6 +21,7 @@ use crate::worktree::{Files, Rules, SnapFile, compare};
 pub(crate) mod conclude;
 mod demands;
 pub(crate) mod large;
+mod places;
 pub(crate) mod state;
 mod strategy;
 
@@ -210,6 +211,7 @@ impl Repo {
             return Ok(MergeOutcome::Merged(id));
         }
         let files = self.store_merged(&work)?;
+        self.store_bases(&made, &work.conflicts)?;
         let now = self.refuse_changes(&head_files, &files, "merge", ctx)?;
         let state = MergeState {
             version: STATE_VERSION,
@@ -286,11 +288,13 @@ impl Repo {
             mut notes,
         } = merged;
         notes.extend(self.demands_apart(&files, [our_files, &their_files])?);
-        let (env, env_conflicts) = merge_env(
-            &base_env,
-            &self.env_object(our_commit.recipe.env)?,
-            &their_commit.map_or_else(|| Ok(Env::none()), |c| self.env_object(c.recipe.env))?,
-        );
+        let our_env = self.env_object(our_commit.recipe.env)?;
+        let their_env = match their_commit {
+            Some(commit) => self.env_object(commit.recipe.env)?,
+            None => Env::none(),
+        };
+        let (env, env_conflicts) = merge_env(&base_env, &our_env, &their_env);
+        notes.extend(self.env_demands(&env, [&our_env, &their_env]));
         let mut all: Vec<ConflictState> = conflicts.iter().map(conflict_state).collect();
         all.extend(env_conflicts.into_iter().map(|c| ConflictState {
             item: format!("env:{}", c.item),
@@ -305,6 +309,8 @@ impl Repo {
             ours_file: None,
             theirs_file: None,
             resolved: false,
+            was: None,
+            twin: None,
         }));
         Ok(Work {
             files,
@@ -480,18 +486,20 @@ impl Repo {
         let Some(mut state) = self.merge_state()? else {
             return Err(Error::State("no merge is under way".into()));
         };
-        let at = state.conflicts.iter().position(|c| c.item == item);
+        let at = ConflictState::find(&state.conflicts, item);
         if let Decision::Weights(method) = decision {
             self.settle_weights(&mut state, item, method, ctx)?;
-            if let Some(at) = at {
+            if let Ok(at) = at {
                 state.conflicts[at].resolved = true;
             }
             return self.save_merge_state(Some(&state), false);
         }
-        let Some(at) = at else {
-            return Err(Error::not_found("conflict", item));
-        };
+        let at = at?;
         let conflict = state.conflicts[at].clone();
+        if let (Some(was), Some(twin)) = (conflict.was(), conflict.twin()) {
+            self.settle_place(&mut state, &conflict, [was, twin], decision, ctx)?;
+            return self.save_merge_state(Some(&state), false);
+        }
         match (conflict.kind.as_str(), &conflict.part) {
             ("env", Some(part)) => self.settle_env(&mut state, part, decision)?,
             (_, Some(_)) => self.settle_part(&conflict, decision)?,
@@ -669,5 +677,7 @@ fn conflict_state(c: &Conflict) -> ConflictState {
         ours_file: file(c.ours),
         theirs_file: file(c.theirs),
         resolved: false,
+        was: c.moved.as_ref().map(|m| m.from.as_bytes().to_vec()),
+        twin: (c.moved.as_ref()).and_then(|m| Some(m.twin.as_ref()?.as_bytes().to_vec())),
     }
 }

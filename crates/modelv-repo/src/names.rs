@@ -68,6 +68,26 @@ pub fn check(what: &'static str, name: &str) -> Result<()> {
     Ok(())
 }
 
+/// Checks the name of a branch or tag that is to be made: besides, none that would be taken for a
+/// commit or for the full name of a ref.
+///
+/// # Errors
+/// The rule that is broken.
+pub fn check_new(what: &'static str, name: &str) -> Result<()> {
+    /// Shorter ones are words, such as `facade`.
+    const DIGITS_MIN: usize = 7;
+    check(what, name)?;
+    let is_digit = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
+    let reason = if name.starts_with("refs/") {
+        "it reads as the full name of a ref"
+    } else if name.len() >= DIGITS_MIN && name.bytes().all(is_digit) {
+        "it reads as the id of a commit"
+    } else {
+        return Ok(());
+    };
+    Err(Error::invalid(what, name, reason))
+}
+
 /// The part people type: `main` of `refs/heads/main`.
 #[must_use]
 pub fn short(full: &str) -> &str {
@@ -80,6 +100,16 @@ pub fn short(full: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_new_name_is_taken_for_a_commit_or_a_ref() {
+        for good in ["main", "facade", "feed", "deadbeefs", "v2026"] {
+            assert!(check_new("branch", good).is_ok(), "{good}");
+        }
+        for bad in ["refs/heads/x", "deadbeef", "1234567", "feedfacecafe", "-x"] {
+            assert!(check_new("branch", bad).is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn names_as_git_has_them() {

@@ -64,7 +64,7 @@ impl Repo {
         name: &str,
         at: CommitId,
     ) -> Result<()> {
-        names::check(what, name)?;
+        names::check_new(what, name)?;
         let full = format!("{below}{name}");
         if self.log.refs.contains_key(&full) {
             return Err(Error::Exists {
@@ -137,7 +137,11 @@ impl Repo {
     pub fn switch(&mut self, to: &SwitchTo, ctx: &Ctx<'_>) -> Result<CommitId> {
         let _turn = self.take_turn()?;
         self.refuse_while_merging("switch")?;
-        let (target, new_head, mut changes) = match to {
+        let before = match to {
+            SwitchTo::Branch(name) if name == "-" => Some(self.switch_before()?),
+            _ => None,
+        };
+        let (target, new_head, mut changes) = match before.as_ref().unwrap_or(to) {
             SwitchTo::Branch(name) => {
                 let full = format!("{}{name}", names::HEADS);
                 match self.ref_commit(&full) {
@@ -149,7 +153,7 @@ impl Repo {
                 }
             }
             SwitchTo::New(name, start) => {
-                names::check("branch", name)?;
+                names::check_new("branch", name)?;
                 let full = format!("{}{name}", names::HEADS);
                 if self.log.refs.contains_key(&full) {
                     return Err(Error::Exists {
@@ -258,10 +262,28 @@ impl Repo {
         self.carry_out(&plan, ctx)
     }
 
+    /// What was checked out before what is now.
+    fn switch_before(&self) -> Result<SwitchTo> {
+        let heads = self.log.operations.iter().rev().flat_map(|o| &o.changes);
+        let mut heads = heads.filter(|c| c.name == names::HEAD && c.old != c.new);
+        // A detached HEAD moves with its commits: only what names a branch at one end is a switch.
+        let is_branch = |t: &Option<Target>| matches!(t, Some(Target::Symbolic(_)));
+        let last = heads.find(|c| is_branch(&c.old) || is_branch(&c.new));
+        match last.and_then(|c| c.old.as_ref()) {
+            Some(Target::Symbolic(full)) => Ok(SwitchTo::Branch(names::short(full).to_owned())),
+            Some(Target::Commit(id)) => Ok(SwitchTo::Detached(id.to_hex())),
+            _ => Err(Error::State("nothing was checked out before".into())),
+        }
+    }
+
     /// Carries a plan out, and remembers what was written.
     pub(crate) fn carry_out(&self, plan: &checkout::Plan, ctx: &Ctx<'_>) -> Result<()> {
         let mut cache = self.stat_cache();
-        plan.apply(self.root(), &self.store, &mut cache, ctx)?;
+        let done = plan.apply(self.root(), &self.store, &mut cache, ctx);
+        done.map_err(|e| match e {
+            Error::Cancelled => Error::CancelledWriting,
+            other => other,
+        })?;
         let _ = cache.save(&self.stat_cache_path());
         Ok(())
     }

@@ -8,12 +8,13 @@ use std::process::ExitCode;
 use modelv_repo::{CommitOptions, Committed};
 
 use super::{Done, Session};
+use crate::editor;
 use crate::ui::{Style, Ui, plain};
 
 /// Record the working tree. There is no staging area: what `status` shows is taken.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// What changed.
+    /// What changed. Without it, on a terminal, $VISUAL or $EDITOR is opened.
     #[arg(short, long, value_name = "TEXT")]
     message: Option<String>,
     /// Who, as `Name <mail>`.
@@ -40,9 +41,10 @@ pub(crate) struct Args {
 
 pub(super) fn run(args: Args, s: Session<'_>) -> Done {
     let mut repo = s.repo()?;
-    let message = match args.message {
-        Some(message) => message,
-        None => repo.merge_state()?.map(|m| m.message).unwrap_or_default(),
+    let message = match (args.message, repo.merge_state()?) {
+        (Some(message), _) => message,
+        (None, Some(merge)) => merge.message,
+        (None, None) => editor::commit_message(&repo, &s.ctx())?,
     };
     let options = CommitOptions {
         message,

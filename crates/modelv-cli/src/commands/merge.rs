@@ -185,16 +185,23 @@ fn sides(c: &ConflictState) -> Option<[(&'static str, String); 3]> {
         return None;
     }
     let [base, ours, theirs] = c.files().ok()?;
+    let twin = c.twin();
     let words = |file: Option<(Mode, u64)>| match (file, c.kind.as_str()) {
         (Some((mode, size)), _) => format!("{}, {}", mode_word(mode), crate::ui::size(size)),
-        (None, "rename/rename") => "(moved to another place)".into(),
+        (None, "rename/rename") => match &twin {
+            Some(twin) => format!("(moved to {})", crate::ui::plain(&twin.to_string())),
+            None => "(moved to another place)".into(),
+        },
         (None, "file/directory") if base.is_none() => "(a directory)".into(),
         (None, _) if base.is_some() => "(deleted)".into(),
         _ => "(absent)".into(),
     };
     let base_words = match base {
         None => "(absent)".into(),
-        _ => words(base),
+        _ => match c.was() {
+            Some(was) => format!("{}, as {}", words(base), crate::ui::plain(&was.to_string())),
+            None => words(base),
+        },
     };
     Some([
         ("base", base_words),
@@ -230,11 +237,13 @@ fn file_json(file: Option<(Mode, u64)>) -> serde_json::Value {
 
 pub(super) fn conflict_json(c: &ConflictState) -> serde_json::Value {
     let [base, ours, theirs] = c.files().unwrap_or_default().map(file_json);
+    let [was, twin] = [c.was(), c.twin()].map(|path| path.map(|p| p.to_string()));
     json!({
         "base_file": base, "ours_file": ours, "theirs_file": theirs,
         "item": c.item, "kind": c.kind, "path": c.path, "part": c.part,
         "base": c.shown(c.base.as_deref()), "ours": c.shown(c.ours.as_deref()),
         "theirs": c.shown(c.theirs.as_deref()), "resolved": c.resolved,
+        "was": was, "twin": twin,
     })
 }
 

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use modelv_repo::Decision;
+use modelv_repo::{ConflictState, Decision};
 
 use super::{Done, Session};
 use crate::editor;
@@ -28,13 +28,13 @@ pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
             "`modelv merge REV` begins one",
         ));
     };
+    let mut items = Vec::with_capacity(args.items.len());
     for item in &args.items {
-        if !state.conflicts.iter().any(|c| c.item == *item) {
-            return Err(modelv_repo::Error::not_found("conflict", item.clone()).into());
-        }
+        let at = ConflictState::find(&state.conflicts, item)?;
+        items.push(state.conflicts[at].item.clone());
     }
     let tool = editor::merge_tool(&repo);
-    let wanted = |item: &String| args.items.is_empty() || args.items.contains(item);
+    let wanted = |item: &String| items.is_empty() || items.contains(item);
     for conflict in state.open().filter(|c| wanted(&c.item)) {
         let is_text = matches!(conflict.kind.as_str(), "text" | "add/add");
         let decision: Result<Decision, CommandError> = match (&conflict.part, &tool) {

@@ -20,12 +20,9 @@ const READY: &str = "mounted";
 #[derive(clap::Args)]
 #[command(override_usage = "modelv mount [OPTIONS] [COMMIT] <DIR>")]
 pub(crate) struct Args {
-    /// The commit; HEAD without one.
-    #[arg(value_name = "COMMIT")]
-    first: PathBuf,
-    /// The folder; made if it is missing.
-    #[arg(value_name = "DIR")]
-    second: Option<PathBuf>,
+    /// The commit, HEAD without one; and the folder, which is made if it is missing.
+    #[arg(value_name = "[COMMIT] DIR", required = true, num_args = 1..=2)]
+    words: Vec<PathBuf>,
     /// Return when the files are there; `umount DIR` ends it.
     #[arg(long)]
     background: bool,
@@ -40,9 +37,10 @@ pub(crate) struct Args {
 impl Args {
     /// Revision and folder: one word alone is the folder.
     fn meaning(&self) -> (String, &Path) {
-        match &self.second {
-            Some(dir) => (self.first.to_string_lossy().into_owned(), dir),
-            None => ("HEAD".to_owned(), &self.first),
+        match self.words.as_slice() {
+            [revision, dir, ..] => (revision.to_string_lossy().into_owned(), dir),
+            [dir] => ("HEAD".to_owned(), dir),
+            [] => ("HEAD".to_owned(), Path::new("")),
         }
     }
 }

@@ -3,14 +3,15 @@
 use std::process::ExitCode;
 
 use modelv_repo::core::weights::Method;
-use modelv_repo::{Decision, Repo};
+use modelv_repo::{ConflictState, Decision, Repo};
 
 use super::{Done, Session};
 use crate::error::CommandError;
 
 /// Decide a conflict of the merge that is under way.
 ///
-/// Without an option the file is taken as it lies in the working tree, edited by you.
+/// Without an option the file is taken as it lies in the working tree, edited by you. Of a file that both
+/// sides moved, `--ours` and `--theirs` say where it stands; it keeps the edits of both.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// As `modelv conflicts` names it: `path`, `path:key`, `path:package`, `env:package`.
@@ -60,12 +61,11 @@ pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
 
 /// What the user makes of a conflict in the editor.
 fn edited(repo: &Repo, item: &str) -> Result<Decision, CommandError> {
-    let state = repo.merge_state()?;
-    let list = state.iter().flat_map(|s| &s.conflicts);
-    match list.into_iter().find(|c| c.item == item) {
-        Some(conflict) => crate::editor::edit(repo, conflict),
-        None => Err(modelv_repo::Error::not_found("conflict", item).into()),
-    }
+    let Some(state) = repo.merge_state()? else {
+        return Err(modelv_repo::Error::not_found("conflict", item).into());
+    };
+    let at = ConflictState::find(&state.conflicts, item)?;
+    crate::editor::edit(repo, &state.conflicts[at])
 }
 
 fn by_side(args: &Args) -> Decision {

@@ -186,12 +186,17 @@ fn cells(out: &mut Html, name: Named<'_>, changes: &[Change]) {
             removed,
             outputs,
             metadata,
+            moved,
         } => {
             let yes = |b: &bool| if *b { "changed" } else { "" };
             Some([
                 name.clone(),
                 kind.clone(),
-                state.to_string(),
+                if *moved {
+                    format!("{state}, moved")
+                } else {
+                    state.to_string()
+                },
                 format!("+{added} -{removed}"),
                 yes(outputs).to_owned(),
                 yes(metadata).to_owned(),

@@ -114,6 +114,7 @@ fn cell_words(change: &Change) -> String {
         removed,
         outputs,
         metadata,
+        moved,
         ..
     } = change
     else {
@@ -123,6 +124,7 @@ fn cell_words(change: &Change) -> String {
     if added + removed > 0 {
         words.push(format!("+{added} -{removed} lines"));
     }
+    words.extend(moved.then(|| "moved".to_owned()));
     words.extend(outputs.then(|| "outputs".to_owned()));
     words.extend(metadata.then(|| "metadata".to_owned()));
     if words.is_empty() {

@@ -169,6 +169,7 @@ fn name(cell: &Cell, at: usize) -> String {
 
 fn diff(old: &Book, new: &Book) -> Vec<Change> {
     let was = matched(&old.cells, &new.cells);
+    let moved = order::moved(&was);
     let mut out = Vec::new();
     for (j, cell) in new.cells.iter().enumerate() {
         let kind = cell["cell_type"].as_str().unwrap_or("").to_owned();
@@ -180,9 +181,9 @@ fn diff(old: &Book, new: &Book) -> Vec<Change> {
         let differs = |key: &str| before.is_some_and(|b| b.get(key) != cell.get(key));
         let (outputs, metadata) = (
             differs("outputs"),
-            differs("metadata") || differs("attachments"),
+            differs("metadata") || differs("attachments") || differs("cell_type"),
         );
-        if before.is_none() || added + removed > 0 || outputs || metadata {
+        if before.is_none() || added + removed > 0 || outputs || metadata || moved[j] {
             out.push(Change::Cell {
                 name: name(cell, j),
                 kind,
@@ -195,6 +196,7 @@ fn diff(old: &Book, new: &Book) -> Vec<Change> {
                 removed,
                 outputs,
                 metadata,
+                moved: moved[j],
             });
         }
     }
@@ -212,6 +214,7 @@ fn diff(old: &Book, new: &Book) -> Vec<Change> {
             removed: text::count(source(cell).as_bytes(), b"").1,
             outputs: false,
             metadata: false,
+            moved: false,
         });
     }
     let keys: BTreeSet<&String> = old.top.keys().chain(new.top.keys()).collect();

@@ -160,8 +160,10 @@ pub enum Change {
         removed: u64,
         /// Whether its outputs differ.
         outputs: bool,
-        /// Whether its metadata or attachments differ.
+        /// Whether its type, metadata or attachments differ.
         metadata: bool,
+        /// Whether it stands elsewhere among the others.
+        moved: bool,
     },
     /// Rows of a table by key.
     Keyed {

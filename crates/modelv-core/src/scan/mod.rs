@@ -15,7 +15,7 @@ use std::fmt;
 use std::io::{self, SeekFrom};
 
 use crate::driver::Source;
-use crate::driver::tensor::read_at;
+use crate::driver::tensor::{read_at, read_safetensors};
 use crate::pickle;
 
 /// The rules' version: a verdict is worth as much as the rules it was made by.
@@ -120,6 +120,10 @@ impl Looking {
         start: u64,
         end: u64,
     ) -> io::Result<()> {
+        // The length at its begin can read as any mark, and what loads it executes nothing.
+        if start == 0 && name.ends_with(".safetensors") && read_safetensors(source).is_ok() {
+            return Ok(());
+        }
         let mut head = [0u8; 8];
         let have = usize::try_from((end - start).min(8)).unwrap_or(0);
         read_at(source, start, &mut head[..have])?;

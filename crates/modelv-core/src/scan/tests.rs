@@ -275,3 +275,16 @@ fn files_that_are_none_of_these_are_quiet() {
         assert_eq!(reasons(name, bytes), (Verdict::Safe, vec![]), "{name}");
     }
 }
+
+/// A header of 640 bytes has the length 0x280, and so begins as a pickle does.
+#[test]
+fn the_length_of_a_header_is_no_mark() {
+    let header = format!("{:640}", "{\"__metadata__\":{}}");
+    let bytes = [&640u64.to_le_bytes(), header.as_bytes()].concat();
+    assert_eq!(bytes[..2], [0x80, 2]);
+    assert_eq!(reasons("m.safetensors", &bytes), (Verdict::Safe, vec![]));
+    // Of a file that is called otherwise, or is none, nothing is believed.
+    assert_eq!(reasons("m.bin", &bytes).0, Verdict::Dangerous);
+    let cut = reasons("m.safetensors", &bytes[..600]);
+    assert_eq!(cut.0, Verdict::Dangerous);
+}

@@ -27,7 +27,7 @@ pub(crate) const INSTALLER_FILES: [&str; 6] = [
 ];
 const PROBE: &str = include_str!("probe.py");
 /// Largest metadata file that is read, in bytes.
-const METADATA_BYTES_MAX: u64 = 16 << 20;
+pub(super) const METADATA_BYTES_MAX: u64 = 16 << 20;
 
 /// Whether a file name is that of a lock file: one that pins the packages of an environment.
 #[must_use]
@@ -129,6 +129,17 @@ pub fn capture_cached(cache: &Path, python: Option<&Path>, locks: Vec<Lock>) -> 
     Ok(Env {
         locks: sorted(locks),
         ..env
+    })
+}
+
+/// The folders in which an interpreter finds packages, from the cache where nothing was installed
+/// since.
+pub(super) fn sites(cache: &Path, python: &Path) -> Result<Vec<PathBuf>> {
+    let known = std::fs::read(cache).ok().and_then(|b| read_cache(&b));
+    let known = known.filter(|known| known.key == key(python, &known.answer.sites));
+    Ok(match known {
+        Some(known) => known.answer.sites,
+        None => probe(python)?.sites,
     })
 }
 

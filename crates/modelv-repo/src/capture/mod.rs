@@ -9,6 +9,7 @@ pub mod metrics;
 pub mod params;
 pub mod person;
 pub mod python;
+pub(crate) mod requires;
 pub mod secrets;
 
 #[cfg(test)]

@@ -79,7 +79,10 @@ impl Repo {
             .made
             .iter()
             .filter_map(|p| RepoPath::new(p.clone()).ok());
-        let aside: Vec<RepoPath> = named.chain(made).collect();
+        // A decision may have put a file back to where neither side has it.
+        let back = state.conflicts.iter().filter(|c| c.resolved);
+        let back = back.filter_map(|c| c.twin().and(c.was()));
+        let aside: Vec<RepoPath> = named.chain(made).chain(back).collect();
         let mut from = self.snapshot(&self.rules()?, None, ctx)?.files;
         from.retain(|p, _| head.contains_key(p) || theirs.contains_key(p) || aside.contains(p));
         Ok(from)

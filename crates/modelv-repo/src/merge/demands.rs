@@ -1,12 +1,16 @@
 //! Demands on packages that a merge brought together over several files: told, for no conflict in
-//! one file could decide them.
+//! one file could decide them. So too what installed packages demand of each other, as far as the
+//! interpreter of this machine has them: the environment document records versions, no demands.
 
 use std::collections::BTreeMap;
 
 use modelv_core::driver::{Asking, clashes, is_asking};
+use modelv_core::env::Env;
 use modelv_core::merge::Outcome;
 use modelv_core::path::RepoPath;
+use modelv_core::requirement::{Requirement, Version};
 
+use crate::capture::requires::{self, Demands};
 use crate::error::Result;
 use crate::repo::Repo;
 use crate::worktree::Files;
@@ -53,4 +57,81 @@ impl Repo {
         }
         Ok(clashes(&asking))
     }
+
+    /// What packages of a merged environment demand and do not find in it, where neither side had
+    /// both packages so. Only what is installed here tells its demands; that it can't be asked is
+    /// no reason not to merge.
+    pub(super) fn env_demands(&self, merged: &Env, sides: [&Env; 2]) -> Vec<String> {
+        if sides.contains(&merged) || merged.packages.is_empty() {
+            return Vec::new();
+        }
+        let installed = self.installed_demands().unwrap_or_default();
+        let had_both = |names: [&str; 2]| {
+            sides.iter().any(|side| {
+                let same = |name: &&str| side.find_package(name) == merged.find_package(name);
+                names.iter().all(same)
+            })
+        };
+        let mut out = Vec::new();
+        for Demands {
+            name,
+            version,
+            requires,
+        } in &installed
+        {
+            let is_it = merged
+                .find_package(name)
+                .is_some_and(|p| p.version == *version);
+            for text in requires.iter().filter(|_| is_it) {
+                let Some(there) = unmet(text, merged) else {
+                    continue;
+                };
+                if !had_both([name, &there.0]) {
+                    out.push(format!(
+                        "env: {name} {version} demands `{text}`, and the merge has {} {}",
+                        there.0, there.1
+                    ));
+                }
+            }
+        }
+        out
+    }
+
+    fn installed_demands(&self) -> Result<Vec<Demands>> {
+        match self.python()? {
+            Some(python) => requires::of_installed(&self.dir().join("envcache"), &python),
+            None => Ok(Vec::new()),
+        }
+    }
+}
+
+/// Name and version of the package that a demand is about, where it holds here and is not met.
+fn unmet(text: &str, env: &Env) -> Option<(String, String)> {
+    let demand = Requirement::parse(text)?;
+    let python = env.interpreter.as_ref();
+    let full = python.map_or("", |p| p.version.as_str());
+    let short: Vec<&str> = full.split('.').take(2).collect();
+    let value = |name: &str| -> String {
+        match name {
+            "python_version" => short.join("."),
+            "python_full_version" => full.to_owned(),
+            "implementation_name" => python.map_or("", |p| &p.implementation).to_owned(),
+            "platform_python_implementation" => match python.map(|p| p.implementation.as_str()) {
+                Some("cpython") => "CPython".into(),
+                other => other.unwrap_or("").to_owned(),
+            },
+            "sys_platform" => env.os.clone(),
+            "platform_system" if env.os == "linux" => "Linux".into(),
+            "os_name" => "posix".into(),
+            "platform_machine" => env.arch.clone(),
+            _ => String::new(),
+        }
+    };
+    if demand.marker.is_some_and(|marker| !marker.holds(&value)) {
+        return None;
+    }
+    let there = env.find_package(&demand.name)?;
+    let version = Version::parse(&there.version)?;
+    let is_met = demand.specifiers.contains(&version);
+    (!is_met).then(|| (there.name.clone(), there.version.clone()))
 }

@@ -98,6 +98,21 @@ impl Repo {
         driver::merge_large(path.as_bytes(), key, sides, labels, &mut Aside::default())
     }
 
+    /// Stores the contents of a base that no commit holds, as far as conflicts show them: they must
+    /// be there when somebody decides.
+    pub(super) fn store_bases(&self, made: &Contents, conflicts: &[ConflictState]) -> Result<()> {
+        let session = self.store.begin()?;
+        for stored in conflicts.iter().filter_map(|c| c.base_file.as_ref()) {
+            let side = stored.side()?;
+            if let Some(bytes) = made.bytes.get(&side.blob) {
+                session.put_blob(&mut bytes.as_slice(), side.size)?;
+            } else if let Some(file) = made.files.get(&side.blob) {
+                store(file, side.size, &session)?;
+            }
+        }
+        Ok(session.finish().map(drop)?)
+    }
+
     /// Puts decisions about parts into the large files of a merge.
     pub(super) fn settle_large(&self, work: &mut Work, decisions: Decisions) -> Result<()> {
         for (path, decisions) in decisions {

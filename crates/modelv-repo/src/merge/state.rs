@@ -105,6 +105,12 @@ pub struct ConflictState {
     pub(super) theirs_file: Option<StoredSide>,
     /// Whether it has been decided.
     pub resolved: bool,
+    /// Bytes of its path in the merge base, where it has another now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) was: Option<Vec<u8>>,
+    /// Bytes of the path that the other side gave it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) twin: Option<Vec<u8>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -129,6 +135,41 @@ impl ConflictState {
             read(&self.ours_file)?,
             read(&self.theirs_file)?,
         ])
+    }
+}
+
+impl ConflictState {
+    /// The path of the file in the merge base, where it has another now.
+    #[must_use]
+    pub fn was(&self) -> Option<RepoPath> {
+        RepoPath::new(self.was.clone()?).ok()
+    }
+
+    /// The path that the other side gave the file.
+    #[must_use]
+    pub fn twin(&self) -> Option<RepoPath> {
+        RepoPath::new(self.twin.clone()?).ok()
+    }
+
+    /// Where it is in its list, by the name that `conflicts` shows or one without the quotes in it.
+    ///
+    /// # Errors
+    /// There is no such conflict, or more than one.
+    pub fn find(list: &[Self], item: &str) -> Result<usize> {
+        if let Some(at) = list.iter().position(|c| c.item == item) {
+            return Ok(at);
+        }
+        let bare = |text: &str| text.replace(['"', '\\'], "");
+        let wanted = bare(item);
+        let mut fits = (0..list.len()).filter(|at| bare(&list[*at].item) == wanted);
+        match (fits.next(), fits.next()) {
+            (Some(at), None) => Ok(at),
+            (Some(a), Some(b)) => Err(Error::Ambiguous {
+                name: item.to_owned(),
+                candidates: [a, b].map(|at| list[at].item.clone()).to_vec(),
+            }),
+            _ => Err(Error::not_found("conflict", item)),
+        }
     }
 }
 

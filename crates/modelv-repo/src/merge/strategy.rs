@@ -1,6 +1,8 @@
 //! Conflicts that are decided beforehand: by one side, for everything, an ingredient or a path. What
 //! only one side changed is merged as ever; only conflicts are decided.
 
+use std::collections::HashMap;
+
 use modelv_core::driver::{self, Driver, Item};
 use modelv_core::id::CommitId;
 use modelv_core::merge::{Outcome, Side};
@@ -12,7 +14,7 @@ use super::state::ConflictState;
 use crate::envdiff::take_item;
 use crate::error::{Error, Result};
 use crate::repo::Repo;
-use crate::worktree::{Ingredient, Rules};
+use crate::worktree::{Files, Ingredient, Rules};
 
 /// Who decides which conflicts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,6 +75,23 @@ impl Strategy {
         })
     }
 
+    /// Refuses a path that is of neither side: it is a mistake, and would decide nothing.
+    fn refuse_nothing(&self, sides: &[Files; 2]) -> Result<()> {
+        let Scope::Path(path) = &self.scope else {
+            return Ok(());
+        };
+        let is_there = |files: &Files| files.keys().any(|p| p.is_within(path.as_bytes()));
+        if sides.iter().any(is_there) {
+            return Ok(());
+        }
+        let text = format!("{}:{path}", self.word());
+        Err(Error::invalid(
+            "strategy",
+            text,
+            "neither side has such a path",
+        ))
+    }
+
     fn word(&self) -> &'static str {
         if self.theirs { "theirs" } else { "ours" }
     }
@@ -119,8 +138,15 @@ impl Repo {
             return Ok(());
         }
         let rules = self.rules()?;
+        let sides = [self.files(ours)?, self.files(theirs)?];
+        for strategy in strategies {
+            strategy.refuse_nothing(&sides)?;
+        }
         let mut left = Vec::new();
         let mut large = Decisions::new();
+        let moved = work.conflicts.iter();
+        let twins = moved.filter_map(|c| Some((c.repo_path().ok()?, c.twin()?)));
+        let twins: HashMap<RepoPath, RepoPath> = twins.collect();
         for conflict in std::mem::take(&mut work.conflicts) {
             let mut strategy = None;
             for candidate in strategies {
@@ -133,7 +159,7 @@ impl Repo {
                 Some(strategy) => {
                     let side = if strategy.theirs { theirs } else { ours };
                     if !put_off(work, &conflict, strategy.theirs, &mut large)? {
-                        self.decide_one(work, &conflict, strategy.theirs, side)?;
+                        self.decide_one(work, &conflict, (strategy.theirs, side), &twins)?;
                     }
                     let word = strategy.word();
                     work.notes.push(format!("{}: {word} taken", conflict.item));
@@ -148,8 +174,8 @@ impl Repo {
         &self,
         work: &mut Work,
         conflict: &ConflictState,
-        is_theirs: bool,
-        side: CommitId,
+        (is_theirs, side): (bool, CommitId),
+        twins: &HashMap<RepoPath, RepoPath>,
     ) -> Result<()> {
         if let ("env", Some(part)) = (conflict.kind.as_str(), &conflict.part) {
             let from = self.env_object(self.commit_object(side)?.recipe.env)?;
@@ -163,7 +189,10 @@ impl Repo {
             } else {
                 &conflict.ours
             };
-            return self.decide_part(work, &path, conflict, part, value.as_deref());
+            for path in std::iter::once(path.clone()).chain(twins.get(&path).cloned()) {
+                self.decide_part(work, &path, conflict, part, value.as_deref())?;
+            }
+            return Ok(());
         }
         if conflict.kind == "text"
             && let Some(bytes) = self.favoured(conflict, &path, is_theirs)?
@@ -178,6 +207,14 @@ impl Repo {
         } else {
             &conflict.ours_file
         };
+        // Of a file that both moved, a side decides where it stands, not what it holds.
+        if conflict.twin().is_some()
+            && file.is_some()
+            && let Some(outcome) = work.files.get(&path)
+            && !matches!(outcome, Outcome::Write { bytes, .. } if driver::has_markers(bytes))
+        {
+            return Ok(());
+        }
         match file {
             Some(stored) => work.files.insert(path, Outcome::Keep(stored.side()?)),
             None => work.files.remove(&path),
