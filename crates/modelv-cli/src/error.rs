@@ -92,6 +92,9 @@ fn record_hint(e: &Error) -> Option<String> {
         Error::State(text) if text.contains("records no environment") => {
             "`modelv env show` is that of this machine; `[env] capture = \"auto\"` records it"
         }
+        Error::Invalid { what: "sweep", .. } => {
+            "for example `--sweep lr=1e-4,1e-3 --sweep seed=1..5`"
+        }
         Error::Invalid {
             what: "condition", ..
         } => "for example `--metric 'f1>0.8'` or `--param optimizer=adam`",
@@ -153,7 +156,12 @@ impl From<modelv_release::Error> for CommandError {
             E::File { .. } => {
                 Some("commit the file itself, or keep it out of commits with a line in `.mvignore`")
             }
-            E::Reference { .. } => Some("for example `--tag tweets:latest`"),
+            E::Reference { .. } => {
+                Some("for example `tweets:latest`, or `registry.example/team/tweets:1` to push")
+            }
+            E::Registry { .. } => Some(
+                "is it running? `docker login REGISTRY`, or MODELV_REGISTRY_USER and MODELV_REGISTRY_PASSWORD, say who pushes",
+            ),
             E::Taken { .. } => Some("name another folder"),
             E::Libraries { .. } => Some("use a base that has them, or `--base python`"),
             _ => None,
@@ -358,6 +366,15 @@ const STATE_HINTS: &[(&str, &str)] = &[
         "take the ingredients that share a path from one commit",
     ),
     ("no command given", "`modelv run -- python train.py`"),
+    (
+        "is not the environment of commit",
+        "`--recreate` makes it again, `--env DIR` takes another all the same; `modelv env check COMMIT` lists what differs",
+    ),
+    ("could be repeated", "`modelv run` makes commits with a run"),
+    (
+        "more than one configuration file",
+        "name the file: `--sweep params.toml:KEY=VALUES`",
+    ),
     (
         "has no stages",
         "for example:\n\n    [stage.train]\n    command = \"python train.py\"\n    inputs = [\"train.py\", \"data\"]\n    params = [\"train\"]\n    outputs = [\"models/model.joblib\"]",

@@ -1,6 +1,8 @@
 //! Wheels: found or fetched by exact version, checked, and laid out as an installer would (binary
 //! distribution format, "Installing a wheel"), straight into a layer.
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -251,26 +253,14 @@ fn check_record(record: &Record, name: &str, bytes: &[u8]) -> Result<(), String>
         .iter()
         .any(|s| name.ends_with(s));
     match record.get(name).and_then(|h| h.strip_prefix("sha256=")) {
-        Some(want) if want.trim_end_matches('=') != base64url(&Sha256::digest(bytes)) => {
+        Some(want)
+            if want.trim_end_matches('=') != URL_SAFE_NO_PAD.encode(Sha256::digest(bytes)) =>
+        {
             Err(format!("`{name}` is not what RECORD says"))
         }
         None if !signature => Err(format!("`{name}` is not in RECORD with a SHA-256")),
         _ => Ok(()),
     }
-}
-
-/// Base 64 with the alphabet for URLs and no padding (RFC 4648, section 5).
-fn base64url(bytes: &[u8]) -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-    let mut out = String::new();
-    for chunk in bytes.chunks(3) {
-        let word =
-            chunk.iter().fold(0u32, |w, b| w << 8 | u32::from(*b)) << (8 * (3 - chunk.len()));
-        for i in 0..=chunk.len() {
-            out.push(char::from(ALPHABET[(word >> (18 - 6 * i) & 63) as usize]));
-        }
-    }
-    out
 }
 
 /// `[console_scripts]` of an `entry_points.txt`, as (name, module, function).

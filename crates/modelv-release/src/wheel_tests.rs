@@ -3,14 +3,6 @@ use crate::layer::Node;
 use std::process::Command;
 
 #[test]
-fn hashes_are_written_as_record_has_them() {
-    assert_eq!(base64url(b""), "");
-    assert_eq!(base64url(b"f"), "Zg");
-    assert_eq!(base64url(b"fo"), "Zm8");
-    assert_eq!(base64url(b"foo\xff\xfe"), "Zm9v__4");
-}
-
-#[test]
 fn scripts_are_found() {
     let text =
         "[gui_scripts]\na = b:c\n[console_scripts]\nf2py = numpy.f2py:main [x]\n../x = a:b\n";
@@ -107,7 +99,7 @@ fn build(dir: &Path, files: &[(&str, &[u8])], record: impl Fn(String) -> String)
         let options = zip::write::SimpleFileOptions::default().unix_permissions(0o644);
         zip.start_file(*name, options).unwrap();
         zip.write_all(bytes).unwrap();
-        let hash = base64url(&Sha256::digest(bytes));
+        let hash = URL_SAFE_NO_PAD.encode(Sha256::digest(bytes));
         lines += &format!("{name},sha256={hash},{}\n", bytes.len());
     }
     let name = "tiny_wheel-1.0.dist-info/RECORD";

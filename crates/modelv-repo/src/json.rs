@@ -24,6 +24,8 @@ use crate::pipeline::{
     Pipeline, PipelineOutcome, StageDone, StageOutcome, StageSpec, StageStatus, Why,
 };
 use crate::repo::Repo;
+use crate::reproduce::{Comparison, FileVerdict, Reproduced};
+use crate::sweep::{Axis, SweepOutcome, SweepPoint};
 use crate::worktree::{ChangeKind, FileChange, SnapFile};
 
 /// Version of the form of [`diff`]. A new one would take keys away; keys are added without one.
@@ -91,6 +93,47 @@ pub fn determinism_word(determinism: Determinism) -> &'static str {
         Determinism::Tolerance => "tolerance",
         Determinism::Different => "different",
     }
+}
+
+/// What a repetition of a commit's run came to.
+#[must_use]
+pub fn reproduced(done: &Reproduced) -> serde_json::Value {
+    let file = |f: &FileVerdict| {
+        let mut json = json!({"verdict": f.verdict.word()});
+        match &f.verdict {
+            Comparison::Within(distance) => json["max_abs"] = json!(distance),
+            Comparison::Different { at, max_abs, how } => {
+                json["at"] = json!(at);
+                json["max_abs"] = json!(max_abs);
+                json["how"] = json!(how);
+            }
+            _ => {}
+        }
+        set_path(&mut json, "path", &f.path);
+        json
+    };
+    json!({
+        "run": done.id.to_hex(), "repeats": done.original.to_hex(),
+        "status": done.run.status.to_string(), "exit_code": done.run.exit_code,
+        "determinism": determinism_word(done.run.determinism),
+        "files": done.files.iter().map(file).collect::<Vec<_>>(),
+        "env": env(&done.env),
+    })
+}
+
+/// What a sweep came to: one entry for each point.
+#[must_use]
+pub fn sweep(axes: &[Axis], done: &SweepOutcome) -> serde_json::Value {
+    let point = |p: &SweepPoint| {
+        let pairs = axes.iter().zip(&p.values);
+        let values: serde_json::Map<String, serde_json::Value> = pairs
+            .map(|(a, v)| (a.name.clone(), v.clone().into()))
+            .collect();
+        json!({"point": values, "reused": p.reused,
+            "run": p.run.as_ref().map(|(id, r)| run(*id, r))})
+    };
+    json!({"run": done.id.to_hex(), "interrupted": done.interrupted,
+        "points": done.points.iter().map(point).collect::<Vec<_>>()})
 }
 
 /// The stages of a pipeline, each behind all that it needs.

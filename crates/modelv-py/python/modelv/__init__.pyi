@@ -1,5 +1,5 @@
 import os
-from typing import Union
+from typing import Any, Optional, Sequence, Union
 
 from ._errors import ConflictError as ConflictError
 from ._errors import CorruptError as CorruptError
@@ -14,6 +14,7 @@ from ._modelv import Recipe as Recipe
 from ._modelv import Repo as Repo
 from ._modelv import __version__ as __version__
 from ._run import Run as Run
+from ._run import active_run as active_run
 from ._run import run as run
 
 _Path = Union[str, "os.PathLike[str]"]
@@ -23,3 +24,14 @@ __all__: list[str]
 def open(path: _Path = ".") -> Repo: ...
 def init(path: _Path = ".") -> Repo: ...
 def read(rev: str, path: _Path) -> BlobFile: ...
+def load(
+    rev: str,
+    path: _Path,
+    *,
+    framework: str = "numpy",
+    names: Optional[Sequence[str]] = None,
+    repo: Union[Repo, _Path, None] = None,
+) -> Any: ...
+def autolog(*libraries: str, models: Optional[str] = "models", disable: bool = False) -> None: ...
+def load_ipython_extension(ipython: Any) -> None: ...
+def unload_ipython_extension(ipython: Any) -> None: ...

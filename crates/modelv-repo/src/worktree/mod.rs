@@ -26,7 +26,7 @@ use modelv_core::path::{RepoPath, parent_of};
 use modelv_core::tree::{self, FileEntry, Mode, Sink, WriteError};
 use modelv_store::Session;
 
-pub(crate) use beneath::replace_file;
+pub(crate) use beneath::{replace_file, replace_file_from};
 pub use ingredient::{Ingredient, Reason, Rules};
 pub use left_out::{left_out_by_default, never_taken};
 pub use scan::Skipped;
