@@ -44,5 +44,6 @@ mod spec;
 mod story;
 mod support;
 mod sweeps;
+mod vendor;
 mod venv;
 mod weights;

@@ -156,6 +156,16 @@ fn notebooks() {
 }
 
 #[test]
+fn functions() {
+    unittest(stack(), "test_capture");
+}
+
+#[test]
+fn models_recreated() {
+    unittest(stack(), "test_recreate");
+}
+
+#[test]
 fn training_libraries() {
     unittest(stack(), "test_autolog");
 }

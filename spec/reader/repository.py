@@ -1,5 +1,6 @@
 """A whole repository: every byte of its packs, its log, and everything its refs lead to."""
 import gc_state
+import wheels
 import oplog
 import tree
 from canon import need
@@ -33,6 +34,10 @@ class Repository:
                 self.run(target)
             elif kind == "Blob":
                 self.store.blob_size(target)
+        for name, (kind, target) in self.refs.items():
+            if name.startswith("refs/wheels/"):
+                need(kind == "Commit", "WHEELS-1", "%s is no commit" % name)
+                wheels.check(self.store, name, target)
         while waiting:
             key = waiting.pop()
             if key not in self.commits:

@@ -78,6 +78,23 @@ fn record_hint(e: &Error) -> Option<String> {
             what: "run" | "metric",
             ..
         } => "`modelv runs` lists them",
+        Error::Package { detail, .. } if detail.contains("no index may be asked") => {
+            "`modelv env vendor REV` puts it into the repository, where an index or the package is at hand; \
+             `--wheels DIR` takes it from a folder"
+        }
+        Error::Package { detail, .. } if detail.starts_with("its vendored wheel") => {
+            "`modelv env vendor REV --drop` takes the wheels out, `modelv env vendor REV` finds others"
+        }
+        Error::State(text) if text.starts_with("this clone does not hold the vendored wheel") => {
+            "`modelv fetch --add model` brings it"
+        }
+        Error::State(text) if text.contains(", this machine is ") => {
+            "its wheels can be vendored on a machine of that kind, and pushed from there"
+        }
+        Error::NotFound {
+            what: "vendored environment",
+            ..
+        } => "`modelv env vendor REV` makes one, `modelv env show REV` tells whether there is one",
         Error::Package { package, .. } if package.contains('+') => {
             "a local version such as `+cpu` is on no public index: name its own with `--index URL` \
              (PyTorch's is https://download.pytorch.org/whl/cpu), or a folder with `--wheels DIR`"

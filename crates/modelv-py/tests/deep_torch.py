@@ -50,6 +50,23 @@ def train():
     return run, model
 
 
+LOOP = """
+import torch, modelv as mv, modelv.torch
+with mv.run("train") as run:
+    modelv.torch.seed(3)
+    net = torch.nn.Sequential(torch.nn.Linear(4, 16), torch.nn.ReLU(), torch.nn.Dropout(), torch.nn.Linear(16, 1))
+    optimizer = torch.optim.Adam(net.parameters(), lr=0.01)
+    modelv.torch.track(net, optimizer)
+    x = torch.rand(64, 4)
+    for step in range(5):
+        loss = (net(x) - x.sum(1, keepdim=True)).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        run.metric("loss", loss, step)
+"""
+
+
 class Torch(TreeCase):
     def record(self, run):
         [found] = [r for r in self.repo.runs() if r["id"] == run.id]
@@ -75,6 +92,12 @@ class Torch(TreeCase):
         again, _ = train()
         files = [{f["path"]: f["id"] for f in self.repo.files(r.commit.id)} for r in (run, again)]
         self.assertEqual(files[0], files[1])
+
+    def test_a_loop_is_recreated_from_its_commit_alone(self):
+        ours, theirs = self.recreate(LOOP)
+        losses = [[p["value"] for p in r.series(r.runs()[0]["id"], "loss")] for r in (ours, theirs)]
+        self.assertEqual(len(losses[0]), 5)
+        self.assertEqual(losses[0], losses[1])
 
     def test_types_that_numpy_does_not_have(self):
         values = {

@@ -77,6 +77,17 @@ class Notebooks(TreeCase):
         self.assertEqual([r["status"] for r in records], ["failed", "failed"])
         self.assertIn({"loss": 1.0}, [r["metrics"] for r in records])
 
+    def test_functions_of_cells_are_captured(self):
+        cells = [
+            "import modelv as mv\nSCALE = 3\nclass Shift:\n    by = 1\n    def apply(self, x): return x + self.by",
+            "def helper(x): return Shift().apply(x * SCALE)",
+            "def predict(inputs): return [helper(x) for x in inputs]",
+            "mv.capture_function(predict, sample=[1, 2]).answer",
+        ]
+        book = self.execute(cells, told=False)
+        self.assertEqual(self.shown(book.cells[3], "text/plain"), ["[4, 7]"])
+        self.assertIn("def helper(x)", (self.root / "serving" / "__init__.py").read_text())
+
     def test_unloaded_it_is_gone(self):
         cells = [LOAD, "%unload_ext modelv", "with mv.run() as run:\n    run.save('models/w.bin', b'w')", TRAIN]
         book = self.execute(cells, saved=False, told=False, fails=True)

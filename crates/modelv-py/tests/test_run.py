@@ -13,7 +13,7 @@ import warnings
 
 import modelv as mv
 import numpy
-from support import BINARY, TreeCase
+from support import TreeCase
 
 
 class Runs(TreeCase):

@@ -16,7 +16,6 @@ mod interpreter;
 mod layer;
 mod layout;
 mod packer;
-mod pip;
 mod place;
 mod reference;
 mod registry;

@@ -55,6 +55,7 @@ mod sequence;
 mod stats;
 mod sweep;
 mod weights;
+pub mod wheels;
 pub mod worktree;
 
 pub use bisect::{BisectState, BisectStep, Verdict};
@@ -97,3 +98,4 @@ pub use sequence::{Made, PickOptions, RebaseOptions, SequenceOutcome};
 pub use stats::{CommitRoom, Room, Stats};
 pub use sweep::{Axis, SweepOptions, SweepOutcome, SweepPoint};
 pub use weights::{WeightsDone, WeightsOptions, WeightsSource};
+pub use wheels::{StoredWheel, VendorOptions, Vendored};

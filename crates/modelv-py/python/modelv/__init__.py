@@ -13,8 +13,8 @@
 
 import os as _os
 
-from ._autolog import autolog
 from ._errors import (
+    CaptureError,
     ConflictError,
     CorruptError,
     Error,
@@ -29,6 +29,8 @@ from ._run import Run, active_run, run
 
 __all__ = [
     "BlobFile",
+    "CaptureError",
+    "Captured",
     "Commit",
     "ConflictError",
     "CorruptError",
@@ -43,12 +45,30 @@ __all__ = [
     "__version__",
     "active_run",
     "autolog",
+    "capture_function",
     "init",
     "load",
     "open",
     "read",
     "run",
 ]
+
+# Imported when they are asked for: most programs need neither, and all wait for an import.
+_LATER = {"autolog": "._autolog", "Captured": "._capture", "capture_function": "._capture"}
+
+
+def __getattr__(name):
+    if name not in _LATER:
+        raise AttributeError(f"module 'modelv' has no attribute {name!r}")
+    import importlib
+
+    value = getattr(importlib.import_module(_LATER[name], __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__():
+    return sorted({*globals(), *_LATER})
 
 
 def open(path=".") -> Repo:

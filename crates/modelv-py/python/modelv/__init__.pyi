@@ -1,6 +1,9 @@
 import os
 from typing import Any, Optional, Sequence, Union
 
+from ._capture import Captured as Captured
+from ._capture import capture_function as capture_function
+from ._errors import CaptureError as CaptureError
 from ._errors import ConflictError as ConflictError
 from ._errors import CorruptError as CorruptError
 from ._errors import Error as Error

@@ -2,17 +2,12 @@
 
 import atexit
 import functools
-import inspect
 import os
 import sys
-import traceback
 import warnings
 
-from . import _views
 from ._errors import Error
 from ._modelv import ActiveRun, Repo
-from ._save import figure as _figure
-from ._save import save as _save
 
 _VARIABLE = "MODELV_RUN"
 # What is done before a run begins, with its repository: `%load_ext modelv` puts something here.
@@ -83,7 +78,9 @@ class Run:
         self._running()
         full = os.path.join(self.repo.root, os.fspath(path))
         if self.repo.ingredient(full) == "model":
-            _save(full, value)
+            from ._save import save
+
+            save(full, value)
         self.artifact(path)
 
     def figure(self, path, figure):
@@ -93,7 +90,9 @@ class Run:
         self._running()
         full = os.path.join(self.repo.root, os.fspath(path))
         if self.repo.ingredient(full) == "model":
-            _figure(full, figure)
+            from ._save import figure as draw
+
+            draw(full, figure)
         self.artifact(path)
 
     def _running(self):
@@ -148,6 +147,8 @@ class Run:
         self.status, code = _ending(kind, error)
         log = None
         if self.status == "failed" and not isinstance(error, SystemExit):
+            import traceback
+
             log = "".join(traceback.format_exception(kind, error, trace))
         try:
             outcome = active.finish(self.status, code, log)
@@ -192,6 +193,8 @@ class Run:
 
     def __call__(self, function):
         """Decorates a function: every call is a run. A parameter named `run` gets the run."""
+        import inspect
+
         wanted = "run" in inspect.signature(function).parameters
 
         @functools.wraps(function)
@@ -204,7 +207,9 @@ class Run:
         return recorded
 
     def _repr_html_(self):
-        return _views.run(self)
+        from ._views import run as shown
+
+        return shown(self)
 
     def __repr__(self):
         return f"<Run {self.id[:12] if self.id else self.status or 'not begun'}>"

@@ -235,6 +235,7 @@ impl Runner<'_> {
 
     /// Writes `to` over what is at the outputs of a stage.
     fn place(&mut self, at: usize, on_disk: &Files, to: &Files) -> Result<()> {
+        let _turn = self.repo.take_turn()?;
         let lost = self.unrecorded(at, on_disk, to);
         if !lost.is_empty() {
             self.put_aside(&lost)?;

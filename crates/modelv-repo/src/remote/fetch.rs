@@ -66,11 +66,12 @@ impl Repo {
         ctx: &Ctx<'_>,
     ) -> Result<FetchReport> {
         let (mut changes, kept_tags) = self.plan_fetch(info, root, options)?;
+        let wheels = self.wheels_of_root(root);
         let updates = self.updates_of(&changes);
         let widened = self.widen(&options.add);
         let deepen = self.config_change("clone.depth", None);
         let mut received = Received::default();
-        let is_new = updates.iter().any(|u| u.new.is_some());
+        let is_new = updates.iter().any(|u| u.new.is_some()) || !wheels.is_empty();
         if is_new || widened.is_some() || deepen.is_some() {
             let scope = Scope {
                 single: false,
@@ -85,6 +86,7 @@ impl Repo {
                 self.files(tip)?;
             }
             changes.extend(self.run_changes(runs));
+            changes.extend(self.wheels_changes(wheels)?);
         }
         changes.extend(deepen);
         if let Some(only) = widened {
@@ -168,6 +170,28 @@ impl Repo {
             }
         }
         Ok((changes, kept_tags))
+    }
+
+    /// Vendored wheels of a remote that are not those here.
+    pub(super) fn wheels_of_root(&self, root: &Root) -> Vec<(String, CommitId)> {
+        let all = root.refs.iter().map(|(name, id)| (name.clone(), *id));
+        all.filter(|(name, id)| {
+            name.starts_with(names::WHEELS) && self.ref_commit(name) != Some(*id)
+        })
+        .collect()
+    }
+
+    /// The changes that take over wheels that have come. A set here that lacks nothing stays.
+    pub(super) fn wheels_changes(&self, wheels: Vec<(String, CommitId)>) -> Result<Vec<RefChange>> {
+        let mut changes = Vec::new();
+        for (name, id) in wheels {
+            if self.is_better_set(self.ref_commit(&name), id)? {
+                let old = self.log.refs.get(&name).cloned();
+                let new = Some(Target::Commit(id));
+                changes.push(RefChange { name, old, new });
+            }
+        }
+        Ok(changes)
     }
 
     fn updates_of(&self, changes: &[RefChange]) -> Vec<RefUpdate> {
