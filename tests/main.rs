@@ -24,6 +24,7 @@ mod habits;
 mod history;
 mod kills;
 mod large;
+mod lineage;
 mod merging;
 mod mount;
 mod pages;

@@ -20,6 +20,7 @@ use crate::commit::{ModelState, Status};
 use crate::diff::{DiffReport, DiffSide, FileDiff};
 use crate::envdiff::EnvChange;
 use crate::error::Result;
+use crate::lineage::{CommitLink, Lineage, RunLink, Source, Subject};
 use crate::pipeline::{
     Pipeline, PipelineOutcome, StageDone, StageOutcome, StageSpec, StageStatus, Why,
 };
@@ -134,6 +135,47 @@ pub fn sweep(axes: &[Axis], done: &SweepOutcome) -> serde_json::Value {
     };
     json!({"run": done.id.to_hex(), "interrupted": done.interrupted,
         "points": done.points.iter().map(point).collect::<Vec<_>>()})
+}
+
+/// What led to something, and what it led to.
+#[must_use]
+pub fn lineage(found: &Lineage) -> serde_json::Value {
+    let put = |json: &mut serde_json::Value, path: &Option<RepoPath>| {
+        if let Some(path) = path {
+            set_path(json, "path", path);
+        }
+    };
+    let source = |s: &Source| {
+        let made_by: Vec<String> = s.made_by.iter().map(RunId::to_hex).collect();
+        let mut json = json!({"content": s.blob.to_hex(), "made_by": made_by});
+        set_path(&mut json, "path", &s.path);
+        json
+    };
+    let of_run = |link: &RunLink| {
+        let sources: Vec<_> = link.sources.iter().map(source).collect();
+        let mut json = json!({"run": run(link.id, &link.run), "sources": sources});
+        put(&mut json, &link.path);
+        json
+    };
+    let of_commit = |link: &CommitLink| {
+        let mut json = json!({"id": link.id.to_hex(), "subject": link.commit.subject(),
+            "recipe": link.commit.recipe.id().to_hex()});
+        put(&mut json, &link.path);
+        json
+    };
+    let (commit, content, path) = match &found.subject {
+        Subject::Commit(id) => (Some(id.to_hex()), None, None),
+        Subject::Content(blob, path) => (None, Some(blob.to_hex()), path.clone()),
+    };
+    let mut json = json!({
+        "commit": commit, "content": content,
+        "made_by": found.made_by.iter().map(of_run).collect::<Vec<_>>(),
+        "made_in": found.made_in.iter().map(of_commit).collect::<Vec<_>>(),
+        "used_by": found.used_by.iter().map(of_run).collect::<Vec<_>>(),
+        "used_in": found.used_in.iter().map(of_commit).collect::<Vec<_>>(),
+    });
+    put(&mut json, &path);
+    json
 }
 
 /// The stages of a pipeline, each behind all that it needs.

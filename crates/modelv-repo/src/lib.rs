@@ -34,6 +34,7 @@ mod history;
 mod hostile;
 pub mod json;
 mod lease;
+mod lineage;
 mod lost;
 mod merge;
 pub mod names;
@@ -72,6 +73,7 @@ pub use error::{Error, ErrorKind, Result};
 pub use file::FileReader;
 pub use gc::{GcOptions, GcReport};
 pub use history::{KeyFilter, LogOptions};
+pub use lineage::{CommitLink, Lineage, RunLink, Source, Subject};
 pub use merge::{
     Action, ConflictState, Decision, FastForward, MergeOptions, MergeOutcome, MergeState, Sequence,
     Step, Strategy,

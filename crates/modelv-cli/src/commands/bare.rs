@@ -79,6 +79,7 @@ verbs! {
     "run" => run::Args,
     "pipeline" => pipeline::Args,
     "reproduce" => reproduce::Args,
+    "lineage" => lineage::Args,
     "runs" => runs::Args,
     "env" => env::Args,
     "release" => release::Args,

@@ -118,6 +118,7 @@ const ROWS: &[Row] = &[
         "modelv reproduce HEAD --tolerance 1e-6",
         &[(1, "the outcome differs; or it failed")],
     ),
+    ("lineage", "modelv lineage models/model.joblib", &[]),
     ("runs", "modelv runs --metric 'f1>0.8' --sort -f1", &[]),
     ("runs show", "modelv runs show HEAD --log", &[]),
     (

@@ -21,6 +21,7 @@ mod fsck;
 mod gc;
 mod help;
 mod init;
+mod lineage;
 pub(crate) mod log;
 mod man;
 mod merge;
@@ -128,6 +129,7 @@ enum Command {
     Run(run::Args),
     Pipeline(pipeline::Args),
     Reproduce(reproduce::Args),
+    Lineage(lineage::Args),
     Runs(runs::Args),
     Env(env::Args),
     Release(release::Args),
@@ -287,6 +289,7 @@ pub(crate) fn run(cli: Cli, ui: &mut Ui, cancel: &Cancel) -> Done {
         Command::Run(args) => run::run(args, s),
         Command::Pipeline(args) => pipeline::run(args, s),
         Command::Reproduce(args) => reproduce::run(args, s),
+        Command::Lineage(args) => lineage::run(&args, s),
         Command::Runs(args) => runs::run(&args, s),
         Command::Env(args) => env::run(&args, s),
         Command::Release(args) => release::run(args, s),

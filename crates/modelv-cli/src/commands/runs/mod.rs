@@ -38,7 +38,7 @@ pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
 }
 
 /// What people typed, without the shell around it.
-fn command_line(run: &Run) -> String {
+pub(super) fn command_line(run: &Run) -> String {
     let line = match run.command.as_slice() {
         [sh, c, text] if sh == "sh" && c == "-c" => text.clone(),
         words => words.join(" "),
