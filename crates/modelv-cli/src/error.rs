@@ -109,6 +109,9 @@ fn record_hint(e: &Error) -> Option<String> {
         Error::State(text) if text.contains("records no environment") => {
             "`modelv env show` is that of this machine; `[env] capture = \"auto\"` records it"
         }
+        Error::Invalid { what: "sweep", .. } => {
+            "for example `--sweep lr=1e-4,1e-3 --sweep seed=1..5`"
+        }
         Error::Invalid {
             what: "condition", ..
         } => "for example `--metric 'f1>0.8'` or `--param optimizer=adam`",
@@ -405,6 +408,15 @@ const STATE_HINTS: &[(&str, &str)] = &[
         "`--data REV` and the others name whose ingredient is taken; `modelv branch NAME REV` only names a commit",
     ),
     ("no command given", "`modelv run -- python train.py`"),
+    (
+        "is not the environment of commit",
+        "`--recreate` makes it again, `--env DIR` takes another all the same; `modelv env check COMMIT` lists what differs",
+    ),
+    ("could be repeated", "`modelv run` makes commits with a run"),
+    (
+        "more than one configuration file",
+        "name the file: `--sweep params.toml:KEY=VALUES`",
+    ),
     (
         "has no stages",
         "for example:\n\n    [stage.train]\n    command = \"python train.py\"\n    inputs = [\"train.py\", \"data\"]\n    params = [\"train\"]\n    outputs = [\"models/model.joblib\"]",

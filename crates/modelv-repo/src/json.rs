@@ -20,10 +20,13 @@ use crate::commit::{ModelState, Status};
 use crate::diff::{DiffReport, DiffSide, FileDiff};
 use crate::envdiff::EnvChange;
 use crate::error::Result;
+use crate::lineage::{CommitLink, Lineage, RunLink, Source, Subject};
 use crate::pipeline::{
     Pipeline, PipelineOutcome, StageDone, StageOutcome, StageSpec, StageStatus, Why,
 };
 use crate::repo::Repo;
+use crate::reproduce::{Comparison, FileVerdict, Reproduced};
+use crate::sweep::{Axis, SweepOutcome, SweepPoint};
 use crate::worktree::{ChangeKind, FileChange, SnapFile};
 
 /// Version of the form of [`diff`]. A new one would take keys away; keys are added without one.
@@ -91,6 +94,88 @@ pub fn determinism_word(determinism: Determinism) -> &'static str {
         Determinism::Tolerance => "tolerance",
         Determinism::Different => "different",
     }
+}
+
+/// What a repetition of a commit's run came to.
+#[must_use]
+pub fn reproduced(done: &Reproduced) -> serde_json::Value {
+    let file = |f: &FileVerdict| {
+        let mut json = json!({"verdict": f.verdict.word()});
+        match &f.verdict {
+            Comparison::Within(distance) => json["max_abs"] = json!(distance),
+            Comparison::Different { at, max_abs, how } => {
+                json["at"] = json!(at);
+                json["max_abs"] = json!(max_abs);
+                json["how"] = json!(how);
+            }
+            _ => {}
+        }
+        set_path(&mut json, "path", &f.path);
+        json
+    };
+    json!({
+        "run": done.id.to_hex(), "repeats": done.original.to_hex(),
+        "status": done.run.status.to_string(), "exit_code": done.run.exit_code,
+        "determinism": determinism_word(done.run.determinism),
+        "files": done.files.iter().map(file).collect::<Vec<_>>(),
+        "env": env(&done.env),
+    })
+}
+
+/// What a sweep came to: one entry for each point.
+#[must_use]
+pub fn sweep(axes: &[Axis], done: &SweepOutcome) -> serde_json::Value {
+    let point = |p: &SweepPoint| {
+        let pairs = axes.iter().zip(&p.values);
+        let values: serde_json::Map<String, serde_json::Value> = pairs
+            .map(|(a, v)| (a.name.clone(), v.clone().into()))
+            .collect();
+        json!({"point": values, "reused": p.reused,
+            "run": p.run.as_ref().map(|(id, r)| run(*id, r))})
+    };
+    json!({"run": done.id.to_hex(), "interrupted": done.interrupted,
+        "points": done.points.iter().map(point).collect::<Vec<_>>()})
+}
+
+/// What led to something, and what it led to.
+#[must_use]
+pub fn lineage(found: &Lineage) -> serde_json::Value {
+    let put = |json: &mut serde_json::Value, path: &Option<RepoPath>| {
+        if let Some(path) = path {
+            set_path(json, "path", path);
+        }
+    };
+    let source = |s: &Source| {
+        let made_by: Vec<String> = s.made_by.iter().map(RunId::to_hex).collect();
+        let mut json = json!({"content": s.blob.to_hex(), "made_by": made_by});
+        set_path(&mut json, "path", &s.path);
+        json
+    };
+    let of_run = |link: &RunLink| {
+        let sources: Vec<_> = link.sources.iter().map(source).collect();
+        let mut json = json!({"run": run(link.id, &link.run), "sources": sources});
+        put(&mut json, &link.path);
+        json
+    };
+    let of_commit = |link: &CommitLink| {
+        let mut json = json!({"id": link.id.to_hex(), "subject": link.commit.subject(),
+            "recipe": link.commit.recipe.id().to_hex()});
+        put(&mut json, &link.path);
+        json
+    };
+    let (commit, content, path) = match &found.subject {
+        Subject::Commit(id) => (Some(id.to_hex()), None, None),
+        Subject::Content(blob, path) => (None, Some(blob.to_hex()), path.clone()),
+    };
+    let mut json = json!({
+        "commit": commit, "content": content,
+        "made_by": found.made_by.iter().map(of_run).collect::<Vec<_>>(),
+        "made_in": found.made_in.iter().map(of_commit).collect::<Vec<_>>(),
+        "used_by": found.used_by.iter().map(of_run).collect::<Vec<_>>(),
+        "used_in": found.used_in.iter().map(of_commit).collect::<Vec<_>>(),
+    });
+    put(&mut json, &path);
+    json
 }
 
 /// The stages of a pipeline, each behind all that it needs.

@@ -4,7 +4,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 
-use modelv_core::canon;
+use modelv_core::canon::{self, Object};
 use modelv_core::commit::{Commit, Person};
 use modelv_core::env::Env;
 use modelv_core::id::{BlobId, CommitId, EnvId, RunId};
@@ -198,12 +198,24 @@ impl Repo {
         Ok(turn)
     }
 
+    /// Loads an object. The log may have grown since the packs were listed, and packs come before what
+    /// names them: what is not found is looked for once more.
+    fn load<T: Object>(&self, id: &[u8; 32]) -> Result<T> {
+        match canon::load(&self.store, id) {
+            Err(modelv_store::Error::NotFound { .. }) => {
+                self.store.refresh()?;
+                Ok(canon::load(&self.store, id)?)
+            }
+            loaded => Ok(loaded?),
+        }
+    }
+
     /// Loads a commit.
     ///
     /// # Errors
     /// Missing or damaged.
     pub fn commit_object(&self, id: CommitId) -> Result<Commit> {
-        Ok(canon::load(&self.store, &id.0)?)
+        self.load(&id.0)
     }
 
     /// Loads an environment document.
@@ -211,7 +223,7 @@ impl Repo {
     /// # Errors
     /// Missing or damaged.
     pub fn env_object(&self, id: EnvId) -> Result<Env> {
-        Ok(canon::load(&self.store, &id.0)?)
+        self.load(&id.0)
     }
 
     /// Loads a run.
@@ -219,7 +231,7 @@ impl Repo {
     /// # Errors
     /// Missing or damaged.
     pub fn run_object(&self, id: RunId) -> Result<Run> {
-        Ok(canon::load(&self.store, &id.0)?)
+        self.load(&id.0)
     }
 
     /// All files of a commit by path.

@@ -4,19 +4,24 @@
 //! child process between them, and a program that trains by itself its own work.
 
 mod active;
+pub(crate) mod clean;
 mod crash;
 mod journal;
+pub(crate) mod pool;
+mod promote;
 mod reading;
 mod record;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::Write;
 use std::path::PathBuf;
 
 use modelv_core::id::{CommitId, RecipeId, RunId};
 use modelv_core::run::{Run, Status};
+use modelv_core::value::Value;
 
 use crate::capture::exec;
 use crate::ctx::Ctx;
@@ -52,6 +57,8 @@ pub struct RunOptions {
     pub author: Option<String>,
     /// Run even with what looks like a credential in code or configuration.
     pub allow_secret: bool,
+    /// Parameters that stand in no configuration file, for example those of the command line.
+    pub params: BTreeMap<String, Value>,
 }
 
 /// What a run came to.
@@ -85,25 +92,16 @@ impl Repo {
         ctx: &Ctx<'_>,
     ) -> Result<RunOutcome> {
         self.refuse_while_merging("run")?;
-        let command = match options.command.as_slice() {
-            [] => {
-                let rules = self.rules()?;
-                let text = rules.train_command().ok_or_else(|| {
-                    Error::State(
-                        "no command given, and modelv.toml has no `[train] command`".into(),
-                    )
-                })?;
-                vec!["sh".into(), "-c".into(), OsString::from(text)]
-            }
-            given => given.to_vec(),
-        };
-        let words: Vec<String> = command
-            .iter()
-            .map(|w| w.to_string_lossy().into_owned())
-            .collect();
+        let command = self.command_of(options)?;
+        let words = words_of(&command);
         let active = self.begin_run(options, &words, ctx)?;
         if !options.force
-            && let Some((id, run)) = self.find_result(active.recipe(), active.command())?
+            && let Some((id, run)) = find_result(
+                self.runs()?,
+                active.recipe(),
+                active.command(),
+                &options.params,
+            )
         {
             return self.reuse(id, run, active, ctx);
         }
@@ -130,17 +128,16 @@ impl Repo {
         self.finish_run(active, Ending::of(execution.exit_code), ctx)
     }
 
-    /// A finished run of the same recipe and command that has outputs.
-    fn find_result(&self, recipe: RecipeId, command: &[String]) -> Result<Option<(RunId, Run)>> {
-        for (id, run) in self.runs()? {
-            let same = run.recipe == recipe && run.command == command;
-            // What a stage makes is not all that a run of the recipe does.
-            let same = same && run.origin.stage.is_none();
-            if same && run.status == Status::Finished && run.outputs.is_some() {
-                return Ok(Some((id, run)));
-            }
+    /// What is to be executed: the words given, or `[train] command`.
+    pub(crate) fn command_of(&self, options: &RunOptions) -> Result<Vec<OsString>> {
+        if !options.command.is_empty() {
+            return Ok(options.command.clone());
         }
-        Ok(None)
+        let rules = self.rules()?;
+        let text = rules.train_command().ok_or_else(|| {
+            Error::State("no command given, and modelv.toml has no `[train] command`".into())
+        })?;
+        Ok(vec!["sh".into(), "-c".into(), OsString::from(text)])
     }
 
     fn reuse(
@@ -194,6 +191,31 @@ impl Repo {
         out.sort_by_key(|(_, run)| std::cmp::Reverse((run.started.seconds, run.duration_ms)));
         Ok(out)
     }
+}
+
+/// A command as it is recorded.
+pub(crate) fn words_of(command: &[OsString]) -> Vec<String> {
+    let text = |w: &OsString| w.to_string_lossy().into_owned();
+    command.iter().map(text).collect()
+}
+
+/// A finished run of the same recipe, command and given parameters that has outputs.
+pub(crate) fn find_result(
+    runs: impl IntoIterator<Item = (RunId, Run)>,
+    recipe: RecipeId,
+    command: &[String],
+    given: &BTreeMap<String, Value>,
+) -> Option<(RunId, Run)> {
+    runs.into_iter().find(|(_, run)| {
+        let same = run.recipe == recipe && run.command == command;
+        let is_done = run.status == Status::Finished && run.outputs.is_some();
+        // What a stage makes is not all that a run of the recipe does, and a repetition may differ.
+        let is_own = run.origin.stage.is_none() && run.origin.repeats.is_none();
+        let has = |(name, value): (&String, &Value)| {
+            run.params.get(name).is_some_and(|found| found.same(value))
+        };
+        same && is_done && is_own && given.iter().all(has)
+    })
 }
 
 /// Files that changed and are no outputs.

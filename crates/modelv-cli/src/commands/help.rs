@@ -113,6 +113,12 @@ const ROWS: &[Row] = &[
         "modelv pipeline run train --jobs 4",
         &[(1, "a stage failed; or it failed")],
     ),
+    (
+        "reproduce",
+        "modelv reproduce HEAD --tolerance 1e-6",
+        &[(1, "the outcome differs; or it failed")],
+    ),
+    ("lineage", "modelv lineage models/model.joblib", &[]),
     ("runs", "modelv runs --metric 'f1>0.8' --sort -f1", &[]),
     ("runs show", "modelv runs show HEAD --log", &[]),
     (

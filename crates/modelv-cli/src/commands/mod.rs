@@ -21,6 +21,7 @@ mod fsck;
 mod gc;
 mod help;
 mod init;
+mod lineage;
 pub(crate) mod log;
 mod man;
 mod merge;
@@ -33,6 +34,7 @@ mod push;
 mod rebase;
 mod release;
 mod remote;
+mod reproduce;
 mod resolve;
 mod restore;
 mod rev_parse;
@@ -45,6 +47,7 @@ mod serve;
 mod show;
 mod stats;
 mod status;
+mod sweep;
 mod switch;
 mod tag;
 mod track;
@@ -125,6 +128,8 @@ enum Command {
     Mount(mount::Args),
     Run(run::Args),
     Pipeline(pipeline::Args),
+    Reproduce(reproduce::Args),
+    Lineage(lineage::Args),
     Runs(runs::Args),
     Env(env::Args),
     Release(release::Args),
@@ -283,6 +288,8 @@ pub(crate) fn run(cli: Cli, ui: &mut Ui, cancel: &Cancel) -> Done {
         Command::Mount(args) => mount::run(&args, s),
         Command::Run(args) => run::run(args, s),
         Command::Pipeline(args) => pipeline::run(args, s),
+        Command::Reproduce(args) => reproduce::run(args, s),
+        Command::Lineage(args) => lineage::run(&args, s),
         Command::Runs(args) => runs::run(&args, s),
         Command::Env(args) => env::run(&args, s),
         Command::Release(args) => release::run(args, s),

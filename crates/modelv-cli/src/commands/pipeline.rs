@@ -250,7 +250,7 @@ fn end(outcome: &PipelineOutcome, ui: &mut Ui) -> Result<ExitCode, CommandError>
 
 /// Passes on what stages print, whole lines at a time with the name before each.
 #[derive(Default)]
-struct Talk(Mutex<HashMap<String, Vec<u8>>>);
+pub(super) struct Talk(Mutex<HashMap<String, Vec<u8>>>);
 
 impl Watch for Talk {
     fn tell(&self, stage: &str, event: StageEvent<'_>) {
@@ -258,6 +258,7 @@ impl Watch for Talk {
         let mut out = std::io::stderr().lock();
         // A terminal that went away must not end a training.
         let _ = match event {
+            StageEvent::Starts([]) => writeln!(out, "{stage}: runs"),
             StageEvent::Starts(why) => writeln!(out, "{stage}: runs ({})", reasons(why)),
             StageEvent::Prints(bytes) => {
                 let held = waiting.entry(stage.to_owned()).or_default();

@@ -6,8 +6,6 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsString;
-use std::io::Write;
-use std::sync::mpsc;
 
 use modelv_core::commit::Commit;
 use modelv_core::id::{BlobId, CommitId, RunId};
@@ -17,7 +15,7 @@ use modelv_core::value::Value;
 
 use super::plan::{Decided, Decision, Planner};
 use super::{PipelineOptions, PipelineOutcome, StageDone, StageEvent, StageOutcome, Watch, Why};
-use crate::capture::exec::{self, Execution};
+use crate::capture::exec::Execution;
 use crate::capture::{clock, metrics};
 use crate::ctx::Ctx;
 use crate::error::{Error, Result};
@@ -25,11 +23,12 @@ use crate::merge::conclude::{OVERWRITTEN, RESTORED};
 use crate::names;
 use crate::oplog::{RefChange, Target};
 use crate::repo::Repo;
+use crate::run::pool::{self, Start, Work};
 use crate::run::{ActiveRun, Beginning, Ending, METRICS_FILE, RUN_VARIABLE, Record, record_of};
 use crate::worktree::{Files, keep_file, write_one_tree};
 
 /// What the record of a whole pipeline says was executed.
-const COMMAND: [&str; 3] = ["modelv", "pipeline", "run"];
+pub(crate) const COMMAND: [&str; 3] = ["modelv", "pipeline", "run"];
 /// Names the stage to its program.
 const STAGE_VARIABLE: &str = "MODELV_STAGE";
 
@@ -45,20 +44,6 @@ struct Runner<'a> {
     active: HashMap<usize, (Record, Vec<Why>)>,
     /// The run of the whole, once it was needed.
     whole: Option<ActiveRun>,
-    /// What stopped everything.
-    failed: Option<Error>,
-}
-
-/// What a thread tells of its stage.
-type Told = (usize, Result<Execution>);
-
-/// Where a stage's program runs, and what it is told.
-struct Start {
-    at: usize,
-    name: String,
-    command: Vec<OsString>,
-    env: Vec<(OsString, OsString)>,
-    log: std::path::PathBuf,
 }
 
 impl Repo {
@@ -84,59 +69,31 @@ impl Repo {
             done: BTreeMap::new(),
             active: HashMap::new(),
             whole: None,
-            failed: None,
         };
-        runner.run();
+        let failed = pool::carry_out(&mut runner, options.jobs, watch, ctx).err();
         runner.planner.reader.save();
-        runner.finish()
+        runner.finish(failed)
+    }
+}
+
+impl Work for Runner<'_> {
+    fn next(&mut self) -> Result<Option<Start>> {
+        while let Some(at) = self.next_free() {
+            if let Some(start) = self.begin(at)? {
+                return Ok(Some(start));
+            }
+        }
+        Ok(None)
+    }
+
+    fn end(&mut self, at: usize, execution: Result<Execution>) -> Result<()> {
+        self.record(at, execution)
     }
 }
 
 impl Runner<'_> {
-    fn run(&mut self) {
-        let jobs = self.options.jobs.max(1);
-        let (root, cancel, watch) = (self.repo.root().to_owned(), self.ctx.cancel, self.watch);
-        let (tell, hear) = mpsc::channel::<Told>();
-        std::thread::scope(|scope| {
-            loop {
-                while self.active.len() < jobs && self.failed.is_none() && !cancel.is_cancelled() {
-                    let Some(at) = self.next() else { break };
-                    match self.begin(at) {
-                        Ok(None) => {}
-                        Ok(Some(start)) => {
-                            let (tell, root) = (tell.clone(), &root);
-                            scope.spawn(move || {
-                                let mut echo = Echo(watch, &start.name);
-                                let job = exec::Job {
-                                    command: &start.command,
-                                    cwd: root,
-                                    env: &start.env,
-                                    log: &start.log,
-                                    own_group: true,
-                                };
-                                let execution = exec::execute(&job, &mut echo, cancel);
-                                // The other end is there as long as a stage is active.
-                                let _ = tell.send((start.at, execution));
-                            });
-                        }
-                        Err(e) => self.failed = Some(e),
-                    }
-                }
-                if self.active.is_empty() {
-                    break;
-                }
-                let Ok((at, execution)) = hear.recv() else {
-                    break;
-                };
-                if let Err(e) = self.end(at, execution) {
-                    self.failed.get_or_insert(e);
-                }
-            }
-        });
-    }
-
     /// The first stage that is neither done nor active and need not wait.
-    fn next(&self) -> Option<usize> {
+    fn next_free(&self) -> Option<usize> {
         let count = self.planner.pipeline.stages().len();
         let is_open = |at: &usize| !self.done.contains_key(at) && !self.active.contains_key(at);
         let is_free = |at: &usize| {
@@ -248,6 +205,7 @@ impl Runner<'_> {
         let start = Start {
             at,
             command: words.map(OsString::from).to_vec(),
+            cwd: self.repo.root().to_owned(),
             env: vec![
                 variable("MODELV_RECIPE", record.draft.recipe.to_hex().into()),
                 variable(RUN_VARIABLE, record.folder.clone().into()),
@@ -283,6 +241,7 @@ impl Runner<'_> {
             self.put_aside(&lost)?;
         }
         let ctx = self.ctx;
+        let _turn = self.repo.take_turn()?;
         self.repo
             .check_out_over(on_disk.clone(), on_disk, to, "pipeline", ctx)
     }
@@ -347,7 +306,7 @@ impl Runner<'_> {
     }
 
     /// Records a stage whose program has ended.
-    fn end(&mut self, at: usize, execution: Result<Execution>) -> Result<()> {
+    fn record(&mut self, at: usize, execution: Result<Execution>) -> Result<()> {
         let Some((record, why)) = self.active.remove(&at) else {
             return Ok(());
         };
@@ -408,11 +367,10 @@ impl Runner<'_> {
     }
 
     /// Records the whole, and commits it where that is asked for.
-    fn finish(mut self) -> Result<PipelineOutcome> {
+    fn finish(mut self, failed: Option<Error>) -> Result<PipelineOutcome> {
         let stages: Vec<StageOutcome> = std::mem::take(&mut self.done).into_values().collect();
         let all = self.planner.pipeline.stages().len();
         let is_ok = stages.len() == all && stages.iter().all(|s| s.done.is_ok());
-        let failed = self.failed.take();
         if failed.is_none() && is_ok && self.options.commit && self.whole.is_none() {
             let is_current = self.is_current()?;
             if !is_current {
@@ -467,18 +425,4 @@ impl Runner<'_> {
 
 fn holds(files: &Files, path: &RepoPath, blob: BlobId) -> bool {
     files.get(path).is_some_and(|f| f.blob == blob)
-}
-
-/// Passes on what a stage prints.
-struct Echo<'a>(&'a dyn Watch, &'a str);
-
-impl Write for Echo<'_> {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.tell(self.1, StageEvent::Prints(bytes));
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
 }

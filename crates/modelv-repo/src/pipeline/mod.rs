@@ -19,6 +19,9 @@ use modelv_core::id::RunId;
 
 use crate::run::{RunOptions, RunOutcome};
 
+pub(crate) use execute::COMMAND;
+pub(crate) use plan::files_of_tree;
+
 pub use graph::Pipeline;
 pub use plan::{StageState, StageStatus};
 pub use spec::{ParamName, StageSpec};

@@ -355,7 +355,7 @@ impl Known {
 }
 
 /// The files of a tree that a run of a stage names.
-pub(super) fn files_of_tree(repo: &Repo, id: TreeId) -> Result<Files> {
+pub(crate) fn files_of_tree(repo: &Repo, id: TreeId) -> Result<Files> {
     let listed = tree::list(&repo.store, id)?;
     let file = |e: tree::FileEntry| {
         let file = SnapFile {

@@ -26,7 +26,7 @@ use crate::worktree::{Files, Ingredient, write_trees};
 pub struct ActiveRun {
     pub(crate) record: Record,
     pub(crate) recipe: Recipe,
-    pub(super) files: Files,
+    pub(crate) files: Files,
     pub(super) author: Person,
     pub(super) message: Option<String>,
     pub(crate) metrics_before: Option<metrics::Stamp>,
@@ -122,6 +122,7 @@ impl Repo {
         session.put_object(&env)?;
         session.finish()?;
         let mut params = self.params_of(&files)?;
+        params.extend(options.params.clone());
         secrets::mask_values(&mut params);
         let recipe = Recipe {
             code: trees.code,
@@ -177,6 +178,20 @@ impl Repo {
             strays,
             bad_lines,
         })
+    }
+
+    /// Records a run that only held others together: it made nothing itself.
+    ///
+    /// # Errors
+    /// Something can't be read or written.
+    pub(crate) fn finish_group(&mut self, active: &ActiveRun, ending: Ending) -> Result<RunId> {
+        let (run, _) = self.close_record(&active.record, ending)?;
+        let session = self.store.begin()?;
+        let id = RunId(session.put_object(&run)?);
+        session.finish()?;
+        self.update_refs(vec![record_of(id)])?;
+        active.record.forget();
+        Ok(id)
     }
 
     /// Commits the outputs with the record, or records alone when HEAD is not what it was.

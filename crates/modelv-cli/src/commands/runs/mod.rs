@@ -38,7 +38,7 @@ pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
 }
 
 /// What people typed, without the shell around it.
-fn command_line(run: &Run) -> String {
+pub(super) fn command_line(run: &Run) -> String {
     let line = match run.command.as_slice() {
         [sh, c, text] if sh == "sh" && c == "-c" => text.clone(),
         words => words.join(" "),
@@ -50,7 +50,7 @@ fn command_line(run: &Run) -> String {
 }
 
 /// A value for a cell: text without quotes.
-fn cell(value: Option<&Value>) -> String {
+pub(super) fn cell(value: Option<&Value>) -> String {
     match value {
         None => String::new(),
         Some(Value::Str(text)) => text.clone(),
@@ -75,7 +75,7 @@ fn csv_row<T: AsRef<str>>(cells: impl IntoIterator<Item = T>) -> String {
 }
 
 /// Columns as wide as their widest cell.
-fn table(rows: &[Vec<String>]) -> Vec<String> {
+pub(super) fn table(rows: &[Vec<String>]) -> Vec<String> {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let widths: Vec<usize> = (0..columns)
         .map(|i| {
