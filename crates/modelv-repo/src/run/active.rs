@@ -20,7 +20,7 @@ use super::crash::write_start;
 use super::journal::SERIES_FILE;
 use super::reading;
 use super::{METRICS_FILE, RunOptions, RunOutcome};
-use crate::capture::{clock, git, host, metrics, params, secrets};
+use crate::capture::{clock, git, metrics, params, secrets};
 use crate::ctx::Ctx;
 use crate::error::{Error, Result};
 use crate::lease::Lease;
@@ -126,7 +126,7 @@ impl Repo {
             exit_code: None,
             started: clock::now(),
             duration_ms: 0,
-            host: host::facts(),
+            host: self.host_facts(&files)?,
             determinism: Determinism::Unknown,
             log: None,
             nonce: nonce(),

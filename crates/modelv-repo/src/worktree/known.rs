@@ -7,7 +7,7 @@ use toml_edit::DocumentMut;
 const KNOWN: &[(&str, &[&str])] = &[
     ("ingredients", &[]),
     ("tables", &[]),
-    ("env", &["capture", "python"]),
+    ("env", &["capture", "python", "variables"]),
     ("train", &["command"]),
     ("evaluate", &["command"]),
     ("serve", &["entry"]),
