@@ -96,6 +96,14 @@ fn a_machine_is_checked_against_a_commit() {
     let done = tree.mv(&["env", "check"]).success();
     assert!(done.contains("+ more 0.1\n"), "{done}");
     assert_eq!(tree.mv(&["env", "check", "--strict"]).status, Some(1));
+    // Patched in place, with the version it had: only a look at the files finds it.
+    tree.mv(&["env", "check", "--files"]).success();
+    std::fs::write(site(&tree).join("accel.py"), "VALUE = 'mine'\n").unwrap();
+    tree.mv(&["env", "check"]).success();
+    let done = tree.mv(&["env", "check", "--files"]);
+    assert_eq!(done.status, Some(1));
+    let want = "accel was patched after it was installed: accel.py\n";
+    assert!(done.out.contains(want), "{}", done.out);
     pip(&tree, &["demo==1.1"]);
     let done = tree.mv(&["env", "check", "HEAD"]);
     assert_eq!(done.status, Some(1), "{}", done.err);
@@ -178,6 +186,14 @@ fn a_package_installed_in_place_is_left_out_and_said_so() {
     let direct = r#"{"url": "file:///home/ada/mine", "dir_info": {"editable": true}}"#;
     std::fs::write(info.join("direct_url.json"), direct).unwrap();
     tree.mv(&["commit", "-m", "with one in place"]).success();
+    let check = tree.mv(&["env", "check"]);
+    assert!(
+        check
+            .err
+            .contains("mine is used in place from /home/ada/mine, outside of this repository"),
+        "{}",
+        check.err
+    );
     let done = tree.mv(&["env", "recreate", "--output", "again", "--wheels", "wheels"]);
     assert_eq!(done.status, Some(1), "{}", done.err);
     assert!(

@@ -7,6 +7,7 @@ use crate::environment::{committed, pip, wheel};
 use crate::serving::is_root;
 use crate::spec::sound;
 use crate::support::{BINARY, Done, Tree};
+use crate::venv;
 
 /// The binary where there is no network: not even a loopback device that is up.
 fn cut_off(tree: &Tree, args: &[&str]) -> Done {
@@ -210,7 +211,7 @@ fn a_lost_log_loses_no_wheels() {
     let before = tree.json(&["env", "show", "HEAD", "--json"]);
     std::fs::remove_file(tree.path(".mv/oplog")).unwrap();
     let rescued = tree.mv(&["fsck", "--rescue"]);
-    assert!(rescued.err.is_empty(), "{}", rescued.err);
+    rescued.success();
     let after = tree.json(&["env", "show", "main", "--json"]);
     assert_eq!(before["vendored"], after["vendored"]);
     assert_eq!(tree.mv(&["branch"]).success().matches("found/").count(), 1);
@@ -236,4 +237,120 @@ fn a_release_needs_no_index() {
         .iter()
         .any(|l| l["name"].as_str().unwrap().starts_with("env: "));
     assert!(packages, "{built}");
+}
+
+#[test]
+fn uv_installs_the_same_as_pip() {
+    let uv = venv::python("uv", &["uv==0.5.11"]);
+    let tree = committed();
+    tree.mv(&["env", "vendor", "--offline"]).success();
+    let mut command = tree.command(&[
+        "env",
+        "recreate",
+        "--offline",
+        "--output",
+        "again",
+        "--json",
+    ]);
+    let path = std::env::var_os("PATH").unwrap();
+    let all = [uv.parent().unwrap().as_os_str(), &path].join(std::ffi::OsStr::new(":"));
+    command
+        .env("PATH", all)
+        .env("VIRTUAL_ENV", tree.path(".venv"));
+    let made = json(Done::new(&command.output().unwrap()));
+    assert_eq!(made["exact"], true, "{made}");
+    let lib = std::fs::read_dir(tree.path("again/lib")).unwrap();
+    let lib = lib.map(|e| e.unwrap().path()).next().unwrap();
+    let installer = lib.join("site-packages/demo-1.0.dist-info/INSTALLER");
+    assert_eq!(std::fs::read_to_string(installer).unwrap().trim(), "uv");
+}
+
+const TRAIN: &str = r#"
+import os
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+import numpy as np
+from sklearn.datasets import load_breast_cancer
+from sklearn.ensemble import GradientBoostingClassifier
+from sklearn.linear_model import LogisticRegression
+x, y = load_breast_cancer(return_X_y=True)
+linear = LogisticRegression(max_iter=5000).fit(x, y)
+trees = GradientBoostingClassifier(n_estimators=20, random_state=7).fit(x, y)
+os.makedirs("models", exist_ok=True)
+np.save("models/linear.npy", np.append(linear.coef_[0], linear.intercept_))
+np.save("models/trees.npy", trees.predict_proba(x))
+print("trained")
+"#;
+
+#[test]
+fn a_model_of_scikit_learn_is_made_again_bit_by_bit_from_its_commit() {
+    let python = venv::python(
+        "scikit-learn",
+        &["scikit-learn==1.6.1", "numpy==2.2.6", "scipy==1.15.3"],
+    );
+    let tree = Tree::empty();
+    tree.mv(&["init"]).success();
+    tree.put("train.py", TRAIN);
+    tree.put(
+        "modelv.toml",
+        "[env]\nvariables = [\"DB_PASSWORD\", \"SEEN\"]\n",
+    );
+    let with_python = |args: &[&str]| {
+        let mut command = tree.command(args);
+        let home = python.parent().and_then(Path::parent).unwrap();
+        command
+            .env("VIRTUAL_ENV", home)
+            .env("SEEN", "1")
+            .env("DB_PASSWORD", "hunter2");
+        Done::new(&command.output().unwrap())
+    };
+    let program = python.display().to_string();
+    with_python(&["run", "-m", "train", "--", &program, "train.py"]).success();
+    let commit = tree.id("HEAD");
+    let run = tree.json(&["runs", "--json"])[0].clone();
+    let facts = run["host"].as_object().unwrap();
+    assert_eq!(facts["imports"], "numpy scikit-learn");
+    assert_eq!(
+        (&facts["env.SEEN"], &facts["env.DB_PASSWORD"]),
+        (&"1".into(), &"***".into())
+    );
+    assert!(
+        facts["python"].as_str().unwrap().starts_with("3."),
+        "{facts:?}"
+    );
+    with_python(&["env", "vendor", "--offline"]).success();
+    // Another folder, another environment, no network, and nothing but the repository.
+    let other = Tree::empty();
+    tree.mv(&[
+        "export",
+        &commit,
+        &other.path("again").display().to_string(),
+    ])
+    .success();
+    let made = other.path("again/env").display().to_string();
+    let made = json(cut_off(
+        &tree,
+        &[
+            "env",
+            "recreate",
+            &commit,
+            "--offline",
+            "--output",
+            &made,
+            "--json",
+        ],
+    ));
+    assert_eq!(made["exact"], true, "{made}");
+    let models = ["models/linear.npy", "models/trees.npy"];
+    let read = |name: &str| std::fs::read(other.path("again").join(name)).unwrap();
+    let before = models.map(read);
+    std::fs::remove_dir_all(other.path("again/models")).unwrap();
+    // With the variables that the run had: `OPENBLAS_CORETYPE`, for one, changes bits.
+    let mut again = Command::new(other.path("again/env/bin/python"));
+    again.arg("train.py").current_dir(other.path("again"));
+    venv::must(
+        again
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap()),
+    );
+    assert!(before == models.map(read), "the weights are others");
 }

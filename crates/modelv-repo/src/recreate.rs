@@ -259,15 +259,11 @@ impl<'a> Supply<'a> {
             archive::check_files(&path, &Cancel::new()).map_err(bad)?;
         }
         let demands: Vec<String> = self.ready.iter().map(|p| p.label()).collect();
-        let mut command = pip::pip(python);
-        command.args(["install", "--no-deps", "--no-compile", "--no-index"]);
-        command.args(["--force-reinstall", "--no-warn-script-location"]);
-        command
-            .arg("--find-links")
-            .arg(&self.dir)
-            .arg("--")
-            .args(&demands);
-        run(&mut command, Some(&demands.join(" ")))?;
+        let said = pip::install(python, &self.dir, &demands, &Cancel::new())?;
+        if !said.success {
+            let (package, detail) = (demands.join(" "), said.reason());
+            return Err(Error::Package { package, detail });
+        }
         let sites = env::sites(python)?;
         for package in &self.ready {
             if let Some(source) = &package.source {

@@ -87,6 +87,7 @@ impl Repo {
             command: before.command.clone(),
             recipe: commit.recipe,
             params: before.params.clone(),
+            host: self.machine_facts()?,
             origin: Origin {
                 repeats: Some(original),
                 ..Origin::default()

@@ -397,6 +397,7 @@ impl Sweep<'_> {
             command: words,
             recipe: point.recipe,
             params,
+            host: self.repo.host_facts(&point.files)?,
             origin: Origin {
                 parent: Some(self.parent),
                 ..Origin::default()

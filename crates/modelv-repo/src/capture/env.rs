@@ -13,6 +13,7 @@ use modelv_core::canon;
 use modelv_core::env::{Env, Interpreter, Lock, Package, normal_name};
 use sha2::{Digest, Sha256};
 
+use super::imports::{Modules, modules_in_record};
 use crate::error::{Error, Result};
 use crate::worktree::StatStamp;
 
@@ -52,6 +53,9 @@ struct Answer {
     implementation: String,
     version: String,
     abi: String,
+    /// What it says of how it was built.
+    #[serde(default)]
+    build: String,
     sites: Vec<PathBuf>,
 }
 
@@ -60,6 +64,8 @@ struct Cached {
     key: String,
     answer: Answer,
     env: String,
+    /// Distributions by the modules they bring.
+    modules: Modules,
 }
 
 /// The environment document of `python` as it is now, without lock files.
@@ -67,7 +73,14 @@ struct Cached {
 /// # Errors
 /// The interpreter does not answer.
 pub fn capture(python: &Path) -> Result<Env> {
-    describe(&probe(python)?)
+    Ok(describe(&probe(python)?)?.0)
+}
+
+/// How the interpreter that was captured last was built, and which distributions bring which modules.
+#[must_use]
+pub fn last_look(cache: &Path) -> Option<(String, Modules)> {
+    let known = read_cache(&std::fs::read(cache).ok()?)?;
+    Some((known.answer.build, known.modules))
 }
 
 /// The folders in which an interpreter looks for packages.
@@ -113,12 +126,13 @@ pub fn capture_cached(cache: &Path, python: Option<&Path>, locks: Vec<Lock>) -> 
         });
     }
     let answer = probe(python)?;
-    let env = describe(&answer)?;
+    let (env, modules) = describe(&answer)?;
     let bytes = canon::encode(&env).map_err(modelv_store::Error::from)?;
     let cached = Cached {
         key: key(python, &answer.sites),
         env: modelv_core::id::to_hex(&bytes),
         answer,
+        modules,
     };
     // A cache that can't be written makes the next call slower, nothing else.
     if let Ok(mut bytes) = serde_json::to_vec(&cached) {
@@ -134,12 +148,12 @@ pub fn capture_cached(cache: &Path, python: Option<&Path>, locks: Vec<Lock>) -> 
 
 /// The folders in which an interpreter finds packages, from the cache where nothing was installed
 /// since.
-pub(super) fn sites(cache: &Path, python: &Path) -> Result<Vec<PathBuf>> {
+pub(super) fn known_sites(cache: &Path, python: &Path) -> Result<Vec<PathBuf>> {
     let known = std::fs::read(cache).ok().and_then(|b| read_cache(&b));
     let known = known.filter(|known| known.key == key(python, &known.answer.sites));
     Ok(match known {
         Some(known) => known.answer.sites,
-        None => probe(python)?.sites,
+        None => sites(python)?,
     })
 }
 
@@ -186,7 +200,7 @@ fn key(python: &Path, sites: &[PathBuf]) -> String {
         .map(|p| stamp(&p.join("pyvenv.cfg")));
     let sites: Vec<String> = sites.iter().map(|s| stamp(s)).collect();
     format!(
-        "{} {} {venv:?} {sites:?} v1",
+        "{} {} {venv:?} {sites:?} v2",
         python.display(),
         stamp(python)
     )
@@ -220,8 +234,9 @@ fn probe(python: &Path) -> Result<Answer> {
     serde_json::from_slice(&output.stdout).map_err(|e| failed(format!("odd answer: {e}")))
 }
 
-fn describe(answer: &Answer) -> Result<Env> {
+fn describe(answer: &Answer) -> Result<(Env, Modules)> {
     let mut packages: BTreeMap<String, Package> = BTreeMap::new();
+    let mut modules = Modules::new();
     for site in &answer.sites {
         // Entries of sys.path need not exist.
         let Ok(entries) = std::fs::read_dir(site) else {
@@ -230,17 +245,23 @@ fn describe(answer: &Answer) -> Result<Env> {
         for entry in entries {
             let path = entry.map_err(Error::io("read", site))?.path();
             let found = match path.extension().and_then(|e| e.to_str()) {
-                Some("dist-info") => read_dist_info(&path),
-                Some("egg-info") => read_egg_info(&path),
+                Some("dist-info") => read_metadata(&path),
+                Some("egg-info") => read_egg_info(&path).map(|p| (p, None)),
                 _ => None,
             };
-            if let Some(package) = found {
-                // The first on the path is the one that is imported.
-                packages.entry(package.name.clone()).or_insert(package);
+            // The first on the path is the one that is imported.
+            if let Some((package, record)) = found
+                && !packages.contains_key(&package.name)
+            {
+                for module in record.iter().flat_map(|r| modules_in_record(r)) {
+                    let known = modules.entry(module.to_owned()).or_default();
+                    known.push(package.name.clone());
+                }
+                packages.insert(package.name.clone(), package);
             }
         }
     }
-    Ok(Env {
+    let env = Env {
         interpreter: Some(Interpreter {
             implementation: answer.implementation.clone(),
             version: answer.version.clone(),
@@ -248,7 +269,8 @@ fn describe(answer: &Answer) -> Result<Env> {
         }),
         packages: packages.into_values().collect(),
         ..platform()
-    })
+    };
+    Ok((env, modules))
 }
 
 fn read_small(path: &Path) -> Option<String> {
@@ -294,7 +316,14 @@ pub(crate) fn metadata_dir(site: &Path, name: &str) -> Option<PathBuf> {
     entries.map(|e| e.path()).find(is_it)
 }
 
+/// What the metadata folder of a distribution says.
+#[cfg(test)]
 pub(crate) fn read_dist_info(dir: &Path) -> Option<Package> {
+    read_metadata(dir).map(|(package, _)| package)
+}
+
+/// The same with its RECORD, if it has one.
+fn read_metadata(dir: &Path) -> Option<(Package, Option<String>)> {
     let (name, version) = read_head(&dir.join("METADATA"))?;
     let direct = read_small(&dir.join("direct_url.json"))
         .and_then(|text| serde_json::from_str::<serde_json::Value>(&text).ok());
@@ -303,14 +332,15 @@ pub(crate) fn read_dist_info(dir: &Path) -> Option<Package> {
     let editable = direct
         .as_ref()
         .is_some_and(|d| d["dir_info"]["editable"].as_bool() == Some(true));
-    Some(Package {
+    let package = Package {
         name: normal_name(&name),
         version,
         archive_sha256: direct.as_ref().and_then(archive_sha256),
         source: direct.as_ref().and_then(source),
-        record_sha256: record.map(|text| record_sha256(&text, &folder)),
+        record_sha256: record.as_ref().map(|text| record_sha256(text, &folder)),
         editable,
-    })
+    };
+    Some((package, record))
 }
 
 fn read_egg_info(path: &Path) -> Option<Package> {

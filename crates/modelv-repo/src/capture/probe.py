@@ -7,6 +7,7 @@ sites = base + [p for p in sys.path if p.endswith(("site-packages", "dist-packag
 print(json.dumps({
     "implementation": sys.implementation.name,
     "version": "%d.%d.%d" % v[:3] + ("%s%d" % (suffix, v.serial) if suffix else ""),
-    "abi": "%s%d%d" % ({"cpython": "cp", "pypy": "pp"}.get(sys.implementation.name, sys.implementation.name), v[0], v[1]),
+    "abi": "%s%d%d%s" % ({"cpython": "cp", "pypy": "pp"}.get(sys.implementation.name, sys.implementation.name), v[0], v[1], getattr(sys, "abiflags", "")),
+    "build": " ".join(sys.version.split()),
     "sites": sorted(set(sites), key=sites.index),
 }))

@@ -76,7 +76,7 @@ fn existing(path: &Path) -> Result<PathBuf> {
     found.ok_or_else(|| Error::not_found("interpreter", path.display().to_string()))
 }
 
-fn on_path(name: &str) -> Option<PathBuf> {
+pub(crate) fn on_path(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path)
         .map(|dir| dir.join(name))

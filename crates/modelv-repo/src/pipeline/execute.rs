@@ -191,6 +191,7 @@ impl Runner<'_> {
             command: words.map(str::to_owned).to_vec(),
             recipe,
             params: decided.params.clone(),
+            host: self.repo.machine_facts()?,
             origin: Origin {
                 parent: Some(parent),
                 stage: Some(modelv_core::run::StageRun {

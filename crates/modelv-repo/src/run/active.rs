@@ -91,6 +91,7 @@ impl Repo {
             command: command.to_vec(),
             recipe,
             params,
+            host: self.host_facts(&files)?,
             origin: Origin::default(),
         };
         Ok(ActiveRun {

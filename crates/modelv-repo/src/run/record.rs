@@ -19,7 +19,7 @@ use super::RUN_VARIABLE;
 use super::crash::{START_FILE, write_start};
 use super::journal::SERIES_FILE;
 use super::reading;
-use crate::capture::{clock, host, params, secrets};
+use crate::capture::{clock, params, secrets};
 use crate::error::{Error, Result};
 use crate::lease::Lease;
 use crate::names;
@@ -59,6 +59,8 @@ pub(crate) struct Beginning {
     /// What is executed; it is stored.
     pub(crate) recipe: Recipe,
     pub(crate) params: BTreeMap<String, Value>,
+    /// Facts of the machine.
+    pub(crate) host: BTreeMap<String, String>,
     /// What it is a part of. The ingredients are the recipe's; without a parent it is the run that this
     /// process belongs to.
     pub(crate) origin: Origin,
@@ -105,6 +107,7 @@ impl Repo {
             mut command,
             recipe,
             params,
+            host,
             origin,
         } = beginning;
         secrets::mask_words(&mut command);
@@ -121,7 +124,7 @@ impl Repo {
             exit_code: None,
             started: clock::now(),
             duration_ms: 0,
-            host: host::facts(),
+            host,
             determinism: Determinism::Unknown,
             log: None,
             nonce: nonce(),

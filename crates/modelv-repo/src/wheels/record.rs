@@ -124,7 +124,7 @@ pub fn base64url(bytes: &[u8]) -> String {
 }
 
 /// SHA-256 of a stream, and its length; `limit` is the most that is read.
-pub(super) fn sha256_of(mut input: impl Read, limit: u64) -> std::io::Result<([u8; 32], u64)> {
+pub(crate) fn sha256_of(mut input: impl Read, limit: u64) -> std::io::Result<([u8; 32], u64)> {
     let mut hasher = Sha256::new();
     let mut buffer = vec![0; 1 << 16];
     let mut total = 0;

@@ -119,6 +119,7 @@ pub struct Rules {
     set: GlobSet,
     capture: Option<String>,
     python: Option<String>,
+    variables: Vec<String>,
     train: Option<String>,
     serve: Option<String>,
     secrets: Allow,
@@ -182,6 +183,7 @@ impl Rules {
             set,
             capture,
             python: text_at("env", "python")?,
+            variables: texts(doc.get("env").and_then(|t| t.get("variables")))?,
             train: text_at("train", "command")?,
             serve: text_at("serve", "entry")?,
             secrets: Allow::parse(doc.get("secrets"))?,
@@ -257,6 +259,12 @@ impl Rules {
         self.python.clone()
     }
 
+    /// `[env] variables`: variables whose values a run records, beside those it always does.
+    #[must_use]
+    pub fn env_variables(&self) -> &[String] {
+        &self.variables
+    }
+
     /// `[train] command`.
     #[must_use]
     pub fn train_command(&self) -> Option<&str> {
@@ -299,6 +307,18 @@ impl Rules {
 }
 
 /// Reads `[tables]`: a pattern and `{ key = ["column", …] }` each.
+/// `[env] variables`.
+fn texts(item: Option<&Item>) -> Result<Vec<String>> {
+    let bad = || invalid("`env.variables` is not a list of names");
+    let Some(item) = item else {
+        return Ok(Vec::new());
+    };
+    let list = item.as_array().ok_or_else(bad)?;
+    list.iter()
+        .map(|v| v.as_str().map(str::to_owned).ok_or_else(bad))
+        .collect()
+}
+
 fn tables(section: Option<&Item>) -> Result<Vec<(GlobMatcher, String)>> {
     let Some(section) = section else {
         return Ok(Vec::new());

@@ -8,7 +8,7 @@ const KNOWN: &[(&str, &[&str])] = &[
     ("ingredients", &[]),
     ("tables", &[]),
     ("stage", &[]),
-    ("env", &["capture", "python"]),
+    ("env", &["capture", "python", "variables"]),
     ("train", &["command"]),
     ("evaluate", &["command"]),
     ("serve", &["entry"]),

@@ -10,8 +10,9 @@ use modelv_repo::json::env as env_json;
 
 /// Check whether this machine has the environment of a commit.
 ///
-/// What the commit records and is not so here matters: results may differ. What is here in addition
-/// is only named.
+/// What the commit records and is not so here matters: results may differ, and the exit status is 1. What is
+/// here in addition is only named, and so is what was observed when its model was made: processor, kernel, C library,
+/// accelerator and variables are no part of an environment.
 #[derive(clap::Args)]
 pub(super) struct Args {
     /// The commit.
@@ -20,6 +21,9 @@ pub(super) struct Args {
     /// The interpreter to look at.
     #[arg(long, value_name = "PATH")]
     python: Option<PathBuf>,
+    /// Compare every installed file with what its package says of it: one that was patched in place matters.
+    #[arg(long)]
+    files: bool,
     /// Count what is here in addition as a difference.
     #[arg(long)]
     strict: bool,
@@ -32,27 +36,64 @@ pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
     let repo = s.repo()?;
     let id = repo.resolve(&args.revision)?;
     let check = repo.check_env(id, args.python.as_deref())?;
-    let differs = !check.matters.is_empty() || (args.strict && !check.more.is_empty());
+    let observed = repo.observed_changes(id)?;
+    let foreign = repo.foreign_packages(args.python.as_deref())?;
+    let patched = match args.files {
+        true => repo.patched_packages(args.python.as_deref(), &s.ctx())?,
+        false => Vec::new(),
+    };
+    let differs =
+        !check.matters.is_empty() || !patched.is_empty() || (args.strict && !check.more.is_empty());
     if args.json {
         s.ui.json(&json!({
             "commit": id.to_hex(), "same": !differs,
             "matters": env_json(&check.matters), "more": env_json(&check.more),
+            "observed": env_json(&observed),
+            "patched": patched.iter().map(|p| json!({"package": p.package, "files": p.files})).collect::<Vec<_>>(),
+            "outside": foreign.iter().map(|(p, dir)| json!({"package": p, "folder": dir})).collect::<Vec<_>>(),
         }));
-    } else {
-        if !check.matters.is_empty() {
-            s.ui.line(format!("differs from {}:", id.short()));
-            show_changes(s.ui, &check.matters);
-        }
-        if !check.more.is_empty() {
-            s.ui.line(format!("only here, not in {}:", id.short()));
-            show_changes(s.ui, &check.more);
-        }
-        if check.matters.is_empty() {
-            s.ui.line(format!(
-                "this machine has everything that {} records",
-                id.short()
-            ));
-        }
+        return Ok(ExitCode::from(u8::from(differs)));
+    }
+    if !check.matters.is_empty() {
+        s.ui.line(format!("differs from {}:", id.short()));
+        show_changes(s.ui, &check.matters);
+    }
+    for p in &patched {
+        s.ui.line(format!(
+            "{} was patched after it was installed: {}",
+            p.package,
+            shortened(&p.files)
+        ));
+    }
+    if !check.more.is_empty() {
+        s.ui.line(format!("only here, not in {}:", id.short()));
+        show_changes(s.ui, &check.more);
+    }
+    if !observed.is_empty() {
+        s.ui.line("observed when its model was made, no part of the environment:");
+        show_changes(s.ui, &observed);
+    }
+    for (package, dir) in &foreign {
+        s.ui.warn(format!(
+            "{package} is used in place from {}, outside of this repository: its code is in no commit",
+            dir.display()
+        ));
+    }
+    if check.matters.is_empty() {
+        s.ui.line(format!(
+            "this machine has everything that {} records",
+            id.short()
+        ));
     }
     Ok(ExitCode::from(u8::from(differs)))
+}
+
+/// The first few of many files.
+fn shortened(files: &[String]) -> String {
+    const SHOWN: usize = 5;
+    let mut text = files[..files.len().min(SHOWN)].join(", ");
+    if files.len() > SHOWN {
+        text.push_str(&format!(" and {} more", files.len() - SHOWN));
+    }
+    text
 }

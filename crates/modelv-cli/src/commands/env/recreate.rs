@@ -14,7 +14,7 @@ use modelv_repo::json::env as env_json;
 ///
 /// Packages come as exactly the recorded versions: from wheels that `env vendor` has put into the store,
 /// from folders, then from an index. What was recorded of them is checked before they are installed,
-/// and their installed files afterwards.
+/// and their installed files afterwards. uv installs them where it is, pip otherwise.
 #[derive(clap::Args)]
 pub(super) struct Args {
     /// The commit.

@@ -3,6 +3,8 @@
 use std::collections::HashSet;
 use std::fs::File;
 use std::io::Read;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -61,8 +63,26 @@ fn finding(path: &RepoPath, hit: &Hit) -> Finding {
     }
 }
 
-/// Whether values stand without quotes in files of this name.
+/// Looks through one file as a commit would if it were code.
+///
+/// # Errors
+/// It can't be read.
+pub fn scan_file(path: &Path) -> std::io::Result<Vec<Hit>> {
+    let mut file = File::open(path)?;
+    let size = file.metadata()?.len();
+    if size > FILE_BYTES_MAX {
+        return Ok(Vec::new());
+    }
+    let name = path.file_name().unwrap_or_default();
+    look(&mut file, is_config_name(name.as_bytes()), size)
+}
+
 fn is_config(path: &RepoPath, file: &SnapFile) -> bool {
+    file.ingredient == Ingredient::Config || is_config_name(path.name())
+}
+
+/// Whether values stand without quotes in files of this name.
+fn is_config_name(name: &[u8]) -> bool {
     const ENDS: &[&[u8]] = &[
         b".yaml",
         b".yml",
@@ -77,10 +97,7 @@ fn is_config(path: &RepoPath, file: &SnapFile) -> bool {
         b"Dockerfile",
         b".envrc",
     ];
-    let name = path.name();
-    file.ingredient == Ingredient::Config
-        || ENDS.iter().any(|e| name.ends_with(e))
-        || name.starts_with(b".env")
+    ENDS.iter().any(|e| name.ends_with(e)) || name.starts_with(b".env")
 }
 
 fn is_checked(path: &RepoPath, file: &SnapFile) -> bool {

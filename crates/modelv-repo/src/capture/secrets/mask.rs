@@ -65,6 +65,13 @@ fn mask_value(key: &str, value: &mut Value) {
     }
 }
 
+/// Whether a value is one that is told in confidence: by its name, whatever it looks like, or by its
+/// shape.
+#[must_use]
+pub fn is_secret(name: &str, value: &str) -> bool {
+    !value.is_empty() && (rules::names_a_secret(name) || mask_named(name, value).is_some())
+}
+
 /// A text with the name it is given, masked if it is a credential.
 fn mask_named(key: &str, text: &str) -> Option<String> {
     let name = key.rsplit([':', '.']).next().unwrap_or(key);

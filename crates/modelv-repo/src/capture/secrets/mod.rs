@@ -12,8 +12,8 @@ mod scan;
 mod wide;
 
 pub use allow::Allow;
-pub use check::Finding;
-pub use mask::{mask_file, mask_text, mask_values, mask_words};
+pub use check::{Finding, scan_file};
+pub use mask::{is_secret, mask_file, mask_text, mask_values, mask_words};
 pub use scan::{Hit, scan};
 
 #[cfg(test)]

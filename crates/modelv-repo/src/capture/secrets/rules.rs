@@ -278,6 +278,14 @@ pub(super) fn names_a_password(name: &str) -> bool {
     PASSWORD_WORDS.iter().any(|w| lower.contains(w)) && !names_something_else(name)
 }
 
+/// Whether a value of this name is a credential whatever it looks like. For variables, of which better
+/// too few are recorded: in code, most of what is called a token is none.
+pub(super) fn names_a_secret(name: &str) -> bool {
+    let lower = name.to_ascii_lowercase();
+    let named = |w: &&str| lower.ends_with(w) || lower.contains(&format!("{w}_"));
+    names_a_password(name) || (TOKEN_WORDS.iter().any(named) && !names_something_else(name))
+}
+
 /// `token_id`, `password_field`: the value is no secret but speaks of one.
 fn names_something_else(name: &str) -> bool {
     const TAILS: &[&str] = &[
