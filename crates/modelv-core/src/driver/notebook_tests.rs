@@ -326,7 +326,7 @@ proptest! {
             return Ok(());
         }
         // Two orders of the cells: both stand there as text.
-        let [b, o, t] = [&bt, &xt, &yt].map(|s| s.as_bytes());
+        let [b, o, t] = [&bt, &xt, &yt].map(String::as_bytes);
         let m = merge(Driver::Notebook, Some(b), o, t, &LABELS);
         if m.conflicts.iter().any(|c| matches!(c.item, Item::Lines { .. })) {
             prop_assert!(super::super::has_markers(&m.bytes));
