@@ -23,7 +23,7 @@ with zipfile.ZipFile(f"{out}/{name}-{version}-py3-none-any.whl", "w") as z:
         z.writestr(path, text)
 "#;
 
-fn python(args: &[&str]) {
+pub(crate) fn python(args: &[&str]) {
     let done = Command::new("python3").args(args).output().unwrap();
     assert!(
         done.status.success(),
@@ -32,13 +32,13 @@ fn python(args: &[&str]) {
     );
 }
 
-fn wheel(tree: &Tree, dir: &str, name: &str, version: &str, value: &str) {
+pub(crate) fn wheel(tree: &Tree, dir: &str, name: &str, version: &str, value: &str) {
     std::fs::create_dir_all(tree.path(dir)).unwrap();
     let out = tree.path(dir).display().to_string();
     python(&["-c", MAKE_WHEEL, &out, name, version, value]);
 }
 
-fn pip(tree: &Tree, args: &[&str]) {
+pub(crate) fn pip(tree: &Tree, args: &[&str]) {
     let done = Command::new(tree.path(".venv/bin/python"))
         .args([
             "-m",
@@ -61,7 +61,7 @@ fn pip(tree: &Tree, args: &[&str]) {
 }
 
 /// A commit whose environment has two packages, one with a local version.
-fn committed() -> Tree {
+pub(crate) fn committed() -> Tree {
     let tree = Tree::empty();
     tree.mv(&["init"]).success();
     tree.put(".mvignore", "wheels/\nother/\nagain/\n");

@@ -164,7 +164,10 @@ fn the_help_of_every_verb() {
         help.lines()
             .skip_while(|l| *l != "Commands:")
             .skip(1)
-            .map_while(|l| l.split_whitespace().next().map(str::to_owned))
+            .take_while(|l| !l.is_empty())
+            // What is folded stands further in.
+            .filter_map(|l| l.strip_prefix("  ").filter(|l| !l.starts_with(' ')))
+            .filter_map(|l| l.split_whitespace().next().map(str::to_owned))
             .filter(|v| v != "help" && v.starts_with(|c: char| c.is_ascii_lowercase()))
             .collect()
     };

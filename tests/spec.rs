@@ -17,7 +17,7 @@ fn read(repository: &Path) -> (Option<i32>, String) {
     (output.status.code(), said)
 }
 
-fn sound(tree: &Tree) -> String {
+pub(crate) fn sound(tree: &Tree) -> String {
     let (status, said) = read(tree.root());
     assert_eq!(status, Some(0), "{said}");
     said

@@ -12,7 +12,7 @@ from zstd import unzstd
 
 CHUNK, CUTS = 0, KINDS["cuts"]
 TAGS = {CHUNK: "chunk"}
-TAGS.update((n, kind) for kind, n in KINDS.items() if kind not in ("recipe", "operation"))
+TAGS.update((n, kind) for kind, n in KINDS.items() if kind not in ("recipe", "operation", "stage"))
 ROW, PIECE, DEPTH_MAX = struct.Struct("<BB32sQII"), 1 << 20, 4
 
 
@@ -163,6 +163,12 @@ class Store:
         for tag, key in kept:
             if tag == CUTS:
                 self.blob_size(key)
+
+    def content(self, key):
+        """All bytes of a blob that was checked."""
+        if (CHUNK, key) in self.places:
+            return self.get(CHUNK, key)
+        return b"".join(self.get(CHUNK, chunk["id"]) for chunk in self.object("cuts", key)["chunks"])
 
     def blob_size(self, key):
         """Size of a blob whose content is there and right (BLOB-1, BLOB-2)."""

@@ -1,5 +1,6 @@
 """A whole repository: every byte of its packs, its log, and everything its refs lead to."""
 import gc_state
+import wheels
 import oplog
 import tree
 from canon import need
@@ -33,6 +34,10 @@ class Repository:
                 self.run(target)
             elif kind == "Blob":
                 self.store.blob_size(target)
+        for name, (kind, target) in self.refs.items():
+            if name.startswith("refs/wheels/"):
+                need(kind == "Commit", "WHEELS-1", "%s is no commit" % name)
+                wheels.check(self.store, name, target)
         while waiting:
             key = waiting.pop()
             if key not in self.commits:
@@ -80,8 +85,14 @@ class Repository:
         for blob in (run["log"], run["series"]):
             if blob:
                 self.store.blob_size(blob)
-        if run["outputs"]:
-            self.directory(run["outputs"], 1, 0)
+        origin = run.get("origin") or {"ingredients": None, "stage": None}
+        if origin["ingredients"]:
+            self.store.object("env", origin["ingredients"]["env"])
+            for name in ("code", "data", "config"):
+                self.directory(origin["ingredients"][name], 1, 0)
+        for root in (origin["stage"] and origin["stage"]["inputs"], run["outputs"]):
+            if root:
+                self.directory(root, 1, 0)
 
     def directory(self, root, depth, prefix):
         """Checks a directory and all below; returns the sum of sizes (TREE-6, TREE-7).

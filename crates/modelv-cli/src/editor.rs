@@ -144,8 +144,7 @@ pub(crate) fn commit_message(repo: &Repo, ctx: &Ctx<'_>) -> Result<String, Comma
 }
 
 fn run(command: &str, env: &[(&str, &Path)]) -> Result<(), CommandError> {
-    // Ctrl-C is for the editor.
-    crate::watch_ctrl_c();
+    let _lent = crate::interrupt::lend();
     let status = Command::new("sh")
         .arg("-c")
         .arg(command)

@@ -78,6 +78,23 @@ fn record_hint(e: &Error) -> Option<String> {
             what: "run" | "metric",
             ..
         } => "`modelv runs` lists them",
+        Error::Package { detail, .. } if detail.contains("no index may be asked") => {
+            "`modelv env vendor REV` puts it into the repository, where an index or the package is at hand; \
+             `--wheels DIR` takes it from a folder"
+        }
+        Error::Package { detail, .. } if detail.starts_with("its vendored wheel") => {
+            "`modelv env vendor REV --drop` takes the wheels out, `modelv env vendor REV` finds others"
+        }
+        Error::State(text) if text.starts_with("this clone does not hold the vendored wheel") => {
+            "`modelv fetch --add model` brings it"
+        }
+        Error::State(text) if text.contains(", this machine is ") => {
+            "its wheels can be vendored on a machine of that kind, and pushed from there"
+        }
+        Error::NotFound {
+            what: "vendored environment",
+            ..
+        } => "`modelv env vendor REV` makes one, `modelv env show REV` tells whether there is one",
         Error::Package { package, .. } if package.contains('+') => {
             "a local version such as `+cpu` is on no public index: name its own with `--index URL` \
              (PyTorch's is https://download.pytorch.org/whl/cpu), or a folder with `--wheels DIR`"
@@ -91,6 +108,9 @@ fn record_hint(e: &Error) -> Option<String> {
         }
         Error::State(text) if text.contains("records no environment") => {
             "`modelv env show` is that of this machine; `[env] capture = \"auto\"` records it"
+        }
+        Error::Invalid { what: "sweep", .. } => {
+            "for example `--sweep lr=1e-4,1e-3 --sweep seed=1..5`"
         }
         Error::Invalid {
             what: "condition", ..
@@ -153,7 +173,12 @@ impl From<modelv_release::Error> for CommandError {
             E::File { .. } => {
                 Some("commit the file itself, or keep it out of commits with a line in `.mvignore`")
             }
-            E::Reference { .. } => Some("for example `--tag tweets:latest`"),
+            E::Reference { .. } => {
+                Some("for example `tweets:latest`, or `registry.example/team/tweets:1` to push")
+            }
+            E::Registry { .. } => Some(
+                "is it running? `docker login REGISTRY`, or MODELV_REGISTRY_USER and MODELV_REGISTRY_PASSWORD, say who pushes",
+            ),
             E::Taken { .. } => Some("name another folder"),
             E::Libraries { .. } => Some("use a base that has them, or `--base python`"),
             _ => None,
@@ -215,6 +240,7 @@ fn name_hint(e: &Error) -> Option<&'static str> {
             what: "interpreter",
             ..
         } => "name one with `--python PATH`, or set `[env] capture = \"none\"` in modelv.toml",
+        Error::NotFound { what: "stage", .. } => "`modelv pipeline` lists the stages",
         Error::NotFound { what: "path", .. } => "`modelv status` and `modelv track` list paths",
         Error::Exists { what: "branch", .. } => "`modelv switch NAME` checks it out",
         Error::Exists {
@@ -382,6 +408,31 @@ const STATE_HINTS: &[(&str, &str)] = &[
         "`--data REV` and the others name whose ingredient is taken; `modelv branch NAME REV` only names a commit",
     ),
     ("no command given", "`modelv run -- python train.py`"),
+    (
+        "is not the environment of commit",
+        "`--recreate` makes it again, `--env DIR` takes another all the same; `modelv env check COMMIT` lists what differs",
+    ),
+    ("could be repeated", "`modelv run` makes commits with a run"),
+    (
+        "more than one configuration file",
+        "name the file: `--sweep params.toml:KEY=VALUES`",
+    ),
+    (
+        "has no stages",
+        "for example:\n\n    [stage.train]\n    command = \"python train.py\"\n    inputs = [\"train.py\", \"data\"]\n    params = [\"train\"]\n    outputs = [\"models/model.joblib\"]",
+    ),
+    (
+        "stages and a `[train] command`",
+        "make it a stage, or name one to `modelv run -- COMMAND`",
+    ),
+    (
+        "and no stage makes it",
+        "bring it here, or declare it under `outputs` of the stage that writes it",
+    ),
+    (
+        "configuration file",
+        "`modelv track` shows which files are configuration; `FILE:KEY` names a key of any file",
+    ),
 ];
 
 fn state_hint(text: &str) -> Option<String> {

@@ -8,6 +8,9 @@ use pyo3::types::PyBytes;
 
 use crate::error;
 
+/// So much is read before a signal is looked for.
+const PIECE: usize = 16 << 20;
+
 /// The bytes of one file of a commit, at any position; every byte is checked before it is given.
 #[pyclass(frozen, module = "modelv._modelv")]
 pub(crate) struct Reader {
@@ -37,18 +40,19 @@ impl Reader {
         count: u64,
     ) -> PyResult<Bound<'py, PyBytes>> {
         let left = self.size.saturating_sub(position).min(count);
-        let mut failed = None;
-        let bytes = PyBytes::new_with(py, usize::try_from(left)?, |buffer| {
-            let done = py.detach(|| {
-                let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-                inner.read_at(position, buffer)
-            });
-            failed = done.err();
+        PyBytes::new_with(py, usize::try_from(left)?, |buffer| {
+            let mut at = position;
+            for piece in buffer.chunks_mut(PIECE) {
+                // Ctrl-C ends a long read between two pieces.
+                py.check_signals()?;
+                let done = py.detach(|| {
+                    let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+                    inner.read_at(at, piece)
+                });
+                done.map_err(|e| error::to_py(&e))?;
+                at += piece.len() as u64;
+            }
             Ok(())
-        })?;
-        match failed {
-            None => Ok(bytes),
-            Some(e) => Err(error::to_py(&e)),
-        }
+        })
     }
 }

@@ -152,8 +152,9 @@ class Errors(TreeCase):
         with tempfile.TemporaryDirectory() as outside:
             with self.assertRaises(mv.NotARepository):
                 mv.open(outside)
-        with self.assertRaisesRegex(mv.Error, "already exists"):
+        with self.assertRaisesRegex(mv.AlreadyExists, "already exists") as raised:
             mv.init(self.root)
+        self.assertIsInstance(raised.exception, FileExistsError)
         self.put("a.py", "1")
         self.repo.commit("one")
         with self.assertRaises(mv.NothingToCommit):
@@ -170,8 +171,14 @@ class Errors(TreeCase):
         with self.assertRaisesRegex(mv.Error, "empty"):
             self.repo.commit(" ")
         self.put("key.py", "aws = '" + "AKIA" + "QYLPMN5HFIQR7XYA'\n")
-        with self.assertRaisesRegex(mv.Error, "key.py"):
+        with self.assertRaisesRegex(mv.SecretsFound, "key.py") as raised:
             self.repo.commit("a key")
+        [found] = raised.exception.findings
+        self.assertEqual((found["path"], found["line"]), ("key.py", 1))
+        self.assertNotIn("YXA", str(found))
+        self.assertIn("key.py", found["allow"])
+        with self.assertRaises(mv.AlreadyExists):
+            self.repo.branch("main")
         self.repo.commit("no key", allow_secret=True)
         for kind in (mv.NotARepository, mv.RevisionError, mv.ConflictError, mv.CorruptError):
             self.assertTrue(issubclass(kind, mv.Error))
@@ -192,6 +199,10 @@ class Errors(TreeCase):
         damaged[40] ^= 1
         log.write_bytes(damaged)
         with self.assertRaises(mv.CorruptError):
+            self.repo.log()
+        # What comes behind the name of the format is its version.
+        log.write_bytes(damaged[:7] + b"\x63")
+        with self.assertRaisesRegex(mv.NewerFormat, "99"):
             self.repo.log()
 
 

@@ -7,6 +7,7 @@ use modelv_repo::capture::{clock, python};
 use modelv_repo::core::commit::Commit;
 use modelv_repo::core::env::Env;
 use modelv_repo::core::id::CommitId;
+use modelv_repo::wheels::archive;
 use modelv_repo::worktree::{Files as RepoFiles, Ingredient};
 use modelv_repo::{Ctx, Repo};
 use modelv_serve::ImageConfig;
@@ -20,7 +21,7 @@ use crate::layer::{Content, Files, Layer, Node};
 use crate::layout::{About, LayerInfo, oci_arch, write};
 use crate::packer::{Cache, Packer};
 use crate::place::Place;
-use crate::wheel::{self, Wheel};
+use crate::wheel::{self, Wanted, Wheel};
 
 /// What a release is made from, beside the commit.
 #[derive(Debug, Clone)]
@@ -176,7 +177,7 @@ impl<'a> Plan<'a> {
     }
 
     fn minor(&self) -> Option<String> {
-        self.version().map(minor_of)
+        self.version().map(archive::minor_of)
     }
 
     fn name(&self) -> String {
@@ -200,9 +201,14 @@ impl<'a> Plan<'a> {
         };
         let packages = &self.env.packages;
         talk(&format!("finding {} packages", packages.len()));
-        let cache = self.repo.dir().join("cache/wheels");
-        let minor = self.minor().unwrap_or_default();
-        wheel::find_all(packages, &cache, python, &minor, packer.cancel)
+        let wanted = Wanted {
+            repo: self.repo,
+            env: &self.env,
+            cache: self.repo.dir().join("cache/wheels"),
+            python,
+            minor: self.minor().unwrap_or_default(),
+        };
+        wanted.find_all(packer.cancel)
     }
 
     /// The base, with every library that the layers `above` it need.
@@ -352,10 +358,6 @@ fn find_python(repo: &Repo, env: &Env, options: &ReleaseOptions) -> Result<Optio
     found
         .map(Some)
         .ok_or_else(|| modelv_repo::Error::not_found("interpreter", "python3").into())
-}
-
-fn minor_of(version: &str) -> String {
-    version.split('.').take(2).collect::<Vec<_>>().join(".")
 }
 
 fn sha256_of(path: &Path) -> Result<String> {

@@ -34,7 +34,7 @@ impl Bench {
         let env = bench.repo.commit_object(first).unwrap().recipe.env;
         let env = bench.repo.env_object(env).unwrap();
         assert_eq!(env.packages, []);
-        bench.minor = minor_of(&env.interpreter.unwrap().version);
+        bench.minor = archive::minor_of(&env.interpreter.unwrap().version);
         let python = format!("usr/bin/python{}", bench.minor);
         for base in ["base", "elsewhere/other-name"] {
             bench.put(&format!("{base}/{python}"), "");

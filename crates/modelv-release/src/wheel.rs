@@ -1,18 +1,21 @@
 //! Wheels: found or fetched by exact version, checked, and laid out as an installer would (binary
 //! distribution format, "Installing a wheel"), straight into a layer.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use modelv_repo::Cancel;
-use modelv_repo::core::env::Package;
+use modelv_repo::core::env::{Env, Package};
 use modelv_repo::core::id::to_hex;
+use modelv_repo::wheels::archive;
+use modelv_repo::wheels::pip::{self, Sources};
+use modelv_repo::wheels::record::Record;
+use modelv_repo::{Cancel, Repo};
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
 use crate::layer::{Content, Files, check_name};
-use crate::pip::fetch;
 
 /// Where packages lie in an image.
 pub(crate) const SITE: &str = "opt/modelv/site-packages";
@@ -27,108 +30,131 @@ pub(crate) struct Wheel {
     pub(crate) sha256: String,
 }
 
-/// Finds the wheels of all packages in `cache`, for Python `minor` and this machine; `python`
-/// fetches what is not there.
-pub(crate) fn find_all(
-    packages: &[Package],
-    cache: &Path,
-    python: &Path,
-    minor: &str,
-    cancel: &Cancel,
-) -> Result<Vec<Wheel>> {
-    std::fs::create_dir_all(cache).map_err(Error::io("create", cache))?;
-    let missing: Vec<&Package> = {
-        let known = list(cache)?;
-        packages
-            .iter()
-            .filter(|p| find(&known, p, minor).is_none())
-            .collect()
-    };
-    for package in &missing {
-        if package.editable || package.source.as_deref() == Some("file") {
-            let detail = "it was installed from a folder of the machine it trained on";
-            return Err(Error::Package {
-                package: package.label(),
-                detail: detail.into(),
-            });
-        }
-    }
-    fetch(&missing, cache, python, cancel)?;
-    let known = list(cache)?;
-    packages
-        .iter()
-        .map(|package| {
-            let path = find(&known, package, minor).ok_or_else(|| Error::Package {
-                package: package.label(),
-                detail: format!("no wheel of exactly this version was found for Python {minor}"),
-            })?;
-            let bytes = std::fs::read(&path).map_err(Error::io("read", &path))?;
-            let digest: [u8; 32] = Sha256::digest(&bytes).into();
-            if package.archive_sha256.is_some_and(|want| want != digest) {
-                let detail = "the wheel is not the one that was installed (SHA-256 differs)";
+/// The wheels of a commit's packages.
+pub(crate) struct Wanted<'a> {
+    pub(crate) repo: &'a Repo,
+    pub(crate) env: &'a Env,
+    /// Wheels that were found before are here, and what is fetched.
+    pub(crate) cache: PathBuf,
+    /// Fetches what is nowhere else.
+    pub(crate) python: &'a Path,
+    /// Of the interpreter in the image.
+    pub(crate) minor: String,
+}
+
+impl Wanted<'_> {
+    /// Finds the wheels of all packages: vendored ones before those that were fetched.
+    pub(crate) fn find_all(&self, cancel: &Cancel) -> Result<Vec<Wheel>> {
+        let cache = &self.cache;
+        std::fs::create_dir_all(cache).map_err(Error::io("create", cache))?;
+        let packages = &self.env.packages;
+        let vendored = self.vendored()?;
+        let known = archive::list(cache)?;
+        let has = |p: &Package| vendored.contains_key(&p.name) || self.find(&known, p).is_some();
+        let missing: Vec<&Package> = packages.iter().filter(|p| !has(p)).collect();
+        for package in &missing {
+            if package.editable || package.source.as_deref() == Some("file") {
+                let detail = "it was installed from a folder of the machine it trained on";
                 return Err(Error::Package {
                     package: package.label(),
                     detail: detail.into(),
                 });
             }
-            Ok(Wheel {
-                path,
-                sha256: to_hex(&digest),
-            })
-        })
-        .collect()
-}
-
-/// The wheels in a folder, sorted.
-pub(crate) fn list(dir: &Path) -> Result<Vec<PathBuf>> {
-    let mut out = Vec::new();
-    for entry in std::fs::read_dir(dir).map_err(Error::io("read", dir))? {
-        let path = entry.map_err(Error::io("read", dir))?.path();
-        if path.extension().is_some_and(|e| e == "whl") {
-            out.push(path);
         }
+        self.fetch(&missing, cancel)?;
+        let known = archive::list(cache)?;
+        packages
+            .iter()
+            .map(|package| {
+                let bad = |detail: String| Error::Package {
+                    package: package.label(),
+                    detail,
+                };
+                let path = vendored.get(&package.name).cloned();
+                let path = path.or_else(|| self.find(&known, package)).ok_or_else(|| {
+                    let minor = &self.minor;
+                    bad(format!(
+                        "no wheel of exactly this version was found for Python {minor}"
+                    ))
+                })?;
+                let bytes = std::fs::read(&path).map_err(Error::io("read", &path))?;
+                let digest: [u8; 32] = Sha256::digest(&bytes).into();
+                // What was built from an archive, or put together again, is proved by its files.
+                if package.record_sha256.is_none()
+                    && package.archive_sha256.is_some_and(|want| want != digest)
+                {
+                    let detail = "the wheel is not the one that was installed (SHA-256 differs)";
+                    return Err(bad(detail.into()));
+                }
+                Ok(Wheel {
+                    path,
+                    sha256: to_hex(&digest),
+                })
+            })
+            .collect()
     }
-    out.sort();
-    Ok(out)
-}
 
-/// Whether a wheel's tags (`py3-none-any`) are for Python `minor` on this machine: a cache holds the
-/// wheels of every commit, and those of two interpreters differ in nothing but the tags.
-fn fits(tags: &[&str], minor: &str) -> bool {
-    let [.., pythons, abis, platforms] = tags else {
-        return false;
-    };
-    let number = |digits: &str| -> Option<(u32, u32)> {
-        let (major, rest) = digits.split_at_checked(1)?;
-        Some((major.parse().ok()?, rest.parse().unwrap_or(0)))
-    };
-    let own = number(&minor.replace('.', "")).unwrap_or_default();
-    let is_stable = abis.split('.').any(|a| a == "abi3");
-    let for_python = pythons.split('.').any(|tag| {
-        let known = tag.strip_prefix("cp").or_else(|| tag.strip_prefix("py"));
-        known.and_then(number).is_some_and(|v| {
-            v == own || (v.0 == own.0 && v.1 < own.1 && (is_stable || tag.starts_with("py")))
-        })
-    });
-    // What is linked with musl does not start where glibc is.
-    let for_machine = |p: &str| {
-        let arch = format!("_{}", std::env::consts::ARCH);
-        p == "any" || (p.ends_with(&arch) && !p.starts_with("musllinux"))
-    };
-    for_python && platforms.split('.').any(for_machine)
-}
+    /// Vendored wheels, written to a folder of their own in the cache, by package.
+    fn vendored(&self) -> Result<BTreeMap<String, PathBuf>> {
+        let stored = self.repo.vendored(self.env.id())?;
+        let mut out = BTreeMap::new();
+        if stored.is_empty() {
+            return Ok(out);
+        }
+        let dir = self
+            .cache
+            .join(format!("vendored-{}", self.env.id().short()));
+        std::fs::create_dir_all(&dir).map_err(Error::io("create", &dir))?;
+        for package in self.env.packages.iter().filter(|p| !p.editable) {
+            let path = self
+                .repo
+                .write_vendored(&stored, package, &self.minor, &dir)?;
+            out.extend(path.map(|p| (package.name.clone(), p)));
+        }
+        Ok(out)
+    }
 
-/// The wheel of a package for Python `minor` and this machine, by its file name.
-fn find(known: &[PathBuf], package: &Package, minor: &str) -> Option<PathBuf> {
-    known
-        .iter()
-        .find(|path| {
-            let stem = path.file_stem().and_then(|s| s.to_str()).unwrap_or("");
-            package
-                .wheel_tags(stem)
-                .is_some_and(|tags| fits(&tags, minor))
-        })
-        .cloned()
+    /// Fetches wheels into the cache: all that are missing, or none.
+    fn fetch(&self, missing: &[&Package], cancel: &Cancel) -> Result<()> {
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let cache = &self.cache;
+        let temp = tempfile::tempdir_in(cache).map_err(Error::io("create", cache))?;
+        let failed = pip::fetch(
+            self.python,
+            missing,
+            temp.path(),
+            Sources::default(),
+            cancel,
+        )?;
+        if let Some((package, detail)) = failed.into_iter().next() {
+            let package = package.label();
+            return Err(Error::Package { package, detail });
+        }
+        for path in archive::list(temp.path())? {
+            let to = cache.join(path.file_name().unwrap_or_default());
+            std::fs::rename(&path, &to).map_err(Error::io("write", &to))?;
+        }
+        Ok(())
+    }
+
+    /// The wheel of a package for this machine, by its file name; one that is what was recorded
+    /// before others.
+    fn find(&self, known: &[PathBuf], package: &Package) -> Option<PathBuf> {
+        let name = |path: &PathBuf| {
+            path.file_name()
+                .and_then(|n| n.to_str())
+                .unwrap_or("")
+                .to_owned()
+        };
+        let fitting = known
+            .iter()
+            .filter(|p| archive::is_for(&name(p), package, &self.minor));
+        let fitting: Vec<&PathBuf> = fitting.collect();
+        let proved = fitting.iter().find(|p| archive::prove(p, package).is_ok());
+        proved.or(fitting.first()).map(|p| (*p).clone())
+    }
 }
 
 /// Lays a wheel out. Every file is checked against RECORD.
@@ -144,7 +170,7 @@ pub(crate) fn lay_out(wheel: &Wheel, interpreter: &str, files: &mut Files) -> Re
     };
     let file = File::open(&wheel.path).map_err(Error::io("read", &wheel.path))?;
     let mut zip = zip::ZipArchive::new(file).map_err(|e| bad(e.to_string()))?;
-    let record = read_record(&mut zip).map_err(&bad)?;
+    let record = Record::of_wheel(&mut zip).map_err(&bad)?;
     let mut entry_points = None;
     for i in 0..zip.len() {
         let mut entry = zip.by_index(i).map_err(|e| bad(e.to_string()))?;
@@ -168,7 +194,8 @@ pub(crate) fn lay_out(wheel: &Wheel, interpreter: &str, files: &mut Files) -> Re
             .take(limit + 1)
             .read_to_end(&mut bytes)
             .map_err(|e| bad(e.to_string()))?;
-        check_record(&record, &name, &bytes).map_err(&bad)?;
+        let sha256 = Sha256::digest(&bytes).into();
+        record.check(&name, &sha256).map_err(&bad)?;
         let (head, rest) = name.split_once('/').unwrap_or(("", name.as_str()));
         if head.ends_with(".dist-info") && rest == "entry_points.txt" {
             entry_points = Some(String::from_utf8_lossy(&bytes).into_owned());
@@ -217,60 +244,6 @@ fn place(
         };
     }
     (format!("{SITE}/{name}"), executable, bytes)
-}
-
-type Record = std::collections::HashMap<String, String>;
-
-fn read_record(zip: &mut zip::ZipArchive<File>) -> Result<Record, String> {
-    let name = zip
-        .file_names()
-        .filter_map(|n| n.ok().map(std::borrow::Cow::into_owned))
-        .find(|n| {
-            n.strip_suffix("/RECORD")
-                .is_some_and(|d| d.ends_with(".dist-info") && !d.contains('/'))
-        })
-        .ok_or("it has no RECORD")?;
-    let mut text = String::new();
-    let entry = zip.by_name(&name).map_err(|e| e.to_string())?;
-    entry
-        .take(64 << 20)
-        .read_to_string(&mut text)
-        .map_err(|e| e.to_string())?;
-    Ok(text
-        .lines()
-        .filter_map(|line| {
-            let (rest, _size) = line.rsplit_once(',')?;
-            let (path, hash) = rest.rsplit_once(',')?;
-            Some((path.trim_matches('"').to_owned(), hash.to_owned()))
-        })
-        .collect())
-}
-
-fn check_record(record: &Record, name: &str, bytes: &[u8]) -> Result<(), String> {
-    let signature = ["/RECORD", "/RECORD.jws", "/RECORD.p7s"]
-        .iter()
-        .any(|s| name.ends_with(s));
-    match record.get(name).and_then(|h| h.strip_prefix("sha256=")) {
-        Some(want) if want.trim_end_matches('=') != base64url(&Sha256::digest(bytes)) => {
-            Err(format!("`{name}` is not what RECORD says"))
-        }
-        None if !signature => Err(format!("`{name}` is not in RECORD with a SHA-256")),
-        _ => Ok(()),
-    }
-}
-
-/// Base 64 with the alphabet for URLs and no padding (RFC 4648, section 5).
-fn base64url(bytes: &[u8]) -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-    let mut out = String::new();
-    for chunk in bytes.chunks(3) {
-        let word =
-            chunk.iter().fold(0u32, |w, b| w << 8 | u32::from(*b)) << (8 * (3 - chunk.len()));
-        for i in 0..=chunk.len() {
-            out.push(char::from(ALPHABET[(word >> (18 - 6 * i) & 63) as usize]));
-        }
-    }
-    out
 }
 
 /// `[console_scripts]` of an `entry_points.txt`, as (name, module, function).

@@ -3,14 +3,6 @@ use crate::layer::Node;
 use std::process::Command;
 
 #[test]
-fn hashes_are_written_as_record_has_them() {
-    assert_eq!(base64url(b""), "");
-    assert_eq!(base64url(b"f"), "Zg");
-    assert_eq!(base64url(b"fo"), "Zm8");
-    assert_eq!(base64url(b"foo\xff\xfe"), "Zm9v__4");
-}
-
-#[test]
 fn scripts_are_found() {
     let text =
         "[gui_scripts]\na = b:c\n[console_scripts]\nf2py = numpy.f2py:main [x]\n../x = a:b\n";
@@ -40,29 +32,6 @@ fn files_go_where_their_scheme_says() {
     );
 }
 
-#[test]
-fn a_wheel_is_taken_for_its_own_interpreter_only() {
-    let machine = format!(
-        "manylinux_2_17_{0}.manylinux2014_{0}",
-        std::env::consts::ARCH
-    );
-    let fits = |tags: &str, minor: &str| fits(&tags.split('-').collect::<Vec<_>>(), minor);
-    assert!(fits("py3-none-any", "3.11"));
-    assert!(fits("py2.py3-none-any", "3.11"));
-    assert!(fits("1-py3-none-any", "3.11"));
-    assert!(fits(&format!("cp311-cp311-{machine}"), "3.11"));
-    assert!(!fits(&format!("cp311-cp311-{machine}"), "3.12"));
-    assert!(!fits(&format!("cp310-cp310-{machine}"), "3.11"));
-    assert!(fits(&format!("cp38-abi3-{machine}"), "3.11"));
-    assert!(!fits(&format!("cp312-abi3-{machine}"), "3.11"));
-    let musl = format!("cp311-cp311-musllinux_1_2_{}", std::env::consts::ARCH);
-    assert!(!fits(&musl, "3.11"));
-    assert!(!fits("cp311-cp311-win_amd64", "3.11"));
-    assert!(!fits("cp311-cp311-linux_riscv128", "3.11"));
-    assert!(!fits("py2-none-any", "3.11"));
-    assert!(!fits("none-any", "3.11"));
-}
-
 fn package(name: &str, version: &str) -> Package {
     Package {
         name: name.into(),
@@ -74,17 +43,33 @@ fn package(name: &str, version: &str) -> Package {
     }
 }
 
+/// A repository without commits, whose environment is these packages.
+fn wanted<'a>(repo: &'a Repo, env: &'a Env, python: &'a Path, minor: &str) -> Wanted<'a> {
+    Wanted {
+        repo,
+        env,
+        cache: repo.dir().join("cache/wheels"),
+        python,
+        minor: minor.into(),
+    }
+}
+
 #[test]
 fn of_two_wheels_of_one_version_the_fitting_one_is_found() {
+    let dir = tempfile::tempdir().unwrap();
+    let repo = Repo::init(dir.path()).unwrap();
     let arch = std::env::consts::ARCH;
     let known: Vec<PathBuf> = ["310", "311", "312"]
         .iter()
         .map(|v| format!("/c/Fast_Thing-2.0+cpu-cp{v}-cp{v}-linux_{arch}.whl").into())
         .collect();
-    let wanted = package("fast-thing", "2.0+cpu");
-    assert_eq!(find(&known, &wanted, "3.12"), Some(known[2].clone()));
-    assert_eq!(find(&known, &wanted, "3.13"), None);
-    assert_eq!(find(&known, &package("fast-thing", "2.0"), "3.12"), None);
+    let find = |package: &Package, minor: &str| {
+        wanted(&repo, &Env::none(), Path::new("python3"), minor).find(&known, package)
+    };
+    let fast = package("fast-thing", "2.0+cpu");
+    assert_eq!(find(&fast, "3.12"), Some(known[2].clone()));
+    assert_eq!(find(&fast, "3.13"), None);
+    assert_eq!(find(&package("fast-thing", "2.0"), "3.12"), None);
 }
 
 /// A wheel of the given files. RECORD is right, unless `record` says how to spoil it.
@@ -107,7 +92,7 @@ fn build(dir: &Path, files: &[(&str, &[u8])], record: impl Fn(String) -> String)
         let options = zip::write::SimpleFileOptions::default().unix_permissions(0o644);
         zip.start_file(*name, options).unwrap();
         zip.write_all(bytes).unwrap();
-        let hash = base64url(&Sha256::digest(bytes));
+        let hash = modelv_repo::wheels::record::base64url(&Sha256::digest(bytes));
         lines += &format!("{name},sha256={hash},{}\n", bytes.len());
     }
     let name = "tiny_wheel-1.0.dist-info/RECORD";
@@ -138,8 +123,8 @@ const TINY: [(&str, &[u8]); 6] = [
 ];
 
 /// Files below a folder by their path.
-fn tree(dir: &Path) -> std::collections::BTreeMap<String, Vec<u8>> {
-    let mut out = std::collections::BTreeMap::new();
+fn tree(dir: &Path) -> BTreeMap<String, Vec<u8>> {
+    let mut out = BTreeMap::new();
     let mut open = vec![dir.to_owned()];
     while let Some(folder) = open.pop() {
         for entry in std::fs::read_dir(&folder).unwrap() {
@@ -166,7 +151,7 @@ fn venv(dir: &Path) -> PathBuf {
 }
 
 /// What pip itself makes of a wheel.
-fn installed_by_pip(dir: &Path, wheel: &Wheel) -> std::collections::BTreeMap<String, Vec<u8>> {
+fn installed_by_pip(dir: &Path, wheel: &Wheel) -> BTreeMap<String, Vec<u8>> {
     let target = dir.join("target");
     let words = "-m pip install --quiet --no-deps --no-index --no-compile --target";
     let pip = Command::new(venv(dir))
@@ -232,17 +217,16 @@ fn a_name_is_no_option_of_pip() {
     let list = dir.path().join("list==1");
     std::fs::write(&list, wheel.path.to_str().unwrap()).unwrap();
     let hostile = package(&format!("-r{}/list", dir.path().display()), "1");
-    let cache = dir.path().join("cache");
-    let said = find_all(
-        &[hostile],
-        &cache,
-        &venv(dir.path()),
-        "3.11",
-        &Cancel::new(),
-    )
-    .unwrap_err();
+    let repo = Repo::init(&dir.path().join("repository")).unwrap();
+    let env = Env {
+        packages: vec![hostile],
+        ..Env::none()
+    };
+    let python = venv(dir.path());
+    let wanted = wanted(&repo, &env, &python, "3.11");
+    let said = wanted.find_all(&Cancel::new()).unwrap_err();
     assert!(matches!(said, Error::Package { .. }), "{said}");
-    assert_eq!(super::list(&cache).unwrap(), Vec::<PathBuf>::new());
+    assert_eq!(archive::list(&wanted.cache).unwrap(), Vec::<PathBuf>::new());
 }
 
 #[test]

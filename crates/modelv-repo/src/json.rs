@@ -10,7 +10,7 @@ use modelv_core::driver::{
 };
 use modelv_core::id::{BlobId, CommitId, RunId, TreeId};
 use modelv_core::path::RepoPath;
-use modelv_core::run::Run;
+use modelv_core::run::{Determinism, Run};
 use modelv_core::tree::Mode;
 use modelv_core::value::Value;
 use serde_json::json;
@@ -20,7 +20,13 @@ use crate::commit::{ModelState, Status};
 use crate::diff::{DiffReport, DiffSide, FileDiff};
 use crate::envdiff::EnvChange;
 use crate::error::Result;
+use crate::lineage::{CommitLink, Lineage, RunLink, Source, Subject};
+use crate::pipeline::{
+    Pipeline, PipelineOutcome, StageDone, StageOutcome, StageSpec, StageStatus, Why,
+};
 use crate::repo::Repo;
+use crate::reproduce::{Comparison, FileVerdict, Reproduced};
+use crate::sweep::{Axis, SweepOutcome, SweepPoint};
 use crate::worktree::{ChangeKind, FileChange, SnapFile};
 
 /// Version of the form of [`diff`]. A new one would take keys away; keys are added without one.
@@ -69,6 +75,156 @@ pub fn run(id: RunId, run: &Run) -> serde_json::Value {
         "params": values(&run.params), "metrics": values(&run.metrics), "host": run.host,
         "outputs": run.outputs.as_ref().map(TreeId::to_hex),
         "log": run.log.as_ref().map(BlobId::to_hex),
+        "determinism": determinism_word(run.determinism),
+        "stage": run.origin.stage.as_ref().map(|s| json!({
+            "name": s.name, "key": s.key.to_hex(), "inputs": s.inputs.to_hex(),
+        })),
+        "nonce": modelv_core::id::to_hex(&run.nonce),
+        "parent": run.origin.parent.map(|p| modelv_core::id::to_hex(&p)),
+        "repeats": run.origin.repeats.as_ref().map(RunId::to_hex),
+    })
+}
+
+/// What is known of a run's determinism, as a word.
+#[must_use]
+pub fn determinism_word(determinism: Determinism) -> &'static str {
+    match determinism {
+        Determinism::Unknown => "unknown",
+        Determinism::BitEqual => "bit-equal",
+        Determinism::Tolerance => "tolerance",
+        Determinism::Different => "different",
+    }
+}
+
+/// What a repetition of a commit's run came to.
+#[must_use]
+pub fn reproduced(done: &Reproduced) -> serde_json::Value {
+    let file = |f: &FileVerdict| {
+        let mut json = json!({"verdict": f.verdict.word()});
+        match &f.verdict {
+            Comparison::Within(distance) => json["max_abs"] = json!(distance),
+            Comparison::Different { at, max_abs, how } => {
+                json["at"] = json!(at);
+                json["max_abs"] = json!(max_abs);
+                json["how"] = json!(how);
+            }
+            _ => {}
+        }
+        set_path(&mut json, "path", &f.path);
+        json
+    };
+    json!({
+        "run": done.id.to_hex(), "repeats": done.original.to_hex(),
+        "status": done.run.status.to_string(), "exit_code": done.run.exit_code,
+        "determinism": determinism_word(done.run.determinism),
+        "files": done.files.iter().map(file).collect::<Vec<_>>(),
+        "env": env(&done.env),
+    })
+}
+
+/// What a sweep came to: one entry for each point.
+#[must_use]
+pub fn sweep(axes: &[Axis], done: &SweepOutcome) -> serde_json::Value {
+    let point = |p: &SweepPoint| {
+        let pairs = axes.iter().zip(&p.values);
+        let values: serde_json::Map<String, serde_json::Value> = pairs
+            .map(|(a, v)| (a.name.clone(), v.clone().into()))
+            .collect();
+        json!({"point": values, "reused": p.reused,
+            "run": p.run.as_ref().map(|(id, r)| run(*id, r))})
+    };
+    json!({"run": done.id.to_hex(), "interrupted": done.interrupted,
+        "points": done.points.iter().map(point).collect::<Vec<_>>()})
+}
+
+/// What led to something, and what it led to.
+#[must_use]
+pub fn lineage(found: &Lineage) -> serde_json::Value {
+    let put = |json: &mut serde_json::Value, path: &Option<RepoPath>| {
+        if let Some(path) = path {
+            set_path(json, "path", path);
+        }
+    };
+    let source = |s: &Source| {
+        let made_by: Vec<String> = s.made_by.iter().map(RunId::to_hex).collect();
+        let mut json = json!({"content": s.blob.to_hex(), "made_by": made_by});
+        set_path(&mut json, "path", &s.path);
+        json
+    };
+    let of_run = |link: &RunLink| {
+        let sources: Vec<_> = link.sources.iter().map(source).collect();
+        let mut json = json!({"run": run(link.id, &link.run), "sources": sources});
+        put(&mut json, &link.path);
+        json
+    };
+    let of_commit = |link: &CommitLink| {
+        let mut json = json!({"id": link.id.to_hex(), "subject": link.commit.subject(),
+            "recipe": link.commit.recipe.id().to_hex()});
+        put(&mut json, &link.path);
+        json
+    };
+    let (commit, content, path) = match &found.subject {
+        Subject::Commit(id) => (Some(id.to_hex()), None, None),
+        Subject::Content(blob, path) => (None, Some(blob.to_hex()), path.clone()),
+    };
+    let mut json = json!({
+        "commit": commit, "content": content,
+        "made_by": found.made_by.iter().map(of_run).collect::<Vec<_>>(),
+        "made_in": found.made_in.iter().map(of_commit).collect::<Vec<_>>(),
+        "used_by": found.used_by.iter().map(of_run).collect::<Vec<_>>(),
+        "used_in": found.used_in.iter().map(of_commit).collect::<Vec<_>>(),
+    });
+    put(&mut json, &path);
+    json
+}
+
+/// The stages of a pipeline, each behind all that it needs.
+#[must_use]
+pub fn pipeline(pipeline: &Pipeline) -> serde_json::Value {
+    let paths = |list: &[RepoPath]| list.iter().map(RepoPath::to_string).collect::<Vec<_>>();
+    let stages = pipeline.stages();
+    let stage = |(at, s): (usize, &StageSpec)| {
+        let needs = pipeline.needs(at).iter().map(|n| &stages[*n].name);
+        json!({
+            "name": s.name, "command": s.command, "inputs": paths(&s.inputs),
+            "outputs": paths(&s.outputs),
+            "params": s.params.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "needs": needs.collect::<Vec<_>>(),
+        })
+    };
+    stages.iter().enumerate().map(stage).collect()
+}
+
+/// What has to be done for each stage.
+#[must_use]
+pub fn stage_status(stages: &[StageStatus]) -> serde_json::Value {
+    let stage = |s: &StageStatus| {
+        json!({"name": s.name, "state": s.state.word(), "run": s.run.map(|r| r.to_hex()),
+            "why": s.why.iter().map(Why::to_json).collect::<Vec<_>>()})
+    };
+    stages.iter().map(stage).collect()
+}
+
+/// What a pipeline came to.
+#[must_use]
+pub fn pipeline_outcome(outcome: &PipelineOutcome) -> serde_json::Value {
+    let stage = |s: &StageOutcome| {
+        let detail = match &s.done {
+            StageDone::Failed(reason) => Some(reason.clone()),
+            StageDone::NotRun(stage) => Some(format!("needs {stage}")),
+            _ => None,
+        };
+        json!({"name": s.name, "done": s.done.word(), "detail": detail,
+            "run": s.run.map(|r| r.to_hex()), "duration_ms": s.duration_ms,
+            "why": s.why.iter().map(Why::to_json).collect::<Vec<_>>()})
+    };
+    let result = outcome.result.as_ref();
+    json!({
+        "stages": outcome.stages.iter().map(stage).collect::<Vec<_>>(),
+        "run": result.map(|r| r.id.to_hex()),
+        "commit": result.and_then(|r| r.commit).map(|c| c.to_hex()),
+        "strays": result.map(|r| r.strays.clone()).unwrap_or_default(),
+        "ok": outcome.is_ok(),
     })
 }
 

@@ -34,15 +34,18 @@ mod history;
 mod hostile;
 pub mod json;
 mod lease;
+mod lineage;
 mod lost;
 mod merge;
 pub mod names;
 pub mod oplog;
+mod pipeline;
 mod recreate;
 mod refs;
 pub mod remote;
 mod repair;
 mod repo;
+mod reproduce;
 mod rescue;
 mod restore;
 mod rev;
@@ -51,7 +54,9 @@ mod runs;
 mod scan;
 mod sequence;
 mod stats;
+mod sweep;
 mod weights;
+pub mod wheels;
 pub mod worktree;
 
 pub use bisect::{BisectState, BisectStep, Verdict};
@@ -68,16 +73,22 @@ pub use error::{Error, ErrorKind, Result};
 pub use file::FileReader;
 pub use gc::{GcOptions, GcReport};
 pub use history::{KeyFilter, LogOptions};
+pub use lineage::{CommitLink, Lineage, RunLink, Source, Subject};
 pub use merge::{
     Action, ConflictState, Decision, FastForward, MergeOptions, MergeOutcome, MergeState, Sequence,
     Step, Strategy,
 };
 pub use modelv_core as core;
 pub use modelv_store::{Error as StoreError, Report as StoreReport, Store};
+pub use pipeline::{
+    ParamName, Pipeline, PipelineOptions, PipelineOutcome, StageDone, StageEvent, StageOutcome,
+    StageSpec, StageState, StageStatus, Watch, Why,
+};
 pub use recreate::{EnvCheck, RecreateOptions, Recreated};
 pub use refs::{SwitchTo, Undone};
 pub use repair::RepairReport;
 pub use repo::{DIR_NAME, Repo};
+pub use reproduce::{Comparison, FileVerdict, ReproduceEnv, ReproduceOptions, Reproduced};
 pub use rescue::{Rescued, Wreck};
 pub use rev::Range;
 pub use run::{
@@ -87,4 +98,6 @@ pub use runs::{Condition, Field, Order, Row, RunQuery, compare_runs};
 pub use scan::{Scanned, scan_disk};
 pub use sequence::{Made, PickOptions, RebaseOptions, SequenceOutcome};
 pub use stats::{CommitRoom, Room, Stats};
+pub use sweep::{Axis, SweepOptions, SweepOutcome, SweepPoint};
 pub use weights::{WeightsDone, WeightsOptions, WeightsSource};
+pub use wheels::{StoredWheel, VendorOptions, Vendored};

@@ -125,6 +125,10 @@ impl Repo {
         options: &MergeOptions,
         ctx: &Ctx<'_>,
     ) -> Result<MergeOutcome> {
+        let _turn = match options.dry_run {
+            true => None,
+            false => Some(self.take_turn()?),
+        };
         self.refuse_while_merging("merge")?;
         if let Some(message) = &options.message {
             check_message(message)?;
@@ -478,6 +482,7 @@ impl Repo {
         decision: &Decision,
         ctx: &Ctx<'_>,
     ) -> Result<()> {
+        let _turn = self.take_turn()?;
         let Some(mut state) = self.merge_state()? else {
             return Err(Error::State("no merge is under way".into()));
         };

@@ -10,6 +10,8 @@ pub const TAGS: &str = "refs/tags/";
 pub const REMOTES: &str = "refs/remotes/";
 /// Where runs live.
 pub const RUNS: &str = "refs/runs/";
+/// Where vendored wheels live, by the id of their environment.
+pub const WHEELS: &str = "refs/wheels/";
 /// Where configuration values live.
 pub const CONFIG: &str = "config/";
 /// The current branch or commit.

@@ -4,18 +4,22 @@
 //! A virtual environment is a folder somebody asked for; this module writes nowhere else, and what
 //! it could not make exactly it names.
 
-use std::io::BufRead;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use modelv_core::env::{Env, Interpreter, Package};
 use modelv_core::id::CommitId;
+use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use crate::capture::{env, python};
+use crate::ctx::Cancel;
 use crate::envdiff::{EnvChange, diff_env};
 use crate::error::{Error, Result};
 use crate::repo::Repo;
+use crate::wheels::archive::{self, minor_of};
+use crate::wheels::pip::{self, Sources};
+use crate::wheels::record::base64url;
 
 /// How this machine differs from the environment of a commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +39,8 @@ pub struct RecreateOptions {
     pub wheels: Vec<PathBuf>,
     /// Package indexes, the first before the others; none and no wheels: pip's own.
     pub indexes: Vec<String>,
+    /// Ask no index: what is neither vendored nor in the folders can't be had.
+    pub offline: bool,
     /// This interpreter, whatever was recorded.
     pub python: Option<PathBuf>,
 }
@@ -48,6 +54,8 @@ pub struct Recreated {
     pub env: Env,
     /// Distributions whose RECORD is the recorded one.
     pub verified: usize,
+    /// Packages that came from vendored wheels.
+    pub vendored: usize,
     /// Packages that can't be installed again, with the reason.
     pub left_out: Vec<(String, &'static str)>,
     /// How it differs from the recorded environment; empty: not at all.
@@ -74,7 +82,7 @@ impl Repo {
         Ok(EnvCheck { matters, more })
     }
 
-    fn recorded_env(&self, id: CommitId) -> Result<Env> {
+    pub(crate) fn recorded_env(&self, id: CommitId) -> Result<Env> {
         let env = self.env_object(self.commit_object(id)?.recipe.env)?;
         if env == Env::none() {
             let text = format!("commit `{}` records no environment", id.short());
@@ -83,7 +91,8 @@ impl Repo {
         Ok(env)
     }
 
-    /// Makes the environment of a commit again.
+    /// Makes the environment of a commit again: from wheels that are vendored, from folders, then
+    /// from an index.
     ///
     /// # Errors
     /// There is no such interpreter here, the folder is not empty, or a package can't be had.
@@ -101,243 +110,258 @@ impl Repo {
                 name: options.output.display().to_string(),
             });
         }
-        let made = recreate(&want, &base, options);
+        let made = self.recreate(&want, &base, options);
         if made.is_err() {
             // It was empty or missing before; half an environment helps nobody.
             let _ = std::fs::remove_dir_all(&options.output);
         }
         made
     }
+
+    fn recreate(&self, want: &Env, base: &Path, options: &RecreateOptions) -> Result<Recreated> {
+        let output =
+            std::path::absolute(&options.output).map_err(Error::io("open", &options.output))?;
+        let mut venv = Command::new(base);
+        venv.args(["-I", "-m", "venv"]).arg(&output);
+        run(&mut venv, None)?;
+        let python = output.join("bin/python");
+        // The interpreter brings its own pip: what is there as recorded stays.
+        let fresh = env::capture(&python)?;
+        let is_there = |p: &Package| fresh.find_package(&p.name) == Some(p);
+        let temp = tempfile::tempdir_in(&output).map_err(Error::io("create", &output))?;
+        let mut supply = Supply::new(temp.path());
+        for package in want.packages.iter().filter(|p| !is_there(p)) {
+            self.choose(package, want, &fresh, options, &mut supply)?;
+        }
+        supply.fetch(&python, options)?;
+        supply.install(&python)?;
+        remove_others(&python, want)?;
+        let env = Env {
+            locks: want.locks.clone(),
+            ..env::capture(&python)?
+        };
+        let verified = want.packages.iter().filter(|p| {
+            let here = env.find_package(&p.name);
+            p.record_sha256.is_some() && here.is_some_and(|h| h.record_sha256 == p.record_sha256)
+        });
+        Ok(Recreated {
+            verified: verified.count(),
+            vendored: supply.vendored,
+            changes: diff_env(want, &env),
+            left_out: supply.left_out,
+            python,
+            env,
+        })
+    }
+
+    /// Decides where a package comes from.
+    fn choose<'a>(
+        &self,
+        package: &'a Package,
+        want: &Env,
+        fresh: &Env,
+        options: &RecreateOptions,
+        supply: &mut Supply<'a>,
+    ) -> Result<()> {
+        if package.editable {
+            let why = "it was installed in place from a folder, and its files are those of that folder: \
+                       `pip install -e FOLDER` puts it in";
+            supply.left_out.push((package.label(), why));
+            return Ok(());
+        }
+        let minor = fresh.interpreter.as_ref().map(|i| minor_of(&i.version));
+        let minor = minor.unwrap_or_default();
+        let stored = self.vendored(want.id())?;
+        if self
+            .write_vendored(&stored, package, &minor, &supply.dir)?
+            .is_some()
+        {
+            supply.vendored += 1;
+            supply.ready.push(package);
+            return Ok(());
+        }
+        if let Some(path) = find_in(&options.wheels, package, &minor)? {
+            let to = supply.dir.join(path.file_name().unwrap_or_default());
+            std::fs::copy(&path, &to).map_err(Error::io("read", &path))?;
+            supply.ready.push(package);
+        } else if options.offline {
+            return Err(Error::Package {
+                package: package.label(),
+                detail: "no wheel of it is vendored, and no index may be asked".into(),
+            });
+        } else if package.source.as_deref() == Some("file") {
+            let why = "it was installed from a file of another machine: `--wheels DIR` takes it from a folder";
+            supply.left_out.push((package.label(), why));
+        } else {
+            supply.away.push(package);
+        }
+        Ok(())
+    }
 }
 
-fn recreate(want: &Env, base: &Path, options: &RecreateOptions) -> Result<Recreated> {
-    let output =
-        std::path::absolute(&options.output).map_err(Error::io("open", &options.output))?;
-    run(
-        Command::new(base).args(["-I", "-m", "venv"]).arg(&output),
-        None,
-    )?;
-    let python = output.join("bin/python");
-    // The interpreter brings its own pip: what is there as recorded stays.
-    let fresh = env::capture(&python)?;
-    let (mut left_out, mut plain, mut direct) = (Vec::new(), Vec::new(), Vec::new());
-    for package in &want.packages {
-        if fresh.find_package(&package.name) == Some(package) {
-            continue;
+/// Wheels on their way into a new environment.
+struct Supply<'a> {
+    /// The folder they are collected in.
+    dir: PathBuf,
+    /// Those that lie in it.
+    ready: Vec<&'a Package>,
+    /// Those that an index is asked for.
+    away: Vec<&'a Package>,
+    left_out: Vec<(String, &'static str)>,
+    vendored: usize,
+}
+
+impl<'a> Supply<'a> {
+    fn new(dir: &Path) -> Self {
+        Self {
+            dir: dir.to_owned(),
+            ready: Vec::new(),
+            away: Vec::new(),
+            left_out: Vec::new(),
+            vendored: 0,
         }
-        match (&package.source, package.editable) {
-            (_, true) => left_out.push((
-                package.label(),
-                "it was installed in place from a folder, and its files are those of that folder: \
-                 `pip install -e FOLDER` puts it in",
-            )),
-            (Some(source), _) if source == "file" && !is_in(&options.wheels, package)? => {
-                left_out.push((
-                    package.label(),
-                    "it was installed from a file of another machine: `--wheels DIR` takes it from a folder",
-                ));
+    }
+
+    /// Fetches what is missing.
+    fn fetch(&mut self, python: &Path, options: &RecreateOptions) -> Result<()> {
+        let sources = Sources {
+            indexes: &options.indexes,
+            folders: &options.wheels,
+        };
+        if self.away.is_empty() {
+            return Ok(());
+        }
+        let never = Cancel::new();
+        let failed = pip::fetch(python, &self.away, &self.dir, sources, &never)?;
+        if let Some((package, detail)) = failed.into_iter().next() {
+            let package = package.label();
+            return Err(Error::Package { package, detail });
+        }
+        self.ready.append(&mut self.away);
+        Ok(())
+    }
+
+    /// Installs the wheels by name, so that no trace of the folder they lay in goes into the
+    /// environment. Each must be whole.
+    fn install(&self, python: &Path) -> Result<()> {
+        if self.ready.is_empty() {
+            return Ok(());
+        }
+        for path in archive::list(&self.dir)? {
+            let bad = |detail| Error::Package {
+                package: path
+                    .file_name()
+                    .unwrap_or_default()
+                    .to_string_lossy()
+                    .into_owned(),
+                detail,
+            };
+            archive::check_files(&path, &Cancel::new()).map_err(bad)?;
+        }
+        let demands: Vec<String> = self.ready.iter().map(|p| p.label()).collect();
+        let mut command = pip::pip(python);
+        command.args(["install", "--no-deps", "--no-compile", "--no-index"]);
+        command.args(["--force-reinstall", "--no-warn-script-location"]);
+        command
+            .arg("--find-links")
+            .arg(&self.dir)
+            .arg("--")
+            .args(&demands);
+        run(&mut command, Some(&demands.join(" ")))?;
+        let sites = env::sites(python)?;
+        for package in &self.ready {
+            if let Some(source) = &package.source {
+                note_origin(&sites, package, source)?;
             }
-            (Some(source), _) if source != "file" => direct.push(package),
-            _ => plain.push(package),
+        }
+        Ok(())
+    }
+}
+
+/// A wheel in one of the folders that is what was recorded; where nothing but its name was, the first.
+/// What is recorded as another is taken too, when nothing else is there: what differs is told.
+fn find_in(dirs: &[PathBuf], package: &Package, minor: &str) -> Result<Option<PathBuf>> {
+    let mut other = None;
+    for dir in dirs {
+        for path in archive::list(dir)? {
+            let name = path.file_name().and_then(|n| n.to_str()).unwrap_or("");
+            if !archive::is_for(name, package, minor) {
+                continue;
+            }
+            match archive::prove(&path, package) {
+                Ok(_) => return Ok(Some(path)),
+                // Its own hash was recorded, and is another: nobody meant this file.
+                Err(detail) if package.archive_sha256.is_some() => {
+                    let package = package.label();
+                    return Err(Error::Package { package, detail });
+                }
+                Err(_) => other = other.or(Some(path)),
+            }
         }
     }
-    install(&python, &output, &plain, options)?;
-    for package in direct {
-        let url = package.source.as_deref().unwrap_or_default();
-        let hash = package
-            .archive_sha256
-            .map(|h| format!("#sha256={}", modelv_core::id::to_hex(&h)));
-        let demand = format!("{} @ {url}{}", package.name, hash.unwrap_or_default());
-        pip(
-            &python,
-            &["install", "--no-deps", "--no-compile", &demand],
-            &package.label(),
-        )?;
-    }
-    remove_others(&python, want)?;
-    let env = Env {
-        locks: want.locks.clone(),
-        ..env::capture(&python)?
+    Ok(other)
+}
+
+/// Says where a distribution came from, as an installer does (PEP 610): the wheel does not know.
+fn note_origin(sites: &[PathBuf], package: &Package, source: &str) -> Result<()> {
+    const NAME: &str = "direct_url.json";
+    let Some(dir) = sites
+        .iter()
+        .find_map(|site| env::metadata_dir(site, &package.name))
+    else {
+        return Ok(());
     };
-    let verified = want.packages.iter().filter(|p| {
-        let here = env.find_package(&p.name);
-        p.record_sha256.is_some() && here.is_some_and(|h| h.record_sha256 == p.record_sha256)
-    });
-    Ok(Recreated {
-        verified: verified.count(),
-        changes: diff_env(want, &env),
-        python,
-        env,
-        left_out,
-    })
+    let bytes = origin(package, source).to_string();
+    let path = dir.join(NAME);
+    std::fs::write(&path, &bytes).map_err(Error::io("write", &path))?;
+    let folder = dir.file_name().unwrap_or_default().to_string_lossy();
+    let hash = base64url(&Sha256::digest(&bytes));
+    let row = format!("{folder}/{NAME},sha256={hash},{}\n", bytes.len());
+    let path = dir.join("RECORD");
+    let record = std::fs::read_to_string(&path).map_err(Error::io("read", &path))?;
+    if record
+        .lines()
+        .any(|l| l.starts_with(&format!("{folder}/{NAME},")))
+    {
+        return Ok(());
+    }
+    std::fs::write(&path, record + &row).map_err(Error::io("write", &path))
+}
+
+fn origin(package: &Package, source: &str) -> serde_json::Value {
+    let hash = package.archive_sha256.map(|h| modelv_core::id::to_hex(&h));
+    let archive = |url: &str| match &hash {
+        Some(hash) => json!({"url": url, "archive_info": {"hashes": {"sha256": hash}}}),
+        None => json!({"url": url, "archive_info": {}}),
+    };
+    let vcs = source
+        .split_once('+')
+        .filter(|(vcs, _)| ["git", "hg", "bzr", "svn"].contains(vcs));
+    match vcs.and_then(|(vcs, rest)| Some((vcs, rest.rsplit_once('@')?))) {
+        Some((vcs, (url, commit))) => {
+            json!({"url": url, "vcs_info": {"vcs": vcs, "commit_id": commit}})
+        }
+        None if source == "file" => archive("file:///"),
+        None => archive(source),
+    }
 }
 
 /// Runs a program to its end; its last words are the error.
 fn run(command: &mut Command, package: Option<&str>) -> Result<()> {
-    let program = command.get_program().to_string_lossy().into_owned();
-    let output = command
-        .stdin(std::process::Stdio::null())
-        .env_remove("PYTHONPATH")
-        .env_remove("PIP_REQUIRE_VIRTUALENV")
-        .output()
-        .map_err(Error::io("run", &program))?;
-    if output.status.success() {
+    let said = pip::run(command, &Cancel::new())?;
+    if said.success {
         return Ok(());
     }
-    let said = [output.stderr, output.stdout].concat();
-    let said = String::from_utf8_lossy(&said);
-    let telling = said
-        .lines()
-        .find(|l| l.starts_with("ERROR:") || l.contains("Error:"))
-        .or_else(|| said.lines().rfind(|l| !l.trim().is_empty()))
-        .unwrap_or("it ended without a word");
-    let detail = telling
-        .trim()
-        .trim_start_matches("ERROR:")
-        .trim()
-        .to_owned();
+    let detail = said.reason();
     Err(match package {
         Some(package) => Error::Package {
             package: package.to_owned(),
             detail,
         },
-        None => Error::Program { program, detail },
-    })
-}
-
-fn pip(python: &Path, args: &[&str], package: &str) -> Result<()> {
-    let mut command = Command::new(python);
-    command
-        .args([
-            "-I",
-            "-m",
-            "pip",
-            "--disable-pip-version-check",
-            "--no-input",
-        ])
-        .args(args);
-    run(&mut command, Some(package))
-}
-
-/// Where wheels come from, in pip's words.
-fn sources(options: &RecreateOptions) -> Vec<String> {
-    let mut out = Vec::new();
-    for (i, index) in options.indexes.iter().enumerate() {
-        out.push(
-            if i == 0 {
-                "--index-url"
-            } else {
-                "--extra-index-url"
-            }
-            .to_owned(),
-        );
-        out.push(index.clone());
-    }
-    if options.indexes.is_empty() && !options.wheels.is_empty() {
-        out.push("--no-index".into());
-    }
-    for dir in &options.wheels {
-        out.push("--find-links".into());
-        out.push(dir.display().to_string());
-    }
-    out
-}
-
-/// Fetches wheels of exactly these versions, checks them, and installs them by name, so that no
-/// trace of the folder they lay in goes into the environment.
-fn install(
-    python: &Path,
-    output: &Path,
-    packages: &[&Package],
-    options: &RecreateOptions,
-) -> Result<()> {
-    if packages.is_empty() {
-        return Ok(());
-    }
-    let temp = tempfile::tempdir_in(output).map_err(Error::io("create", output))?;
-    let into = temp.path().display().to_string();
-    let sources = sources(options);
-    let fetch = |verb: &[&str], demands: &[String], package: &str| {
-        let mut args: Vec<&str> = verb.to_vec();
-        args.extend([into.as_str(), "--no-deps"]);
-        args.extend(sources.iter().map(String::as_str));
-        args.extend(demands.iter().map(String::as_str));
-        pip(python, &args, package)
-    };
-    let demands: Vec<String> = packages.iter().map(|p| p.label()).collect();
-    // All at once is quick; one by one afterwards finds who is to blame, and builds what has no
-    // wheel.
-    let quick = ["download", "--only-binary", ":all:", "-d"];
-    if fetch(&quick, &demands, "all").is_err() {
-        for demand in &demands {
-            fetch(&["wheel", "-w"], std::slice::from_ref(demand), demand)?;
-        }
-    }
-    for package in packages {
-        check_archive(temp.path(), package)?;
-    }
-    let mut args = vec![
-        "install",
-        "--no-deps",
-        "--no-compile",
-        "--no-index",
-        "--force-reinstall",
-    ];
-    args.extend(["--no-warn-script-location", "--find-links", &into]);
-    args.extend(demands.iter().map(String::as_str));
-    pip(python, &args, &demands.join(" "))
-}
-
-/// The wheel of a package in a folder, by its file name.
-fn wheel_of(dir: &Path, package: &Package) -> Result<Option<PathBuf>> {
-    for entry in std::fs::read_dir(dir).map_err(Error::io("read", dir))? {
-        let path = entry.map_err(Error::io("read", dir))?.path();
-        let name = path.file_name().and_then(|n| n.to_str()).unwrap_or("");
-        let Some(stem) = name.strip_suffix(".whl") else {
-            continue;
-        };
-        if package.wheel_tags(stem).is_some() {
-            return Ok(Some(path));
-        }
-    }
-    Ok(None)
-}
-
-fn is_in(dirs: &[PathBuf], package: &Package) -> Result<bool> {
-    for dir in dirs {
-        if wheel_of(dir, package)?.is_some() {
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}
-
-fn check_archive(dir: &Path, package: &Package) -> Result<()> {
-    let Some(want) = package.archive_sha256 else {
-        return Ok(());
-    };
-    let path = wheel_of(dir, package)?.ok_or_else(|| Error::Package {
-        package: package.label(),
-        detail: "no wheel of exactly this version was found".into(),
-    })?;
-    let file = std::fs::File::open(&path).map_err(Error::io("read", &path))?;
-    let mut reader = std::io::BufReader::with_capacity(1 << 18, file);
-    let mut hasher = Sha256::new();
-    loop {
-        let bytes = reader.fill_buf().map_err(Error::io("read", &path))?;
-        if bytes.is_empty() {
-            break;
-        }
-        hasher.update(bytes);
-        let n = bytes.len();
-        reader.consume(n);
-    }
-    if <[u8; 32]>::from(hasher.finalize()) == want {
-        return Ok(());
-    }
-    Err(Error::Package {
-        package: package.label(),
-        detail: "the wheel is not the one that was installed (SHA-256 differs)".into(),
+        None => Error::Program {
+            program: command.get_program().to_string_lossy().into_owned(),
+            detail,
+        },
     })
 }
 
@@ -354,12 +378,13 @@ fn remove_others(python: &Path, want: &Env) -> Result<()> {
     if others.is_empty() {
         return Ok(());
     }
-    let args = [&["uninstall", "-y"], others.as_slice()].concat();
-    pip(python, &args, &others.join(" "))
+    let mut command = pip::pip(python);
+    command.args(["uninstall", "-y", "--"]).args(&others);
+    run(&mut command, Some(&others.join(" ")))
 }
 
 /// An interpreter of exactly the recorded version.
-fn find_interpreter(want: &Interpreter, explicit: Option<&Path>) -> Result<PathBuf> {
+pub(crate) fn find_interpreter(want: &Interpreter, explicit: Option<&Path>) -> Result<PathBuf> {
     if let Some(path) = explicit {
         let found = python::find(Path::new("."), Some(path), None)?;
         return found.ok_or_else(|| Error::not_found("interpreter", path.display().to_string()));
@@ -404,48 +429,55 @@ mod tests {
     #[test]
     fn wheels_are_found_by_name_and_exact_version() {
         let dir = tempfile::tempdir().unwrap();
-        for name in ["Early_Bird-1.0+cpu-py3-none-any.whl", "other-1.0.tar.gz"] {
-            std::fs::write(dir.path().join(name), name).unwrap();
-        }
-        let has = |name, version| {
-            wheel_of(dir.path(), &package(name, version))
-                .unwrap()
-                .is_some()
-        };
+        let name = "Early_Bird-1.0+cpu-py3-none-any.whl";
+        // Only an empty archive, of which nothing but the name counts.
+        let zip = zip::ZipWriter::new(std::fs::File::create(dir.path().join(name)).unwrap());
+        zip.finish().unwrap();
+        std::fs::write(dir.path().join("other-1.0.tar.gz"), "").unwrap();
+        let dirs = [dir.path().to_owned()];
+        let find = |p: &Package| find_in(&dirs, p, "3.11");
+        let has = |name, version| find(&package(name, version)).unwrap().is_some();
         assert!(has("early-bird", "1.0+cpu"));
         assert!(!has("early-bird", "1.0"));
         assert!(!has("other", "1.0"));
         let mut pinned = package("early-bird", "1.0+cpu");
-        assert!(check_archive(dir.path(), &pinned).is_ok());
-        let bytes = b"Early_Bird-1.0+cpu-py3-none-any.whl";
+        let bytes = std::fs::read(dir.path().join(name)).unwrap();
         pinned.archive_sha256 = Some(Sha256::digest(bytes).into());
-        assert!(check_archive(dir.path(), &pinned).is_ok());
+        assert!(find(&pinned).unwrap().is_some());
         pinned.archive_sha256 = Some([0; 32]);
-        let error = check_archive(dir.path(), &pinned).unwrap_err().to_string();
+        let error = find(&pinned).unwrap_err().to_string();
         assert_eq!(
             error,
-            "package `early-bird==1.0+cpu` can't be installed: the wheel is not the one that was installed (SHA-256 differs)"
+            "package `early-bird==1.0+cpu` can't be installed: the wheel is not the one that was installed \
+             (SHA-256 differs)"
         );
     }
 
     #[test]
-    fn pip_is_told_where_to_look() {
-        let mut options = RecreateOptions::default();
-        assert_eq!(sources(&options), [""; 0]);
-        options.wheels.push("w".into());
-        assert_eq!(sources(&options), ["--no-index", "--find-links", "w"]);
-        options.indexes = vec!["https://a".into(), "https://b".into()];
-        assert_eq!(
-            sources(&options),
-            [
-                "--index-url",
-                "https://a",
-                "--extra-index-url",
-                "https://b",
-                "--find-links",
-                "w"
-            ]
-        );
+    fn where_a_package_came_from_is_said_as_it_was_recorded() {
+        let mut bird = package("bird", "1.0");
+        for (source, hash) in [
+            ("git+https://example.org/a/bird.git@0123abcd", None),
+            ("https://example.org/bird-1.0.tar.gz", Some([7; 32])),
+            ("https://example.org/a+b@c.tar.gz", None),
+            ("file", Some([1; 32])),
+            ("file", None),
+        ] {
+            bird.archive_sha256 = hash;
+            let dir = tempfile::tempdir().unwrap();
+            let info = dir.path().join("bird-1.0.dist-info");
+            std::fs::create_dir(&info).unwrap();
+            std::fs::write(info.join("METADATA"), "Name: bird\nVersion: 1.0\n").unwrap();
+            std::fs::write(info.join("RECORD"), "bird.py,sha256=x,1\n").unwrap();
+            for _ in 0..2 {
+                note_origin(&[dir.path().to_owned()], &bird, source).unwrap();
+            }
+            let found = env::read_dist_info(&info).unwrap();
+            assert_eq!(found.source.as_deref(), Some(source));
+            assert_eq!(found.archive_sha256, hash, "{source}");
+            let record = std::fs::read_to_string(info.join("RECORD")).unwrap();
+            assert_eq!(record.lines().count(), 2, "{record}");
+        }
     }
 
     #[test]

@@ -17,6 +17,7 @@ use crate::merge::conclude::{GIVEN_UP, OVERWRITTEN, RESTORED};
 use crate::names;
 use crate::oplog::{Draft, OpLog, RefChange, Target};
 use crate::repo::{DIR_NAME, FIRST_BRANCH, Repo, actor};
+use crate::wheels;
 
 /// What commands keep for `undo`, by its message.
 const ASIDE: [&str; 3] = [GIVEN_UP, OVERWRITTEN, RESTORED];
@@ -134,6 +135,7 @@ impl Wreck {
             operations,
             found: tips
                 .into_iter()
+                .filter(|(_, commit)| !wheels::holds_wheels(commit))
                 .map(|(id, commit)| (found_name(id), id, commit))
                 .collect(),
             unnamed,
@@ -190,15 +192,22 @@ fn changes(log: &OpLog, tips: &[(CommitId, Commit)]) -> Vec<RefChange> {
         name,
         new: Some(new),
     };
-    let found = tips.iter().map(|(id, _)| {
-        let name = format!("{}{}", names::HEADS, found_name(*id));
-        set(name, Target::Commit(*id))
+    // Wheels get the name back that they had: the commit says whose they are.
+    let found = tips.iter().map(|(id, commit)| {
+        let name = match wheels::holds_wheels(commit) {
+            true => wheels::ref_of(commit.recipe.env),
+            false => format!("{}{}", names::HEADS, found_name(*id)),
+        };
+        (name, Target::Commit(*id))
     });
-    let mut changes: Vec<RefChange> = found.collect();
+    // Of two sets for one environment the first is as good as the other.
+    let found: std::collections::BTreeMap<String, Target> = found.rev().collect();
+    let mut changes: Vec<RefChange> = found.into_iter().map(|(n, t)| set(n, t)).collect();
     if !log.refs.contains_key(names::HEAD) {
         let first = format!("{}{FIRST_BRANCH}", names::HEADS);
         changes.extend(
-            tips.first()
+            tips.iter()
+                .find(|(_, commit)| !wheels::holds_wheels(commit))
                 .map(|(id, _)| set(first.clone(), Target::Commit(*id))),
         );
         changes.push(set(names::HEAD.into(), Target::Symbolic(first)));

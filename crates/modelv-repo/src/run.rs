@@ -4,18 +4,24 @@
 //! child process between them, and a program that trains by itself its own work.
 
 mod active;
+pub(crate) mod clean;
 mod crash;
 mod journal;
+pub(crate) mod pool;
+mod promote;
 mod reading;
+mod record;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::Write;
 use std::path::PathBuf;
 
 use modelv_core::id::{CommitId, RecipeId, RunId};
 use modelv_core::run::{Run, Status};
+use modelv_core::value::Value;
 
 use crate::capture::exec;
 use crate::ctx::Ctx;
@@ -25,8 +31,10 @@ use crate::oplog::Target;
 use crate::repo::Repo;
 use crate::worktree::{Files, Ingredient, files_of};
 
-pub use active::{ActiveRun, Ending};
+pub use active::ActiveRun;
 pub use journal::{Journal, Point};
+pub use record::Ending;
+pub(crate) use record::{Beginning, Record, record_of};
 
 /// The file a training script writes its metrics to, at the root of the working tree.
 pub const METRICS_FILE: &str = "metrics.json";
@@ -49,6 +57,8 @@ pub struct RunOptions {
     pub author: Option<String>,
     /// Run even with what looks like a credential in code or configuration.
     pub allow_secret: bool,
+    /// Parameters that stand in no configuration file, for example those of the command line.
+    pub params: BTreeMap<String, Value>,
 }
 
 /// What a run came to.
@@ -82,25 +92,16 @@ impl Repo {
         ctx: &Ctx<'_>,
     ) -> Result<RunOutcome> {
         self.refuse_while_merging("run")?;
-        let command = match options.command.as_slice() {
-            [] => {
-                let rules = self.rules()?;
-                let text = rules.train_command().ok_or_else(|| {
-                    Error::State(
-                        "no command given, and modelv.toml has no `[train] command`".into(),
-                    )
-                })?;
-                vec!["sh".into(), "-c".into(), OsString::from(text)]
-            }
-            given => given.to_vec(),
-        };
-        let words: Vec<String> = command
-            .iter()
-            .map(|w| w.to_string_lossy().into_owned())
-            .collect();
+        let command = self.command_of(options)?;
+        let words = words_of(&command);
         let active = self.begin_run(options, &words, ctx)?;
         if !options.force
-            && let Some((id, run)) = self.find_result(active.recipe(), active.command())?
+            && let Some((id, run)) = find_result(
+                self.runs()?,
+                active.recipe(),
+                active.command(),
+                &options.params,
+            )
         {
             return self.reuse(id, run, active, ctx);
         }
@@ -110,34 +111,33 @@ impl Repo {
             (RUN_VARIABLE.into(), active.folder().into()),
         ];
         let log = active.log_path();
-        let execution = match exec::execute(&command, self.root(), &env, echo, &log, ctx.cancel) {
+        let job = exec::Job {
+            command: &command,
+            cwd: self.root(),
+            env: &env,
+            log: &log,
+            own_group: false,
+        };
+        let execution = match exec::execute(&job, echo, ctx.cancel) {
             Ok(execution) => execution,
             Err(e) => {
                 active.discard();
                 return Err(e);
             }
         };
-        let status = match execution.exit_code {
-            Some(0) => Status::Finished,
-            Some(_) => Status::Failed,
-            None => Status::Interrupted,
-        };
-        let ending = Ending {
-            status,
-            exit_code: execution.exit_code,
-        };
-        self.finish_run(active, ending, ctx)
+        self.finish_run(active, Ending::of(execution.exit_code), ctx)
     }
 
-    /// A finished run of the same recipe and command that has outputs.
-    fn find_result(&self, recipe: RecipeId, command: &[String]) -> Result<Option<(RunId, Run)>> {
-        for (id, run) in self.runs()? {
-            let same = run.recipe == recipe && run.command == command;
-            if same && run.status == Status::Finished && run.outputs.is_some() {
-                return Ok(Some((id, run)));
-            }
+    /// What is to be executed: the words given, or `[train] command`.
+    pub(crate) fn command_of(&self, options: &RunOptions) -> Result<Vec<OsString>> {
+        if !options.command.is_empty() {
+            return Ok(options.command.clone());
         }
-        Ok(None)
+        let rules = self.rules()?;
+        let text = rules.train_command().ok_or_else(|| {
+            Error::State("no command given, and modelv.toml has no `[train] command`".into())
+        })?;
+        Ok(vec!["sh".into(), "-c".into(), OsString::from(text)])
     }
 
     fn reuse(
@@ -191,6 +191,31 @@ impl Repo {
         out.sort_by_key(|(_, run)| std::cmp::Reverse((run.started.seconds, run.duration_ms)));
         Ok(out)
     }
+}
+
+/// A command as it is recorded.
+pub(crate) fn words_of(command: &[OsString]) -> Vec<String> {
+    let text = |w: &OsString| w.to_string_lossy().into_owned();
+    command.iter().map(text).collect()
+}
+
+/// A finished run of the same recipe, command and given parameters that has outputs.
+pub(crate) fn find_result(
+    runs: impl IntoIterator<Item = (RunId, Run)>,
+    recipe: RecipeId,
+    command: &[String],
+    given: &BTreeMap<String, Value>,
+) -> Option<(RunId, Run)> {
+    runs.into_iter().find(|(_, run)| {
+        let same = run.recipe == recipe && run.command == command;
+        let is_done = run.status == Status::Finished && run.outputs.is_some();
+        // What a stage makes is not all that a run of the recipe does, and a repetition may differ.
+        let is_own = run.origin.stage.is_none() && run.origin.repeats.is_none();
+        let has = |(name, value): (&String, &Value)| {
+            run.params.get(name).is_some_and(|found| found.same(value))
+        };
+        same && is_done && is_own && given.iter().all(has)
+    })
 }
 
 /// Files that changed and are no outputs.

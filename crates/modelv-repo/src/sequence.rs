@@ -126,6 +126,7 @@ impl Repo {
         options: &PickOptions,
         ctx: &Ctx<'_>,
     ) -> Result<SequenceOutcome> {
+        let _turn = self.take_turn()?;
         self.pick(Action::CherryPick, revisions, options, ctx)
     }
 
@@ -139,6 +140,7 @@ impl Repo {
         options: &PickOptions,
         ctx: &Ctx<'_>,
     ) -> Result<SequenceOutcome> {
+        let _turn = self.take_turn()?;
         self.pick(Action::Revert, revisions, options, ctx)
     }
 
@@ -242,6 +244,7 @@ impl Repo {
         options: &RebaseOptions,
         ctx: &Ctx<'_>,
     ) -> Result<SequenceOutcome> {
+        let _turn = self.take_turn()?;
         self.refuse_while_merging("rebase")?;
         let (head, above) = (self.get_head()?, self.resolve(upstream)?);
         let onto = options.onto.as_deref().map(|r| self.resolve(r));

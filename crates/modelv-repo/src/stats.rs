@@ -117,7 +117,7 @@ impl Repo {
 
     /// All commits, parents before children.
     fn oldest_first(&self) -> Result<Vec<(CommitId, Commit)>> {
-        let prefixes = [names::HEADS, names::TAGS, names::REMOTES];
+        let prefixes = [names::HEADS, names::TAGS, names::REMOTES, names::WHEELS];
         let tips = prefixes.iter().flat_map(|p| self.refs_below(p));
         let tips = tips.map(|(_, id)| id).chain(self.head());
         let mut starts = Vec::new();

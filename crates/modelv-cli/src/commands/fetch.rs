@@ -82,7 +82,11 @@ pub(super) fn show(ui: &mut Ui, report: &FetchReport) {
 
 /// One ref that moved, as a line.
 pub(super) fn update_line(ui: &Ui, u: &RefUpdate) -> String {
-    let name = ui.paint(Style::Strong, names::short(&u.name));
+    let name = match u.name.strip_prefix(names::WHEELS) {
+        Some(env) => format!("wheels of environment {}", env.get(..12).unwrap_or(env)),
+        None => names::short(&u.name).to_owned(),
+    };
+    let name = ui.paint(Style::Strong, &name);
     let sign = if u.forced { " (not a descendant)" } else { "" };
     match (u.old, u.new) {
         (Some(old), Some(new)) => format!("{name} {}..{}{sign}", old.short(), new.short()),

@@ -1,15 +1,19 @@
 //! `modelv run`.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use modelv_repo::RunOptions;
 use modelv_repo::capture::clock;
 use modelv_repo::core::run::Status;
+use modelv_repo::core::value::Value;
+use modelv_repo::{Axis, PipelineOptions, Repo, RunOptions, RunOutcome, SweepOptions};
 
+use super::sweep::Promote;
 use super::{Done, Session};
-use crate::ui::Style;
+use crate::error::CommandError;
+use crate::ui::{Style, Ui};
 
 /// Execute a command, record the run, and commit what it made as the model.
 #[derive(clap::Args)]
@@ -29,7 +33,34 @@ pub(crate) struct Args {
     /// Run even with what looks like a password or a key in the files.
     #[arg(long)]
     allow_secret: bool,
-    /// The command; `[train] command` of modelv.toml otherwise.
+    /// A parameter that stands in no configuration file, to be recorded; may be given again.
+    #[arg(long, value_name = "KEY=VALUE")]
+    param: Vec<String>,
+    /// Execute once for each value: `lr=1e-4,1e-3` or `seed=1..5`. Given again: for each combination.
+    ///
+    /// The parameter is set in the configuration file that has it (`FILE:KEY` where several do), and each point
+    /// is executed in a clean checkout of its own, as a run with its own recipe. Nothing is committed.
+    #[arg(long, value_name = "KEY=VALUES")]
+    sweep: Vec<String>,
+    /// Make a branch of the point of the sweep with the largest value of this metric.
+    #[arg(long, value_name = "METRIC", requires = "sweep")]
+    promote: Option<String>,
+    /// Of the smallest value instead.
+    #[arg(long, requires = "promote")]
+    min: bool,
+    /// Name of that branch; `best-METRIC` otherwise.
+    #[arg(long, value_name = "NAME", requires = "promote")]
+    branch: Option<String>,
+    /// As JSON: what a sweep or a pipeline came to.
+    #[arg(long)]
+    json: bool,
+    /// So many points of a sweep, or stages of a pipeline, at once.
+    #[arg(short, long, value_name = "N", default_value_t = 1)]
+    jobs: usize,
+    /// Only tell which stages of the pipeline would be executed, and why.
+    #[arg(long, conflicts_with = "command")]
+    dry_run: bool,
+    /// The command; the pipeline, or `[train] command`, of modelv.toml otherwise.
     #[arg(last = true)]
     command: Vec<OsString>,
 }
@@ -43,45 +74,42 @@ pub(super) fn run(args: Args, s: Session<'_>) -> Done {
         python: args.python,
         author: args.author,
         allow_secret: args.allow_secret,
+        params: params(&args.param)?,
     };
+    if !args.sweep.is_empty() {
+        let axes = args.sweep.iter().map(|text| Axis::parse(text));
+        let sweep = SweepOptions {
+            axes: axes.collect::<Result<_, _>>()?,
+            jobs: args.jobs,
+            run: options,
+        };
+        let promote = args.promote.map(|metric| Promote {
+            branch: args.branch.unwrap_or_else(|| format!("best-{metric}")),
+            smallest: args.min,
+            metric,
+        });
+        return super::sweep::run(&mut repo, &sweep, promote.as_ref(), args.json, s);
+    }
+    if options.command.is_empty() && repo.has_pipeline()? {
+        let pipeline = PipelineOptions {
+            targets: Vec::new(),
+            jobs: args.jobs,
+            commit: true,
+            run: options,
+        };
+        return super::pipeline::execute(&mut repo, &pipeline, args.dry_run, args.json, s);
+    }
+    if args.dry_run {
+        let text = "`--dry-run` is about the stages of a pipeline";
+        return Err(CommandError::usage(
+            text,
+            "`modelv runs` shows what was run before",
+        ));
+    }
     // What the command prints is talk; the record is the result.
     let outcome = repo.run(&options, &mut std::io::stderr(), &s.ctx())?;
-    let (id, run) = (outcome.id.short(), &outcome.run);
-    if outcome.reused {
-        s.ui.line(format!(
-            "run {id}: same recipe and command, taken from the store (--force repeats it)"
-        ));
-    } else {
-        s.ui.line(format!(
-            "run {id}: {} in {}",
-            run.status,
-            clock::format_duration(run.duration_ms)
-        ));
-    }
-    for (key, value) in &run.metrics {
-        s.ui.line(format!("  {key} = {value}"));
-    }
-    if let Some(commit) = outcome.commit {
-        let label = repo.head_label();
-        s.ui.line(format!(
-            "[{label} {}] model of recipe {}",
-            s.ui.paint(Style::Id, &commit.short()),
-            run.recipe.short()
-        ));
-    }
-    if !outcome.strays.is_empty() {
-        let list = outcome.strays.join(", ");
-        s.ui.warn(format!(
-            "the command changed files that are no model, they stay uncommitted: {list}"
-        ));
-        s.ui.talk("hint: name outputs under `[ingredients] model` in modelv.toml");
-    }
-    if outcome.bad_lines > 0 {
-        s.ui.warn(format!(
-            "{} lines of the run's journal are no metric or parameter, they are left out",
-            outcome.bad_lines
-        ));
-    }
+    show(&outcome, &repo, s.ui);
+    let run = &outcome.run;
     Ok(match run.status {
         Status::Finished => {
             if outcome.commit.is_none() {
@@ -98,4 +126,62 @@ pub(super) fn run(args: Args, s: Session<'_>) -> Done {
         }
         Status::Interrupted => ExitCode::from(130),
     })
+}
+
+/// Parameters as typed: numbers, `true`, `false` and JSON are what they look like, all else is text.
+fn params(typed: &[String]) -> Result<BTreeMap<String, Value>, CommandError> {
+    let read = |text: &String| {
+        let (name, value) = text
+            .split_once('=')
+            .filter(|(name, _)| !name.is_empty())
+            .ok_or_else(|| {
+                CommandError::usage(
+                    format!("`{text}` is no parameter"),
+                    "for example `--param lr=0.1`",
+                )
+            })?;
+        let json = serde_json::from_str(value).unwrap_or_else(|_| value.into());
+        Ok((name.to_owned(), Value::from_json(&json).or_summary()))
+    };
+    typed.iter().map(read).collect()
+}
+
+/// What a run came to: its metrics, the commit, and what is to be said about it.
+pub(super) fn show(outcome: &RunOutcome, repo: &Repo, ui: &mut Ui) {
+    let (id, run) = (outcome.id.short(), &outcome.run);
+    if outcome.reused {
+        ui.line(format!(
+            "run {id}: same recipe and command, taken from the store (--force repeats it)"
+        ));
+    } else {
+        ui.line(format!(
+            "run {id}: {} in {}",
+            run.status,
+            clock::format_duration(run.duration_ms)
+        ));
+    }
+    for (key, value) in &run.metrics {
+        ui.line(format!("  {key} = {value}"));
+    }
+    if let Some(commit) = outcome.commit {
+        let label = repo.head_label();
+        ui.line(format!(
+            "[{label} {}] model of recipe {}",
+            ui.paint(Style::Id, &commit.short()),
+            run.recipe.short()
+        ));
+    }
+    if !outcome.strays.is_empty() {
+        let list = outcome.strays.join(", ");
+        ui.warn(format!(
+            "the command changed files that are no model, they stay uncommitted: {list}"
+        ));
+        ui.talk("hint: name outputs under `[ingredients] model` in modelv.toml");
+    }
+    if outcome.bad_lines > 0 {
+        ui.warn(format!(
+            "{} lines of the run's journal are no metric or parameter, they are left out",
+            outcome.bad_lines
+        ));
+    }
 }

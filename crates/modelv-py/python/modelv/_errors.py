@@ -32,8 +32,36 @@ class ConflictError(Error):
         self.conflicts = list(conflicts)
 
 
+class AlreadyExists(Error, FileExistsError):
+    """A repository, branch or tag of that name is there already."""
+
+    def __str__(self):
+        return str(self.args[0]) if self.args else ""
+
+
+class SecretsFound(Error):
+    """Credentials in what was to be recorded: nothing has been."""
+
+    #: Each a dict: `path`, `line`, `rule`, `masked` (its first characters), and `allow`, the words
+    #: for `[secrets] allow` in modelv.toml.
+    findings: "list[dict]"
+
+    def __init__(self, message="", findings=()):
+        super().__init__(message)
+        names = ("path", "line", "rule", "masked", "allow")
+        self.findings = [dict(zip(names, finding)) for finding in findings]
+
+
+class NewerFormat(Error):
+    """A newer version of modelv wrote this."""
+
+
 class CorruptError(Error):
     """Stored bytes are damaged; `modelv fsck` lists all damage. No damaged byte is given out."""
+
+
+class CaptureError(Error):
+    """A function needs something that can't be stored exactly, or its capture answers otherwise."""
 
 
 class NothingToCommit(Error):

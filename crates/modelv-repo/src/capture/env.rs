@@ -16,6 +16,15 @@ use sha2::{Digest, Sha256};
 use crate::error::{Error, Result};
 use crate::worktree::StatStamp;
 
+/// What installers write beside the metadata that came with a distribution.
+pub(crate) const INSTALLER_FILES: [&str; 6] = [
+    "INSTALLER",
+    "REQUESTED",
+    "RECORD",
+    "direct_url.json",
+    "uv_cache.json",
+    "uv_build.json",
+];
 const PROBE: &str = include_str!("probe.py");
 /// Largest metadata file that is read, in bytes.
 pub(super) const METADATA_BYTES_MAX: u64 = 16 << 20;
@@ -59,6 +68,14 @@ struct Cached {
 /// The interpreter does not answer.
 pub fn capture(python: &Path) -> Result<Env> {
     describe(&probe(python)?)
+}
+
+/// The folders in which an interpreter looks for packages.
+///
+/// # Errors
+/// It does not answer.
+pub fn sites(python: &Path) -> Result<Vec<PathBuf>> {
+    Ok(probe(python)?.sites)
 }
 
 /// What an interpreter says it is.
@@ -117,7 +134,7 @@ pub fn capture_cached(cache: &Path, python: Option<&Path>, locks: Vec<Lock>) -> 
 
 /// The folders in which an interpreter finds packages, from the cache where nothing was installed
 /// since.
-pub(super) fn sites(cache: &Path, python: &Path) -> Result<Vec<PathBuf>> {
+pub(super) fn known_sites(cache: &Path, python: &Path) -> Result<Vec<PathBuf>> {
     let known = std::fs::read(cache).ok().and_then(|b| read_cache(&b));
     let known = known.filter(|known| known.key == key(python, &known.answer.sites));
     Ok(match known {
@@ -264,7 +281,20 @@ fn read_head(path: &Path) -> Option<(String, String)> {
     Some((name?, version?))
 }
 
-fn read_dist_info(dir: &Path) -> Option<Package> {
+/// The metadata folder of a distribution in a folder of packages, by its normal name.
+pub(crate) fn metadata_dir(site: &Path, name: &str) -> Option<PathBuf> {
+    let entries = std::fs::read_dir(site).ok()?.flatten();
+    let is_it = |path: &PathBuf| {
+        let stem = path.file_stem().and_then(|s| s.to_str()).unwrap_or("");
+        path.extension().is_some_and(|e| e == "dist-info")
+            && stem
+                .split_once('-')
+                .is_some_and(|(n, _)| normal_name(n) == name)
+    };
+    entries.map(|e| e.path()).find(is_it)
+}
+
+pub(crate) fn read_dist_info(dir: &Path) -> Option<Package> {
     let (name, version) = read_head(&dir.join("METADATA"))?;
     let direct = read_small(&dir.join("direct_url.json"))
         .and_then(|text| serde_json::from_str::<serde_json::Value>(&text).ok());
@@ -346,14 +376,6 @@ pub fn strip_credentials(url: &str) -> String {
 /// the wheel and for every tree it was installed to.
 #[must_use]
 pub fn record_sha256(record: &str, dist_info: &str) -> [u8; 32] {
-    const INSTALLER: [&str; 6] = [
-        "INSTALLER",
-        "REQUESTED",
-        "RECORD",
-        "direct_url.json",
-        "uv_cache.json",
-        "uv_build.json",
-    ];
     let mut rows: Vec<(&str, &str)> = record
         .lines()
         .filter_map(|line| {
@@ -362,7 +384,7 @@ pub fn record_sha256(record: &str, dist_info: &str) -> [u8; 32] {
             let own = path
                 .strip_prefix(dist_info)
                 .and_then(|p| p.strip_prefix('/'));
-            let installer = own.is_some_and(|p| INSTALLER.contains(&p));
+            let installer = own.is_some_and(|p| INSTALLER_FILES.contains(&p));
             let script = path.starts_with("../") || path.contains(".data/scripts/");
             let keep = !hash.is_empty() && !installer && !script && !path.ends_with(".pyc");
             keep.then_some((path, hash))

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use modelv_core::env::normal_name;
 
-use super::env::{METADATA_BYTES_MAX, sites};
+use super::env::{METADATA_BYTES_MAX, known_sites};
 use crate::error::Result;
 
 /// One installed package and its demands.
@@ -24,7 +24,7 @@ pub(crate) struct Demands {
 /// The interpreter does not answer.
 pub(crate) fn of_installed(cache: &Path, python: &Path) -> Result<Vec<Demands>> {
     let mut out: Vec<Demands> = Vec::new();
-    for site in sites(cache, python)? {
+    for site in known_sites(cache, python)? {
         // Entries of sys.path need not exist.
         let entries = std::fs::read_dir(&site).into_iter().flatten().flatten();
         for entry in entries {

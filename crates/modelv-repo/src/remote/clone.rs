@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::names;
 use crate::oplog::{RefChange, Target};
 use crate::repo::Repo;
+use crate::wheels;
 use crate::worktree::Ingredient;
 
 /// What `clone` is asked for.
@@ -198,10 +199,22 @@ impl Repo {
             single: true,
             only: Some(only),
         };
-        let received = self.receive(remote, root, &[id], &scope, ctx)?;
+        let mut received = self.receive(remote, root, &[id], &scope, ctx)?;
         let runs = self.check_connected(info, &[id], &scope, true)?;
         let words: Vec<_> = scope.only.iter().flatten().map(|i| i.word()).collect();
         let mut changes = self.run_changes(runs);
+        // A release installs its packages from them.
+        let of_commit = wheels::ref_of(self.commit_object(id)?.recipe.env);
+        let mut vendored = self.wheels_of_root(root);
+        vendored.retain(|(name, _)| *name == of_commit);
+        if let [(_, wheels)] = vendored.as_slice() {
+            let more = self.receive(remote, root, &[*wheels], &scope, ctx)?;
+            self.check_connected(info, &[*wheels], &scope, true)?;
+            received.packs += more.packs;
+            received.entries += more.entries;
+            received.bytes += more.bytes;
+            changes.extend(self.wheels_changes(vendored)?);
+        }
         changes.extend(self.config_change("clone.only", Some(&words.join(","))));
         changes.extend(self.config_change("clone.depth", Some("1")));
         self.update_refs(changes)?;

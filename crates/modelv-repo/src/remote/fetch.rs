@@ -66,11 +66,12 @@ impl Repo {
         ctx: &Ctx<'_>,
     ) -> Result<FetchReport> {
         let (mut changes, kept_tags) = self.plan_fetch(info, root, options)?;
+        let wheels = self.wheels_of_root(root);
         let updates = self.updates_of(&changes);
         let widened = self.widen(&options.add);
         let deepen = self.config_change("clone.depth", None);
         let mut received = Received::default();
-        let is_new = updates.iter().any(|u| u.new.is_some());
+        let is_new = updates.iter().any(|u| u.new.is_some()) || !wheels.is_empty();
         if is_new || widened.is_some() || deepen.is_some() {
             let scope = Scope {
                 single: false,
@@ -85,6 +86,7 @@ impl Repo {
                 self.files(tip)?;
             }
             changes.extend(self.run_changes(runs));
+            changes.extend(self.wheels_changes(wheels)?);
         }
         changes.extend(deepen);
         if let Some(only) = widened {
@@ -168,6 +170,28 @@ impl Repo {
             }
         }
         Ok((changes, kept_tags))
+    }
+
+    /// Vendored wheels of a remote that are not those here.
+    pub(super) fn wheels_of_root(&self, root: &Root) -> Vec<(String, CommitId)> {
+        let all = root.refs.iter().map(|(name, id)| (name.clone(), *id));
+        all.filter(|(name, id)| {
+            name.starts_with(names::WHEELS) && self.ref_commit(name) != Some(*id)
+        })
+        .collect()
+    }
+
+    /// The changes that take over wheels that have come. A set here that lacks nothing stays.
+    pub(super) fn wheels_changes(&self, wheels: Vec<(String, CommitId)>) -> Result<Vec<RefChange>> {
+        let mut changes = Vec::new();
+        for (name, id) in wheels {
+            if self.is_better_set(self.ref_commit(&name), id)? {
+                let old = self.log.refs.get(&name).cloned();
+                let new = Some(Target::Commit(id));
+                changes.push(RefChange { name, old, new });
+            }
+        }
+        Ok(changes)
     }
 
     fn updates_of(&self, changes: &[RefChange]) -> Vec<RefUpdate> {
@@ -323,13 +347,14 @@ impl Repo {
         let id = self
             .ref_commit(&format!("{}{name}", names::REMOTES))
             .ok_or_else(|| Error::not_found("branch", &name))?;
+        // The fetch may have been long: others work in the tree until here.
+        let _turn = self.take_turn()?;
         let outcome = if self.head().is_none() {
             self.check_out(None, &self.files(id)?, "pull", ctx)?;
             self.append(vec![self.head_change(id)], true, None)?;
             MergeOutcome::FastForward(id)
         } else {
-            // The fetch may have been long: others work in the tree until here.
-            self.alone(|repo| repo.merge(&name, options, ctx))?
+            self.merge(&name, options, ctx)?
         };
         if self.upstream_of(&current).is_none() {
             self.set_upstream(&current, &info.name, &theirs)?;

@@ -1,8 +1,8 @@
 //! Push: what is missing goes up first, then all refs move at once, or none.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
-use modelv_core::id::CommitId;
+use modelv_core::id::{CommitId, EnvId};
 use modelv_store::remote::{Catalog, Change, Outgoing, Remote, Root, Sent};
 
 use super::walk::{Scope, walk};
@@ -226,7 +226,52 @@ impl Repo {
                 refs: refused,
             });
         }
+        let tips: Vec<CommitId> = wishes.iter().filter_map(|w| w.new).collect();
+        updates.extend(self.wheels_to_push(root, &tips)?);
         Ok((!updates.is_empty()).then_some(updates))
+    }
+
+    /// Vendored wheels of environments in the history of `tips` that the remote lacks.
+    fn wheels_to_push(&self, root: Option<&Root>, tips: &[CommitId]) -> Result<Vec<RefUpdate>> {
+        let mut open = std::collections::HashMap::new();
+        for (hex, new) in self.refs_below(names::WHEELS) {
+            let name = format!("{}{hex}", names::WHEELS);
+            let old = root.and_then(|r| r.refs.get(&name).copied());
+            let Ok(env) = EnvId::from_hex(&hex) else {
+                continue;
+            };
+            // What is there and not known here is somebody's newer set.
+            let is_known = old.map_or(Ok(true), |old| self.has_commit(old))?;
+            if old != Some(new) && is_known && self.is_better_set(old, new)? {
+                let (new, forced) = (Some(new), false);
+                open.insert(
+                    env,
+                    RefUpdate {
+                        name,
+                        old,
+                        new,
+                        forced,
+                    },
+                );
+            }
+        }
+        let mut updates = Vec::new();
+        let mut seen: HashSet<CommitId> = HashSet::new();
+        let mut stack = tips.to_vec();
+        while let Some(id) = stack.pop() {
+            if open.is_empty() {
+                break;
+            }
+            // A clone of one commit has no parents of it.
+            if !seen.insert(id) || !self.has_commit(id)? {
+                continue;
+            }
+            let commit = self.commit_object(id)?;
+            updates.extend(open.remove(&commit.recipe.env));
+            stack.extend(commit.parents);
+        }
+        updates.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(updates)
     }
 
     /// A lease holds when the remote still has what was last seen of it.

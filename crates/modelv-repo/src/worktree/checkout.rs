@@ -192,6 +192,19 @@ impl Plan {
 /// # Errors
 /// The folder has content, or something can't be written.
 pub fn export(files: &Files, store: &Store, dest: &Path, ctx: &Ctx<'_>) -> Result<()> {
+    export_known(files, store, dest, ctx).map(drop)
+}
+
+/// The same; gives what is known of the files that were written.
+///
+/// # Errors
+/// As [`export`].
+pub(crate) fn export_known(
+    files: &Files,
+    store: &Store,
+    dest: &Path,
+    ctx: &Ctx<'_>,
+) -> Result<StatCache> {
     fs::create_dirs(dest).map_err(Error::io("create", dest))?;
     let mut inside = std::fs::read_dir(dest).map_err(Error::io("read", dest))?;
     if inside.next().is_some() {
@@ -201,5 +214,7 @@ pub fn export(files: &Files, store: &Store, dest: &Path, ctx: &Ctx<'_>) -> Resul
         });
     }
     let plan = plan(dest, &Files::new(), &Files::new(), files, "export")?;
-    plan.apply(dest, store, &mut StatCache::default(), ctx)
+    let mut cache = StatCache::default();
+    plan.apply(dest, store, &mut cache, ctx)?;
+    Ok(cache)
 }

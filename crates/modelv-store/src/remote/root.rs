@@ -47,7 +47,7 @@ pub struct Root {
     pub head: String,
     /// Lists of packs.
     pub(crate) lists: Vec<ListRef>,
-    /// Branches and tags by full name.
+    /// Branches, tags and vendored wheels by full name.
     pub refs: BTreeMap<String, CommitId>,
 }
 
@@ -56,7 +56,7 @@ pub struct Root {
 pub struct Change {
     /// Full name of the branch that a clone checks out.
     pub head: String,
-    /// All branches and tags.
+    /// All branches, tags and vendored wheels.
     pub refs: BTreeMap<String, CommitId>,
 }
 
@@ -65,8 +65,32 @@ pub type Make<'a, E> = dyn FnMut(Option<&Root>) -> Result<Option<Change>, E> + '
 
 impl Object for Root {
     const KIND: Kind = Kind::Root;
+    const VERSION: u8 = 2;
+
+    /// Programs that know nothing of vendored wheels refuse what names some.
+    fn version(&self) -> u8 {
+        let is_wheels = |name: &String| name.starts_with("refs/wheels/");
+        if self.refs.keys().any(is_wheels) {
+            2
+        } else {
+            1
+        }
+    }
 
     fn check(&self) -> std::result::Result<(), DecodeError> {
+        self.check_limits()
+    }
+}
+
+/// Whether a ref is that of an environment's wheels.
+fn is_wheels(name: &str) -> bool {
+    let is_digit = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
+    name.strip_prefix("refs/wheels/")
+        .is_some_and(|id| id.len() == 64 && id.bytes().all(is_digit))
+}
+
+impl Root {
+    fn check_limits(&self) -> std::result::Result<(), DecodeError> {
         let bad = |what| Err(DecodeError::NotCanonical(what));
         if self.recent.len() > RECENT_MAX || self.lists.len() > LISTS_MAX {
             return bad("too many nonces or lists");
@@ -75,10 +99,11 @@ impl Object for Root {
             let below = name
                 .strip_prefix("refs/heads/")
                 .or_else(|| name.strip_prefix("refs/tags/"));
-            below.is_some_and(|n| !n.is_empty()) && name.len() <= NAME_BYTES_MAX
+            let is_short = name.len() <= NAME_BYTES_MAX;
+            (below.is_some_and(|n| !n.is_empty()) && is_short) || is_wheels(name)
         };
         if !self.refs.keys().all(|name| is_ref(name)) {
-            return bad("a ref that is no branch and no tag");
+            return bad("a ref that is no branch, no tag and no environment's wheels");
         }
         if self.head.len() > NAME_BYTES_MAX {
             return bad("a head with a long name");

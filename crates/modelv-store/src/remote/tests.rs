@@ -556,4 +556,29 @@ fn the_root_has_the_bytes_of_the_specification() {
     let mut wrong = root.clone();
     wrong.refs.insert("HEAD".into(), CommitId([5; 32]));
     assert!(wrong.check().is_err());
+    // Wheels make it version 2: one ref more, behind the others.
+    let mut wide = root;
+    let name = format!("refs/wheels/{}", "0f".repeat(32));
+    wide.refs.insert(name.clone(), CommitId([6; 32]));
+    let mut body = want[..want.len() - 32].to_vec();
+    let count = body.len() - 32 - 16 - 1;
+    assert_eq!(body[count], 1);
+    (body[7], body[count]) = (2, 2);
+    body.push(76);
+    body.extend(name.as_bytes());
+    body.extend([6; 32]);
+    let with_hash = |body: &[u8]| [body, &canon::hash(Kind::Root, body)].concat();
+    let bytes = root::encode_root(&wide).unwrap();
+    assert_eq!(to_hex(&bytes), to_hex(&with_hash(&body)));
+    assert_eq!(root::decode_root("", &bytes).unwrap(), wide);
+    for (at, byte) in [(7, 1), (7, 3), (count + 18 + 32, b'R')] {
+        let mut bad = body.clone();
+        bad[at] = byte;
+        assert!(root::decode_root("", &with_hash(&bad)).is_err(), "{at}");
+    }
+    let plain = [&want[..7], &[2], &want[8..want.len() - 32]].concat();
+    assert!(root::decode_root("", &with_hash(&plain)).is_err());
+    wide.refs
+        .insert("refs/wheels/short".into(), CommitId([6; 32]));
+    assert!(root::encode_root(&wide).is_err());
 }

@@ -4,6 +4,7 @@ mod check;
 mod diff;
 mod recreate;
 mod show;
+mod vendor;
 
 use clap::Subcommand;
 use modelv_repo::EnvChange;
@@ -11,7 +12,7 @@ use modelv_repo::EnvChange;
 use super::{Done, Session};
 use crate::ui::{Style, Ui};
 
-/// Show, compare, check and recreate environments. Alone: as `show`.
+/// Show, compare, check, keep and recreate environments. Alone: as `show`.
 #[derive(clap::Args)]
 #[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Args {
@@ -27,6 +28,7 @@ enum What {
     Diff(diff::Args),
     Check(check::Args),
     Recreate(recreate::Args),
+    Vendor(vendor::Args),
 }
 
 pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
@@ -36,6 +38,7 @@ pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
         Some(What::Diff(args)) => diff::run(args, s),
         Some(What::Check(args)) => check::run(args, s),
         Some(What::Recreate(args)) => recreate::run(args, s),
+        Some(What::Vendor(args)) => vendor::run(args, s),
     }
 }
 

@@ -12,8 +12,9 @@ use modelv_repo::json::env as env_json;
 
 /// Make the environment of a commit again, as a virtual environment.
 ///
-/// Packages come as exactly the recorded versions. What was recorded of their archives is checked
-/// before they are installed, and their installed files afterwards.
+/// Packages come as exactly the recorded versions: from wheels that `env vendor` has put into the store,
+/// from folders, then from an index. What was recorded of them is checked before they are installed,
+/// and their installed files afterwards.
 #[derive(clap::Args)]
 pub(super) struct Args {
     /// The commit.
@@ -23,11 +24,14 @@ pub(super) struct Args {
     #[arg(long, value_name = "DIR")]
     output: PathBuf,
     /// Take wheels from this folder; may be given again. Without `--index`: from nowhere else.
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, alias = "find-links", value_name = "DIR")]
     wheels: Vec<PathBuf>,
     /// Take packages from this index instead of pip's own; may be given again.
     #[arg(long, value_name = "URL")]
     index: Vec<String>,
+    /// Ask no index.
+    #[arg(long, conflicts_with = "index")]
+    offline: bool,
     /// Use this interpreter, whatever version was recorded.
     #[arg(long, value_name = "PATH")]
     python: Option<PathBuf>,
@@ -43,6 +47,7 @@ pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
         output: s.dir.join(&args.output),
         wheels: args.wheels.iter().map(|dir| s.dir.join(dir)).collect(),
         indexes: args.index.clone(),
+        offline: args.offline,
         python: args.python.clone(),
     };
     let made = repo.recreate_env(id, &options)?;
@@ -50,6 +55,7 @@ pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
         s.ui.json(&json!({
             "python": made.python, "env": made.env.id().to_hex(), "exact": made.changes.is_empty(),
             "packages": made.env.packages.len(), "verified": made.verified,
+            "vendored": made.vendored,
             "left_out": made.left_out.iter().map(|(p, why)| json!({"package": p, "reason": why})).collect::<Vec<_>>(),
             "changes": env_json(&made.changes),
         }));
@@ -61,8 +67,12 @@ pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
 
 fn show(made: &Recreated, ui: &mut Ui) {
     ui.line(format!("{}", made.python.display()));
+    let vendored = match made.vendored {
+        0 => String::new(),
+        n => format!(", {n} from vendored wheels"),
+    };
     ui.line(format!(
-        "env {}, {} packages, {} of them checked file by file",
+        "env {}, {} packages, {} of them checked file by file{vendored}",
         made.env.id().short(),
         made.env.packages.len(),
         made.verified

@@ -8,6 +8,7 @@ use modelv_repo::core::id::to_hex;
 use serde_json::json;
 
 use super::{Done, Session};
+use crate::ui::size;
 
 /// Show the environment of a commit, or of this machine.
 #[derive(clap::Args)]
@@ -32,8 +33,11 @@ pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
             repo.capture_env(&files, &repo.rules()?, args.python.clone())?
         }
     };
+    let vendored = repo.vendored(env.id())?;
     if args.json {
-        s.ui.json(&to_json(&env));
+        let mut json = to_json(&env);
+        json["vendored"] = vendored.iter().map(|w| w.name.as_str()).collect();
+        s.ui.json(&json);
         return Ok(ExitCode::SUCCESS);
     }
     s.ui.line(format!("env {}", env.id()));
@@ -42,6 +46,14 @@ pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
         s.ui.line(format!(
             "python {} {} ({})",
             i.implementation, i.version, i.abi
+        ));
+    }
+    if !vendored.is_empty() {
+        s.ui.line(format!(
+            "vendored {} of {} packages, {}",
+            vendored.len(),
+            env.packages.len(),
+            size(vendored.iter().map(|w| w.size).sum())
         ));
     }
     for p in &env.packages {

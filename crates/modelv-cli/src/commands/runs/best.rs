@@ -14,13 +14,21 @@ pub(super) struct Args {
     /// The smallest value instead.
     #[arg(long)]
     min: bool,
+    /// Make a branch of it: one commit more than it began from, with its recipe and its model.
+    #[arg(long, value_name = "NAME")]
+    branch: Option<String>,
     /// As JSON.
     #[arg(long)]
     json: bool,
 }
 
 pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
-    let (id, run) = s.repo()?.best_run(&args.metric, args.min)?;
+    let mut repo = s.repo()?;
+    let (id, run) = repo.best_run(&args.metric, args.min)?;
+    if let Some(branch) = &args.branch {
+        let commit = repo.promote_run(id, branch, None)?;
+        s.ui.talk(format!("branch {branch} at {}", commit.short()));
+    }
     if args.json {
         s.ui.json(&modelv_repo::json::run(id, &run));
         return Ok(ExitCode::SUCCESS);

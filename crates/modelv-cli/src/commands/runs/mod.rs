@@ -38,15 +38,19 @@ pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
 }
 
 /// What people typed, without the shell around it.
-fn command_line(run: &Run) -> String {
-    match run.command.as_slice() {
+pub(super) fn command_line(run: &Run) -> String {
+    let line = match run.command.as_slice() {
         [sh, c, text] if sh == "sh" && c == "-c" => text.clone(),
         words => words.join(" "),
+    };
+    match &run.origin.stage {
+        Some(stage) => format!("{}: {line}", stage.name),
+        None => line,
     }
 }
 
 /// A value for a cell: text without quotes.
-fn cell(value: Option<&Value>) -> String {
+pub(super) fn cell(value: Option<&Value>) -> String {
     match value {
         None => String::new(),
         Some(Value::Str(text)) => text.clone(),
@@ -71,7 +75,7 @@ fn csv_row<T: AsRef<str>>(cells: impl IntoIterator<Item = T>) -> String {
 }
 
 /// Columns as wide as their widest cell.
-fn table(rows: &[Vec<String>]) -> Vec<String> {
+pub(super) fn table(rows: &[Vec<String>]) -> Vec<String> {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let widths: Vec<usize> = (0..columns)
         .map(|i| {

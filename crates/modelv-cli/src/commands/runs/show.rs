@@ -54,6 +54,14 @@ fn print_blob(repo: &Repo, blob: BlobId, ui: &mut Ui) -> Result<(), CommandError
     }
 }
 
+fn determinism(run: &Run) -> String {
+    let word = modelv_repo::json::determinism_word(run.determinism);
+    match run.origin.repeats {
+        Some(other) => format!("{word}, repeats run {}", other.short()),
+        None => word.to_owned(),
+    }
+}
+
 fn show(id: RunId, run: &Run, ui: &mut Ui) {
     let code = run
         .exit_code
@@ -67,6 +75,14 @@ fn show(id: RunId, run: &Run, ui: &mut Ui) {
         ("duration", clock::format_duration(run.duration_ms)),
         ("recipe", run.recipe.short()),
         ("from commit", commit),
+        ("determinism", determinism(run)),
+        (
+            "stage",
+            run.origin
+                .stage
+                .as_ref()
+                .map_or("none".into(), |s| s.name.clone()),
+        ),
         ("outputs", run.outputs.map_or("none".into(), |o| o.short())),
     ] {
         ui.line(format!("{title:12} {text}"));

@@ -1,0 +1,119 @@
+//! Clean checkouts: the ingredients of a recipe in a folder of their own, where a program neither sees
+//! nor disturbs the user's files. They lie below `.mv/tmp` and go away with their owner; a kernel lock
+//! tells those of living processes from what a crash left behind.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use modelv_core::id::to_hex;
+use modelv_store::{Session, fs};
+
+use crate::capture::metrics;
+use crate::ctx::Ctx;
+use crate::error::{Error, Result};
+use crate::oplog::nonce;
+use crate::repo::Repo;
+use crate::run::METRICS_FILE;
+use crate::worktree::{Files, Ingredient, Keep, Rules, StatCache, checkout, look};
+
+const PREFIX: &str = "tree-";
+
+/// A checkout in use.
+#[derive(Debug)]
+pub(crate) struct CleanTree {
+    dir: PathBuf,
+    _lock: File,
+}
+
+impl Drop for CleanTree {
+    fn drop(&mut self) {
+        // What can't be removed now is removed by the next one: its lock is free.
+        let _ = std::fs::remove_dir_all(&self.dir);
+    }
+}
+
+impl CleanTree {
+    /// Where the files are.
+    pub(crate) fn root(&self) -> PathBuf {
+        self.dir.join("work")
+    }
+
+    fn cache(&self) -> PathBuf {
+        self.dir.join("statcache")
+    }
+
+    /// The model that is there now, stored in a session.
+    ///
+    /// # Errors
+    /// A file can't be read, or its `modelv.toml` is not valid any more.
+    pub(crate) fn outputs(
+        &self,
+        repo: &Repo,
+        session: &Session<'_>,
+        ctx: &Ctx<'_>,
+    ) -> Result<Files> {
+        let root = self.root();
+        let rules = Rules::load(&root)?;
+        let keep = Keep {
+            session,
+            head: &|| None,
+            mark: None,
+        };
+        let cache = StatCache::load(&self.cache());
+        let look = look(&root, &cache, Some(keep), &repo.store, ctx)?;
+        let mut files = look.files(&rules)?;
+        files.retain(|_, f| f.ingredient == Ingredient::Model);
+        Ok(files)
+    }
+
+    /// What its program said it measured.
+    ///
+    /// # Errors
+    /// It said so in no way that can be read.
+    pub(crate) fn metrics(
+        &self,
+    ) -> Result<std::collections::BTreeMap<String, modelv_core::value::Value>> {
+        let mut found = metrics::read(&self.root().join(METRICS_FILE))?;
+        crate::capture::secrets::mask_values(&mut found);
+        Ok(found)
+    }
+}
+
+impl Repo {
+    /// Checks files out into a folder of their own, without any that are a model.
+    ///
+    /// # Errors
+    /// Content is missing, or can't be written.
+    pub(crate) fn clean_tree(&self, files: &Files, ctx: &Ctx<'_>) -> Result<CleanTree> {
+        let tmp = self.dir().join("tmp");
+        remove_left_behind(&tmp)?;
+        let dir = tmp.join(format!("{PREFIX}{}", to_hex(&nonce())));
+        fs::create_dir(&dir).map_err(Error::io("create", &dir))?;
+        let path = dir.join("lock");
+        let lock = fs::create_new(&path).map_err(Error::io("create", &path))?;
+        lock.lock().map_err(Error::io("lock", &path))?;
+        let tree = CleanTree { dir, _lock: lock };
+        let mut files = files.clone();
+        files.retain(|_, f| f.ingredient != Ingredient::Model);
+        let cache = checkout::export_known(&files, &self.store, &tree.root(), ctx)?;
+        // A cache that can't be written makes the next look slower, nothing else.
+        let _ = cache.save(&tree.cache());
+        Ok(tree)
+    }
+}
+
+fn remove_left_behind(tmp: &Path) -> Result<()> {
+    for entry in std::fs::read_dir(tmp).map_err(Error::io("read", tmp))? {
+        let dir = entry.map_err(Error::io("read", tmp))?.path();
+        let name = dir.file_name().unwrap_or_default().to_string_lossy();
+        if !name.starts_with(PREFIX) {
+            continue;
+        }
+        // One without a lock was just made, or is being removed.
+        let is_left = File::open(dir.join("lock")).is_ok_and(|lock| lock.try_lock().is_ok());
+        if is_left {
+            let _ = std::fs::remove_dir_all(&dir);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,241 @@
+//! pip: the program that fetches wheels, builds those that nobody publishes, and installs. The only
+//! place that starts it.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use modelv_core::env::Package;
+use modelv_core::id::to_hex;
+
+use crate::ctx::Cancel;
+use crate::error::{Error, Result};
+
+/// Most of what a program says that is kept.
+const WORDS_BYTES_MAX: u64 = 1 << 20;
+
+/// Where packages come from.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Sources<'a> {
+    /// Package indexes, the first before the others; none and no folders: pip's own.
+    pub indexes: &'a [String],
+    /// Folders with wheels. Without an index they are the only source.
+    pub folders: &'a [PathBuf],
+}
+
+impl Sources<'_> {
+    /// In pip's words.
+    fn args(&self) -> Vec<String> {
+        let mut out = Vec::new();
+        for (i, index) in self.indexes.iter().enumerate() {
+            let first = i == 0;
+            out.push(
+                if first {
+                    "--index-url"
+                } else {
+                    "--extra-index-url"
+                }
+                .to_owned(),
+            );
+            out.push(index.clone());
+        }
+        if self.indexes.is_empty() && !self.folders.is_empty() {
+            out.push("--no-index".into());
+        }
+        for dir in self.folders {
+            out.push("--find-links".into());
+            out.push(dir.display().to_string());
+        }
+        out
+    }
+}
+
+/// What pip is asked for: exactly this version, or exactly this source.
+fn demand(package: &Package) -> String {
+    match &package.source {
+        Some(url) if url != "file" => {
+            let hash = package
+                .archive_sha256
+                .map(|h| format!("#sha256={}", to_hex(&h)));
+            format!("{} @ {url}{}", package.name, hash.unwrap_or_default())
+        }
+        _ => package.label(),
+    }
+}
+
+/// Fetches wheels into a folder, and builds what has none. Gives the packages that can't be had,
+/// with the reason.
+///
+/// # Errors
+/// pip can't be started, or it was interrupted.
+pub fn fetch(
+    python: &Path,
+    packages: &[&Package],
+    into: &Path,
+    sources: Sources<'_>,
+    cancel: &Cancel,
+) -> Result<Vec<(Package, String)>> {
+    let sources = sources.args();
+    let call = |verb: &[&str], packages: &[&Package]| {
+        let mut command = pip(python);
+        command.args(verb).arg(into).arg("--no-deps").args(&sources);
+        // A name is from a commit, which others may have written: it must not become an option.
+        command.arg("--").args(packages.iter().map(|p| demand(p)));
+        run(&mut command, cancel)
+    };
+    // All at once is quick; one by one afterwards finds who is to blame, and builds what has no
+    // wheel. What comes from a source is always built.
+    let (direct, plain): (Vec<&Package>, Vec<&Package>) = packages
+        .iter()
+        .partition(|p| p.source.as_deref().is_some_and(|s| s != "file"));
+    let download = ["download", "--only-binary", ":all:", "-d"];
+    let is_quick = plain.len() > 1 && call(&download, &plain)?.success;
+    let slow = if is_quick { Vec::new() } else { plain };
+    let mut failed = Vec::new();
+    for package in slow.into_iter().chain(direct) {
+        let said = call(&["wheel", "-w"], &[package])?;
+        if !said.success {
+            failed.push((package.clone(), said.reason()));
+        }
+    }
+    Ok(failed)
+}
+
+/// pip of an interpreter, ready for a verb.
+pub(crate) fn pip(python: &Path) -> Command {
+    let mut command = Command::new(python);
+    command.args([
+        "-I",
+        "-m",
+        "pip",
+        "--disable-pip-version-check",
+        "--no-input",
+    ]);
+    command
+}
+
+/// How a program ended, and what it said.
+#[derive(Debug)]
+pub(crate) struct Said {
+    pub(crate) success: bool,
+    pub(crate) words: String,
+}
+
+impl Said {
+    /// The line that tells why it failed.
+    pub(crate) fn reason(&self) -> String {
+        let is_error = |l: &&str| l.starts_with("ERROR:") || l.contains("Error:");
+        let telling = self
+            .words
+            .lines()
+            .find(|l| is_error(l))
+            .or_else(|| self.words.lines().rfind(|l| !l.trim().is_empty()))
+            .unwrap_or("it ended without a word");
+        telling
+            .trim()
+            .trim_start_matches("ERROR:")
+            .trim()
+            .to_owned()
+    }
+}
+
+/// Runs a program to its end, or until it is asked to stop: an interrupt need not have reached it.
+///
+/// # Errors
+/// It can't be started, or was interrupted.
+pub(crate) fn run(command: &mut Command, cancel: &Cancel) -> Result<Said> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let failed = |e: std::io::Error| Error::io("run", &program)(e);
+    let (mut reader, writer) = std::io::pipe().map_err(failed)?;
+    let second = writer.try_clone().map_err(failed)?;
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(writer)
+        .stderr(second)
+        .env_remove("PYTHONPATH")
+        .env_remove("PIP_REQUIRE_VIRTUALENV")
+        .spawn()
+        .map_err(failed)?;
+    // The command holds our ends of the pipe: they must be closed before it is read to the end.
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    let reader = std::thread::spawn(move || {
+        let mut words = Vec::new();
+        let _ = reader
+            .by_ref()
+            .take(WORDS_BYTES_MAX)
+            .read_to_end(&mut words);
+        let _ = std::io::copy(&mut reader, &mut std::io::sink());
+        String::from_utf8_lossy(&words).into_owned()
+    });
+    let status = loop {
+        if let Some(status) = child.try_wait().map_err(failed)? {
+            break status;
+        }
+        if cancel.is_cancelled() {
+            child.kill().map_err(failed)?;
+            // What it has started may hold the pipe open: its words are of no use now.
+            child.wait().map_err(failed)?;
+            return Err(Error::Cancelled);
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    Ok(Said {
+        success: status.success(),
+        words: reader.join().unwrap_or_default(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str) -> Command {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        command
+    }
+
+    #[test]
+    fn a_program_ends_by_itself_or_when_it_is_asked_to() {
+        let never = Cancel::new();
+        let said = run(&mut shell("echo talk; echo words >&2; exit 3"), &never).unwrap();
+        assert_eq!(
+            (said.success, said.words.as_str()),
+            (false, "talk\nwords\n")
+        );
+        assert!(run(&mut shell("exit 0"), &never).unwrap().success);
+        let now = Cancel::new();
+        now.cancel();
+        let stopped = run(&mut shell("exec sleep 600"), &now);
+        assert!(matches!(stopped, Err(Error::Cancelled)));
+    }
+
+    #[test]
+    fn the_line_that_tells_is_found() {
+        let said = |words: &str| Said {
+            success: false,
+            words: words.into(),
+        };
+        let text = "Looking\nERROR: no such thing\nbye\n";
+        assert_eq!(said(text).reason(), "no such thing");
+        assert_eq!(said("one\nlast words\n\n").reason(), "last words");
+        assert_eq!(said("").reason(), "it ended without a word");
+    }
+
+    #[test]
+    fn sources_are_said_in_pips_words() {
+        assert_eq!(Sources::default().args(), Vec::<String>::new());
+        let (folders, indexes) = (["w".into()], ["https://a".to_owned(), "https://b".into()]);
+        let mut sources = Sources {
+            folders: &folders,
+            ..Sources::default()
+        };
+        assert_eq!(sources.args(), ["--no-index", "--find-links", "w"]);
+        sources.indexes = &indexes;
+        assert_eq!(
+            sources.args().join(" "),
+            "--index-url https://a --extra-index-url https://b --find-links w"
+        );
+    }
+}

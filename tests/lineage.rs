@@ -1,0 +1,106 @@
+//! What made a file, and what was made of it; and many runs at once.
+
+use crate::support::Tree;
+
+fn piped() -> Tree {
+    let tree = Tree::repo();
+    tree.put(
+        "modelv.toml",
+        "[env]\ncapture = \"none\"\n[stage.clean]\ncommand = \"tr a-z A-Z < data/raw.csv > build/clean.csv\"\n\
+         inputs = [\"data/raw.csv\"]\noutputs = [\"build/clean.csv\"]\n\
+         [stage.train]\ncommand = \"mkdir -p models; wc -c < build/clean.csv > models/w.txt\"\n\
+         inputs = [\"build/clean.csv\"]\noutputs = [\"models\"]\n",
+    );
+    tree.put("data/raw.csv", "a,b\n1,2\n");
+    tree.mv(&["run", "-m", "trained"]).success();
+    tree
+}
+
+fn stage_of(link: &serde_json::Value) -> &str {
+    link["run"]["stage"]["name"].as_str().unwrap_or("-")
+}
+
+#[test]
+fn lineage_goes_both_ways() {
+    let tree = piped();
+    let made = tree.json(&["lineage", "models/w.txt", "--json"]);
+    assert_eq!(made["made_by"].as_array().unwrap().len(), 1, "{made}");
+    let train = &made["made_by"][0];
+    assert_eq!(stage_of(train), "train");
+    assert_eq!(train["sources"][0]["path"], "build/clean.csv");
+    let clean = train["sources"][0]["made_by"][0].as_str().unwrap();
+    let shown = tree.json(&["runs", "show", clean, "--json"]);
+    assert_eq!(shown["stage"]["name"], "clean");
+    assert_eq!(made["made_in"][0]["id"], tree.id("HEAD").as_str());
+    // From the data on.
+    let used = tree.json(&["lineage", "HEAD:data/raw.csv", "--json"]);
+    assert!(used["made_by"].as_array().unwrap().is_empty(), "{used}");
+    let users: Vec<&str> = used["used_by"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(stage_of)
+        .collect();
+    assert!(
+        users.contains(&"clean") && !users.contains(&"train"),
+        "{users:?}"
+    );
+    assert_eq!(used["used_in"][0]["path"], "data/raw.csv");
+    // By the digits of its id, from a folder below, and for people.
+    let digest = used["content"].as_str().unwrap();
+    let by_id = tree.json(&["lineage", &digest[..12], "--json"]);
+    assert_eq!(by_id["used_by"], used["used_by"]);
+    let below = tree.mv(&["-C", "build", "lineage", "clean.csv"]).success();
+    assert!(
+        below.contains("finished clean: tr a-z") && below.contains("finished train: mkdir"),
+        "{below}"
+    );
+    let said = tree.mv(&["lineage", "no-such-thing"]).fails_with(1);
+    assert!(said.contains("hint: "), "{said}");
+}
+
+#[test]
+fn a_commit_has_what_made_it_and_what_follows() {
+    let tree = piped();
+    let first = tree.id("HEAD");
+    tree.put("data/raw.csv", "a,b\n1,2\n3,4\n");
+    tree.mv(&["run", "-m", "more data"]).success();
+    let found = tree.json(&["lineage", &first, "--json"]);
+    assert_eq!(found["made_by"].as_array().unwrap().len(), 3, "{found}");
+    assert_eq!(found["used_in"][0]["id"], tree.id("HEAD").as_str());
+    assert_eq!(found["used_by"].as_array().unwrap().len(), 3);
+    let shown = tree.mv(&["lineage", "HEAD"]).success();
+    assert!(
+        shown.contains(&format!("follows commit {} trained", &first[..12])),
+        "{shown}"
+    );
+}
+
+#[test]
+fn of_fifty_runs_at_once_none_is_lost() {
+    let tree = Tree::repo();
+    tree.put("train.sh", "echo $1 > /dev/null\n");
+    tree.commit("code");
+    let start = |n: usize| {
+        let number = n.to_string();
+        // They fail, so that none commits: HEAD stays where it is.
+        let args = ["run", "--", "sh", "-c", "exit $0", "3", &number];
+        let mut command = tree.command(&args);
+        command
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null());
+        command.spawn().unwrap()
+    };
+    let all: Vec<_> = (0..50).map(start).collect();
+    for mut child in all {
+        assert_eq!(child.wait().unwrap().code(), Some(3));
+    }
+    let runs = tree.json(&["runs", "--json", "--status", "failed"]);
+    let runs = runs.as_array().unwrap();
+    let numbers: std::collections::BTreeSet<&str> = runs
+        .iter()
+        .map(|r| r["command"][4].as_str().unwrap())
+        .collect();
+    assert_eq!((runs.len(), numbers.len()), (50, 50));
+    tree.mv(&["fsck"]).success();
+}
