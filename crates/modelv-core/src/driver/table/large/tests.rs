@@ -137,7 +137,6 @@ fn tables_merge_as_small_ones_do() {
             "id\ta\n1\tX\n2\ty\n",
             "id\ta\n1\tx\n2\tY\n",
         ),
-        // Only the names of the columns are left, without a line end.
         (csv, "id,a\n1,x\n", "id,a", "id,a\n1,z\n"),
         // No key: by line, and appended.
         (
