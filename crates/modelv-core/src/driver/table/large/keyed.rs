@@ -9,7 +9,7 @@ use super::super::super::{Conflict, Item, Labels, Source, order};
 use super::super::TableError;
 use super::super::merge::decide;
 use super::super::rows::Sheet;
-use super::scan::{Facts, Writer, batches};
+use super::scan::{Facts, Writer, alone, batches};
 use super::{Joined, Room, Sides, lend};
 
 /// Parts that rows are put aside in.
@@ -451,9 +451,11 @@ impl Output<'_> {
             return Err(super::beyond("both sides changed too many of its rows"));
         }
         let [base, ours, theirs] = rows;
-        let text = [self.head, ours.or(theirs).unwrap_or("")].concat();
+        let text = alone(self.head, ours.or(theirs).unwrap_or(""));
         let sheet = Sheet::read(text.as_bytes(), self.separator)?;
-        let key = sheet.value(0, self.column).unwrap_or_default();
+        let row = (!sheet.rows.is_empty()).then_some(0);
+        let key = row.and_then(|row| sheet.value(row, self.column));
+        let key = key.unwrap_or_default();
         let [base, ours, theirs] = [base, ours, theirs].map(|r| r.map(str::to_owned));
         self.conflicts.push(Conflict {
             item: Item::Key(format!("row {}={key}", self.column)),

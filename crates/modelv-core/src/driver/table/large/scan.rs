@@ -26,6 +26,13 @@ pub(super) struct Facts {
     pub(super) ends: bool,
 }
 
+/// One row as a table of its own. A head without rows may have no line end.
+pub(super) fn alone(head: &str, row: &str) -> String {
+    let is_bare = head.trim_start_matches('\u{feff}').is_empty() || head.ends_with('\n');
+    let gap = if is_bare { "" } else { "\n" };
+    [head, gap, row].concat()
+}
+
 /// Reads a table from its start until `work` has seen enough; `None` is an empty one.
 pub(super) fn batches(
     source: Option<&mut dyn Source>,

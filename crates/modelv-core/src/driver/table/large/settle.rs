@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::super::super::{Refusal, Source};
 use super::super::TableError;
 use super::super::rows::Sheet;
-use super::scan::{Writer, batches};
+use super::scan::{Writer, alone, batches};
 use super::{Room, Scratch};
 
 /// Puts whole rows in place of those with their keys, behind all others, or away; items are
@@ -31,7 +31,7 @@ pub(in super::super) fn settle(
     for (column, keys) in &wanted {
         for (key, (value, _)) in keys {
             let Some(row) = value else { continue };
-            let text = [&facts.head, *row].concat();
+            let text = alone(&facts.head, row);
             let sheet = Sheet::read(text.as_bytes(), separator)?;
             let found = (sheet.rows.len() == 1)
                 .then(|| sheet.value(0, column))

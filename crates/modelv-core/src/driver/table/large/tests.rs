@@ -137,6 +137,7 @@ fn tables_merge_as_small_ones_do() {
             "id\ta\n1\tX\n2\ty\n",
             "id\ta\n1\tx\n2\tY\n",
         ),
+        (csv, "id,a\n1,x\n", "id,a", "id,a\n1,z\n"),
         // No key: by line, and appended.
         (
             csv,
@@ -158,8 +159,7 @@ fn tables_merge_as_small_ones_do() {
             "{\"id\":1}\n{\"id\":3}\n",
         ),
     ] {
-        for sides in [[ours, theirs], [theirs, ours]] {
-            let [ours, theirs] = sides.map(Some);
+        for [ours, theirs] in [[ours, theirs], [theirs, ours]].map(|s| s.map(Some)) {
             assert!(agree(driver, None, [Some(base), ours, theirs]), "{base:?}");
             // Both added the file.
             agree(driver, None, [None, ours, theirs]);
