@@ -154,3 +154,42 @@ fn all_runs_as_one_table_of_values() {
         "{csv}"
     );
 }
+
+#[test]
+fn series_are_drawn_over_one_another() {
+    let tree = Tree::repo();
+    tree.put(
+        "train.py",
+        "import json, os, sys\n\
+         out = open(os.path.join(os.environ['MODELV_RUN'], 'series.jsonl'), 'a')\n\
+         for i in range(50):\n\
+         \x20   out.write(json.dumps({'name': 'loss', 'step': i, 'value': float(sys.argv[1]) / (i + 1), 'time': 0.0}) + '\\n')\n",
+    );
+    for rate in ["1", "2"] {
+        tree.mv(&["run", "--", "python3", "train.py", rate])
+            .success();
+    }
+    let all = tree.json(&["runs", "--json"]);
+    let ids: Vec<&str> = all
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|r| r["id"].as_str().unwrap())
+        .collect();
+    let drawn = tree
+        .mv(&["runs", "compare", ids[0], ids[1], "--plot", "loss"])
+        .success();
+    let plot: Vec<&str> = drawn.lines().skip_while(|l| *l != "loss").collect();
+    assert_eq!(plot.len(), 1 + 12 + 1 + 2, "{drawn}");
+    assert!(
+        plot[1].trim_start().starts_with("2.000000 \u{2502}"),
+        "{}",
+        plot[1]
+    );
+    assert!(plot[12].contains("0.020000 \u{2502}"), "{}", plot[12]);
+    assert!(plot[13].ends_with("0 .. 49"), "{}", plot[13]);
+    let e = tree
+        .mv(&["runs", "compare", ids[0], ids[1], "--plot", "nope"])
+        .fails_with(1);
+    assert!(e.contains("metric `nope` not found"), "{e}");
+}

@@ -2,7 +2,7 @@
 //! floor that the machine sets (`dd conv=fsync`, `cp`), in one run, medians, turn and turn about.
 //!
 //! ```sh
-//! cargo bench -p modelv-cli -- [--gigabytes 2.07] [--files 20000] [--runs 5] [--many 1000000] [--dir DIR]
+//! cargo bench -p modelv-cli -- [--gigabytes 2.07] [--files 20000] [--runs 5] [--many 1000000] [--stages 20] [--dir DIR]
 //! ```
 //!
 //! Needs about six times the gigabytes of room in DIR (a temporary folder by default). Peers that
@@ -11,6 +11,7 @@
 
 mod many;
 mod measure;
+mod stages;
 mod workload;
 
 use std::path::{Path, PathBuf};
@@ -25,6 +26,8 @@ struct Options {
     dir: Option<PathBuf>,
     /// Very many files instead of the other figures.
     many: Option<usize>,
+    /// A pipeline of so many stages instead of the other figures.
+    stages: Option<usize>,
 }
 
 type Outcome<T = ()> = Result<T, Box<dyn std::error::Error>>;
@@ -36,6 +39,7 @@ fn options() -> Outcome<Options> {
         runs: 5,
         dir: None,
         many: None,
+        stages: None,
     };
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
@@ -44,6 +48,7 @@ fn options() -> Outcome<Options> {
             "--gigabytes" => out.gigabytes = value()?.parse()?,
             "--files" => out.files = value()?.parse()?,
             "--runs" => out.runs = value()?.parse()?,
+            "--stages" => out.stages = Some(value()?.parse()?),
             "--many" => out.many = Some(value()?.parse()?),
             "--dir" => out.dir = Some(value()?.into()),
             // cargo says so to every benchmark.
@@ -73,6 +78,9 @@ fn main() -> Outcome {
     }
     if let Some(count) = options.many {
         return bench.many(count);
+    }
+    if let Some(count) = options.stages {
+        return bench.stages(count);
     }
     bench.small_files(options.files)?;
     bench.model(options.gigabytes)

@@ -4,6 +4,7 @@
 mod columns;
 mod names;
 mod parts;
+pub(crate) mod plot;
 mod stat;
 mod text;
 

@@ -1,5 +1,6 @@
 //! `modelv runs compare`.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -7,12 +8,14 @@ use modelv_repo::capture::clock;
 use modelv_repo::core::id::RunId;
 use modelv_repo::core::run::Run;
 use modelv_repo::core::value::Value;
-use modelv_repo::{Point, Row, compare_runs};
+use modelv_repo::{Point, Repo, Row, compare_runs};
 use serde_json::json;
 
 use super::{Done, Session, cell, command_line, csv_row, table};
+use crate::error::CommandError;
 use crate::html::runs_page;
 use crate::ui::{Style, Ui};
+use crate::view::plot::{Line, Plot};
 
 /// Compare runs side by side: first the parameters and metrics that differ.
 #[derive(clap::Args)]
@@ -23,6 +26,9 @@ pub(super) struct Args {
     /// Leave out what is equal.
     #[arg(long)]
     changed: bool,
+    /// Draw this series of each run; may be given again. `*`: every series.
+    #[arg(long, value_name = "METRIC", conflicts_with_all = ["json", "csv", "html"])]
+    plot: Vec<String>,
     /// As JSON.
     #[arg(long, conflicts_with = "csv")]
     json: bool,
@@ -56,6 +62,9 @@ pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
         show_csv(s.ui, &runs, &rows);
     } else {
         show_table(s.ui, &runs, &rows);
+        if !args.plot.is_empty() {
+            show_plots(&repo, &runs, &args.plot, s.ui)?;
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -96,6 +105,85 @@ fn show_table(ui: &mut Ui, runs: &[(RunId, Run)], rows: &[Row]) {
         };
         let text = ui.paint(style, text);
         ui.line(text);
+    }
+}
+
+/// Lines of the terminal that one plot takes.
+const PLOT_LINES: usize = 12;
+/// Colours of the lines, in the order of the runs.
+const PLOT_STYLES: [Style; 5] = [
+    Style::Added,
+    Style::Removed,
+    Style::Changed,
+    Style::Hunk,
+    Style::Warn,
+];
+
+fn show_plots(
+    repo: &Repo,
+    runs: &[(RunId, Run)],
+    wanted: &[String],
+    ui: &mut Ui,
+) -> Result<(), CommandError> {
+    let series: Vec<Vec<Point>> = runs
+        .iter()
+        .map(|(id, _)| repo.series(*id, None))
+        .collect::<Result<_, _>>()?;
+    let names: BTreeSet<&String> = series.iter().flatten().map(|p| &p.name).collect();
+    let is_wanted = |name: &str| wanted.iter().any(|w| w == name || w == "*");
+    if let Some(gone) = wanted.iter().find(|w| *w != "*" && !names.contains(w)) {
+        return Err(modelv_repo::Error::not_found("metric", gone.as_str()).into());
+    }
+    for name in names.into_iter().filter(|n| is_wanted(n)) {
+        let lines: Vec<Line> = series.iter().map(|points| line_of(points, name)).collect();
+        let labels: Vec<String> = runs.iter().map(|(id, _)| id.short()).collect();
+        show_plot(name, &lines, &labels, ui);
+    }
+    Ok(())
+}
+
+/// The points of one metric, by step; by their order where there is none.
+fn line_of(points: &[Point], name: &str) -> Line {
+    let own = points.iter().filter(|p| p.name == name).enumerate();
+    #[expect(clippy::cast_precision_loss, reason = "a place on a terminal")]
+    own.filter_map(|(i, p)| Some((p.step.unwrap_or(i as i64) as f64, p.value.as_f64()?)))
+        .collect()
+}
+
+fn show_plot(name: &str, lines: &[Line], labels: &[String], ui: &mut Ui) {
+    const LABEL: usize = 12;
+    let style = |line: usize| PLOT_STYLES[line % PLOT_STYLES.len()];
+    let width = ui.width().saturating_sub(LABEL + 2);
+    ui.line("");
+    ui.line(ui.paint(Style::Strong, name));
+    let Some(plot) = Plot::new(lines, width, PLOT_LINES) else {
+        ui.line("  fewer than two points");
+        return;
+    };
+    for row in 0..plot.height() {
+        let label = match row {
+            0 => format!("{:.6}", plot.y.1),
+            row if row + 1 == plot.height() => format!("{:.6}", plot.y.0),
+            _ => String::new(),
+        };
+        let drawn: String = plot
+            .row(row)
+            .map(|(c, line)| ui.paint(style(line), &c.to_string()))
+            .collect();
+        // Without colours, blanks at the end say nothing.
+        let text = format!("{label:>LABEL$} \u{2502}{drawn}");
+        ui.line(text.trim_end());
+    }
+    ui.line(format!(
+        "{:>LABEL$} \u{2514} {} .. {}",
+        "", plot.x.0, plot.x.1
+    ));
+    for (i, label) in labels
+        .iter()
+        .enumerate()
+        .filter(|(i, _)| !lines[*i].is_empty())
+    {
+        ui.line(format!("{:>LABEL$}   {}", "", ui.paint(style(i), label)));
     }
 }
 
