@@ -52,7 +52,7 @@ class Writer:
         text += "from __future__ import annotations\n" if self.future else ""
         parts = [text, *self._head(), *self.imports, *self.body]
         with open(os.path.join(self.folder, "__init__.py"), "w", encoding="utf-8") as f:
-            f.write("\n".join(parts))
+            f.write("\n".join(parts) + "\n")
         return name
 
     def add_file(self, path):
