@@ -3,6 +3,7 @@
 import io
 import os
 import random
+import signal
 import threading
 import unittest
 
@@ -93,6 +94,23 @@ class Files(TreeCase):
         for thread in threads:
             thread.join()
         self.assertEqual(wrong, [])
+
+    def test_a_signal_ends_a_long_read_and_the_file_stays_usable(self):
+        content = random.Random(10).randbytes(40 << 20)
+        self.put("data/big.bin", content)
+        self.repo.commit("one")
+
+        def stop(*_):
+            raise InterruptedError("enough")
+
+        before = signal.signal(signal.SIGALRM, stop)
+        self.addCleanup(signal.signal, signal.SIGALRM, before)
+        reader = self.repo.read("HEAD", "data/big.bin")
+        signal.setitimer(signal.ITIMER_REAL, 0.001)
+        with self.assertRaisesRegex(InterruptedError, "enough"):
+            reader.read()
+        reader.seek(0)
+        self.assertEqual(reader.read(), content)
 
     def test_no_damaged_byte_is_given_out(self):
         content = os.urandom(6_000_000)

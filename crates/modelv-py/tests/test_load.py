@@ -62,6 +62,27 @@ class Load(TreeCase):
         self.same(mv.load("HEAD", "models/w.npy", repo=self.root), arrays["turned"])
         self.assertEqual(os.listdir("models"), ["w.npy"])
 
+    def test_tensors_in_several_files(self):
+        index = "models/model.safetensors.index.json"
+        with mv.run() as run:
+            run.save("models/model-1.safetensors", {"a": numpy.arange(3), "b": numpy.ones(2)})
+            run.save("models/model-2.safetensors", {"c": numpy.zeros(1)})
+            places = {"c": "model-2.safetensors", "a": "model-1.safetensors", "b": "model-1.safetensors"}
+            run.save(index, {"metadata": {}, "weight_map": places})
+        found = mv.load("HEAD", index)
+        self.assertEqual({k: v.tolist() for k, v in found.items()}, {"a": [0, 1, 2], "b": [1, 1], "c": [0]})
+        self.assertEqual(list(mv.load("HEAD", index, names=["c", "a"])), ["c", "a"])
+        with self.assertRaises(KeyError):
+            mv.load("HEAD", index, names=["d"])
+        for wrong in (b"{}", b"[", b"[]", b'{"weight_map": 1}', b'{"weight_map": {"a": "../x.safetensors"}}',
+                      b'{"weight_map": {"a": 1}}', b'{"weight_map": {"a": "x.pkl"}}'):
+            self.commit(index, wrong)
+            with self.assertRaisesRegex(mv.Error, "which file beside it", msg=wrong):
+                mv.load("HEAD", index)
+        self.commit(index, b'{"weight_map": {"a": "none.safetensors"}}')
+        with self.assertRaises(mv.PathNotFound):
+            mv.load("HEAD", index)
+
     def test_files_of_numpy_itself(self):
         arrays = {"a": numpy.arange(12.0).reshape(3, 4), "big": numpy.arange(5, dtype=">i4"),
                   "rows": numpy.array([(1, 2.5)], dtype=[("n", "i4"), ("x", "f8")]),

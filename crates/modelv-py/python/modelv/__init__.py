@@ -98,9 +98,10 @@ def load(rev, path, *, framework="numpy", names=None, repo=None):
         weights = mv.load("HEAD~1", "models/w.safetensors")
         some = mv.load("main", "models/w.safetensors", names=["head.weight"], framework="torch")
 
-    A .safetensors or .npz file gives a dict of NumPy arrays, a .npy file one array; with
-    `framework="torch"` they are tensors. With `names` only those are read. Nothing is unpickled: a
-    file that would need it, or that holds Python objects, raises `Error`.
+    A .safetensors or .npz file gives a dict of NumPy arrays, and so does a .safetensors.index.json
+    with the files beside it; a .npy file gives one array. With `framework="torch"` they are tensors.
+    With `names` only those are read. Nothing is unpickled: a file that would need it, or that holds
+    Python objects, raises `Error`.
     """
     found = repo if isinstance(repo, Repo) else open(repo or ".")
     return found.load(rev, path, framework=framework, names=names)

@@ -41,11 +41,14 @@ def load(repo, rev, path, framework="numpy", names=None):
     """Reads tensors; `modelv.load` says how."""
     if framework not in ("numpy", "torch"):
         raise ValueError(f"framework `{framework}` is not `numpy` or `torch`")
-    ending = os.path.splitext(os.fspath(path))[1].lower()
+    path = os.fspath(path)
+    if path.endswith(".safetensors.index.json"):
+        return _sharded(repo, rev, path, framework, names)
+    ending = os.path.splitext(path)[1].lower()
     read = {".safetensors": _safetensors, ".npy": _npy, ".npz": _npz}.get(ending)
     if read is None:
         raise Error(
-            f"`{os.fspath(path)}` is no file of tensors (.safetensors, .npy, .npz); nothing else is "
+            f"`{path}` is no file of tensors (.safetensors, .npy, .npz); nothing else is "
             "loaded, because loading a pickle runs its code: `modelv.read` gives the bytes"
         )
     if ending == ".npy" and names is not None:
@@ -175,6 +178,28 @@ def _extended(word):
         return None
     found = getattr(ml_dtypes, word or "", None)
     return None if found is None else _numpy().dtype(found)
+
+
+def _sharded(repo, rev, path, framework, names):
+    """Tensors that an index finds in several files beside it."""
+    # One commit for all of them, whatever moves meanwhile.
+    commit = repo.rev_parse(rev)
+    with repo.read(commit, path) as f:
+        if f.size > _HEADER_MAX:
+            raise _bad(f, "the index is too large")
+        try:
+            places = json.loads(f.read().decode())["weight_map"]
+            plain = all("/" not in p and p.endswith(".safetensors") for p in places.values())
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            plain = False
+        if not plain:
+            raise _bad(f, "it does not say which file beside it has which tensor")
+        chosen = _chosen(f, names, places)
+    found = {}
+    for file in sorted({places[name] for name in chosen}):
+        inside = [name for name in chosen if places[name] == file]
+        found.update(load(repo, commit, os.path.join(os.path.dirname(path), file), framework, inside))
+    return {name: found[name] for name in chosen}
 
 
 # NumPy's own

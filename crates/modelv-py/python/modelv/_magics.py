@@ -13,7 +13,10 @@ class RunMagics(Magics):
 
     @magic_arguments()
     @argument("message", nargs="*", help="message of the commit")
-    @argument("-p", "--param", action="append", default=[], metavar="NAME=VALUE", help="a parameter; VALUE is evaluated where it can be")
+    @argument(
+        "-p", "--param", action="append", default=[], metavar="NAME=VALUE",
+        help="a parameter; VALUE is evaluated where it can be",
+    )
     @argument("--as", dest="name", default="run", help="the variable that holds the run; `run` by default")
     @cell_magic
     def mv_run(self, line, cell):

@@ -166,7 +166,9 @@ class Values:
 
         for module in sorted(_modules_of(value, what)):
             if module == "__main__" or modules.is_local(module) is not False:
-                raise CaptureError(f"{what} holds something of `{module}`, which is not installed: a pickle of it has no code")
+                raise CaptureError(
+                    f"{what} holds something of `{module}`, which is not installed: a pickle of it has no code"
+                )
         found, path = self.file(name, ".joblib")
         joblib.dump(value, path)
         alias = self.writer._alias("joblib")

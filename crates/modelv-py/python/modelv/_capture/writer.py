@@ -24,6 +24,23 @@ _OWN = "_mv_"
 _ALWAYS = {"__name__", "__doc__", "__package__", "__builtins__", "__spec__"}
 
 
+# What a package may need to find its data.
+_HELPERS = {
+    "_mv_data": """def _mv_data(name):
+    return _mv_os.path.join(_mv_here, "data", name)
+""",
+    "_mv_json": """def _mv_json(name):
+    import json
+    with open(_mv_data(name), encoding="utf-8") as f:
+        return json.load(f)
+""",
+    "_mv_array": """def _mv_array(name):
+    import numpy
+    return numpy.load(_mv_data(name), allow_pickle=False)
+""",
+}
+
+
 class Writer:
     """The package being written in `folder`."""
 
@@ -52,7 +69,7 @@ class Writer:
         text += "from __future__ import annotations\n" if self.future else ""
         parts = [text, *self._head(), *self.imports, *self.body]
         with open(os.path.join(self.folder, "__init__.py"), "w", encoding="utf-8") as f:
-            f.write("\n".join(parts))
+            f.write("\n".join(parts) + "\n")
         return name
 
     def add_file(self, path):
@@ -67,22 +84,10 @@ class Writer:
     def _head(self):
         lines = []
         if self.helpers or self.modules.taken:
-            lines.append("import os as _mv_os")
+            lines += ["import os as _mv_os", "_mv_here = _mv_os.path.dirname(_mv_os.path.abspath(__file__))"]
         if self.modules.taken:
-            lines += [
-                "import sys as _mv_sys",
-                '_mv_sys.path.insert(0, _mv_os.path.join(_mv_os.path.dirname(_mv_os.path.abspath(__file__)), "modules"))',
-            ]
-        if self.helpers:
-            lines.append(
-                "def _mv_data(name):\n"
-                '    return _mv_os.path.join(_mv_os.path.dirname(_mv_os.path.abspath(__file__)), "data", name)\n'
-            )
-        texts = {
-            "_mv_json": "def _mv_json(name):\n    import json\n    with open(_mv_data(name), encoding=\"utf-8\") as f:\n        return json.load(f)\n",
-            "_mv_array": "def _mv_array(name):\n    import numpy\n    return numpy.load(_mv_data(name), allow_pickle=False)\n",
-        }
-        return lines + [texts[h] for h in sorted(self.helpers & set(texts))]
+            lines += ["import sys as _mv_sys", '_mv_sys.path.insert(0, _mv_os.path.join(_mv_here, "modules"))']
+        return lines + [f"\n{text}" for name, text in _HELPERS.items() if name in self.helpers]
 
     # Names
 
