@@ -15,19 +15,37 @@ use crate::venv::{self, must};
 const MATURIN: &str = "maturin==1.16.0";
 /// What the tests of saving arrays need; any version will do.
 const NUMPY: &str = "numpy";
+/// What people train with and read data with, as the tests of `STACKS` need it.
+const STACK: &[&str] = &[
+    "datasets==5.2.0",
+    "fsspec==2026.9.0",
+    "ipykernel==7.4.0",
+    "lightgbm==4.7.0",
+    "matplotlib==3.11.2",
+    "nbclient==0.11.0",
+    "numpy==2.4.6",
+    "pandas==3.1.1",
+    "pyarrow==26.0.1",
+    "scikit-learn==1.9.1",
+    // XGBoost without what an accelerator needs.
+    "xgboost-cpu==3.2.0",
+];
 
 fn package() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../modelv-py")
 }
 
-/// The interpreter of an environment that holds the wheel of this source. The environment stays in
-/// cargo's target folder, so that only the first run downloads anything.
-fn python() -> &'static Path {
-    static PYTHON: OnceLock<PathBuf> = OnceLock::new();
-    PYTHON.get_or_init(|| {
-        let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("python");
+/// Cargo's folder for what tests keep, so that only the first run downloads anything.
+fn kept(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join(name)
+}
+
+/// The wheel of this source.
+fn wheel() -> &'static Path {
+    static WHEEL: OnceLock<PathBuf> = OnceLock::new();
+    WHEEL.get_or_init(|| {
         let python = venv::python("python/venv", &[MATURIN, NUMPY]);
-        let wheels = dir.join("wheels");
+        let wheels = kept("python/wheels");
         let _ = std::fs::remove_dir_all(&wheels);
         // Cargo's lock on the target folder is free while tests run, and what they were built with
         // is used again.
@@ -51,21 +69,39 @@ fn python() -> &'static Path {
         };
         let name = wheel.file_name().unwrap().to_string_lossy().into_owned();
         assert!(name.contains("-cp39-abi3-"), "{name}");
-        let pip = [
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--no-deps",
-            "--force-reinstall",
-        ];
-        must(Command::new(&python).args(pip).arg(wheel));
-        python
+        wheel.clone()
     })
 }
 
-fn unittest(module: &str) {
-    let output = Command::new(python())
+/// The interpreter of an environment with these packages and the wheel.
+fn with_wheel(name: &str, packages: &[&str]) -> PathBuf {
+    let python = venv::python(name, packages);
+    let pip = [
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-deps",
+        "--force-reinstall",
+    ];
+    must(Command::new(&python).args(pip).arg(wheel()));
+    python
+}
+
+/// An environment with NumPy and nothing else.
+fn python() -> &'static Path {
+    static PYTHON: OnceLock<PathBuf> = OnceLock::new();
+    PYTHON.get_or_init(|| with_wheel("python/venv", &[MATURIN, NUMPY]))
+}
+
+/// An environment with the libraries that people use beside it.
+fn stack() -> &'static Path {
+    static PYTHON: OnceLock<PathBuf> = OnceLock::new();
+    PYTHON.get_or_init(|| with_wheel("python/stack", STACK))
+}
+
+fn unittest(python: &Path, module: &str) {
+    let output = Command::new(python)
         .args(["-m", "unittest", "-v", module])
         .current_dir(package().join("tests"))
         .env("MODELV_BIN", BINARY)
@@ -84,32 +120,64 @@ fn every_test_of_the_package_is_run_here() {
     for entry in std::fs::read_dir(package().join("tests")).unwrap() {
         let name = entry.unwrap().file_name().to_string_lossy().into_owned();
         if let Some(module) = name.strip_suffix(".py").filter(|n| n.starts_with("test_")) {
-            assert!(
-                here.contains(&format!("unittest(\"{module}\")")),
-                "{module}"
-            );
+            assert!(here.contains(&format!("(), \"{module}\")")), "{module}");
         }
     }
 }
 
 #[test]
 fn repositories() {
-    unittest("test_repo");
+    unittest(python(), "test_repo");
 }
 
 #[test]
 fn files() {
-    unittest("test_file");
+    unittest(python(), "test_file");
+}
+
+#[test]
+fn loading() {
+    unittest(python(), "test_load");
+}
+
+#[test]
+fn file_systems() {
+    unittest(stack(), "test_fs");
+}
+
+#[test]
+fn figures() {
+    unittest(stack(), "test_figure");
+}
+
+#[test]
+fn notebooks() {
+    unittest(stack(), "test_jupyter");
+}
+
+#[test]
+fn functions() {
+    unittest(stack(), "test_capture");
+}
+
+#[test]
+fn models_recreated() {
+    unittest(stack(), "test_recreate");
+}
+
+#[test]
+fn training_libraries() {
+    unittest(stack(), "test_autolog");
 }
 
 #[test]
 fn runs() {
-    unittest("test_run");
+    unittest(python(), "test_run");
 }
 
 #[test]
 fn stubs() {
-    unittest("test_stubs");
+    unittest(python(), "test_stubs");
 }
 
 /// Recipe and tree ids of HEAD, as the command line prints them.

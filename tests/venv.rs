@@ -23,7 +23,10 @@ pub(crate) fn must(command: &mut Command) -> String {
 pub(crate) fn python(name: &str, packages: &[&str]) -> PathBuf {
     let venv = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     let python = venv.join("bin/python");
-    if !venv.join("ready").exists() {
+    // Names what it was made with: another list makes it anew.
+    let ready = venv.join("ready");
+    let wanted = packages.join("\n");
+    if std::fs::read_to_string(&ready).ok() != Some(wanted.clone()) {
         let _ = std::fs::remove_dir_all(&venv);
         must(Command::new("python3").args(["-m", "venv"]).arg(&venv));
         let pip = [
@@ -34,7 +37,7 @@ pub(crate) fn python(name: &str, packages: &[&str]) -> PathBuf {
             "--disable-pip-version-check",
         ];
         must(Command::new(&python).args(pip).args(packages));
-        std::fs::write(venv.join("ready"), "").unwrap();
+        std::fs::write(&ready, wanted).unwrap();
     }
     python
 }

@@ -1,7 +1,7 @@
 """Canonical bytes (object.md): the header and the wire format. Knows nothing of what objects mean."""
 from blake3 import blake3
 
-KINDS = {"tree": 1, "env": 2, "recipe": 3, "commit": 4, "run": 5, "cuts": 6, "operation": 7}
+KINDS = {"tree": 1, "env": 2, "recipe": 3, "commit": 4, "run": 5, "cuts": 6, "operation": 7, "stage": 8}
 OBJECT_MAX = 16 << 20
 COUNT_MAX = 65536
 
@@ -29,7 +29,7 @@ def body_of(kind, data):
     need(len(data) <= OBJECT_MAX, "OBJ-3", "an object of %d bytes" % len(data))
     need(len(data) >= 8 and data[:6] == b"MODELV", "OBJ-1", "no object")
     need(data[6] == KINDS[kind], "OBJ-1", "kind %d, expected %d" % (data[6], KINDS[kind]))
-    need(data[7] == 1, "OBJ-1", "version %d" % data[7])
+    need(data[7] == 1 or data[7] == 2 and kind == "run", "OBJ-1", "version %d" % data[7])
     return Wire(data, 8)
 
 

@@ -1,7 +1,7 @@
 """The kinds of objects but trees (commit.md, env.md, run.md, blob.md, oplog.md)."""
 import re
 
-from canon import OBJECT_MAX, body_of, need
+from canon import OBJECT_MAX, body_of, derived_id, need
 from tree import check_path
 
 STATUS = ("Finished", "Failed", "Interrupted")
@@ -90,7 +90,23 @@ def run(w):
     r["started"], r["duration_ms"], r["host"] = time(w), w.uint(), w.map(w.text)
     r["determinism"], r["log"], r["nonce"] = w.variant(DETERMINISM), w.optional(w.id), w.take(16)
     need(r["command"], "RUN-1", "no command")
+    if w.data[7] == 2:
+        need(w.at < len(w.data), "OBJ-1", "version 2 without an origin")
+        r["origin"] = o = {"ingredients": w.optional(lambda: recipe(w)), "parent": w.optional(lambda: w.take(16))}
+        o["stage"] = w.optional(lambda: {"name": w.text(), "key": w.id(), "inputs": w.id()})
+        o["repeats"] = w.optional(w.id)
+        need(any(o.values()), "RUN-9", "an origin of nothing")
+        if o["ingredients"]:
+            parts = b"".join(o["ingredients"][name] for name in ("code", "data", "config", "env"))
+            need(derived_id("recipe", b"MODELV\3\1" + parts) == r["recipe"], "RUN-10", "other ingredients")
     return r
+
+
+def stage(w):
+    s = {"command": w.text(), "env": w.id(), "inputs": w.id(), "params": w.map(lambda: value(w))}
+    s["outputs"] = w.list(w.bytes)
+    need(all(a < b for a, b in zip(s["outputs"], s["outputs"][1:])), "RUN-12", "outputs not sorted or not unique")
+    return s
 
 
 def cuts(w):
@@ -117,7 +133,8 @@ def operation(w):
     return o
 
 
-READERS = {"recipe": recipe, "commit": commit, "env": env, "run": run, "cuts": cuts, "operation": operation}
+READERS = {"recipe": recipe, "commit": commit, "env": env, "run": run, "cuts": cuts, "operation": operation,
+           "stage": stage}
 
 
 def decode(kind, data):

@@ -12,7 +12,7 @@ from zstd import unzstd
 
 CHUNK, CUTS = 0, KINDS["cuts"]
 TAGS = {CHUNK: "chunk"}
-TAGS.update((n, kind) for kind, n in KINDS.items() if kind not in ("recipe", "operation"))
+TAGS.update((n, kind) for kind, n in KINDS.items() if kind not in ("recipe", "operation", "stage"))
 ROW, PIECE, DEPTH_MAX = struct.Struct("<BB32sQII"), 1 << 20, 4
 
 

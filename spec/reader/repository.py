@@ -85,8 +85,14 @@ class Repository:
         for blob in (run["log"], run["series"]):
             if blob:
                 self.store.blob_size(blob)
-        if run["outputs"]:
-            self.directory(run["outputs"], 1, 0)
+        origin = run.get("origin") or {"ingredients": None, "stage": None}
+        if origin["ingredients"]:
+            self.store.object("env", origin["ingredients"]["env"])
+            for name in ("code", "data", "config"):
+                self.directory(origin["ingredients"][name], 1, 0)
+        for root in (origin["stage"] and origin["stage"]["inputs"], run["outputs"]):
+            if root:
+                self.directory(root, 1, 0)
 
     def directory(self, root, depth, prefix):
         """Checks a directory and all below; returns the sum of sizes (TREE-6, TREE-7).

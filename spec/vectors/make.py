@@ -44,8 +44,8 @@ def lines_of(data, fields):
     return "\n".join(line.rstrip() for line in out)
 
 
-def header(kind):
-    return [("magic", b"MODELV"), ("kind", bytes([encode.KINDS[kind]])), ("version", b"\1")]
+def header(kind, version=1):
+    return [("magic", b"MODELV"), ("kind", bytes([encode.KINDS[kind]])), ("version", bytes([version]))]
 
 
 def pack_fields(data):
@@ -93,6 +93,7 @@ def examples():
         "commit/minimal": record("commit", encode.COMMIT, records.COMMIT_1),
         "env/minimal": record("env", encode.ENV, records.ENV_1),
         "run/minimal": record("run", encode.RUN, records.RUN_1),
+        "run/origin": (records.with_origin(), header("run", 2) + encode.RUN_OF_ORIGIN.lines(records.RUN_2)),
         "blob/cuts-two": record("cuts", encode.CUTS, files.cuts_record(bytes(16387), (16384, 3))),
         "pack/one-chunk": (pack, pack_fields(pack)),
         "pack-index/one-chunk": (index, pieces(index, (("magic, version", 8), ("name of the pack", 32))) + counts

@@ -98,8 +98,7 @@ fn editor() -> Result<String, CommandError> {
 }
 
 fn run(command: &str, env: &[(&str, &Path)]) -> Result<(), CommandError> {
-    // Ctrl-C is for the editor.
-    crate::watch_ctrl_c();
+    let _lent = crate::interrupt::lend();
     let status = Command::new("sh")
         .arg("-c")
         .arg(command)

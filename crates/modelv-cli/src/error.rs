@@ -170,7 +170,12 @@ impl From<modelv_release::Error> for CommandError {
             E::File { .. } => {
                 Some("commit the file itself, or keep it out of commits with a line in `.mvignore`")
             }
-            E::Reference { .. } => Some("for example `--tag tweets:latest`"),
+            E::Reference { .. } => {
+                Some("for example `tweets:latest`, or `registry.example/team/tweets:1` to push")
+            }
+            E::Registry { .. } => Some(
+                "is it running? `docker login REGISTRY`, or MODELV_REGISTRY_USER and MODELV_REGISTRY_PASSWORD, say who pushes",
+            ),
             E::Taken { .. } => Some("name another folder"),
             E::Libraries { .. } => Some("use a base that has them, or `--base python`"),
             _ => None,
@@ -227,6 +232,7 @@ fn hint(e: &Error) -> Option<String> {
             what: "interpreter",
             ..
         } => "name one with `--python PATH`, or set `[env] capture = \"none\"` in modelv.toml",
+        Error::NotFound { what: "stage", .. } => "`modelv pipeline` lists the stages",
         Error::NotFound { what: "path", .. } => "`modelv status` and `modelv track` list paths",
         Error::Exists { what: "branch", .. } => "`modelv switch NAME` checks it out",
         Error::Exists {
@@ -374,6 +380,22 @@ const STATE_HINTS: &[(&str, &str)] = &[
         "take the ingredients that share a path from one commit",
     ),
     ("no command given", "`modelv run -- python train.py`"),
+    (
+        "has no stages",
+        "for example:\n\n    [stage.train]\n    command = \"python train.py\"\n    inputs = [\"train.py\", \"data\"]\n    params = [\"train\"]\n    outputs = [\"models/model.joblib\"]",
+    ),
+    (
+        "stages and a `[train] command`",
+        "make it a stage, or name one to `modelv run -- COMMAND`",
+    ),
+    (
+        "and no stage makes it",
+        "bring it here, or declare it under `outputs` of the stage that writes it",
+    ),
+    (
+        "configuration file",
+        "`modelv track` shows which files are configuration; `FILE:KEY` names a key of any file",
+    ),
 ];
 
 fn state_hint(text: &str) -> Option<String> {

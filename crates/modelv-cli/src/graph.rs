@@ -1,16 +1,23 @@
-//! The graph beside `log`: one column a line of history.
+//! The graph beside `log` and `pipeline`: one column a line of history, or of stages that follow
+//! one another.
 
-use modelv_repo::core::id::CommitId;
-
-/// Columns of commits that are still to come.
-#[derive(Debug, Default)]
-pub(crate) struct Graph {
-    columns: Vec<CommitId>,
+/// Columns of what is still to come: parents of commits, or stages that need one above.
+#[derive(Debug)]
+pub(crate) struct Graph<T> {
+    columns: Vec<T>,
 }
 
-impl Graph {
+impl<T> Default for Graph<T> {
+    fn default() -> Self {
+        Self {
+            columns: Vec::new(),
+        }
+    }
+}
+
+impl<T: Copy + PartialEq> Graph<T> {
     /// The line of a commit, and the lines that join and part columns below it.
-    pub(crate) fn next(&mut self, id: CommitId, parents: &[CommitId]) -> (String, Vec<String>) {
+    pub(crate) fn next(&mut self, id: T, parents: &[T]) -> (String, Vec<String>) {
         let at = match self.columns.iter().position(|c| *c == id) {
             Some(at) => at,
             None => {
@@ -34,8 +41,10 @@ impl Graph {
         }
         let mut below = Vec::new();
         if self.columns.len() > before {
-            let bars = vec!["|"; at + 1].join(" ");
-            below.push(format!("{bars}\\"));
+            for more in 0..self.columns.len() - before {
+                let bars = vec!["|"; at + 1 + more].join(" ");
+                below.push(format!("{bars}\\"));
+            }
         } else if self.columns.len() < before && !self.columns.is_empty() {
             let bars = vec!["|"; at.max(1)].join(" ");
             below.push(format!("{bars}/"));
@@ -51,7 +60,19 @@ impl Graph {
 
 #[cfg(test)]
 mod tests {
+    use modelv_repo::core::id::CommitId;
+
     use super::*;
+
+    #[test]
+    fn every_further_column_has_a_line() {
+        let mut graph = Graph::default();
+        assert_eq!(
+            graph.next(0, &[1, 2, 3]),
+            ("*".into(), vec!["|\\".into(), "| |\\".into()])
+        );
+        assert_eq!(graph.next(1, &[4]).0, "* | |");
+    }
 
     #[test]
     fn a_merge_opens_a_column_and_its_base_closes_it() {

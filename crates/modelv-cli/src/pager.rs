@@ -3,19 +3,14 @@
 use std::ffi::OsStr;
 use std::io::{BufWriter, Result, Write};
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
 
-static OPEN: AtomicBool = AtomicBool::new(false);
-
-/// Whether somebody reads in a pager now.
-pub(crate) fn is_open() -> bool {
-    OPEN.load(Ordering::Relaxed)
-}
+use crate::interrupt;
 
 /// A program that shows what it reads. Dropping it waits until it has ended.
 pub(crate) struct Pager {
     child: Child,
     pipe: Option<BufWriter<ChildStdin>>,
+    _terminal: interrupt::Lent,
 }
 
 impl Pager {
@@ -36,12 +31,13 @@ impl Pager {
                 command.env(name, value);
             }
         }
+        let terminal = interrupt::lend();
         let mut child = command.spawn().ok()?;
         let pipe = child.stdin.take()?;
-        OPEN.store(true, Ordering::Relaxed);
         Some(Self {
             child,
             pipe: Some(BufWriter::with_capacity(1 << 16, pipe)),
+            _terminal: terminal,
         })
     }
 
@@ -60,7 +56,6 @@ impl Drop for Pager {
             let _ = pipe.flush();
         }
         let _ = self.child.wait();
-        OPEN.store(false, Ordering::Relaxed);
     }
 }
 

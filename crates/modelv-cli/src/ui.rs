@@ -93,10 +93,6 @@ impl Ui {
         let pager = (pager && std::io::stdout().is_terminal())
             .then(Pager::start)
             .flatten();
-        // A pager goes on after Ctrl-C, and is waited for.
-        if pager.is_some() {
-            crate::watch_ctrl_c();
-        }
         self.out = match pager {
             Some(pager) => Out::Pager(pager),
             None => Out::Blocks(BufWriter::with_capacity(1 << 16, std::io::stdout())),

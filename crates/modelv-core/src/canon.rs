@@ -49,6 +49,8 @@ pub enum Kind {
     Cuts = 6,
     /// A frame of the operation log.
     Operation = 7,
+    /// What a stage of a pipeline executes; only its id is used, it is never stored alone.
+    Stage = 8,
     /// The root object of a remote.
     Root = 32,
     /// A list of packs of a remote.
@@ -67,6 +69,7 @@ impl Kind {
             Self::Run => "modelv 2026-11 run v1",
             Self::Cuts => "modelv 2026-11 cuts v1",
             Self::Operation => "modelv 2026-11 operation v1",
+            Self::Stage => "modelv 2026-11 stage v1",
             Self::Root => "modelv 2026-11 remote root v1",
             Self::PackList => "modelv 2026-11 pack list v1",
         }
@@ -104,15 +107,21 @@ pub enum DecodeError {
     NotCanonical(&'static str),
 }
 
-/// Where the header of canonical bytes has the version.
-pub const VERSION_AT: usize = 7;
+/// The format version of the bytes that are decoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Version(pub u8);
 
 /// A value with one canonical byte string.
-pub trait Object: bincode::Encode + bincode::Decode<()> {
+pub trait Object: bincode::Encode + bincode::Decode<Version> {
     /// Kind byte in the header.
     const KIND: Kind;
-    /// Newest format version; the only one written.
+    /// Newest format version that is read.
     const VERSION: u8 = 1;
+
+    /// The format version that holds this value: the oldest that can, so that a value has one form.
+    fn version(&self) -> u8 {
+        Self::VERSION
+    }
 
     /// Rules the wire format can't express (sorted, no duplicates, within limits).
     ///
@@ -176,7 +185,7 @@ pub fn encode_unchecked<T: Object>(value: &T) -> Vec<u8> {
     let mut out = Vec::with_capacity(256);
     out.extend_from_slice(MAGIC);
     out.push(T::KIND as u8);
-    out.push(T::VERSION);
+    out.push(value.version());
     encode_body(value, &mut out);
     out
 }
@@ -187,15 +196,16 @@ fn encode_body<T: bincode::Encode>(value: &T, out: &mut Vec<u8>) {
 }
 
 /// Decodes with a memory limit in proportion to the bytes that are there.
-fn decode_body<T: bincode::Decode<()>>(
+fn decode_body<T: bincode::Decode<Version>>(
     body: &[u8],
+    version: Version,
 ) -> Result<(T, usize), bincode::error::DecodeError> {
     if body.len() <= SMALL_BYTES {
-        bincode::decode_from_slice(body, SMALL)
+        bincode::decode_from_slice_with_context(body, SMALL, version)
     } else if body.len() <= MEDIUM_BYTES {
-        bincode::decode_from_slice(body, MEDIUM)
+        bincode::decode_from_slice_with_context(body, MEDIUM, version)
     } else {
-        bincode::decode_from_slice(body, LARGE)
+        bincode::decode_from_slice_with_context(body, LARGE, version)
     }
 }
 
@@ -219,16 +229,21 @@ pub fn decode<T: Object>(bytes: &[u8]) -> Result<T, DecodeError> {
             found: header[6],
         });
     }
-    if header[VERSION_AT] != T::VERSION {
+    if !(1..=T::VERSION).contains(&header[7]) {
         return Err(DecodeError::Version {
-            found: header[VERSION_AT],
+            found: header[7],
             known: T::VERSION,
         });
     }
     let (value, used): (T, usize) =
-        decode_body(body).map_err(|e| DecodeError::Body(e.to_string()))?;
+        decode_body(body, Version(header[7])).map_err(|e| DecodeError::Body(e.to_string()))?;
     if used != body.len() {
         return Err(DecodeError::NotCanonical("bytes after the end"));
+    }
+    if value.version() != header[7] {
+        return Err(DecodeError::NotCanonical(
+            "a value in another format version than its own",
+        ));
     }
     value.check()?;
     let mut again = Vec::with_capacity(body.len());

@@ -121,6 +121,10 @@ id_type!(
     RunId
 );
 id_type!(
+    /// Names what a stage of a pipeline executes: command, inputs, parameters, environment.
+    StageId
+);
+id_type!(
     /// Names the content of one file: plain BLAKE3 of its bytes.
     BlobId
 );

@@ -18,6 +18,7 @@ mod renames;
 pub mod requirement;
 pub mod run;
 pub mod scan;
+pub mod stage;
 pub mod thrift;
 pub mod tree;
 pub mod value;

@@ -119,6 +119,27 @@ pub type Read<'a, E> = &'a mut dyn FnMut(BlobId, u64) -> Result<Option<Vec<u8>>,
 /// Gives the declared key of a table: columns with commas between them.
 pub type Keys<'a> = &'a dyn Fn(&RepoPath) -> Option<String>;
 
+/// A file that was merged without being read into memory, and what is left to decide in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Large {
+    /// Its content, which whoever merged it keeps.
+    pub blob: BlobId,
+    /// Bytes of it.
+    pub size: u64,
+    /// What is left to decide.
+    pub conflicts: Vec<driver::Conflict>,
+}
+
+/// Merges base, ours and theirs of a file that `read` does not give; or says why not.
+pub type MergeLarge<'a, E> =
+    &'a mut dyn FnMut(&RepoPath, [Option<Side>; 3]) -> Result<Result<Large, String>, E>;
+
+/// Where contents come from.
+struct Contents<'a, E> {
+    read: Read<'a, E>,
+    large: MergeLarge<'a, E>,
+}
+
 /// What a merge goes by.
 #[derive(Clone, Copy)]
 struct By<'a> {
@@ -176,10 +197,28 @@ pub fn merge_by<E>(
     base: &Listing,
     ours: &Listing,
     theirs: &Listing,
-    (labels, keys): (&Labels<'_>, Keys<'_>),
+    by: (&Labels<'_>, Keys<'_>),
     read: Read<'_, E>,
 ) -> Result<Merged, E> {
+    let mut large = |_: &RepoPath, _: [Option<Side>; 3]| {
+        Ok(Err("a file is too large to be merged inside".to_owned()))
+    };
+    merge_any(base, ours, theirs, by, (read, &mut large))
+}
+
+/// The same; files that `read` does not give are merged by `large`.
+///
+/// # Errors
+/// The first error of `read` or `large`.
+pub fn merge_any<E>(
+    base: &Listing,
+    ours: &Listing,
+    theirs: &Listing,
+    (labels, keys): (&Labels<'_>, Keys<'_>),
+    (read, large): (Read<'_, E>, MergeLarge<'_, E>),
+) -> Result<Merged, E> {
     let by = By { labels, keys };
+    let mut from = Contents { read, large };
     let mine = ours;
     let mut out = Merged::default();
     let mut moved;
@@ -187,14 +226,14 @@ pub fn merge_by<E>(
     // Where nothing is gone, nothing was moved.
     if lacks(ours, base) || lacks(theirs, base) {
         moved = sides.map(Listing::clone);
-        let followed = renames::follow(&mut moved, read)?;
+        let followed = renames::follow(&mut moved, from.read)?;
         (out.conflicts, out.notes) = (followed.conflicts, followed.notes);
         for apart in &followed.apart {
-            merge_apart(&mut out, &mut moved, apart, by, read)?;
+            merge_apart(&mut out, &mut moved, apart, by, &mut from)?;
         }
         sides = moved.each_ref();
     }
-    merge_paths(&mut out, sides, by, read)?;
+    merge_paths(&mut out, sides, by, &mut from)?;
     let is_ours = |path: &RepoPath| mine.contains_key(path) || sides[1].contains_key(path);
     part_files_from_directories(&mut out, &is_ours, labels);
     out.conflicts.sort_by(|a, b| a.path.cmp(&b.path));
@@ -206,7 +245,7 @@ fn merge_paths<E>(
     out: &mut Merged,
     [base, ours, theirs]: [&Listing; 3],
     by: By<'_>,
-    read: Read<'_, E>,
+    from: &mut Contents<'_, E>,
 ) -> Result<(), E> {
     // What a move has put there already comes with the rest: a map is made of a sorted list at once.
     let mut files: Vec<(RepoPath, Outcome)> = std::mem::take(&mut out.files).into_iter().collect();
@@ -218,7 +257,7 @@ fn merge_paths<E>(
             (b, o, t) if o == t || t == b => o,
             (b, o, t) if o == b => t,
             sides => {
-                merge_path(out, path, sides.into(), by, read)?;
+                merge_path(out, path, sides.into(), by, from)?;
                 continue;
             }
         };
@@ -237,7 +276,7 @@ fn merge_apart<E>(
     sides: &mut [Listing; 3],
     apart: &Apart,
     by: By<'_>,
-    read: Read<'_, E>,
+    from: &mut Contents<'_, E>,
 ) -> Result<(), E> {
     let [base, ours, theirs] = sides;
     let b = base.remove(&apart.from);
@@ -251,7 +290,7 @@ fn merge_apart<E>(
         keep(out, &apart.ours, Some(&theirs));
     } else {
         let sides = [b.as_ref(), Some(&ours), Some(&theirs)];
-        merge_path(out, &apart.ours, sides, by, read)?;
+        merge_path(out, &apart.ours, sides, by, from)?;
         // One decision about the file as a whole is enough, and it is about its place.
         out.conflicts
             .retain(|c| c.path != apart.ours || c.part.is_some());
@@ -289,7 +328,7 @@ fn merge_path<E>(
     path: &RepoPath,
     [b, o, t]: [Option<&Side>; 3],
     by: By<'_>,
-    read: Read<'_, E>,
+    from: &mut Contents<'_, E>,
 ) -> Result<(), E> {
     let conflict = |out: &mut Merged, why, part| {
         let (base, ours, theirs) = (b.copied(), o.copied(), t.copied());
@@ -338,18 +377,17 @@ fn merge_path<E>(
         }
     }
     let contents = (
-        read(ours.blob, ours.size)?,
-        read(theirs.blob, theirs.size)?,
-        base.map(|b| read(b.blob, b.size)).transpose()?,
+        (from.read)(ours.blob, ours.size)?,
+        (from.read)(theirs.blob, theirs.size)?,
+        base.map(|b| (from.read)(b.blob, b.size)).transpose()?,
     );
-    let (Some(ours_bytes), Some(theirs_bytes), base_bytes) = contents else {
-        conflict(out, Why::Content, None);
-        keep(out, path, o);
-        return Ok(());
+    let (Some(ours_bytes), Some(theirs_bytes), None | Some(Some(_))) = &contents else {
+        let sides = [base, Some(ours), Some(theirs)].map(Option::<&Side>::copied);
+        return merge_large(out, path, sides, mode, from);
     };
-    let base_bytes = base_bytes.flatten();
-    let mut versions = vec![ours_bytes.as_slice(), &theirs_bytes];
-    versions.extend(base_bytes.as_deref());
+    let base_bytes = contents.2.as_ref().and_then(Option::as_deref);
+    let mut versions = vec![ours_bytes.as_slice(), theirs_bytes];
+    versions.extend(base_bytes);
     let (kind, notes) = driver::examine_all(path.as_bytes(), &versions);
     out.notes.extend(notes);
     let key = (by.keys)(path);
@@ -362,11 +400,7 @@ fn merge_path<E>(
     let merged = driver::merge_by(
         kind,
         key.as_deref(),
-        [
-            base_bytes.as_deref(),
-            Some(&ours_bytes),
-            Some(&theirs_bytes),
-        ],
+        [base_bytes, Some(ours_bytes), Some(theirs_bytes)],
         by.labels,
     );
     let mut whole = None;
@@ -389,6 +423,46 @@ fn merge_path<E>(
             bytes: merged.bytes,
         },
     );
+    Ok(())
+}
+
+/// Merges a file that is too large for memory; what can't be merged so is to decide as a whole.
+fn merge_large<E>(
+    out: &mut Merged,
+    path: &RepoPath,
+    sides: [Option<Side>; 3],
+    mode: Mode,
+    from: &mut Contents<'_, E>,
+) -> Result<(), E> {
+    let [base, ours, theirs] = sides;
+    let mut conflict = |why, part| {
+        out.conflicts.push(Conflict {
+            path: path.clone(),
+            part,
+            why,
+            base,
+            ours,
+            theirs,
+        });
+    };
+    match (from.large)(path, sides)? {
+        Ok(Large {
+            blob,
+            size,
+            conflicts,
+        }) => {
+            conflicts
+                .into_iter()
+                .for_each(|part| conflict(Why::Key, Some(part)));
+            let side = Side { mode, size, blob };
+            out.files.insert(path.clone(), Outcome::Keep(side));
+        }
+        Err(reason) => {
+            conflict(Why::Content, None);
+            out.notes.push(reason);
+            keep(out, path, ours.as_ref());
+        }
+    }
     Ok(())
 }
 

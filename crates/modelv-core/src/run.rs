@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use bincode::{Decode, Encode};
+use bincode::de::Decoder;
+use bincode::enc::Encoder;
+use bincode::{Decode, Encode, error};
 
-use crate::canon::{self, DecodeError, Kind, Object};
-use crate::commit::Time;
-use crate::id::{BlobId, CommitId, RecipeId, RunId, TreeId};
+use crate::canon::{self, DecodeError, Kind, Object, Version};
+use crate::commit::{Recipe, Time};
+use crate::id::{BlobId, CommitId, RecipeId, RunId, StageId, TreeId};
 use crate::value::Value;
 
 /// How an execution ended.
@@ -43,8 +45,72 @@ pub enum Determinism {
     Different,
 }
 
+/// What a run was executed on, and what it is a part of. Runs of format version 1 have none of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// The ingredients, so that a run that nobody committed can be made again too.
+    pub ingredients: Option<Recipe>,
+    /// Nonce of the run that started it.
+    pub parent: Option<[u8; 16]>,
+    /// The stage of a pipeline that it is a run of.
+    pub stage: Option<StageRun>,
+    /// The run that it repeats, to see whether the same comes out.
+    pub repeats: Option<RunId>,
+}
+
+/// Which stage of a pipeline was executed, and on what.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct StageRun {
+    /// Its name in `modelv.toml`.
+    pub name: String,
+    /// What decides whether it has to be executed again.
+    pub key: StageId,
+    /// The files that it declares as inputs, as they were.
+    pub inputs: TreeId,
+}
+
+impl Origin {
+    /// Whether nothing is known.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl Encode for Origin {
+    fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), error::EncodeError> {
+        if self.is_empty() {
+            return Ok(());
+        }
+        self.ingredients.encode(encoder)?;
+        self.parent.encode(encoder)?;
+        self.stage.encode(encoder)?;
+        self.repeats.encode(encoder)
+    }
+}
+
+impl Decode<Version> for Origin {
+    fn decode<D: Decoder<Context = Version>>(decoder: &mut D) -> Result<Self, error::DecodeError> {
+        if decoder.context().0 < WITH_ORIGIN {
+            return Ok(Self::default());
+        }
+        Ok(Self {
+            ingredients: Decode::decode(decoder)?,
+            parent: Decode::decode(decoder)?,
+            stage: Decode::decode(decoder)?,
+            repeats: Decode::decode(decoder)?,
+        })
+    }
+}
+
+bincode::impl_borrow_decode_with_context!(Origin, Version);
+
+/// The format version of runs with an [`Origin`].
+const WITH_ORIGIN: u8 = 2;
+
 /// The record of one execution.
 #[derive(Debug, Clone, PartialEq, Encode, Decode)]
+#[bincode(decode_context = "Version")]
 pub struct Run {
     /// Program and arguments.
     pub command: Vec<String>,
@@ -76,14 +142,31 @@ pub struct Run {
     pub log: Option<BlobId>,
     /// Tells apart two executions that are equal in everything else.
     pub nonce: [u8; 16],
+    /// What it was executed on, and what it is a part of.
+    pub origin: Origin,
 }
 
 impl Object for Run {
     const KIND: Kind = Kind::Run;
+    const VERSION: u8 = WITH_ORIGIN;
+
+    fn version(&self) -> u8 {
+        if self.origin.is_empty() {
+            1
+        } else {
+            WITH_ORIGIN
+        }
+    }
 
     fn check(&self) -> Result<(), DecodeError> {
         if self.command.is_empty() {
             return Err(DecodeError::NotCanonical("run without a command"));
+        }
+        let ingredients = self.origin.ingredients;
+        if ingredients.is_some_and(|recipe| recipe.id() != self.recipe) {
+            return Err(DecodeError::NotCanonical(
+                "run of other ingredients than its recipe",
+            ));
         }
         let named = [&self.params, &self.metrics].map(BTreeMap::len);
         canon::check_lengths(&[self.command.len(), self.host.len(), named[0], named[1]])?;
@@ -127,6 +210,47 @@ mod tests {
             determinism: Determinism::Unknown,
             log: None,
             nonce: [0; 16],
+            origin: Origin::default(),
+        }
+    }
+
+    const RECIPE: Recipe = Recipe {
+        code: TreeId([2; 32]),
+        data: TreeId([3; 32]),
+        config: TreeId([4; 32]),
+        env: crate::id::EnvId([5; 32]),
+    };
+
+    #[test]
+    fn an_origin_makes_it_version_2_and_only_that() {
+        let first = canon::encode(&run()).unwrap();
+        assert_eq!(first[7], 1);
+        let whole = Run {
+            recipe: RECIPE.id(),
+            origin: Origin {
+                ingredients: Some(RECIPE),
+                parent: Some([6; 16]),
+                stage: Some(StageRun {
+                    name: "train".into(),
+                    key: StageId([7; 32]),
+                    inputs: TreeId([8; 32]),
+                }),
+                repeats: Some(RunId([9; 32])),
+            },
+            ..run()
+        };
+        let second = canon::encode(&whole).unwrap();
+        assert_eq!(second[7], 2);
+        assert_eq!(canon::decode::<Run>(&second).unwrap(), whole);
+        // The same in the other version has another id, so it is refused.
+        let mut empty = [first.as_slice(), &[0; 4]].concat();
+        assert!(canon::decode::<Run>(&empty).is_err());
+        empty[7] = 2;
+        assert!(canon::decode::<Run>(&empty).is_err());
+        for (bytes, version) in [(&first, 2), (&second, 1), (&first, 0), (&second, 3)] {
+            let mut bytes = bytes.clone();
+            bytes[7] = version;
+            assert!(canon::decode::<Run>(&bytes).is_err(), "{version}");
         }
     }
 
@@ -149,6 +273,13 @@ mod tests {
             },
             Run {
                 metrics: BTreeMap::from([("deep".into(), deep)]),
+                ..run()
+            },
+            Run {
+                origin: Origin {
+                    ingredients: Some(RECIPE),
+                    ..Origin::default()
+                },
                 ..run()
             },
             Run {

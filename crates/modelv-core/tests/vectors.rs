@@ -13,6 +13,7 @@ use modelv_core::env::Env;
 use modelv_core::id::{BlobId, ChunkId, TreeId, to_hex};
 use modelv_core::path::RepoPath;
 use modelv_core::run::Run;
+use modelv_core::stage::Stage;
 use modelv_core::tree::{self, Entry, IdOnly, Mode, Node};
 use serde_json::{Value, json};
 
@@ -40,6 +41,7 @@ fn read_object(vector: &Vector) -> Result<Value, String> {
         "recipe" => object::<Recipe>(&bytes),
         "commit" => object::<Commit>(&bytes),
         "run" => object::<Run>(&bytes),
+        "stage" => object::<Stage>(&bytes),
         "blob" => Ok(json!({"id": BlobId::of(&bytes).to_hex()})),
         "path" => {
             let path = RepoPath::new(bytes).map_err(|e| e.to_string())?;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use modelv_repo::core::value::{DEPTH_MAX, Value};
+use pyo3::IntoPyObjectExt;
 use pyo3::exceptions::{PyOverflowError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
@@ -34,6 +35,16 @@ pub(crate) fn from_json<'py>(py: Python<'py>, json: &Json) -> PyResult<Bound<'py
             dict.into_any()
         }
     })
+}
+
+/// A list or dict as one of `modelv/_views.py`, which a notebook shows as a table.
+pub(crate) fn view<'py>(
+    py: Python<'py>,
+    class: &str,
+    content: impl IntoPyObject<'py>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let class = py.import("modelv._views")?.getattr(class)?;
+    class.call1((content.into_bound_py_any(py)?,))
 }
 
 /// A parameter or metric; unlike JSON, a NaN stays a number.

@@ -1,16 +1,18 @@
 //! The repository as a Python object: the verbs of the command line as methods.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use modelv_repo::core::path::RepoPath;
+use modelv_repo::core::tree::Mode;
 use modelv_repo::{
     CommitOptions, DiffFilter, Error, LogOptions, MergeOptions, MergeOutcome, SwitchTo, json, names,
 };
 use pyo3::prelude::*;
-use pyo3::types::PyList;
+use pyo3::types::{PyDict, PyList};
 
 use crate::file::Reader;
 use crate::value::{Commit, Recipe};
@@ -114,14 +116,14 @@ impl Repo {
     /// Commits from `rev` back, newest first; `A..B` and `A...B` are understood too. With `paths`,
     /// only those that change something at or below them.
     #[pyo3(signature = (rev="HEAD", limit=None, paths=None))]
-    fn log(
+    fn log<'py>(
         &self,
-        py: Python<'_>,
+        py: Python<'py>,
         rev: &str,
         limit: Option<usize>,
         paths: Option<Vec<PathBuf>>,
-    ) -> PyResult<Vec<Commit>> {
-        work(py, |_| {
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let commits = work(py, |_| {
             let repo = self.open_as("log")?;
             let span = repo.span(rev)?;
             let options = LogOptions {
@@ -136,8 +138,9 @@ impl Repo {
             commits
                 .into_iter()
                 .map(|(id, commit)| Commit::with(&repo, id, commit))
-                .collect()
-        })
+                .collect::<Result<Vec<Commit>, Error>>()
+        })?;
+        convert::view(py, "Commits", commits)
     }
 
     /// What differs between the working tree and HEAD, as `modelv status --json` has it.
@@ -172,7 +175,7 @@ impl Repo {
             let report = repo.diff(&old, &new, &DiffFilter::paths(paths))?;
             Ok(json::diff(&report, &old, &new))
         })?;
-        convert::from_json(py, &report)
+        convert::view(py, "Diff", convert::from_json(py, &report)?)
     }
 
     /// The commit a revision names.
@@ -210,6 +213,40 @@ impl Repo {
         })?;
         let class = py.import("modelv._file")?.getattr("BlobFile")?;
         class.call1((Reader::new(reader), name))
+    }
+
+    /// Loads a file of tensors of a commit; see `modelv.load`.
+    #[pyo3(signature = (rev, path, *, framework="numpy", names=None))]
+    fn load<'py>(
+        slf: &Bound<'py, Self>,
+        rev: &str,
+        path: PathBuf,
+        framework: &str,
+        names: Option<Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let load = slf.py().import("modelv._load")?.getattr("load")?;
+        load.call1((slf, rev, path, framework, names))
+    }
+
+    /// All files of a commit by path: dicts with `path`, `size`, `ingredient`, `kind` (`file`,
+    /// `executable` or `link`) and `id`, the id of the content.
+    #[pyo3(signature = (rev="HEAD"))]
+    fn files<'py>(&self, py: Python<'py>, rev: &str) -> PyResult<Bound<'py, PyList>> {
+        let files = work(py, |_| {
+            let repo = self.open_as("show")?;
+            repo.files(repo.resolve(rev)?)
+        })?;
+        let list = PyList::empty(py);
+        for (path, file) in &files {
+            let dict = PyDict::new(py);
+            dict.set_item("path", OsStr::from_bytes(path.as_bytes()))?;
+            dict.set_item("size", file.size)?;
+            dict.set_item("ingredient", file.ingredient.word())?;
+            dict.set_item("kind", kind(file.mode))?;
+            dict.set_item("id", file.blob.to_hex())?;
+            list.append(dict)?;
+        }
+        Ok(list)
     }
 
     /// All branches: name to commit id.
@@ -299,7 +336,7 @@ impl Repo {
     }
 
     /// All recorded runs, newest first, each a dict.
-    fn runs<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+    fn runs<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         run::list(py, self)
     }
 
@@ -336,6 +373,17 @@ impl Repo {
             let refs = self.open_as("branch")?.refs_below(prefix);
             Ok(refs.into_iter().map(|(n, id)| (n, id.to_hex())).collect())
         })
+    }
+}
+
+/// What a file is, in the words of `Repo.files`.
+fn kind(mode: Mode) -> &'static str {
+    match mode {
+        Mode::File => "file",
+        Mode::Executable => "executable",
+        Mode::Symlink => "link",
+        Mode::Tree => "folder",
+        Mode::External => "external",
     }
 }
 

@@ -186,22 +186,39 @@ impl ActiveRun {
 
 /// A number of Python, NumPy or a tensor library, whole or floating point.
 fn number(value: &Bound<'_, PyAny>) -> PyResult<Value> {
-    if let Ok(float) = value.cast::<PyFloat>() {
-        return Ok(Value::Float(float.extract()?));
+    if let Some(plain) = plain_number(value)? {
+        return Ok(plain);
     }
-    if value.is_instance_of::<PyInt>() || value.extract::<i64>().is_ok() {
-        return match (value.extract::<i64>(), value.extract::<u64>()) {
-            (Ok(n), _) => Ok(Value::Int(n)),
-            (Err(_), Ok(n)) => Ok(Value::UInt(n)),
-            // Larger than any integer we store.
-            _ => Ok(Value::Float(value.extract()?)),
+    // A tensor that records gradients warns when it is made a number in another way.
+    if value.hasattr("item")? {
+        let item = value.call_method0("item")?;
+        return match plain_number(&item)? {
+            Some(plain) => Ok(plain),
+            None => Ok(Value::Float(item.extract()?)),
         };
     }
     Ok(Value::Float(value.extract()?))
 }
 
+fn plain_number(value: &Bound<'_, PyAny>) -> PyResult<Option<Value>> {
+    if let Ok(float) = value.cast::<PyFloat>() {
+        return Ok(Some(Value::Float(float.extract()?)));
+    }
+    if !value.is_instance_of::<PyInt>() {
+        return Ok(None);
+    }
+    Ok(Some(
+        match (value.extract::<i64>(), value.extract::<u64>()) {
+            (Ok(n), _) => Value::Int(n),
+            (Err(_), Ok(n)) => Value::UInt(n),
+            // Larger than any integer we store.
+            _ => Value::Float(value.extract()?),
+        },
+    ))
+}
+
 /// All recorded runs, newest first, each a dict.
-pub(crate) fn list<'py>(py: Python<'py>, repo: &Repo) -> PyResult<Bound<'py, PyList>> {
+pub(crate) fn list<'py>(py: Python<'py>, repo: &Repo) -> PyResult<Bound<'py, PyAny>> {
     let runs = work(py, |_| repo.open_as("runs")?.runs())?;
     let list = PyList::empty(py);
     for (id, run) in &runs {
@@ -217,9 +234,9 @@ pub(crate) fn list<'py>(py: Python<'py>, repo: &Repo) -> PyResult<Bound<'py, PyL
         dict.set_item("params", convert::from_values(py, &run.params)?)?;
         dict.set_item("metrics", convert::from_values(py, &run.metrics)?)?;
         dict.set_item("host", &run.host)?;
-        list.append(dict)?;
+        list.append(convert::view(py, "RunRecord", dict)?)?;
     }
-    Ok(list)
+    convert::view(py, "RunRecords", list)
 }
 
 /// Metric points of a run, each a dict.

@@ -161,6 +161,11 @@ impl Commit {
         self.commit.extra.clone()
     }
 
+    fn _repr_html_<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        let shown = slf.py().import("modelv._views")?.getattr("commit")?;
+        shown.call1((slf,))
+    }
+
     fn __repr__(&self) -> String {
         format!("<Commit {} {:?}>", self.id.short(), self.commit.subject())
     }

@@ -3,7 +3,9 @@
 import json
 import os
 import pathlib
+import shutil
 import subprocess
+import sys
 import tempfile
 import unittest
 
@@ -41,6 +43,30 @@ class TreeCase(unittest.TestCase):
         )
         self.assertEqual(done.returncode, status, done.stdout + done.stderr)
         return done.stdout
+
+    def recreate(self, script):
+        """Trains in this tree, and again in another folder that comes from the commit id alone.
+        Gives both repositories, once their recipes and every byte of their models are found equal."""
+        self.put("modelv.toml", "")
+        self.put("train.py", script)
+        train = [sys.executable, "train.py"]
+        subprocess.run(train, check=True, cwd=self.root, stdout=subprocess.DEVNULL)
+        commit = self.repo.show()
+        other = tempfile.TemporaryDirectory()
+        self.addCleanup(other.cleanup)
+        folder = pathlib.Path(other.name).resolve() / "somewhere else"
+        self.cli("export", commit.id, str(folder))
+        shutil.rmtree(folder / "models")
+        again = mv.init(folder)
+        subprocess.run(train, check=True, cwd=folder, stdout=subprocess.DEVNULL)
+        self.assertEqual(again.show().recipe.id, commit.recipe.id)
+        models = [
+            {f["path"]: f["id"] for f in repo.files() if f["ingredient"] == "model"} for repo in (self.repo, again)
+        ]
+        self.assertTrue(models[0])
+        self.assertEqual(models[0], models[1])
+        self.assertEqual(again.show().model, commit.model)
+        return self.repo, again
 
     def cli_json(self, *args):
         """The JSON a command prints."""

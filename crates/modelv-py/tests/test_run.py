@@ -13,7 +13,7 @@ import warnings
 
 import modelv as mv
 import numpy
-from support import BINARY, TreeCase
+from support import TreeCase
 
 
 class Runs(TreeCase):
@@ -89,7 +89,7 @@ class Recording(Runs):
     def test_values_keep_their_kind(self):
         with mv.run() as run:
             for value in (1, 1.5, -3, 2**64 - 1, numpy.float32(0.5), numpy.int64(7),
-                          numpy.array(2.5), True, math.nan, math.inf, -math.inf):
+                          numpy.array(2.5), True, math.nan, math.inf, -math.inf, numpy.longdouble(3)):
                 run.metric("m", value)
             for wrong in ("1", None, [1], 1j):
                 with self.assertRaises(TypeError):
@@ -108,7 +108,7 @@ class Recording(Runs):
         kinds = [int, float, int, int, float, int, float, int]
         self.assertEqual([type(v) for v in values[:8]], kinds)
         self.assertTrue(math.isnan(values[8]))
-        self.assertEqual(values[9:], [math.inf, -math.inf])
+        self.assertEqual(values[9:], [math.inf, -math.inf, 3.0])
         params = self.only_run()["params"]
         many = {k[5:]: v for k, v in params.items() if k.startswith("many.")}
         self.assertEqual(many, {"i": 3, "f": 0.5, "none": None, "path": str(self.root),

@@ -20,8 +20,8 @@ def public(names):
 def parameters(function):
     """Names of the parameters of a function of a stub, in order, without `self`."""
     a = function.args
-    names = [p.arg for p in a.posonlyargs + a.args + a.kwonlyargs if p.arg not in ("self", "cls")]
-    return names + [p.arg for p in (a.vararg, a.kwarg) if p]
+    found = [*a.posonlyargs, *a.args, a.vararg, *a.kwonlyargs, a.kwarg]
+    return [p.arg for p in found if p and p.arg not in ("self", "cls")]
 
 
 class Stubs(unittest.TestCase):

@@ -48,6 +48,14 @@ pub enum Error {
         /// As given.
         reference: String,
     },
+    /// A registry can't be pushed to.
+    #[error("registry `{registry}` can't be pushed to: {detail}")]
+    Registry {
+        /// Host and port.
+        registry: String,
+        /// What is wrong.
+        detail: String,
+    },
     /// The place for the image is taken.
     #[error("`{}` exists and is not replaced", .path.display())]
     Taken {

@@ -14,6 +14,7 @@ use sha2::{Digest, Sha256};
 use crate::error::{Error, Result};
 use crate::layer::{Layer, digits};
 use crate::place::write_file;
+use crate::reference::check_reference;
 
 /// One layer of an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -161,7 +162,8 @@ fn damaged(dir: &Path, detail: String) -> Error {
     }
 }
 
-fn read_bounded(dir: &Path, path: &Path) -> Result<Vec<u8>> {
+/// Reads a file of a layout that is JSON, and so is small.
+pub(crate) fn read_bounded(dir: &Path, path: &Path) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let file = File::open(path).map_err(Error::io("read", path))?;
     file.take(JSON_BYTES_MAX + 1)
@@ -243,32 +245,6 @@ pub(crate) fn oci_arch() -> &'static str {
     }
 }
 
-/// Whether a name is one that engines take: `[registry/]name[:tag]`, in small letters.
-///
-/// # Errors
-/// It is not.
-pub fn check_reference(reference: &str) -> Result<()> {
-    let (name, tag) = match reference.rsplit_once(':') {
-        Some((name, tag)) if !tag.contains('/') => (name, tag),
-        _ => (reference, "latest"),
-    };
-    let word = |text: &str, more: &str, len: usize| {
-        let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || more.contains(c);
-        let edge = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric() || c == '_');
-        (1..=len).contains(&text.len())
-            && text.chars().all(plain)
-            && edge(text.chars().next())
-            && edge(text.chars().last())
-    };
-    let name_fits = name.len() <= 255 && name.split('/').all(|part| word(part, "._-:", 255));
-    if name_fits && word(&tag.to_ascii_lowercase(), "._-", 128) {
-        return Ok(());
-    }
-    Err(Error::Reference {
-        reference: reference.to_owned(),
-    })
-}
-
 /// Writes the tar that `docker load` and `podman load` take: the layout, and beside it the older
 /// `manifest.json`.
 ///
@@ -318,28 +294,4 @@ pub fn write_docker_tar(
             .map_err(io)?;
         tar.finish().map_err(io)
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_that_engines_take() {
-        for name in [
-            "a",
-            "tweets:latest",
-            "a/b-c_d.e:V1.0",
-            "localhost:5000/x",
-            "r.example:5000/a/b:t_1",
-        ] {
-            assert!(check_reference(name).is_ok(), "{name}");
-        }
-        let long = "x".repeat(256);
-        for name in [
-            "", "A", "a b", "a:", ":b", "a/", "/a", "a//b", "a:b c", "-a", "a-", "a:-b", &long,
-        ] {
-            assert!(check_reference(name).is_err(), "{name}");
-        }
-    }
 }

@@ -11,17 +11,25 @@ mod error;
 #[cfg(feature = "fuzz")]
 #[doc(hidden)]
 pub mod fuzz;
+mod inspect;
 mod interpreter;
 mod layer;
 mod layout;
 mod packer;
 mod place;
+mod reference;
+mod registry;
 mod release;
 mod unpack;
+mod verify;
 mod wheel;
 
 pub use base::Base;
 pub use error::{Error, Result};
-pub use layout::{LayerInfo, check_reference, write_docker_tar};
+pub use inspect::{Inspection, LayerContent, inspect};
+pub use layout::{LayerInfo, write_docker_tar};
+pub use reference::{Reference, check_reference};
+pub use registry::{Credentials, Pushed, push};
 pub use release::{Image, ReleaseOptions, release};
 pub use unpack::{RunConfig, unpack};
+pub use verify::{Difference, Verification, commit_of, verify};

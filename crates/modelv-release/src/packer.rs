@@ -72,6 +72,12 @@ pub(crate) struct Watched<'a, R> {
     cancel: &'a Cancel,
 }
 
+impl<'a, R> Watched<'a, R> {
+    pub(crate) fn new(inner: R, cancel: &'a Cancel) -> Self {
+        Self { inner, cancel }
+    }
+}
+
 impl<R: Read> Read for Watched<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         check(self.cancel)?;
@@ -93,8 +99,7 @@ pub(crate) struct Packer<'a> {
 
 impl Packer<'_> {
     pub(crate) fn watch<R: Read>(&self, inner: R) -> Watched<'_, R> {
-        let cancel = self.cancel;
-        Watched { inner, cancel }
+        Watched::new(inner, self.cancel)
     }
 
     /// Packs a tar that `fill` writes.

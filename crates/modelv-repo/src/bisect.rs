@@ -100,6 +100,7 @@ impl Repo {
         good: &[String],
         ctx: &Ctx<'_>,
     ) -> Result<BisectStep> {
+        let _turn = self.take_turn()?;
         self.refuse_while_merging("bisect")?;
         if self.bisect_state().is_some() {
             return Err(Error::State("a bisection is under way already".into()));
@@ -132,6 +133,7 @@ impl Repo {
         revisions: &[String],
         ctx: &Ctx<'_>,
     ) -> Result<BisectStep> {
+        let _turn = self.take_turn()?;
         let mut ids = Vec::new();
         for revision in revisions {
             ids.push(self.resolve(revision)?);
@@ -236,6 +238,7 @@ impl Repo {
     /// # Errors
     /// None is under way, or uncommitted changes would be lost.
     pub fn bisect_reset(&mut self, ctx: &Ctx<'_>) -> Result<()> {
+        let _turn = self.take_turn()?;
         self.under_way()?;
         let start = self.log.refs.get(START).cloned();
         let target = match &start {

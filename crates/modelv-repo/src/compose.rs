@@ -138,6 +138,7 @@ impl Repo {
     /// A commit is unknown, files would lie over one another or be sorted otherwise, nothing would
     /// change, or uncommitted changes would be lost. Nothing has changed then.
     pub fn compose(&mut self, options: &ComposeOptions, ctx: &Ctx<'_>) -> Result<Composed> {
+        let _turn = self.take_turn()?;
         self.refuse_while_merging("compose")?;
         let author = self.author(options.author.as_deref())?;
         let (name, old) = self.compose_branch(options)?;

@@ -1,6 +1,7 @@
 //! What long work needs from its caller: where to show progress, and when to stop.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock};
 
 use crate::error::{Error, Result};
 
@@ -37,13 +38,19 @@ impl Progress for Quiet {
 
 /// A flag that asks work to stop; set by a signal.
 #[derive(Debug, Default)]
-pub struct Cancel(AtomicBool);
+pub struct Cancel(Arc<AtomicBool>);
 
 impl Cancel {
     /// A flag that is not set.
     #[must_use]
-    pub const fn new() -> Self {
-        Self(AtomicBool::new(false))
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The flag itself, for who sets it from a signal handler, where little else is allowed.
+    #[must_use]
+    pub fn flag(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.0)
     }
 
     /// Asks to stop.
@@ -78,7 +85,7 @@ pub struct Ctx<'a> {
     pub cancel: &'a Cancel,
 }
 
-static NEVER: Cancel = Cancel::new();
+static NEVER: LazyLock<Cancel> = LazyLock::new(Cancel::new);
 
 impl Ctx<'static> {
     /// Shows nothing and never stops.

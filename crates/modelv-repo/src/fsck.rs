@@ -107,8 +107,15 @@ impl Walk<'_> {
         let of = format!("run `{}`", id.short());
         match self.repo.run_object(id) {
             Ok(run) => {
-                if let Some(outputs) = run.outputs {
-                    self.tree(outputs, &of)?;
+                let origin = run.origin;
+                let inputs = origin.stage.map(|s| s.inputs);
+                let ingredients = origin.ingredients.into_iter();
+                let trees = ingredients.flat_map(|r| [r.code, r.data, r.config]);
+                for tree in trees.chain(inputs).chain(run.outputs) {
+                    self.tree(tree, &of)?;
+                }
+                if let Some(recipe) = origin.ingredients {
+                    self.env(recipe.env, &of);
                 }
                 for blob in [run.log, run.series].into_iter().flatten() {
                     self.blob(blob, &of)?;

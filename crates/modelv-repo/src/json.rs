@@ -10,7 +10,7 @@ use modelv_core::driver::{
 };
 use modelv_core::id::{BlobId, CommitId, RunId, TreeId};
 use modelv_core::path::RepoPath;
-use modelv_core::run::Run;
+use modelv_core::run::{Determinism, Run};
 use modelv_core::tree::Mode;
 use modelv_core::value::Value;
 use serde_json::json;
@@ -20,6 +20,9 @@ use crate::commit::{ModelState, Status};
 use crate::diff::{DiffReport, DiffSide, FileDiff};
 use crate::envdiff::EnvChange;
 use crate::error::Result;
+use crate::pipeline::{
+    Pipeline, PipelineOutcome, StageDone, StageOutcome, StageSpec, StageStatus, Why,
+};
 use crate::repo::Repo;
 use crate::worktree::{ChangeKind, FileChange, SnapFile};
 
@@ -69,6 +72,74 @@ pub fn run(id: RunId, run: &Run) -> serde_json::Value {
         "params": values(&run.params), "metrics": values(&run.metrics), "host": run.host,
         "outputs": run.outputs.as_ref().map(TreeId::to_hex),
         "log": run.log.as_ref().map(BlobId::to_hex),
+        "determinism": determinism_word(run.determinism),
+        "stage": run.origin.stage.as_ref().map(|s| json!({
+            "name": s.name, "key": s.key.to_hex(), "inputs": s.inputs.to_hex(),
+        })),
+        "nonce": modelv_core::id::to_hex(&run.nonce),
+        "parent": run.origin.parent.map(|p| modelv_core::id::to_hex(&p)),
+        "repeats": run.origin.repeats.as_ref().map(RunId::to_hex),
+    })
+}
+
+/// What is known of a run's determinism, as a word.
+#[must_use]
+pub fn determinism_word(determinism: Determinism) -> &'static str {
+    match determinism {
+        Determinism::Unknown => "unknown",
+        Determinism::BitEqual => "bit-equal",
+        Determinism::Tolerance => "tolerance",
+        Determinism::Different => "different",
+    }
+}
+
+/// The stages of a pipeline, each behind all that it needs.
+#[must_use]
+pub fn pipeline(pipeline: &Pipeline) -> serde_json::Value {
+    let paths = |list: &[RepoPath]| list.iter().map(RepoPath::to_string).collect::<Vec<_>>();
+    let stages = pipeline.stages();
+    let stage = |(at, s): (usize, &StageSpec)| {
+        let needs = pipeline.needs(at).iter().map(|n| &stages[*n].name);
+        json!({
+            "name": s.name, "command": s.command, "inputs": paths(&s.inputs),
+            "outputs": paths(&s.outputs),
+            "params": s.params.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "needs": needs.collect::<Vec<_>>(),
+        })
+    };
+    stages.iter().enumerate().map(stage).collect()
+}
+
+/// What has to be done for each stage.
+#[must_use]
+pub fn stage_status(stages: &[StageStatus]) -> serde_json::Value {
+    let stage = |s: &StageStatus| {
+        json!({"name": s.name, "state": s.state.word(), "run": s.run.map(|r| r.to_hex()),
+            "why": s.why.iter().map(Why::to_json).collect::<Vec<_>>()})
+    };
+    stages.iter().map(stage).collect()
+}
+
+/// What a pipeline came to.
+#[must_use]
+pub fn pipeline_outcome(outcome: &PipelineOutcome) -> serde_json::Value {
+    let stage = |s: &StageOutcome| {
+        let detail = match &s.done {
+            StageDone::Failed(reason) => Some(reason.clone()),
+            StageDone::NotRun(stage) => Some(format!("needs {stage}")),
+            _ => None,
+        };
+        json!({"name": s.name, "done": s.done.word(), "detail": detail,
+            "run": s.run.map(|r| r.to_hex()), "duration_ms": s.duration_ms,
+            "why": s.why.iter().map(Why::to_json).collect::<Vec<_>>()})
+    };
+    let result = outcome.result.as_ref();
+    json!({
+        "stages": outcome.stages.iter().map(stage).collect::<Vec<_>>(),
+        "run": result.map(|r| r.id.to_hex()),
+        "commit": result.and_then(|r| r.commit).map(|c| c.to_hex()),
+        "strays": result.map(|r| r.strays.clone()).unwrap_or_default(),
+        "ok": outcome.is_ok(),
     })
 }
 

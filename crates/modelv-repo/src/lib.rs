@@ -38,6 +38,7 @@ mod lost;
 mod merge;
 pub mod names;
 pub mod oplog;
+mod pipeline;
 mod recreate;
 mod refs;
 pub mod remote;
@@ -75,6 +76,10 @@ pub use merge::{
 };
 pub use modelv_core as core;
 pub use modelv_store::{Error as StoreError, Report as StoreReport, Store};
+pub use pipeline::{
+    ParamName, Pipeline, PipelineOptions, PipelineOutcome, StageDone, StageEvent, StageOutcome,
+    StageSpec, StageState, StageStatus, Watch, Why,
+};
 pub use recreate::{EnvCheck, RecreateOptions, Recreated};
 pub use refs::{SwitchTo, Undone};
 pub use repair::RepairReport;

@@ -15,15 +15,17 @@ use crate::commit::check_message;
 use crate::ctx::Ctx;
 use crate::envdiff::{merge_env, take_item};
 use crate::error::{Error, Result};
-use crate::repo::Repo;
+use crate::repo::{DOCUMENT_BYTES_MAX, Repo};
 use crate::worktree::{Files, Rules, SnapFile, compare};
 
 pub(crate) mod conclude;
 mod demands;
+pub(crate) mod large;
 pub(crate) mod state;
 mod strategy;
 
 use conclude::Draft;
+use large::{Contents, Unstored};
 pub use state::{Action, ConflictState, MergeState, Sequence, Step};
 use state::{STATE_VERSION, StoredSide};
 pub use strategy::Strategy;
@@ -99,6 +101,8 @@ pub(crate) struct Work {
     pub(crate) env: Env,
     /// Files that are not what their names claim.
     notes: Vec<String>,
+    /// What is too large for memory, and not stored yet.
+    large: HashMap<BlobId, Unstored>,
 }
 
 impl Work {
@@ -120,6 +124,10 @@ impl Repo {
         options: &MergeOptions,
         ctx: &Ctx<'_>,
     ) -> Result<MergeOutcome> {
+        let _turn = match options.dry_run {
+            true => None,
+            false => Some(self.take_turn()?),
+        };
         self.refuse_while_merging("merge")?;
         if let Some(message) = &options.message {
             check_message(message)?;
@@ -172,7 +180,7 @@ impl Repo {
             base: "base",
             theirs: revision,
         };
-        let mut made = HashMap::new();
+        let mut made = Contents::default();
         let base = self.virtual_base(bases, &mut made)?;
         let mut work = self.combine(base, &made, (ours, &head_files), Some(theirs), &labels)?;
         self.decide_by(&options.strategies, &mut work, ours, theirs)?;
@@ -262,7 +270,7 @@ impl Repo {
     pub(crate) fn combine(
         &self,
         (base, base_env): Base,
-        made: &HashMap<BlobId, Vec<u8>>,
+        made: &Contents,
         (ours, our_files): (CommitId, &Files),
         theirs: Option<CommitId>,
         labels: &Labels<'_>,
@@ -271,11 +279,12 @@ impl Repo {
         let their_commit = theirs.map(|id| self.commit_object(id)).transpose()?;
         let their_files = self.files_or_none(theirs)?;
         let (o, t) = (listing(our_files), listing(&their_files));
+        let (merged, large) = self.merge_listings(&base, &o, &t, labels, made)?;
         let Merged {
             files,
             conflicts,
             mut notes,
-        } = self.merge_listings(&base, &o, &t, labels, made)?;
+        } = merged;
         notes.extend(self.demands_apart(&files, [our_files, &their_files])?);
         let (env, env_conflicts) = merge_env(
             &base_env,
@@ -302,6 +311,7 @@ impl Repo {
             conflicts: all,
             env,
             notes,
+            large,
         })
     }
 
@@ -311,28 +321,32 @@ impl Repo {
         ours: &Listing,
         theirs: &Listing,
         labels: &Labels<'_>,
-        made: &HashMap<BlobId, Vec<u8>>,
-    ) -> Result<Merged> {
+        made: &Contents,
+    ) -> Result<(Merged, HashMap<BlobId, Unstored>)> {
         let rules = self.rules()?;
         let keys = |path: &RepoPath| rules.table_key(path);
-        merge::merge_by(base, ours, theirs, (labels, &keys), &mut |blob, size| {
-            if let Some(bytes) = made.get(&blob) {
+        let mut new = HashMap::new();
+        let mut read = |blob: BlobId, size| {
+            if let Some(bytes) = made.bytes.get(&blob) {
                 return Ok(Some(bytes.clone()));
             }
-            if size > crate::repo::DOCUMENT_BYTES_MAX {
+            if size > DOCUMENT_BYTES_MAX {
                 return Ok(None);
             }
             self.read_blob(blob).map(Some)
-        })
+        };
+        let mut large = |path: &RepoPath, sides| {
+            let key = rules.table_key(path);
+            self.merge_large(path, sides, (key.as_deref(), labels), made, &mut new)
+        };
+        let from = (&mut read as merge::Read<'_, Error>, &mut large as _);
+        let merged = merge::merge_any(base, ours, theirs, (labels, &keys), from)?;
+        Ok((merged, new))
     }
 
     /// The merge base. Several best common ancestors (a criss-cross history) are merged into one
     /// that no commit holds, as Git does; their conflicts stand in it with markers.
-    pub(crate) fn virtual_base(
-        &self,
-        bases: &[CommitId],
-        made: &mut HashMap<BlobId, Vec<u8>>,
-    ) -> Result<Base> {
+    pub(crate) fn virtual_base(&self, bases: &[CommitId], made: &mut Contents) -> Result<Base> {
         self.base_above(bases, made, &mut HashMap::new(), 0)
     }
 
@@ -340,7 +354,7 @@ impl Repo {
     fn base_above(
         &self,
         bases: &[CommitId],
-        made: &mut HashMap<BlobId, Vec<u8>>,
+        made: &mut Contents,
         known: &mut HashMap<Vec<CommitId>, Base>,
         depth: usize,
     ) -> Result<Base> {
@@ -371,7 +385,8 @@ impl Repo {
                 base: "base",
                 theirs: "base 2",
             };
-            let merged = self.merge_listings(&base, &files, &other, &labels, made)?;
+            let (merged, large) = self.merge_listings(&base, &files, &other, &labels, made)?;
+            made.files.extend(large);
             files = merged
                 .files
                 .into_iter()
@@ -380,7 +395,7 @@ impl Repo {
                     Outcome::Write { mode, bytes } => {
                         let blob = BlobId::of(&bytes);
                         let size = bytes.len() as u64;
-                        made.insert(blob, bytes);
+                        made.bytes.insert(blob, bytes);
                         (path, Side { mode, size, blob })
                     }
                 })
@@ -427,7 +442,12 @@ impl Repo {
         let mut files = Vec::with_capacity(work.files.len());
         for (path, outcome) in &work.files {
             let (mode, size, blob) = match outcome {
-                Outcome::Keep(side) => (side.mode, side.size, side.blob),
+                Outcome::Keep(side) => {
+                    if let Some(file) = work.large.get(&side.blob) {
+                        large::store(file, side.size, session)?;
+                    }
+                    (side.mode, side.size, side.blob)
+                }
                 Outcome::Write { mode, bytes } => {
                     let (blob, size) =
                         session.put_blob(&mut bytes.as_slice(), bytes.len() as u64)?;
@@ -456,6 +476,7 @@ impl Repo {
         decision: &Decision,
         ctx: &Ctx<'_>,
     ) -> Result<()> {
+        let _turn = self.take_turn()?;
         let Some(mut state) = self.merge_state()? else {
             return Err(Error::State("no merge is under way".into()));
         };
@@ -513,12 +534,15 @@ impl Repo {
         };
         let path = conflict.repo_path()?;
         let full = crate::worktree::place(self.root(), &path);
-        let bytes = std::fs::read(&full).map_err(Error::io("read", &full))?;
         let part = conflict.part.clone().unwrap_or_default();
         let item = match conflict.kind.as_str() {
             "key" => Item::Key(part),
             _ => Item::Package(part),
         };
+        if std::fs::metadata(&full).is_ok_and(|m| m.len() > DOCUMENT_BYTES_MAX) {
+            return self.settle_large_part(conflict, item, value);
+        }
+        let bytes = std::fs::read(&full).map_err(Error::io("read", &full))?;
         let kind = driver::choose(path.as_bytes(), &bytes);
         let settled = driver::settle(kind, &bytes, &item, value.as_deref())
             .map_err(|e| Error::invalid("decision", conflict.item.clone(), e.to_string()))?;
@@ -542,7 +566,7 @@ impl Repo {
             }
             Decision::Weights(_) => return Err(no_weights(conflict)),
             Decision::AsEdited => {
-                if std::fs::read(&full).is_ok_and(|b| driver::has_markers(&b)) {
+                if carries_markers(&full) {
                     let text = format!("`{path}` still carries conflict markers");
                     return Err(Error::State(text));
                 }
@@ -591,6 +615,12 @@ pub(crate) fn made_paths(files: &Files, sides: &[&Files]) -> Vec<Vec<u8>> {
     let known = |path: &RepoPath| sides.iter().any(|side| side.contains_key(path));
     let new = files.keys().filter(|path| !known(path));
     new.map(|path| path.as_bytes().to_vec()).collect()
+}
+
+/// Whether a file has conflict markers. A larger one never gets any.
+pub(crate) fn carries_markers(full: &std::path::Path) -> bool {
+    std::fs::metadata(full).is_ok_and(|m| m.len() <= DOCUMENT_BYTES_MAX)
+        && std::fs::read(full).is_ok_and(|b| driver::has_markers(&b))
 }
 
 fn no_weights(conflict: &ConflictState) -> Error {

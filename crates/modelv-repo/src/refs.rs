@@ -135,6 +135,7 @@ impl Repo {
     /// # Errors
     /// Unknown, an unfinished merge, or uncommitted changes would be lost: nothing has changed then.
     pub fn switch(&mut self, to: &SwitchTo, ctx: &Ctx<'_>) -> Result<CommitId> {
+        let _turn = self.take_turn()?;
         self.refuse_while_merging("switch")?;
         let (target, new_head, mut changes) = match to {
             SwitchTo::Branch(name) => {
@@ -270,6 +271,7 @@ impl Repo {
     /// # Errors
     /// There is none, or uncommitted changes would be lost.
     pub fn undo(&mut self, ctx: &Ctx<'_>) -> Result<Undone> {
+        let _turn = self.take_turn()?;
         let undone: Vec<u64> = self
             .log
             .operations
@@ -369,5 +371,88 @@ impl Repo {
         let count = files.len();
         checkout::export(&files, &self.store, dest, ctx)?;
         Ok(count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use super::*;
+    use crate::{CommitOptions, MergeOptions, MergeOutcome};
+
+    fn commit(repo: &mut Repo, text: &str) -> CommitId {
+        for name in ["a.py", "b.py", "c.py"] {
+            fs::write(repo.root().join(name), text).unwrap();
+        }
+        let options = CommitOptions {
+            message: text.into(),
+            author: Some("A <a@example.com>".into()),
+            ..Default::default()
+        };
+        repo.commit(&options, &Ctx::quiet()).unwrap().id
+    }
+
+    fn is_clean(root: &Path) -> bool {
+        let repo = Repo::open(root).unwrap();
+        let head = repo.head().unwrap();
+        let text = repo.commit_object(head).unwrap().message;
+        ["a.py", "b.py", "c.py"]
+            .iter()
+            .all(|name| fs::read_to_string(root.join(name)).unwrap() == text)
+    }
+
+    /// Whoever comes second waits, and then sees what the first has done: through the library alone,
+    /// as two threads of a Python program would.
+    #[test]
+    fn users_of_one_working_tree_take_turns() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut repo = Repo::init(dir.path()).unwrap();
+        let base = commit(&mut repo, "main");
+        repo.create_branch("other", base).unwrap();
+        repo.switch(&SwitchTo::Branch("other".into()), &Ctx::quiet())
+            .unwrap();
+        commit(&mut repo, "other");
+        std::thread::scope(|scope| {
+            for turn in 0..3 {
+                let root = dir.path();
+                scope.spawn(move || {
+                    let mut repo = Repo::open(root).unwrap();
+                    for i in 0..20 {
+                        let name = ["main", "other"][(i + turn) % 2];
+                        let to = SwitchTo::Branch(name.into());
+                        repo.switch(&to, &Ctx::quiet()).unwrap();
+                    }
+                });
+            }
+        });
+        assert!(is_clean(dir.path()));
+    }
+
+    #[test]
+    fn a_turn_is_over_when_the_call_is_and_looking_needs_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut first = Repo::init(dir.path()).unwrap();
+        let base = commit(&mut first, "main");
+        first.create_branch("other", base).unwrap();
+        let turn = first.take_turn().unwrap();
+        first
+            .switch(&SwitchTo::Branch("other".into()), &Ctx::quiet())
+            .unwrap();
+        let mut second = Repo::open(dir.path()).unwrap();
+        let options = MergeOptions {
+            dry_run: true,
+            ..Default::default()
+        };
+        let looked = second.merge("main", &options, &Ctx::quiet()).unwrap();
+        assert!(matches!(looked, MergeOutcome::UpToDate));
+        drop(turn);
+        second
+            .switch(&SwitchTo::Branch("main".into()), &Ctx::quiet())
+            .unwrap();
+        let seen = first.take_turn().unwrap();
+        assert_eq!(first.head_label(), "main", "who waited sees what was done");
+        drop(seen);
     }
 }

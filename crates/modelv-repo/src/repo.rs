@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Weak};
 
 use modelv_core::canon;
 use modelv_core::commit::{Commit, Person};
@@ -25,6 +26,12 @@ pub(crate) const FIRST_BRANCH: &str = "main";
 /// Largest document (merge state, configuration file, text to compare) read into memory, in bytes.
 pub(crate) const DOCUMENT_BYTES_MAX: u64 = 64 << 20;
 
+/// A turn at the working tree: a kernel lock, held until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Turn {
+    _lock: std::fs::File,
+}
+
 /// An open repository. Refs are as they were when it was opened or last changed through it.
 #[derive(Debug)]
 pub struct Repo {
@@ -36,8 +43,8 @@ pub struct Repo {
     command: String,
     /// How often packs had been taken away before anything else was looked at; `None`: unknown.
     epoch: Option<u64>,
-    /// Held while this process alone may write into the working tree.
-    alone: Option<std::fs::File>,
+    /// This one's turn at the working tree, while somebody holds it.
+    turn: Weak<Turn>,
 }
 
 impl Repo {
@@ -119,7 +126,7 @@ impl Repo {
             log,
             command: String::new(),
             epoch,
-            alone: None,
+            turn: Weak::new(),
         })
     }
 
@@ -175,32 +182,20 @@ impl Repo {
         self.command = command.into();
     }
 
-    /// Waits until no other process changes the working tree, keeps others from it until this is
+    /// Waits until no other process changes the working tree, keeps others from it until the result is
     /// dropped, and looks at the refs again: who comes second decides by what the first has done, before it
-    /// writes anything. A kernel lock, which dies with its holder.
-    ///
-    /// # Errors
-    /// The lock can't be made, or the log can't be read.
-    pub fn work_alone(&mut self) -> Result<()> {
-        if self.alone.is_some() {
-            return Ok(());
+    /// writes anything. A kernel lock, which dies with its holder. A turn within a turn is the same one.
+    pub(crate) fn take_turn(&mut self) -> Result<Arc<Turn>> {
+        if let Some(turn) = self.turn.upgrade() {
+            return Ok(turn);
         }
         let path = self.dir.join("worktree.lock");
         let lock = fs::open_or_create(&path).map_err(Error::io("open", &path))?;
         lock.lock().map_err(Error::io("lock", &path))?;
-        self.alone = Some(lock);
-        self.log.catch_up()
-    }
-
-    /// Does something alone, then lets others in again.
-    pub(crate) fn alone<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
-        let was_alone = self.alone.is_some();
-        self.work_alone()?;
-        let done = work(self);
-        if !was_alone {
-            self.alone = None;
-        }
-        done
+        let turn = Arc::new(Turn { _lock: lock });
+        self.turn = Arc::downgrade(&turn);
+        self.log.catch_up()?;
+        Ok(turn)
     }
 
     /// Loads a commit.

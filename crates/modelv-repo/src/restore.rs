@@ -48,6 +48,7 @@ impl Repo {
         paths: &[RepoPath],
         ctx: &Ctx<'_>,
     ) -> Result<usize> {
+        let _turn = self.take_turn()?;
         let mut wanted = self.files(source)?;
         // What a file belongs to changes nothing of what is written.
         let rules = self.rules().or_else(|_| Rules::parse(""))?;

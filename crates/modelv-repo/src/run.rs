@@ -7,6 +7,7 @@ mod active;
 mod crash;
 mod journal;
 mod reading;
+mod record;
 #[cfg(test)]
 mod tests;
 
@@ -25,8 +26,10 @@ use crate::oplog::Target;
 use crate::repo::Repo;
 use crate::worktree::{Files, Ingredient, files_of};
 
-pub use active::{ActiveRun, Ending};
+pub use active::ActiveRun;
 pub use journal::{Journal, Point};
+pub use record::Ending;
+pub(crate) use record::{Beginning, Record, record_of};
 
 /// The file a training script writes its metrics to, at the root of the working tree.
 pub const METRICS_FILE: &str = "metrics.json";
@@ -110,29 +113,29 @@ impl Repo {
             (RUN_VARIABLE.into(), active.folder().into()),
         ];
         let log = active.log_path();
-        let execution = match exec::execute(&command, self.root(), &env, echo, &log, ctx.cancel) {
+        let job = exec::Job {
+            command: &command,
+            cwd: self.root(),
+            env: &env,
+            log: &log,
+            own_group: false,
+        };
+        let execution = match exec::execute(&job, echo, ctx.cancel) {
             Ok(execution) => execution,
             Err(e) => {
                 active.discard();
                 return Err(e);
             }
         };
-        let status = match execution.exit_code {
-            Some(0) => Status::Finished,
-            Some(_) => Status::Failed,
-            None => Status::Interrupted,
-        };
-        let ending = Ending {
-            status,
-            exit_code: execution.exit_code,
-        };
-        self.finish_run(active, ending, ctx)
+        self.finish_run(active, Ending::of(execution.exit_code), ctx)
     }
 
     /// A finished run of the same recipe and command that has outputs.
     fn find_result(&self, recipe: RecipeId, command: &[String]) -> Result<Option<(RunId, Run)>> {
         for (id, run) in self.runs()? {
             let same = run.recipe == recipe && run.command == command;
+            // What a stage makes is not all that a run of the recipe does.
+            let same = same && run.origin.stage.is_none();
             if same && run.status == Status::Finished && run.outputs.is_some() {
                 return Ok(Some((id, run)));
             }

@@ -392,6 +392,7 @@ mod tests {
             determinism: Determinism::Unknown,
             log: None,
             nonce: [0; 16],
+            origin: Default::default(),
         }
     }
 

@@ -5,7 +5,7 @@
 //! move once, at the end or at the first step that leaves something to decide. So one `undo` takes
 //! all of it back, and a step that can't be made leaves nothing behind.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 
 use modelv_core::commit::{Commit, Person};
 use modelv_core::driver::Labels;
@@ -126,6 +126,7 @@ impl Repo {
         options: &PickOptions,
         ctx: &Ctx<'_>,
     ) -> Result<SequenceOutcome> {
+        let _turn = self.take_turn()?;
         self.pick(Action::CherryPick, revisions, options, ctx)
     }
 
@@ -139,6 +140,7 @@ impl Repo {
         options: &PickOptions,
         ctx: &Ctx<'_>,
     ) -> Result<SequenceOutcome> {
+        let _turn = self.take_turn()?;
         self.pick(Action::Revert, revisions, options, ctx)
     }
 
@@ -242,6 +244,7 @@ impl Repo {
         options: &RebaseOptions,
         ctx: &Ctx<'_>,
     ) -> Result<SequenceOutcome> {
+        let _turn = self.take_turn()?;
         self.refuse_while_merging("rebase")?;
         let (head, above) = (self.get_head()?, self.resolve(upstream)?);
         let onto = options.onto.as_deref().map(|r| self.resolve(r));
@@ -389,7 +392,7 @@ impl Repo {
         let base = self.base_of(base)?;
         let work = self.combine(
             base,
-            &HashMap::new(),
+            &crate::merge::large::Contents::default(),
             (journey.at, &self.files(journey.at)?),
             theirs,
             &labels,

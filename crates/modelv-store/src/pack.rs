@@ -337,7 +337,10 @@ pub(crate) fn check_form(key: &Key, plain: &[u8]) -> Result<()> {
         Some(Tag::Object(Kind::Commit)) => drop(canon::decode::<Commit>(plain)?),
         Some(Tag::Object(Kind::Run)) => drop(canon::decode::<Run>(plain)?),
         Some(Tag::Object(Kind::Cuts)) => drop(canon::decode::<Cuts>(plain)?),
-        Some(Tag::Object(Kind::Recipe | Kind::Operation | Kind::Root | Kind::PackList)) | None => {
+        Some(Tag::Object(
+            Kind::Recipe | Kind::Operation | Kind::Stage | Kind::Root | Kind::PackList,
+        ))
+        | None => {
             return Err(Error::corrupt(
                 "stored object",
                 "its kind is never in a pack",

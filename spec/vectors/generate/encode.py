@@ -111,6 +111,13 @@ RUN = Record(
     ("metrics", mapping(value)), ("series", optional(fixed)), ("outputs", optional(fixed)), ("status", STATUS),
     ("exit_code", optional(i)), ("started", TIME), ("duration_ms", u), ("host", mapping(text)),
     ("determinism", DETERMINISM), ("log", optional(fixed)), ("nonce", fixed))
+STAGE_RUN = Record(("name", text), ("key", fixed), ("inputs", fixed))
+ORIGIN = Record(
+    ("ingredients", optional(RECIPE)), ("parent", optional(fixed)), ("stage", optional(STAGE_RUN)),
+    ("repeats", optional(fixed)))
+RUN_OF_ORIGIN = Record(*RUN.fields, ("origin", ORIGIN))
+STAGE = Record(
+    ("command", text), ("env", fixed), ("inputs", fixed), ("params", mapping(value)), ("outputs", sequence(raw)))
 CUT = Record(("id", fixed), ("length", u))
 CUTS = Record(("size", u), ("chunks", sequence(CUT)))
 CHANGE = Record(("name", text), ("old", optional(target)), ("new", optional(target)))
@@ -123,12 +130,12 @@ CHILD = Record(("last", raw), ("id", fixed), ("entries", u), ("bytes", u))
 LEAF = Record(("Leaf", lambda _: b"\0"), ("entries", sequence(ENTRY)))
 INNER = Record(("Inner", lambda _: b"\1"), ("level", lambda n: bytes([n])), ("children", sequence(CHILD)))
 
-KINDS = {"tree": 1, "env": 2, "recipe": 3, "commit": 4, "run": 5, "cuts": 6, "operation": 7}
-FORMS = {"env": ENV, "recipe": RECIPE, "commit": COMMIT, "run": RUN, "cuts": CUTS, "operation": OPERATION}
+KINDS = {"tree": 1, "env": 2, "recipe": 3, "commit": 4, "run": 5, "cuts": 6, "operation": 7, "stage": 8}
+FORMS = {"env": ENV, "recipe": RECIPE, "commit": COMMIT, "run": RUN, "cuts": CUTS, "operation": OPERATION, "stage": STAGE}
 
 
-def head(kind):
-    return b"MODELV" + bytes([KINDS[kind], 1])
+def head(kind, version=1):
+    return b"MODELV" + bytes([KINDS[kind], version])
 
 
 def canonical(kind, v, form=None):

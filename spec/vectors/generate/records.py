@@ -1,6 +1,6 @@
 """ids, object, commit, env, run."""
 from .collect import MARK, Folder, derived
-from .encode import COMMIT, PACKAGE, canonical, changed, enc, head, long, text, u, value
+from .encode import COMMIT, ORIGIN, PACKAGE, RUN_OF_ORIGIN, canonical, changed, enc, head, long, text, u, value
 
 A, B, C, D = "aa" * 32, "bb" * 32, "cc" * 32, "dd" * 32
 COMMIT_1 = {
@@ -22,6 +22,20 @@ BAD_TEXTS = {
     "a-lone-continuation": b"\x80", "an-overlong-slash": b"\xc0\xaf", "an-overlong-nul": b"\xe0\x80\x80",
     "a-surrogate": b"\xed\xa0\x80", "above-the-last-character": b"\xf4\x90\x80\x80", "cut-short": b"\xe2\x82",
     "a-byte-never-used": b"\xff"}
+
+
+INGREDIENTS = {"code": A, "data": B, "config": C, "env": D}
+ORIGIN_0 = {"ingredients": None, "parent": None, "stage": None, "repeats": None}
+ORIGIN_1 = {"ingredients": INGREDIENTS, "parent": "11" * 16, "stage": {"name": "train", "key": B, "inputs": C},
+            "repeats": D}
+RUN_2 = dict(RUN_1, recipe=derived("recipe", canonical("recipe", INGREDIENTS)).hex(), origin=ORIGIN_1)
+STAGE_1 = {"command": "sh train.sh", "env": A, "inputs": B, "params": {"lr": ["Float", "000000000000e03f"]},
+           "outputs": [b"metrics.json".hex(), b"models/w".hex()]}
+
+
+def with_origin(**fields):
+    """A run of version 2."""
+    return head("run", 2) + RUN_OF_ORIGIN(changed(RUN_2, **fields))
 
 
 def run(**fields):
@@ -281,6 +295,20 @@ def runs():
     for name, fields in (("minimal", {}), ("full", full), ("interrupted", {"status": "Interrupted", "exit_code": None}),
                          ("empty-word", {"command": [""]})):
         f.object(name, "run", run(**fields), changed(RUN_1, **fields))
+    for name, origin in [("origin", ORIGIN_1)] + [
+            ("origin-" + key, dict(ORIGIN_0, **{key: ORIGIN_1[key]})) for key in ORIGIN_0]:
+        f.object(name, "run", with_origin(origin=origin), changed(RUN_2, origin=origin))
+    f.hostile("origin-of-nothing", "run", "RUN-9", with_origin(origin=ORIGIN_0))
+    f.hostile("origin-of-another-recipe", "run", "RUN-10", with_origin(recipe=A))
+    f.hostile("origin-in-version-1", "run", "OBJ-1", run() + ORIGIN(ORIGIN_1))
+    f.hostile("origin-cut-off", "run", "WIRE-7", with_origin()[:-1])
+    f.hostile("origin-ingredients-2", "run", "WIRE-3", with_origin(origin__ingredients=b"\2" + bytes(128)))
+    f.object("stage", "stage", canonical("stage", STAGE_1), STAGE_1)
+    f.hostile("stage-outputs-descending", "stage", "RUN-12", canonical("stage", changed(
+        STAGE_1, outputs=STAGE_1["outputs"][::-1])))
+    f.hostile("stage-outputs-twice", "stage", "RUN-12", canonical("stage", changed(
+        STAGE_1, outputs=STAGE_1["outputs"][:1] * 2)))
+    f.hostile("stage-version-2", "stage", "OBJ-1", head("stage", 2) + canonical("stage", STAGE_1)[8:])
     f.hostile("no-command", "run", "RUN-1", run(command=[]))
     f.hostile("param-uint", "run", "VALUE-2", run(params={"seed": ["UInt", 42]}))
     f.hostile("param-65-deep", "run", "VALUE-1", run(params={"a": nested("Map", 64)}))

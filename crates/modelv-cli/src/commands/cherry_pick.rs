@@ -25,7 +25,7 @@ pub(super) fn run(args: Args, s: Session<'_>) -> Done {
     if args.ending.is_given() {
         return sequence::end(Action::CherryPick, &args.ending, s);
     }
-    let mut repo = s.repo_alone()?;
+    let mut repo = s.repo()?;
     let options = args.ending.options(args.mainline, args.note_source);
     let outcome = repo.cherry_pick(&args.revisions, &options, &s.ctx())?;
     sequence::report(Action::CherryPick, &repo, &outcome, args.ending.json, s)

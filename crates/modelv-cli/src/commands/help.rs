@@ -105,6 +105,14 @@ const ROWS: &[Row] = &[
             CONFLICTS,
         ],
     ),
+    ("pipeline", "modelv pipeline", &[]),
+    ("pipeline show", "modelv pipeline show --json", &[]),
+    ("pipeline status", "modelv pipeline status train", &[]),
+    (
+        "pipeline run",
+        "modelv pipeline run train --jobs 4",
+        &[(1, "a stage failed; or it failed")],
+    ),
     ("runs", "modelv runs --metric 'f1>0.8' --sort -f1", &[]),
     ("runs show", "modelv runs show HEAD --log", &[]),
     (
@@ -136,6 +144,17 @@ const ROWS: &[Row] = &[
         &[],
     ),
     ("release unpack", "modelv release unpack image folder", &[]),
+    ("release inspect", "modelv release inspect image", &[]),
+    (
+        "release push",
+        "modelv release push image registry.example/team/tweets:1",
+        &[],
+    ),
+    (
+        "release verify",
+        "modelv release verify image HEAD",
+        &[(1, "the image is not what the commit gives; or it failed")],
+    ),
     ("serve", "modelv serve HEAD", &[]),
     ("fsck", "modelv fsck", &[]),
     ("gc", "modelv gc --dry-run", &[]),

@@ -57,10 +57,7 @@ pub(crate) struct Args {
 }
 
 pub(super) fn run(args: Args, s: Session<'_>) -> Done {
-    let mut repo = match args.dry_run {
-        true => s.repo()?,
-        false => s.repo_alone()?,
-    };
+    let mut repo = s.repo()?;
     if args.abort {
         repo.merge_abort(&s.ctx())?;
         s.ui.line("merge given up; the working tree is as before");

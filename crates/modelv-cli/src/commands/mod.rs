@@ -1,6 +1,7 @@
 //! One file a command: parses, calls one function of the library, shows what it gave.
 
 mod alias;
+mod bare;
 mod bisect;
 mod blame;
 mod branch;
@@ -26,6 +27,7 @@ mod merge;
 mod merge_base;
 mod mergetool;
 mod mount;
+mod pipeline;
 mod pull;
 mod push;
 mod rebase;
@@ -49,6 +51,7 @@ mod track;
 mod undo;
 mod weights;
 
+pub(crate) use bare::bare;
 pub(crate) use help::command;
 pub(crate) use status::{change_line, show_env};
 
@@ -68,14 +71,21 @@ use crate::ui::{Bar, Color, Ui};
 #[derive(Parser)]
 #[command(name = "modelv", version, disable_help_subcommand = false)]
 pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) everywhere: Everywhere,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Options of every verb.
+#[derive(clap::Args)]
+pub(crate) struct Everywhere {
     /// Work in this folder.
     #[arg(short = 'C', value_name = "DIR", global = true)]
     work_dir: Option<PathBuf>,
     /// When to colour.
     #[arg(long, value_enum, default_value = "auto", global = true)]
     pub(crate) color: Color,
-    #[command(subcommand)]
-    command: Command,
 }
 
 #[derive(Subcommand)]
@@ -114,6 +124,7 @@ enum Command {
     Export(export::Args),
     Mount(mount::Args),
     Run(run::Args),
+    Pipeline(pipeline::Args),
     Runs(runs::Args),
     Env(env::Args),
     Release(release::Args),
@@ -161,16 +172,9 @@ impl<'a> Session<'a> {
         Ok(repo)
     }
 
-    /// The repository, for a command that writes into its working tree.
-    fn repo_alone(&self) -> Result<Repo, CommandError> {
-        let mut repo = self.repo()?;
-        repo.work_alone()?;
-        Ok(repo)
-    }
-
     /// Says when to stop.
     fn cancel(&self) -> &'a Cancel {
-        crate::watch_ctrl_c();
+        crate::interrupt::watch();
         self.cancel
     }
 
@@ -231,7 +235,7 @@ impl<'a> Session<'a> {
 
 pub(crate) fn run(cli: Cli, ui: &mut Ui, cancel: &Cancel) -> Done {
     let here = PathBuf::from(".");
-    let dir = cli.work_dir.unwrap_or(here);
+    let dir = cli.everywhere.work_dir.unwrap_or(here);
     if !dir.is_dir() {
         let text = format!("`{}` is not a folder", dir.display());
         return Err(CommandError::usage(text, "`-C` takes an existing folder"));
@@ -278,6 +282,7 @@ pub(crate) fn run(cli: Cli, ui: &mut Ui, cancel: &Cancel) -> Done {
         Command::Export(args) => export::run(&args, s),
         Command::Mount(args) => mount::run(&args, s),
         Command::Run(args) => run::run(args, s),
+        Command::Pipeline(args) => pipeline::run(args, s),
         Command::Runs(args) => runs::run(&args, s),
         Command::Env(args) => env::run(&args, s),
         Command::Release(args) => release::run(args, s),

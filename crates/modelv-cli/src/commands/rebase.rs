@@ -29,7 +29,7 @@ pub(super) fn run(args: Args, s: Session<'_>) -> Done {
             "`--message` is for `--continue`",
         ));
     }
-    let mut repo = s.repo_alone()?;
+    let mut repo = s.repo()?;
     let options = RebaseOptions {
         onto: args.onto,
         author: args.ending.committer.clone(),

@@ -45,8 +45,6 @@ pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
     } else {
         by_side(args)
     };
-    // Not before: an editor may be open for long.
-    repo.work_alone()?;
     repo.resolve_conflict(&args.item, &decision, &s.ctx())?;
     let state = repo.merge_state()?;
     let open = state.as_ref().map_or(0, |m| m.open().count());

@@ -17,7 +17,7 @@ pub(crate) struct Args {
 }
 
 pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
-    let mut repo = s.repo_alone()?;
+    let mut repo = s.repo()?;
     let source = repo.resolve(&args.source)?;
     let paths = s.paths(&repo, &args.paths)?;
     let count = repo.restore(source, &paths, &s.ctx())?;

@@ -22,7 +22,7 @@ pub(super) fn run(args: Args, s: Session<'_>) -> Done {
     if args.ending.is_given() {
         return sequence::end(Action::Revert, &args.ending, s);
     }
-    let mut repo = s.repo_alone()?;
+    let mut repo = s.repo()?;
     let options = args.ending.options(args.mainline, false);
     let outcome = repo.revert(&args.revisions, &options, &s.ctx())?;
     sequence::report(Action::Revert, &repo, &outcome, args.ending.json, s)

@@ -4,12 +4,13 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use modelv_repo::RunOptions;
 use modelv_repo::capture::clock;
 use modelv_repo::core::run::Status;
+use modelv_repo::{PipelineOptions, Repo, RunOptions, RunOutcome};
 
 use super::{Done, Session};
-use crate::ui::Style;
+use crate::error::CommandError;
+use crate::ui::{Style, Ui};
 
 /// Execute a command, record the run, and commit what it made as the model.
 #[derive(clap::Args)]
@@ -29,7 +30,13 @@ pub(crate) struct Args {
     /// Run even with what looks like a password or a key in the files.
     #[arg(long)]
     allow_secret: bool,
-    /// The command; `[train] command` of modelv.toml otherwise.
+    /// So many stages of the pipeline at once.
+    #[arg(short, long, value_name = "N", default_value_t = 1)]
+    jobs: usize,
+    /// Only tell which stages of the pipeline would be executed, and why.
+    #[arg(long, conflicts_with = "command")]
+    dry_run: bool,
+    /// The command; the pipeline, or `[train] command`, of modelv.toml otherwise.
     #[arg(last = true)]
     command: Vec<OsString>,
 }
@@ -44,44 +51,26 @@ pub(super) fn run(args: Args, s: Session<'_>) -> Done {
         author: args.author,
         allow_secret: args.allow_secret,
     };
+    if options.command.is_empty() && repo.has_pipeline()? {
+        let pipeline = PipelineOptions {
+            targets: Vec::new(),
+            jobs: args.jobs,
+            commit: true,
+            run: options,
+        };
+        return super::pipeline::execute(&mut repo, &pipeline, args.dry_run, false, s);
+    }
+    if args.dry_run {
+        let text = "`--dry-run` is about the stages of a pipeline";
+        return Err(CommandError::usage(
+            text,
+            "`modelv runs` shows what was run before",
+        ));
+    }
     // What the command prints is talk; the record is the result.
     let outcome = repo.run(&options, &mut std::io::stderr(), &s.ctx())?;
-    let (id, run) = (outcome.id.short(), &outcome.run);
-    if outcome.reused {
-        s.ui.line(format!(
-            "run {id}: same recipe and command, taken from the store (--force repeats it)"
-        ));
-    } else {
-        s.ui.line(format!(
-            "run {id}: {} in {}",
-            run.status,
-            clock::format_duration(run.duration_ms)
-        ));
-    }
-    for (key, value) in &run.metrics {
-        s.ui.line(format!("  {key} = {value}"));
-    }
-    if let Some(commit) = outcome.commit {
-        let label = repo.head_label();
-        s.ui.line(format!(
-            "[{label} {}] model of recipe {}",
-            s.ui.paint(Style::Id, &commit.short()),
-            run.recipe.short()
-        ));
-    }
-    if !outcome.strays.is_empty() {
-        let list = outcome.strays.join(", ");
-        s.ui.warn(format!(
-            "the command changed files that are no model, they stay uncommitted: {list}"
-        ));
-        s.ui.talk("hint: name outputs under `[ingredients] model` in modelv.toml");
-    }
-    if outcome.bad_lines > 0 {
-        s.ui.warn(format!(
-            "{} lines of the run's journal are no metric or parameter, they are left out",
-            outcome.bad_lines
-        ));
-    }
+    show(&outcome, &repo, s.ui);
+    let run = &outcome.run;
     Ok(match run.status {
         Status::Finished => {
             if outcome.commit.is_none() {
@@ -98,4 +87,44 @@ pub(super) fn run(args: Args, s: Session<'_>) -> Done {
         }
         Status::Interrupted => ExitCode::from(130),
     })
+}
+
+/// What a run came to: its metrics, the commit, and what is to be said about it.
+pub(super) fn show(outcome: &RunOutcome, repo: &Repo, ui: &mut Ui) {
+    let (id, run) = (outcome.id.short(), &outcome.run);
+    if outcome.reused {
+        ui.line(format!(
+            "run {id}: same recipe and command, taken from the store (--force repeats it)"
+        ));
+    } else {
+        ui.line(format!(
+            "run {id}: {} in {}",
+            run.status,
+            clock::format_duration(run.duration_ms)
+        ));
+    }
+    for (key, value) in &run.metrics {
+        ui.line(format!("  {key} = {value}"));
+    }
+    if let Some(commit) = outcome.commit {
+        let label = repo.head_label();
+        ui.line(format!(
+            "[{label} {}] model of recipe {}",
+            ui.paint(Style::Id, &commit.short()),
+            run.recipe.short()
+        ));
+    }
+    if !outcome.strays.is_empty() {
+        let list = outcome.strays.join(", ");
+        ui.warn(format!(
+            "the command changed files that are no model, they stay uncommitted: {list}"
+        ));
+        ui.talk("hint: name outputs under `[ingredients] model` in modelv.toml");
+    }
+    if outcome.bad_lines > 0 {
+        ui.warn(format!(
+            "{} lines of the run's journal are no metric or parameter, they are left out",
+            outcome.bad_lines
+        ));
+    }
 }

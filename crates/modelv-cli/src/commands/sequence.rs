@@ -57,7 +57,7 @@ impl Ending {
 
 /// Ends one that stopped.
 pub(super) fn end(action: Action, how: &Ending, s: Session<'_>) -> Done {
-    let mut repo = s.repo_alone()?;
+    let mut repo = s.repo()?;
     if how.abort {
         repo.sequence_abort(action, &s.ctx())?;
         if how.json {

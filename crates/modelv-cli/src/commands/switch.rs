@@ -20,7 +20,7 @@ pub(crate) struct Args {
 }
 
 pub(super) fn run(args: Args, s: Session<'_>) -> Done {
-    let mut repo = s.repo_alone()?;
+    let mut repo = s.repo()?;
     let to = match (args.create, args.target, args.detach) {
         (Some(name), start, _) => SwitchTo::New(name, start),
         (None, target, true) => SwitchTo::Detached(target.unwrap_or_else(|| "HEAD".into())),

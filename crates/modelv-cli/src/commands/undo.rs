@@ -9,7 +9,7 @@ use super::{Done, Session};
 pub(crate) struct Args {}
 
 pub(super) fn run(_: &Args, s: Session<'_>) -> Done {
-    let mut repo = s.repo_alone()?;
+    let mut repo = s.repo()?;
     let before = repo.head();
     let undone = repo.undo(&s.ctx())?;
     s.ui.line(format!("took back: {}", undone.command));

@@ -7,6 +7,7 @@
 mod binary;
 mod config;
 mod image;
+mod large;
 mod lines;
 mod notebook;
 mod order;
@@ -24,9 +25,10 @@ use crate::path::name_of;
 
 pub use config::{Format, config_values, is_secret, without_secrets};
 pub use image::{ImageChange, ImageFormat, ImageKind, Look, image_kind};
+pub use large::{merge_large, settle_large};
 pub use lines::{Block, Hunk, In, LineDiff, LineOps, Piece, opposite, words};
 pub use packages::{Asking, PackageFile, clashes, is_asking};
-pub use table::{Spill, TableError};
+pub use table::{Joined, Room, Scratch, Spill, TableError};
 pub use tensor::{Source, TensorError, TensorFile};
 pub use text::{has_markers, unified};
 pub use types::{

@@ -97,9 +97,9 @@ impl Specifier {
                 found < version && (version.is_prerelease() || !own)
             }
             Op::Above => {
-                let base = found.base() == version.base();
-                let own = found.is_postrelease() && base && !version.is_postrelease();
-                found > version && !own && !(found.has_local() && base)
+                // Of a version, later posts are not above it; of a development release there are none.
+                let own = found.is_postrelease() && found.before_post() == *version;
+                found.public() > *version && !own
             }
         }
     }

@@ -153,6 +153,15 @@ impl Version {
         }
     }
 
+    /// What a post-release comes after: without post, development and local part.
+    pub(super) fn before_post(&self) -> Self {
+        Self {
+            post: None,
+            dev: None,
+            ..self.public()
+        }
+    }
+
     /// Epoch and release alone.
     pub(super) fn base(&self) -> Self {
         Self {

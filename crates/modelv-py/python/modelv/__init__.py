@@ -14,6 +14,7 @@
 import os as _os
 
 from ._errors import (
+    CaptureError,
     ConflictError,
     CorruptError,
     Error,
@@ -24,10 +25,12 @@ from ._errors import (
 )
 from ._file import BlobFile
 from ._modelv import Commit, Recipe, Repo, __version__
-from ._run import Run, run
+from ._run import Run, active_run, run
 
 __all__ = [
     "BlobFile",
+    "CaptureError",
+    "Captured",
     "Commit",
     "ConflictError",
     "CorruptError",
@@ -40,11 +43,32 @@ __all__ = [
     "RevisionError",
     "Run",
     "__version__",
+    "active_run",
+    "autolog",
+    "capture_function",
     "init",
+    "load",
     "open",
     "read",
     "run",
 ]
+
+# Imported when they are asked for: most programs need neither, and all wait for an import.
+_LATER = {"autolog": "._autolog", "Captured": "._capture", "capture_function": "._capture"}
+
+
+def __getattr__(name):
+    if name not in _LATER:
+        raise AttributeError(f"module 'modelv' has no attribute {name!r}")
+    import importlib
+
+    value = getattr(importlib.import_module(_LATER[name], __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__():
+    return sorted({*globals(), *_LATER})
 
 
 def open(path=".") -> Repo:
@@ -60,3 +84,31 @@ def init(path=".") -> Repo:
 def read(rev, path) -> BlobFile:
     """Opens a file of a commit of the repository around the current folder; see `Repo.read`."""
     return open().read(rev, path)
+
+
+def load(rev, path, *, framework="numpy", names=None, repo=None):
+    """Loads tensors of a commit into memory, without a copy on disk.
+
+        weights = mv.load("HEAD~1", "models/w.safetensors")
+        some = mv.load("main", "models/w.safetensors", names=["head.weight"], framework="torch")
+
+    A .safetensors or .npz file gives a dict of NumPy arrays, a .npy file one array; with
+    `framework="torch"` they are tensors. With `names` only those are read. Nothing is unpickled: a
+    file that would need it, or that holds Python objects, raises `Error`.
+    """
+    found = repo if isinstance(repo, Repo) else open(repo or ".")
+    return found.load(rev, path, framework=framework, names=names)
+
+
+def load_ipython_extension(ipython):
+    """`%load_ext modelv`: brings `%%mv_run`, and has runs capture the running notebook."""
+    from . import _magics
+
+    _magics.load(ipython)
+
+
+def unload_ipython_extension(ipython):
+    """`%unload_ext modelv`: takes the magic away again."""
+    from . import _magics
+
+    _magics.unload(ipython)

@@ -1,6 +1,9 @@
 import os
-from typing import Union
+from typing import Any, Optional, Sequence, Union
 
+from ._capture import Captured as Captured
+from ._capture import capture_function as capture_function
+from ._errors import CaptureError as CaptureError
 from ._errors import ConflictError as ConflictError
 from ._errors import CorruptError as CorruptError
 from ._errors import Error as Error
@@ -14,6 +17,7 @@ from ._modelv import Recipe as Recipe
 from ._modelv import Repo as Repo
 from ._modelv import __version__ as __version__
 from ._run import Run as Run
+from ._run import active_run as active_run
 from ._run import run as run
 
 _Path = Union[str, "os.PathLike[str]"]
@@ -23,3 +27,14 @@ __all__: list[str]
 def open(path: _Path = ".") -> Repo: ...
 def init(path: _Path = ".") -> Repo: ...
 def read(rev: str, path: _Path) -> BlobFile: ...
+def load(
+    rev: str,
+    path: _Path,
+    *,
+    framework: str = "numpy",
+    names: Optional[Sequence[str]] = None,
+    repo: Union[Repo, _Path, None] = None,
+) -> Any: ...
+def autolog(*libraries: str, models: Optional[str] = "models", disable: bool = False) -> None: ...
+def load_ipython_extension(ipython: Any) -> None: ...
+def unload_ipython_extension(ipython: Any) -> None: ...

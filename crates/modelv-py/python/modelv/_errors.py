@@ -36,5 +36,9 @@ class CorruptError(Error):
     """Stored bytes are damaged; `modelv fsck` lists all damage. No damaged byte is given out."""
 
 
+class CaptureError(Error):
+    """A function needs something that can't be stored exactly, or its capture answers otherwise."""
+
+
 class NothingToCommit(Error):
     """The working tree is what HEAD holds."""

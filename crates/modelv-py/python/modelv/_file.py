@@ -1,5 +1,6 @@
 """A file of a commit as Python's file object."""
 
+import errno
 import io
 import os
 
@@ -63,7 +64,8 @@ class BlobFile(io.RawIOBase):
             raise ValueError(f"whence {whence} is not 0, 1 or 2")
         target = base[whence] + offset
         if target < 0:
-            raise ValueError(f"position {target} is before the start")
+            # As a file on disk says it: zipfile, for one, relies on that.
+            raise OSError(errno.EINVAL, f"position {target} is before the start", self.name)
         self._position = target
         return target
 

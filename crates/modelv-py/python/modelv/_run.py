@@ -1,17 +1,19 @@
 """Runs: training code that records itself."""
 
+import atexit
 import functools
-import inspect
 import os
 import sys
-import traceback
 import warnings
 
 from ._errors import Error
 from ._modelv import ActiveRun, Repo
-from ._save import save as _save
 
 _VARIABLE = "MODELV_RUN"
+# What is done before a run begins, with its repository: `%load_ext modelv` puts something here.
+before_begin = []
+# Runs of this process that are in their block, the innermost last.
+_entered = []
 
 
 class Run:
@@ -23,6 +25,7 @@ class Run:
         )
         self._active = None
         self._artifacts = []
+        self._endings = []
         #: The run id, once it is recorded; None inside of another run.
         self.id = None
         #: The commit of its outputs, once there is one.
@@ -48,6 +51,12 @@ class Run:
         with dots. The leaves of the configuration files are noted by themselves."""
         self._running().param(name, value)
 
+    def params(self, values):
+        """Notes several parameters at once, from a dict."""
+        active = self._running()
+        for name, value in values.items():
+            active.param(name, value)
+
     def artifact(self, path):
         """Names a file as an output of the run; it must be below `[ingredients] model`. A relative
         path counts from the root of the working tree."""
@@ -69,7 +78,21 @@ class Run:
         self._running()
         full = os.path.join(self.repo.root, os.fspath(path))
         if self.repo.ingredient(full) == "model":
-            _save(full, value)
+            from ._save import save
+
+            save(full, value)
+        self.artifact(path)
+
+    def figure(self, path, figure):
+        """Draws a figure to an output and names it: one of matplotlib, or axes of it, as .png, .svg
+        or .pdf, one of plotly as .html or .json, an image of Pillow. The same figure gives the same
+        bytes."""
+        self._running()
+        full = os.path.join(self.repo.root, os.fspath(path))
+        if self.repo.ingredient(full) == "model":
+            from ._save import figure as draw
+
+            draw(full, figure)
         self.artifact(path)
 
     def _running(self):
@@ -86,15 +109,12 @@ class Run:
         outer = os.environ.get(_VARIABLE)
         active = ActiveRun.join(self.repo, outer) if outer else None
         if active is None:
+            for act in before_begin:
+                act(self.repo)
             active = ActiveRun.begin(
                 self.repo, _command(), given["message"], given["author"], given["allow_secret"]
             )
-        self._active, self._outer, self.status = active, outer, "active"
-        self._process = os.getpid()
-        # Processes that this one starts belong to the run.
-        os.environ[_VARIABLE] = os.fspath(active.folder)
-        # The class's method, without the way through Python.
-        self.metric = active.metric
+        self._begin(active, outer)
         try:
             for name, value in (given["params"] or {}).items():
                 active.param(str(name), value)
@@ -103,12 +123,23 @@ class Run:
             raise
         return self
 
+    def _begin(self, active, outer):
+        self._active, self._outer, self.status = active, outer, "active"
+        self._process = os.getpid()
+        # Processes that this one starts belong to the run.
+        os.environ[_VARIABLE] = os.fspath(active.folder)
+        # The class's method, without the way through Python.
+        self.metric = active.metric
+        _entered.append(self)
+
     def __exit__(self, kind, error, trace):
-        active, self._active = self._active, None
-        del self.metric
         if os.getpid() != self._process:
             # A forked child that leaves the block does not end its parent's run.
+            self._leave()
             return False
+        if kind is None:
+            self._end()
+        active = self._leave()
         if self._outer is None:
             os.environ.pop(_VARIABLE, None)
         else:
@@ -116,6 +147,8 @@ class Run:
         self.status, code = _ending(kind, error)
         log = None
         if self.status == "failed" and not isinstance(error, SystemExit):
+            import traceback
+
             log = "".join(traceback.format_exception(kind, error, trace))
         try:
             outcome = active.finish(self.status, code, log)
@@ -129,6 +162,20 @@ class Run:
             self.id, self.commit = outcome.id, outcome.commit
             self._warn(outcome)
         return False
+
+    def _end(self):
+        """What is to be done at the end of a run that finished; a failure is told and no more."""
+        for act in self._endings:
+            try:
+                act(self)
+            except Exception as failure:  # noqa: BLE001: whatever it is, the run is recorded
+                warnings.warn(f"not saved at the end of the run: {failure}", stacklevel=3)
+
+    def _leave(self):
+        active, self._active = self._active, None
+        del self.metric
+        _entered.remove(self)
+        return active
 
     def _warn(self, outcome):
         if outcome.strays:
@@ -146,6 +193,8 @@ class Run:
 
     def __call__(self, function):
         """Decorates a function: every call is a run. A parameter named `run` gets the run."""
+        import inspect
+
         wanted = "run" in inspect.signature(function).parameters
 
         @functools.wraps(function)
@@ -156,6 +205,11 @@ class Run:
                 return function(*args, **kwargs)
 
         return recorded
+
+    def _repr_html_(self):
+        from ._views import run as shown
+
+        return shown(self)
 
     def __repr__(self):
         return f"<Run {self.id[:12] if self.id else self.status or 'not begun'}>"
@@ -183,6 +237,36 @@ def run(message=None, *, params=None, repo=None, author=None, allow_secret=False
     return Run(
         message, params=params, repo=repo, author=author, allow_secret=allow_secret
     )
+
+
+def active_run():
+    """The run this code belongs to: the innermost `with mv.run(...)` block of this process, else
+    the run of `modelv run` or of another process that started this one, else None."""
+    if _entered and _entered[-1]._process == os.getpid():
+        return _entered[-1]
+    folder = os.environ.get(_VARIABLE)
+    if not folder or not os.path.isdir(folder):
+        return None
+    try:
+        # Its folder is below `.mv/tmp` of the working tree.
+        repo = Repo.discover(os.path.join(folder, "..", "..", ".."))
+    except Error:
+        return None
+    active = ActiveRun.join(repo, folder)
+    if active is None:
+        return None
+    joined = Run(repo=repo)
+    joined.repo = repo
+    joined._begin(active, folder)
+    atexit.register(_end_joined, joined)
+    return joined
+
+
+def _end_joined(joined):
+    if joined._active is not None:
+        # What an exception that nobody caught leaves behind.
+        kind = getattr(sys, "last_type", None)
+        joined.__exit__(kind, getattr(sys, "last_value", None), None)
 
 
 def _ending(kind, error):

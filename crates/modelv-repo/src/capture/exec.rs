@@ -1,13 +1,17 @@
 //! Executing a command: its output live to the caller and into a log, its end as a record.
 
 use std::ffi::OsString;
-use std::io::{Read, Write};
-use std::os::unix::process::ExitStatusExt;
+use std::fs::File;
+use std::io::{PipeReader, PipeWriter, Read, Write};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use modelv_core::commit::Time;
 use modelv_store::fs;
+use rustix::process::{Pid, Signal};
 
 use super::clock;
 use crate::ctx::Cancel;
@@ -26,60 +30,50 @@ pub struct Execution {
     pub duration_ms: u64,
 }
 
-/// Runs a command in `cwd`. Both its streams go to `echo` and into `log` as they come. Ctrl-C
-/// reaches the command by itself, for it stays in the terminal's group; it counts as its end.
+/// What is to be executed.
+#[derive(Debug)]
+pub struct Job<'a> {
+    /// Program and arguments.
+    pub command: &'a [OsString],
+    /// Where.
+    pub cwd: &'a Path,
+    /// Variables beside those of this process.
+    pub env: &'a [(OsString, OsString)],
+    /// Where what it prints is kept.
+    pub log: &'a Path,
+    /// Whether it gets a process group of its own, which a cancellation ends as a whole. Otherwise it
+    /// stays in the terminal's group, and Ctrl-C reaches it by itself.
+    pub own_group: bool,
+}
+
+/// How often a job of its own group is asked whether it is to end.
+const LOOK: Duration = Duration::from_millis(50);
+/// From the wish to end to the end.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// Runs a command. Both its streams go to `echo` and into the log as they come. A cancellation counts
+/// as its end.
 ///
 /// # Errors
 /// The program can't be started, or the log can't be written.
-pub fn execute(
-    command: &[OsString],
-    cwd: &Path,
-    env: &[(OsString, OsString)],
-    echo: &mut dyn Write,
-    log: &Path,
-    cancel: &Cancel,
-) -> Result<Execution> {
-    let (program, arguments) = command
-        .split_first()
-        .ok_or_else(|| Error::State("no command given".into()))?;
+pub fn execute(job: &Job<'_>, echo: &mut dyn Write, cancel: &Cancel) -> Result<Execution> {
+    let log = job.log;
     let mut log_file = fs::create(log).map_err(Error::io("create", log))?;
     let (mut reader, writer) = std::io::pipe().map_err(Error::io("open", log))?;
-    let second = writer.try_clone().map_err(Error::io("open", log))?;
     let started = clock::now();
-    let clock = std::time::Instant::now();
-    let mut child = {
-        let mut command = Command::new(program);
-        command
-            .args(arguments)
-            .current_dir(cwd)
-            .envs(env.iter().map(|(k, v)| (k, v)))
-            .stdin(Stdio::null())
-            .stdout(writer)
-            .stderr(second);
-        // The command holds our ends of the pipe: it must be gone before we read to the end.
-        command.spawn().map_err(|e| Error::Program {
-            program: program.to_string_lossy().into_owned(),
-            detail: match e.kind() {
-                std::io::ErrorKind::NotFound => "there is no such program".into(),
-                _ => e.to_string(),
-            },
-        })?
-    };
-    let mut buffer = [0; 8192];
-    loop {
-        let n = match reader.read(&mut buffer) {
-            Ok(n) => n,
-            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => continue,
-            Err(e) => return Err(Error::io("read", log)(e)),
-        };
-        if n == 0 {
-            break;
-        }
-        // A terminal that went away must not end a training.
-        let _ = echo.write_all(&buffer[..n]).and_then(|()| echo.flush());
-        fs::write_all(&mut log_file, &buffer[..n]).map_err(Error::io("write", log))?;
-    }
-    let status = child.wait().map_err(Error::io("wait for", cwd))?;
+    let clock = Instant::now();
+    let mut child = spawn(job, writer)?;
+    let done = (Mutex::new(false), Condvar::new());
+    let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+    let group = group.filter(|_| job.own_group);
+    let status = std::thread::scope(|scope| {
+        scope.spawn(|| end_when_cancelled(group, &done, cancel));
+        let copied = copy(&mut reader, &mut log_file, echo, log);
+        let status = child.wait().map_err(Error::io("wait for", job.cwd));
+        *done.0.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        done.1.notify_all();
+        copied.and(status)
+    })?;
     let interrupted = cancel.is_cancelled();
     Ok(Execution {
         exit_code: status.code().filter(|_| !interrupted),
@@ -87,4 +81,78 @@ pub fn execute(
         started,
         duration_ms: u64::try_from(clock.elapsed().as_millis()).unwrap_or(u64::MAX),
     })
+}
+
+fn spawn(job: &Job<'_>, writer: PipeWriter) -> Result<Child> {
+    let (program, arguments) = job
+        .command
+        .split_first()
+        .ok_or_else(|| Error::State("no command given".into()))?;
+    let second = writer.try_clone().map_err(Error::io("open", job.log))?;
+    let mut command = Command::new(program);
+    command
+        .args(arguments)
+        .current_dir(job.cwd)
+        .envs(job.env.iter().map(|(k, v)| (k, v)))
+        .stdin(Stdio::null())
+        .stdout(writer)
+        .stderr(second);
+    if job.own_group {
+        command.process_group(0);
+    }
+    // The command holds our ends of the pipe: it must be gone before we read to the end.
+    command.spawn().map_err(|e| Error::Program {
+        program: program.to_string_lossy().into_owned(),
+        detail: match e.kind() {
+            std::io::ErrorKind::NotFound => "there is no such program".into(),
+            _ => e.to_string(),
+        },
+    })
+}
+
+fn copy(
+    reader: &mut PipeReader,
+    log_file: &mut File,
+    echo: &mut dyn Write,
+    log: &Path,
+) -> Result<()> {
+    let mut buffer = [0; 8192];
+    loop {
+        let n = match reader.read(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(n) => n,
+            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => continue,
+            Err(e) => return Err(Error::io("read", log)(e)),
+        };
+        // A terminal that went away must not end a training.
+        let _ = echo.write_all(&buffer[..n]).and_then(|()| echo.flush());
+        fs::write_all(log_file, &buffer[..n]).map_err(Error::io("write", log))?;
+    }
+}
+
+/// Passes a cancellation on to a process group, first politely.
+fn end_when_cancelled(group: Option<Pid>, done: &(Mutex<bool>, Condvar), cancel: &Cancel) {
+    let Some(group) = group else { return };
+    let mut asked: Option<Instant> = None;
+    let mut is_done = done.0.lock().unwrap_or_else(PoisonError::into_inner);
+    loop {
+        let waited = done
+            .1
+            .wait_timeout_while(is_done, LOOK, |is_done| !*is_done);
+        is_done = waited.unwrap_or_else(PoisonError::into_inner).0;
+        if *is_done {
+            return;
+        }
+        if !cancel.is_cancelled() {
+            continue;
+        }
+        let signal = match asked {
+            None => Signal::INT,
+            Some(since) if since.elapsed() > GRACE => Signal::KILL,
+            Some(_) => continue,
+        };
+        asked.get_or_insert_with(Instant::now);
+        // It may have ended by itself a moment ago.
+        let _ = rustix::process::kill_process_group(group, signal);
+    }
 }

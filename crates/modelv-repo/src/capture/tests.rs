@@ -177,7 +177,14 @@ fn run(command: &[&str]) -> (crate::error::Result<exec::Execution>, String, Stri
     let mut echo = Vec::new();
     let command: Vec<_> = command.iter().map(Into::into).collect();
     let env = [("X".into(), "y".into())];
-    let done = exec::execute(&command, dir.path(), &env, &mut echo, &log, &Cancel::new());
+    let job = exec::Job {
+        command: &command,
+        cwd: dir.path(),
+        env: &env,
+        log: &log,
+        own_group: true,
+    };
+    let done = exec::execute(&job, &mut echo, &Cancel::new());
     let logged = std::fs::read_to_string(&log).unwrap_or_default();
     (done, String::from_utf8(echo).unwrap(), logged)
 }

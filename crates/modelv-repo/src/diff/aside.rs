@@ -1,14 +1,14 @@
-//! Rows of large tables, put aside while both sides are read.
+//! Rows of large tables, put aside while all sides are read.
 
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 
-use modelv_core::driver::Spill;
+use modelv_core::driver::{Room, Scratch, Spill};
 
 /// Rows put aside in an unnamed file of the system's temporary folder, which ends with the process.
 #[derive(Default)]
-pub(super) struct Aside {
+pub(crate) struct Aside {
     file: Option<File>,
     end: u64,
     /// Where the pieces of each part stand.
@@ -41,5 +41,11 @@ impl Spill for Aside {
             }
         }
         Ok(out)
+    }
+}
+
+impl Room for Aside {
+    fn file(&mut self) -> io::Result<Box<dyn Scratch>> {
+        Ok(Box::new(tempfile::tempfile()?))
     }
 }

@@ -3,7 +3,7 @@
 //! A plan says which files differ, and how environment and metrics do; files are then read and
 //! compared one by one, so that a large difference needs no more memory than its largest file.
 
-mod aside;
+pub(crate) mod aside;
 mod file;
 mod metric;
 mod renames;

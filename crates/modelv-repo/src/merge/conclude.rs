@@ -38,6 +38,7 @@ impl Repo {
     /// # Errors
     /// Conflicts are open, or a file still carries markers.
     pub fn merge_continue(&mut self, options: &CommitOptions, ctx: &Ctx<'_>) -> Result<Committed> {
+        let _turn = self.take_turn()?;
         let state = self.unfinished(Action::Merge)?;
         self.conclude_merge(state, options, ctx)
     }
@@ -47,6 +48,7 @@ impl Repo {
     /// # Errors
     /// No merge is under way.
     pub fn merge_abort(&mut self, ctx: &Ctx<'_>) -> Result<()> {
+        let _turn = self.take_turn()?;
         let state = self.unfinished(Action::Merge)?;
         self.give_up(&state, vec![], self.get_head()?, ctx)
     }
@@ -288,7 +290,7 @@ impl Repo {
         }
         for conflict in state.conflicts.iter().filter(|c| c.kind != "env") {
             let full = crate::worktree::place(self.root(), &conflict.repo_path()?);
-            if std::fs::read(&full).is_ok_and(|b| modelv_core::driver::has_markers(&b)) {
+            if super::carries_markers(&full) {
                 let text = format!("`{}` still carries conflict markers", conflict.path);
                 return Err(Error::State(text));
             }

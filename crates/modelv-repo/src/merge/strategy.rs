@@ -7,6 +7,7 @@ use modelv_core::merge::{Outcome, Side};
 use modelv_core::path::RepoPath;
 
 use super::Work;
+use super::large::Decisions;
 use super::state::ConflictState;
 use crate::envdiff::take_item;
 use crate::error::{Error, Result};
@@ -77,6 +78,33 @@ impl Strategy {
     }
 }
 
+/// Notes a decision about a part of a large file, which is put into it with all others.
+fn put_off(
+    work: &Work,
+    conflict: &ConflictState,
+    is_theirs: bool,
+    large: &mut Decisions,
+) -> Result<bool> {
+    let Some(part) = conflict.part.as_ref().filter(|_| conflict.kind == "key") else {
+        return Ok(false);
+    };
+    let path = conflict.repo_path()?;
+    let is_large = match work.files.get(&path) {
+        Some(Outcome::Keep(side)) => work.large.contains_key(&side.blob),
+        _ => false,
+    };
+    if is_large {
+        let value = if is_theirs {
+            &conflict.theirs
+        } else {
+            &conflict.ours
+        };
+        let decision = (Item::Key(part.clone()), value.clone());
+        large.entry(path).or_default().push(decision);
+    }
+    Ok(is_large)
+}
+
 impl Repo {
     /// Decides the conflicts that a strategy fits. A file that stands where the other side has a
     /// directory is never decided so: both are there, and somebody must say where it goes.
@@ -92,6 +120,7 @@ impl Repo {
         }
         let rules = self.rules()?;
         let mut left = Vec::new();
+        let mut large = Decisions::new();
         for conflict in std::mem::take(&mut work.conflicts) {
             let mut strategy = None;
             for candidate in strategies {
@@ -103,14 +132,16 @@ impl Repo {
                 None => left.push(conflict),
                 Some(strategy) => {
                     let side = if strategy.theirs { theirs } else { ours };
-                    self.decide_one(work, &conflict, strategy.theirs, side)?;
+                    if !put_off(work, &conflict, strategy.theirs, &mut large)? {
+                        self.decide_one(work, &conflict, strategy.theirs, side)?;
+                    }
                     let word = strategy.word();
                     work.notes.push(format!("{}: {word} taken", conflict.item));
                 }
             }
         }
         work.conflicts = left;
-        Ok(())
+        self.settle_large(work, large)
     }
 
     fn decide_one(

@@ -347,13 +347,14 @@ impl Repo {
         let id = self
             .ref_commit(&format!("{}{name}", names::REMOTES))
             .ok_or_else(|| Error::not_found("branch", &name))?;
+        // The fetch may have been long: others work in the tree until here.
+        let _turn = self.take_turn()?;
         let outcome = if self.head().is_none() {
             self.check_out(None, &self.files(id)?, "pull", ctx)?;
             self.append(vec![self.head_change(id)], true, None)?;
             MergeOutcome::FastForward(id)
         } else {
-            // The fetch may have been long: others work in the tree until here.
-            self.alone(|repo| repo.merge(&name, options, ctx))?
+            self.merge(&name, options, ctx)?
         };
         if self.upstream_of(&current).is_none() {
             self.set_upstream(&current, &info.name, &theirs)?;

@@ -99,11 +99,20 @@ fn below_run(run: &Run, scope: &Scope) -> Vec<Step> {
     if scope.only.is_some() {
         return Vec::new();
     }
+    let origin = &run.origin;
+    let inputs = origin.stage.as_ref().map(|s| s.inputs);
+    let ingredients = origin.ingredients.into_iter();
+    let trees = ingredients
+        .clone()
+        .flat_map(|r| [r.code, r.data, r.config])
+        .chain(inputs)
+        .chain(run.outputs);
     // Sizes of what a run printed are not recorded; they count nothing in a bar.
     let blobs = [run.log, run.series].into_iter().flatten();
     blobs
         .map(|id| Step::Blob(id, 0))
-        .chain(run.outputs.map(|id| Step::Tree(id, true)))
+        .chain(trees.map(|id| Step::Tree(id, true)))
+        .chain(ingredients.map(|r| Step::Env(r.env.0)))
         .collect()
 }
 

@@ -4,60 +4,36 @@
 //! marks as in use; see `crash.rs`. Must never change what is recorded already.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
 
-use modelv_core::canon::Kind;
 use modelv_core::commit::{Commit, Model, Person, Recipe};
-use modelv_core::id::{BlobId, CommitId, RecipeId, RunId, TreeId};
-use modelv_core::run::{Determinism, Run, Status};
+use modelv_core::id::{CommitId, RecipeId, RunId, TreeId};
+use modelv_core::run::{Origin, Run, Status};
 use modelv_core::value::Value;
-use modelv_store::fs;
-use modelv_store::remote::Item;
 
-use super::crash::write_start;
-use super::journal::SERIES_FILE;
-use super::reading;
+use super::record::{Beginning, Ending, Record, record_of};
 use super::{METRICS_FILE, RunOptions, RunOutcome};
 use crate::capture::{clock, git, metrics, params, secrets};
 use crate::ctx::Ctx;
 use crate::error::{Error, Result};
-use crate::lease::Lease;
 use crate::names;
-use crate::oplog::{RefChange, Target, nonce};
+use crate::oplog::RefChange;
 use crate::repo::Repo;
 use crate::worktree::{Files, Ingredient, write_trees};
-
-/// What the run printed, in its folder.
-pub(super) const LOG_FILE: &str = "log";
-pub(super) const FOLDER_PREFIX: &str = "run-";
 
 /// A run that has begun. Without [`Repo::finish_run`] it counts as crashed once it is dropped.
 #[derive(Debug)]
 pub struct ActiveRun {
-    /// What will be recorded, as far as it is known.
-    draft: Run,
-    pub(super) recipe: Recipe,
+    pub(crate) record: Record,
+    pub(crate) recipe: Recipe,
     pub(super) files: Files,
     pub(super) author: Person,
     pub(super) message: Option<String>,
-    metrics_before: Option<metrics::Stamp>,
-    folder: PathBuf,
-    clock: Instant,
-    /// Holds the lock.
-    _start: File,
-    /// Keeps what is stored and not yet named.
-    _lease: Lease,
-}
-
-/// How an execution ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ending {
-    /// The kind of end.
-    pub status: Status,
-    /// Exit status, if it ended by itself.
-    pub exit_code: Option<i32>,
+    pub(crate) metrics_before: Option<metrics::Stamp>,
+    /// Runs that are parts of it and belong to its commit.
+    pub(crate) parts: Vec<RunId>,
+    /// Whether its outputs are committed.
+    pub(crate) commits: bool,
 }
 
 impl ActiveRun {
@@ -65,31 +41,30 @@ impl ActiveRun {
     /// the run find it in `MODELV_RUN`.
     #[must_use]
     pub fn folder(&self) -> &Path {
-        &self.folder
+        &self.record.folder
     }
 
     /// The recipe it runs.
     #[must_use]
     pub fn recipe(&self) -> RecipeId {
-        self.draft.recipe
+        self.record.draft.recipe
     }
 
     /// Program and arguments as they are recorded.
     #[must_use]
     pub fn command(&self) -> &[String] {
-        &self.draft.command
+        &self.record.draft.command
     }
 
     /// Where what it prints belongs.
     #[must_use]
     pub fn log_path(&self) -> PathBuf {
-        self.folder.join(LOG_FILE)
+        self.record.log_path()
     }
 
     /// Ends it without a record: nothing has been executed.
     pub fn discard(self) {
-        // What stays behind would be taken for a crashed run, and is no more than that.
-        let _ = fs::remove_flat_dir(&self.folder);
+        self.record.discard();
     }
 }
 
@@ -112,44 +87,22 @@ impl Repo {
         let author = self.author(options.author.as_deref())?;
         self.record_crashed()?;
         let (recipe, files, params) = self.store_start(options, ctx)?;
-        let mut words = command.to_vec();
-        secrets::mask_words(&mut words);
-        let draft = Run {
-            command: words,
-            recipe: recipe.id(),
-            commit: self.head(),
+        let beginning = Beginning {
+            command: command.to_vec(),
+            recipe,
             params,
-            metrics: BTreeMap::new(),
-            series: None,
-            outputs: None,
-            status: Status::Interrupted,
-            exit_code: None,
-            started: clock::now(),
-            duration_ms: 0,
+            origin: Origin::default(),
             host: self.host_facts(&files)?,
-            determinism: Determinism::Unknown,
-            log: None,
-            nonce: nonce(),
         };
-        let name = format!("{FOLDER_PREFIX}{}", modelv_core::id::to_hex(&draft.nonce));
-        let folder = self.dir().join("tmp").join(name);
-        fs::create_dir(&folder).map_err(Error::io("create", &folder))?;
-        let start = write_start(&folder, &draft)?;
-        let trees = [recipe.code, recipe.data, recipe.config];
-        let mut items: Vec<Item> = trees.map(|id| Item::Object(Kind::Tree, id.0)).into();
-        items.push(Item::Object(Kind::Env, recipe.env.0));
-        let lease = self.lease(&items)?;
         Ok(ActiveRun {
-            draft,
+            record: self.begin_record(beginning)?,
             recipe,
             files,
             author,
             message: options.message.clone(),
             metrics_before: metrics::stamp(&self.root().join(METRICS_FILE)),
-            folder,
-            clock: Instant::now(),
-            _start: start,
-            _lease: lease,
+            parts: Vec::new(),
+            commits: true,
         })
     }
 
@@ -192,12 +145,7 @@ impl Repo {
         ending: Ending,
         ctx: &Ctx<'_>,
     ) -> Result<RunOutcome> {
-        let duration = active.clock.elapsed().as_millis();
-        let mut run = active.draft.clone();
-        run.duration_ms = u64::try_from(duration).unwrap_or(u64::MAX);
-        run.status = ending.status;
-        run.exit_code = ending.exit_code;
-        let bad_lines = self.take_journal(&active.folder, &mut run)?;
+        let (mut run, bad_lines) = self.close_record(&active.record, ending)?;
         let metrics_path = self.root().join(METRICS_FILE);
         if metrics::stamp(&metrics_path) != active.metrics_before {
             // What a program says at its end counts more than the last point of a series.
@@ -216,11 +164,11 @@ impl Repo {
         let id = RunId(session.put_object(&run)?);
         session.finish()?;
         let commit = match run.outputs {
-            Some(outputs) => self.commit_outputs(&active, outputs, id, &run),
-            None => self.update_refs(vec![record_of(id)]).map(|_| None),
+            Some(outputs) if active.commits => self.commit_outputs(&active, outputs, id, &run),
+            _ => self.update_refs(vec![record_of(id)]).map(|_| None),
         };
         if matches!(commit, Ok(_) | Err(Error::RefMoved { .. })) {
-            let _ = fs::remove_flat_dir(&active.folder);
+            active.record.forget();
         }
         Ok(RunOutcome {
             id,
@@ -295,53 +243,11 @@ impl Repo {
             committer: active.author.clone(),
             time: clock::now(),
             message,
-            runs: vec![run_id],
+            runs: active.parts.iter().copied().chain([run_id]).collect(),
             extra: git::facts(self.root()),
         };
         self.publish(&commit, refs, false).map(Some)
     }
-
-    /// Puts what a run's folder holds into its record: parameters, metrics, series and log. Tells
-    /// how many lines of the journal could not be read.
-    pub(super) fn take_journal(&self, folder: &Path, run: &mut Run) -> Result<u64> {
-        let (given, bad_params) = reading::read_params(folder)?;
-        run.params.extend(given);
-        run.params = params::bounded(std::mem::take(&mut run.params));
-        secrets::mask_values(&mut run.params);
-        let summary = reading::close_series(folder)?;
-        run.metrics = params::bounded(summary.last);
-        let log = folder.join(LOG_FILE);
-        if log.exists() {
-            secrets::mask_file(&log)?;
-        }
-        let session = self.store.begin()?;
-        run.series = store_file(&session, &folder.join(SERIES_FILE))?;
-        run.log = store_file(&session, &log)?;
-        session.finish()?;
-        Ok(summary.bad + bad_params)
-    }
-}
-
-pub(super) fn record_of(id: RunId) -> RefChange {
-    RefChange {
-        name: format!("{}{id}", names::RUNS),
-        old: None,
-        new: Some(Target::Run(id)),
-    }
-}
-
-fn store_file(session: &modelv_store::Session<'_>, path: &Path) -> Result<Option<BlobId>> {
-    let mut file = match File::open(path) {
-        Ok(file) => file,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(e) => return Err(Error::io("open", path)(e)),
-    };
-    let size = file.metadata().map_err(Error::io("read", path))?.len();
-    if size == 0 {
-        return Ok(None);
-    }
-    let (blob, _) = session.put_blob(&mut file, size)?;
-    Ok(Some(blob))
 }
 
 impl Repo {

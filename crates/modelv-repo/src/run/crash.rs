@@ -10,8 +10,8 @@ use modelv_core::id::RunId;
 use modelv_core::run::Run;
 use modelv_store::fs;
 
-use super::active::{FOLDER_PREFIX, LOG_FILE, record_of};
 use super::journal::{PARAMS_FILE, SERIES_FILE};
+use super::record::{FOLDER_PREFIX, LOG_FILE, record_of};
 use crate::error::{Error, Result};
 use crate::repo::Repo;
 

@@ -23,6 +23,7 @@ impl Repo {
         options: &CommitOptions,
         ctx: &Ctx<'_>,
     ) -> Result<(Committed, SequenceOutcome)> {
+        let _turn = self.take_turn()?;
         let state = self.unfinished(action)?;
         self.finish_step(state, options, ctx)
     }
@@ -81,6 +82,7 @@ impl Repo {
     /// # Errors
     /// Nothing of the kind is under way.
     pub fn sequence_skip(&mut self, action: Action, ctx: &Ctx<'_>) -> Result<SequenceOutcome> {
+        let _turn = self.take_turn()?;
         let state = self.unfinished(action)?;
         let sequence = sequence_of(&state)?;
         let mut journey = journey_of(&state, &sequence, self.get_head()?)?;
@@ -96,6 +98,7 @@ impl Repo {
     /// # Errors
     /// Nothing of the kind is under way, or the branch was moved meanwhile.
     pub fn sequence_abort(&mut self, action: Action, ctx: &Ctx<'_>) -> Result<()> {
+        let _turn = self.take_turn()?;
         let state = self.unfinished(action)?;
         let sequence = sequence_of(&state)?;
         let start = commit_id(&sequence.start)?;

@@ -1,6 +1,8 @@
 //! RECORD, the list of files in a wheel and of an installed distribution (binary distribution
 //! format): reading it, and comparing files with it.
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use std::collections::HashMap;
 use std::io::{Read, Seek};
 
@@ -118,16 +120,7 @@ fn row(line: &str) -> Option<(String, String)> {
 /// A hash as RECORD writes it: base 64 with the alphabet for URLs and no padding (RFC 4648, section 5).
 #[must_use]
 pub fn base64url(bytes: &[u8]) -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-    let mut out = String::new();
-    for chunk in bytes.chunks(3) {
-        let word =
-            chunk.iter().fold(0u32, |w, b| w << 8 | u32::from(*b)) << (8 * (3 - chunk.len()));
-        for i in 0..=chunk.len() {
-            out.push(char::from(ALPHABET[(word >> (18 - 6 * i) & 63) as usize]));
-        }
-    }
-    out
+    URL_SAFE_NO_PAD.encode(bytes)
 }
 
 /// SHA-256 of a stream, and its length; `limit` is the most that is read.

@@ -265,6 +265,15 @@ pub(super) fn temp_name() -> Vec<u8> {
 
 /// Replaces a file of the working tree at once; it stays executable if it was.
 pub(crate) fn replace_file(root: &Path, path: &RepoPath, bytes: &[u8]) -> Result<()> {
+    replace_file_from(root, path, &mut io::Cursor::new(bytes))
+}
+
+/// The same, from what is read in pieces.
+pub(crate) fn replace_file_from(
+    root: &Path,
+    path: &RepoPath,
+    content: &mut dyn io::Read,
+) -> Result<()> {
     let folder = Root::open(root)?.parent(path, Missing::Make)?;
     let is_executable = folder.stamp(path.name()).is_some_and(|stamp| {
         let is_file = FileType::from_raw_mode(stamp.mode()) == FileType::RegularFile;
@@ -272,13 +281,27 @@ pub(crate) fn replace_file(root: &Path, path: &RepoPath, bytes: &[u8]) -> Result
     });
     let temp = temp_name();
     let file = folder.create(&temp, is_executable)?;
-    let done = fs::write_all_at(&file, bytes, 0)
+    let done = write_all_from(&file, content)
         .map_err(Error::io("write", folder.full(path.name())))
         .and_then(|()| folder.rename(&temp, path.name()));
     if done.is_err() {
         let _ = folder.delete(&temp);
     }
     done
+}
+
+fn write_all_from(file: &File, content: &mut dyn io::Read) -> io::Result<()> {
+    let (mut piece, mut at) = (Vec::new(), 0);
+    loop {
+        piece.clear();
+        let mut next = io::Read::take(&mut *content, 1 << 20);
+        io::Read::read_to_end(&mut next, &mut piece)?;
+        if piece.is_empty() {
+            return Ok(());
+        }
+        fs::write_all_at(file, &piece, at)?;
+        at += piece.len() as u64;
+    }
 }
 
 impl Folder {

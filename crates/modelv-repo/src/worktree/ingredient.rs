@@ -9,6 +9,7 @@ use toml_edit::{DocumentMut, Item};
 use super::known;
 use crate::capture::secrets::Allow;
 use crate::error::{Error, Result};
+use crate::pipeline::StageSpec;
 
 /// What a file of the working tree belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -123,6 +124,7 @@ pub struct Rules {
     serve: Option<String>,
     secrets: Allow,
     tables: Vec<(GlobMatcher, String)>,
+    stages: Vec<StageSpec>,
     unknown: Vec<String>,
     fingerprint: [u8; 32],
 }
@@ -186,6 +188,7 @@ impl Rules {
             serve: text_at("serve", "entry")?,
             secrets: Allow::parse(doc.get("secrets"))?,
             tables: tables(doc.get("tables"))?,
+            stages: StageSpec::parse_all(doc.get("stage"))?,
             unknown: known::unknown(&doc),
             fingerprint: fingerprint(text),
         })
@@ -195,6 +198,15 @@ impl Rules {
     #[must_use]
     pub fn classify(&self, path: &RepoPath) -> Reason {
         use std::os::unix::ffi::OsStrExt;
+        // What a stage makes is made by the recipe, and so no part of it.
+        let mut outputs = self.stages.iter().flat_map(|s| &s.outputs);
+        if let Some(output) = outputs.find(|o| path.is_within(o.as_bytes())) {
+            return Reason {
+                ingredient: Ingredient::Model,
+                pattern: Some(output.to_string()),
+                from: "modelv.toml",
+            };
+        }
         let path = Path::new(std::ffi::OsStr::from_bytes(path.as_bytes()));
         // In the order they were added, so the first is the one that counts.
         let found = self
@@ -281,6 +293,12 @@ impl Rules {
         &self.unknown
     }
 
+    /// `[stage.NAME]`, in the order of the file.
+    #[must_use]
+    pub fn stages(&self) -> &[StageSpec] {
+        &self.stages
+    }
+
     /// `[secrets] allow`.
     #[must_use]
     pub fn secrets(&self) -> &Allow {
@@ -331,6 +349,7 @@ fn tables(section: Option<&Item>) -> Result<Vec<(GlobMatcher, String)>> {
 
 fn fingerprint(text: &str) -> [u8; 32] {
     let mut hasher = blake3::Hasher::new();
+    hasher.update(b"outputs of stages");
     for (ingredient, patterns) in DEFAULTS {
         for part in [ingredient.word()].iter().chain(*patterns) {
             hasher.update(part.as_bytes()).update(&[0]);

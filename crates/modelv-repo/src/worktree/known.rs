@@ -2,11 +2,12 @@
 
 use toml_edit::DocumentMut;
 
-/// What a `modelv.toml` may say. Below `ingredients` and `tables` other rules hold;
+/// What a `modelv.toml` may say. Below `ingredients`, `tables` and `stage` other rules hold;
 /// `evaluate` is for people, nothing here runs it.
 const KNOWN: &[(&str, &[&str])] = &[
     ("ingredients", &[]),
     ("tables", &[]),
+    ("stage", &[]),
     ("env", &["capture", "python", "variables"]),
     ("train", &["command"]),
     ("evaluate", &["command"]),

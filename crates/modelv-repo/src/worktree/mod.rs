@@ -26,17 +26,23 @@ use modelv_core::path::{RepoPath, parent_of};
 use modelv_core::tree::{self, FileEntry, Mode, Sink, WriteError};
 use modelv_store::Session;
 
-pub(crate) use beneath::replace_file;
+pub(crate) use beneath::{replace_file, replace_file_from};
 pub use ingredient::{Ingredient, Reason, Rules};
 pub use left_out::{left_out_by_default, never_taken};
 pub use scan::Skipped;
 pub(crate) use scope::Scope;
-pub(crate) use snapshot::keep_file;
 pub use snapshot::{Keep, Look, Since, Snapshot, look, place};
+pub(crate) use snapshot::{hash_file, keep_file};
 pub use statcache::{Stamp as StatStamp, StatCache};
 pub use status::{ChangeKind, FileChange, compare};
 
 use crate::error::{Error, Result};
+
+/// Whether a name inside of a folder that a stage declares is left out all the same: version control,
+/// caches of tools, files that are being written.
+pub(crate) fn is_left_out_of_stages(name: &[u8]) -> bool {
+    ignores::is_never(name) || ignores::is_by_default(name) || name.starts_with(write::TEMP_PREFIX)
+}
 
 /// One file of a commit or of the working tree.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -203,6 +209,27 @@ pub fn tree_ids(files: &Files) -> Result<Trees> {
     write_trees_to(files, &mut tree::IdOnly)
 }
 
+/// The id of one tree with all of `files`, whatever they belong to; stored where there is a session.
+///
+/// # Errors
+/// A path is both a file and a directory, or the store can't write.
+pub(crate) fn write_one_tree(files: &Files, session: Option<&Session<'_>>) -> Result<TreeId> {
+    let listed: Vec<FileEntry> = files.iter().map(entry_of).collect();
+    match session {
+        Some(session) => tree::write_tree(&listed, &mut SessionSink(session)).map_err(clash_or),
+        None => tree::write_tree(&listed, &mut tree::IdOnly).map_err(clash_or),
+    }
+}
+
+fn entry_of((path, file): (&RepoPath, &SnapFile)) -> FileEntry {
+    FileEntry {
+        path: path.clone(),
+        mode: file.mode,
+        size: file.size,
+        blob: file.blob,
+    }
+}
+
 fn write_trees_to<S: Sink>(files: &Files, sink: &mut S) -> Result<Trees>
 where
     S::Error: IntoError,
@@ -211,12 +238,7 @@ where
         let listed: Vec<FileEntry> = files
             .iter()
             .filter(|(_, f)| f.ingredient == ingredient)
-            .map(|(path, f)| FileEntry {
-                path: path.clone(),
-                mode: f.mode,
-                size: f.size,
-                blob: f.blob,
-            })
+            .map(entry_of)
             .collect();
         tree::write_tree(&listed, sink).map_err(clash_or)
     };

@@ -17,7 +17,7 @@ use rustix::io::Errno;
 use super::origin;
 use super::scan::{Group, Scan, Skipped, scan};
 use super::statcache::{self, Known, Stamp, StatCache};
-use super::{Files, Rules, SnapFile};
+use super::{Files, Ingredient, Rules, SnapFile};
 use crate::ctx::{Ctx, Unit};
 use crate::error::{Error, Result};
 
@@ -346,6 +346,52 @@ pub(crate) fn keep_file(
         before,
     };
     hash_one(root, &work, &[], Some(session), ctx).map(drop)
+}
+
+/// The stamp of a file or link and what it holds, stored where there is a session; `None` for
+/// anything else. What the cache says of it is not read again, unless it is not stored.
+///
+/// # Errors
+/// It can't be read, or keeps changing while it is.
+pub(crate) fn hash_file(
+    root: &Path,
+    path: &RepoPath,
+    known: &dyn Fn(&Stamp) -> Option<BlobId>,
+    keep: Option<(&Session<'_>, &Store)>,
+    ctx: &Ctx<'_>,
+) -> Result<Option<(Stamp, SnapFile)>> {
+    let full = place(root, path);
+    let meta = std::fs::symlink_metadata(&full).map_err(Error::io("read", &full))?;
+    let stamp = Stamp::of(&meta);
+    if !meta.is_file() && !meta.is_symlink() {
+        return Ok(None);
+    }
+    let known = known(&stamp);
+    let is_done = match (known, keep) {
+        (Some(blob), Some((_, store))) => store.keeps_blob(&blob)?,
+        (known, _) => known.is_some(),
+    };
+    let blob = match known.filter(|_| is_done) {
+        Some(blob) => blob,
+        None => {
+            ctx.cancel.check()?;
+            let work = Work {
+                number: 0,
+                path: path.clone(),
+                stamp,
+                known,
+                before: None,
+            };
+            hash_one(root, &work, &[], keep.map(|k| k.0), ctx)?
+        }
+    };
+    let file = SnapFile {
+        ingredient: Ingredient::Model,
+        mode: mode_of(&stamp),
+        size: stamp.size(),
+        blob,
+    };
+    Ok(Some((stamp, file)))
 }
 
 /// Hashes (and stores) files on all cores.

@@ -190,6 +190,18 @@ impl StatCache {
         }
     }
 
+    /// What a file holds, if the cache knows this state of it.
+    pub(crate) fn content(&self, path: &RepoPath, stamp: &Stamp) -> Option<BlobId> {
+        let name = path.name();
+        let dir = modelv_core::path::parent_of(path.as_bytes());
+        let found = self
+            .rows
+            .binary_search_by(|row| (self.slice(row.dir), self.slice(row.name)).cmp(&(dir, name)));
+        let row = self.rows.get(found.ok()?)?;
+        let old = stamp.mtime_ns.max(stamp.ctime_ns) < self.written_ns;
+        (row.stamp == *stamp && old).then_some(row.blob)
+    }
+
     /// Remembers the content of a file, for the next [`StatCache::save`].
     pub fn insert(&mut self, path: &RepoPath, stamp: Stamp, blob: BlobId) {
         let bytes = path.as_bytes();

@@ -65,31 +65,20 @@ pub type Make<'a, E> = dyn FnMut(Option<&Root>) -> Result<Option<Change>, E> + '
 
 impl Object for Root {
     const KIND: Kind = Kind::Root;
-
-    fn check(&self) -> std::result::Result<(), DecodeError> {
-        if self.names_wheels() {
-            return Err(DecodeError::NotCanonical("vendored wheels in version 1"));
-        }
-        self.check_limits()
-    }
-}
-
-/// The root of a remote that has vendored wheels: the same fields, in a version that programs which
-/// know nothing of them refuse.
-#[derive(Encode, Decode)]
-struct WithWheels(Root);
-
-impl Object for WithWheels {
-    const KIND: Kind = Kind::Root;
     const VERSION: u8 = 2;
 
-    fn check(&self) -> std::result::Result<(), DecodeError> {
-        if !self.0.names_wheels() {
-            return Err(DecodeError::NotCanonical(
-                "version 2 without vendored wheels",
-            ));
+    /// Programs that know nothing of vendored wheels refuse what names some.
+    fn version(&self) -> u8 {
+        let is_wheels = |name: &String| name.starts_with("refs/wheels/");
+        if self.refs.keys().any(is_wheels) {
+            2
+        } else {
+            1
         }
-        self.0.check_limits()
+    }
+
+    fn check(&self) -> std::result::Result<(), DecodeError> {
+        self.check_limits()
     }
 }
 
@@ -101,12 +90,6 @@ fn is_wheels(name: &str) -> bool {
 }
 
 impl Root {
-    fn names_wheels(&self) -> bool {
-        self.refs
-            .keys()
-            .any(|name| name.starts_with("refs/wheels/"))
-    }
-
     fn check_limits(&self) -> std::result::Result<(), DecodeError> {
         let bad = |what| Err(DecodeError::NotCanonical(what));
         if self.recent.len() > RECENT_MAX || self.lists.len() > LISTS_MAX {
@@ -226,11 +209,7 @@ pub(crate) fn decode_list(url: &str, list: &ListRef, bytes: &[u8]) -> Result<Pac
 
 /// The bytes of a root object: canonical bytes, then their hash.
 pub(crate) fn encode_root(root: &Root) -> Result<Vec<u8>> {
-    let bytes = match root.names_wheels() {
-        true => canon::encode(&WithWheels(root.clone())),
-        false => canon::encode(root),
-    };
-    let mut bytes = bytes.map_err(crate::Error::from)?;
+    let mut bytes = canon::encode(root).map_err(crate::Error::from)?;
     let hash = canon::hash(Kind::Root, &bytes);
     bytes.extend_from_slice(&hash);
     Ok(bytes)
@@ -247,15 +226,11 @@ pub(crate) fn decode_root(url: &str, bytes: &[u8]) -> Result<Root> {
     if canon::hash(Kind::Root, body) != hash {
         return Err(bad("its bytes do not match its hash"));
     }
-    let decoded = match body.get(canon::VERSION_AT) {
-        Some(&WithWheels::VERSION) => canon::decode::<WithWheels>(body).map(|root| root.0),
-        _ => canon::decode(body),
-    };
-    decoded.map_err(|e| match e {
+    canon::decode(body).map_err(|e| match e {
         DecodeError::Version { found, known } => crate::Error::Newer {
             what: format!("remote `{url}`"),
             found,
-            known: known.max(WithWheels::VERSION),
+            known,
         }
         .into(),
         other => bad(&other.to_string()),

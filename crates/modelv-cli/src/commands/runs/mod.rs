@@ -39,9 +39,13 @@ pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
 
 /// What people typed, without the shell around it.
 fn command_line(run: &Run) -> String {
-    match run.command.as_slice() {
+    let line = match run.command.as_slice() {
         [sh, c, text] if sh == "sh" && c == "-c" => text.clone(),
         words => words.join(" "),
+    };
+    match &run.origin.stage {
+        Some(stage) => format!("{}: {line}", stage.name),
+        None => line,
     }
 }
 

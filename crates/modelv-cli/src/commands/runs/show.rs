@@ -67,6 +67,13 @@ fn show(id: RunId, run: &Run, ui: &mut Ui) {
         ("duration", clock::format_duration(run.duration_ms)),
         ("recipe", run.recipe.short()),
         ("from commit", commit),
+        (
+            "stage",
+            run.origin
+                .stage
+                .as_ref()
+                .map_or("none".into(), |s| s.name.clone()),
+        ),
         ("outputs", run.outputs.map_or("none".into(), |o| o.short())),
     ] {
         ui.line(format!("{title:12} {text}"));

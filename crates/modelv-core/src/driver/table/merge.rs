@@ -142,7 +142,7 @@ fn keyed(
 }
 
 /// One row of the result; `Err`: both sides changed it in different ways.
-fn decide(
+pub(super) fn decide(
     separator: Option<char>,
     [base, ours, theirs]: [Option<&str>; 3],
     labels: &Labels<'_>,

@@ -5,12 +5,15 @@
 //! every row of every version. A difference may also go by the first column; a merge may not, for
 //! a value that somebody corrected would make two rows of one.
 
+mod large;
 mod merge;
+mod reader;
 mod rows;
 mod stream;
 
 use std::collections::HashMap;
 
+pub use large::{Joined, Room, Scratch};
 pub use stream::{Spill, TableError};
 
 use rows::Sheet;
@@ -33,6 +36,26 @@ impl Table {
         spill: &mut dyn Spill,
     ) -> Result<Vec<Change>, TableError> {
         stream::diff(self.separator, self.key.as_deref(), sides, spill)
+    }
+
+    /// Merges tables of any size.
+    pub(super) fn join(
+        &self,
+        sides: large::Sides<'_>,
+        labels: &Labels<'_>,
+        room: &mut dyn Room,
+    ) -> Result<Joined, TableError> {
+        large::merge(self, sides, labels, room)
+    }
+
+    /// Puts decisions into a table of any size.
+    pub(super) fn settle_large(
+        &self,
+        current: &mut dyn Source,
+        decisions: &[(&str, Option<&str>)],
+        room: &mut dyn Room,
+    ) -> Result<Box<dyn Scratch>, TableError> {
+        large::settle(self.separator, current, decisions, room)
     }
 
     /// The column that a reader would take for the key: by what it is called, else the first.

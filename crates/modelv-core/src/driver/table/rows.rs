@@ -245,12 +245,14 @@ fn split(text: &str, quotes: bool) -> Result<Vec<Row>, Refusal> {
 /// The fields of a row.
 fn fields(row: &str, separator: char) -> Vec<Range<usize>> {
     let (mut out, mut start, mut quoted) = (Vec::new(), 0, false);
-    for (i, c) in row.char_indices() {
-        if c == '"' && separator == ',' {
+    let comma = u8::try_from(separator).unwrap_or(b',');
+    let quote = if separator == ',' { b'"' } else { comma };
+    for i in memchr::memchr2_iter(comma, quote, row.as_bytes()) {
+        if row.as_bytes()[i] != comma {
             quoted = !quoted;
-        } else if c == separator && !quoted {
+        } else if !quoted {
             out.push(start..i);
-            start = i + c.len_utf8();
+            start = i + 1;
         }
     }
     out.push(start..row.len());

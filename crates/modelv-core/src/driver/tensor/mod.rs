@@ -122,6 +122,18 @@ pub(crate) struct Tensor {
 type Tensors = BTreeMap<String, Tensor>;
 
 impl TensorFile {
+    /// Merges files of any size by tensor; `false`: somebody must decide, and nothing is written.
+    pub(super) fn join(
+        self,
+        sides: [&mut dyn Source; 3],
+        out: &mut dyn io::Write,
+    ) -> Result<bool, TensorError> {
+        match self {
+            Self::Safetensors => join::by_tensor(sides, out),
+            _ => Ok(false),
+        }
+    }
+
     pub(super) fn claimed(name: &[u8]) -> Option<Self> {
         let ends = |suffix: &str| name.ends_with(suffix.as_bytes());
         Some(match () {
@@ -329,10 +341,12 @@ impl Rules for TensorFile {
         theirs: &[u8],
         labels: &Labels<'_>,
     ) -> Merged {
-        if let (Self::Safetensors, Some(base)) = (self, base)
-            && let Some(bytes) = join::by_tensor(base, ours, theirs)
-        {
-            return Merged::clean(&bytes);
+        if let (Self::Safetensors, Some(base)) = (self, base) {
+            let mut bytes = Vec::new();
+            let [mut b, mut o, mut t] = [base, ours, theirs].map(Cursor::new);
+            if let Ok(true) = join::by_tensor([&mut b, &mut o, &mut t], &mut bytes) {
+                return Merged::clean(&bytes);
+            }
         }
         Binary.merge(base, ours, theirs, labels)
     }

@@ -4,6 +4,7 @@ use std::io::Cursor;
 use proptest::prelude::*;
 
 use super::super::super::{Driver, diff as diff_small};
+use super::super::reader::ROW_BYTES_MAX;
 use super::*;
 
 /// Parts in memory; counts what is put aside.

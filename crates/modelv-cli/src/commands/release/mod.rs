@@ -1,10 +1,14 @@
-//! `modelv release`.
+//! `modelv release`: the build here, what is done with images in files of their own.
+
+mod inspect;
+mod push;
+mod verify;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Subcommand;
-use modelv_release::{Base, Image, ReleaseOptions};
+use modelv_release::{Base, Image, Reference, ReleaseOptions};
 use modelv_repo::Ctx;
 use serde_json::json;
 
@@ -34,6 +38,9 @@ pub(crate) struct Args {
     /// Name of the image in that tar.
     #[arg(long, value_name = "NAME:TAG")]
     tag: Option<String>,
+    /// Also push it to a registry.
+    #[arg(long, value_name = "REGISTRY/NAME[:TAG]")]
+    push: Option<String>,
     /// The interpreter that fetches wheels.
     #[arg(long, value_name = "PATH")]
     python: Option<PathBuf>,
@@ -51,37 +58,63 @@ enum Other {
         /// An empty or missing folder.
         dir: PathBuf,
     },
+    Inspect(inspect::Args),
+    Push(push::Args),
+    Verify(verify::Args),
+}
+
+/// What a build takes beside the commit and its place.
+fn options(
+    base: &str,
+    output: PathBuf,
+    python: Option<PathBuf>,
+    s: &Session<'_>,
+) -> Result<ReleaseOptions, CommandError> {
+    let server = std::env::current_exe().map_err(|e| CommandError::failed(&e, None))?;
+    Ok(ReleaseOptions {
+        base: Base::parse(base, &s.dir)?,
+        output,
+        python,
+        server,
+        name: None,
+    })
 }
 
 pub(super) fn run(args: Args, s: Session<'_>) -> Done {
-    if let Some(Other::Unpack { layout, dir }) = &args.other {
-        let config = modelv_release::unpack(&s.dir.join(layout), &s.dir.join(dir))?;
-        s.ui.json(&serde_json::to_value(config).unwrap_or_default());
-        return Ok(ExitCode::SUCCESS);
+    match args.other {
+        Some(Other::Unpack { layout, dir }) => {
+            let config = modelv_release::unpack(&s.dir.join(layout), &s.dir.join(dir))?;
+            s.ui.json(&serde_json::to_value(config).unwrap_or_default());
+            Ok(ExitCode::SUCCESS)
+        }
+        Some(Other::Inspect(args)) => inspect::run(&args, s),
+        Some(Other::Push(args)) => push::run(&args, s),
+        Some(Other::Verify(args)) => verify::run(args, s),
+        None => build(args, s),
     }
+}
+
+fn build(args: Args, mut s: Session<'_>) -> Done {
     let repo = s.repo()?;
     let revision = args.revision.unwrap_or_default();
     let id = repo.resolve(&revision)?;
     let output = s.dir.join(args.output.unwrap_or_default());
-    let server = std::env::current_exe().map_err(|e| CommandError::failed(&e, None))?;
-    let options = ReleaseOptions {
-        base: Base::parse(&args.base, &s.dir)?,
-        output: output.clone(),
-        python: args.python,
-        server,
-        name: None,
-    };
+    let options = options(&args.base, output.clone(), args.python, &s)?;
     let tag = args.tag.unwrap_or_else(|| format!("modelv:{}", id.short()));
     modelv_release::check_reference(&tag)?;
+    let to = args.push.as_deref().map(Reference::parse).transpose()?;
     let cancel = s.cancel();
-    let mut talk = |text: &str| s.ui.talk(format!("  {text}"));
     let ctx = Ctx {
         progress: &s.bar,
         cancel,
     };
+    let mut talk = |text: &str| s.ui.talk(format!("  {text}"));
     let image = modelv_release::release(&repo, id, &options, ctx, &mut talk)?;
     if let Some(tar) = &args.tar {
         modelv_release::write_docker_tar(&output, &s.dir.join(tar), &tag, cancel)?;
+    }
+    if let Some(to) = &to {
+        push::push(&output, to, &mut s)?;
     }
     if args.json {
         s.ui.json(&to_json(&image, &id.to_hex()));

@@ -1,0 +1,44 @@
+//! `modelv release inspect`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use super::super::{Done, Session};
+use crate::ui::{Style, size};
+
+/// Show what an image is: of which commit, and what its layers hold.
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// The layout.
+    layout: PathBuf,
+    /// As JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
+    let image = modelv_release::inspect(&s.dir.join(&args.layout), s.cancel())?;
+    if args.json {
+        s.ui.json(&serde_json::to_value(&image).unwrap_or_default());
+        return Ok(ExitCode::SUCCESS);
+    }
+    s.ui.line(format!("image {}", s.ui.paint(Style::Id, &image.digest)));
+    if let Some(commit) = &image.commit {
+        s.ui.line(format!("commit {commit}"));
+    }
+    s.ui.line(format!("created {}, runs as {}", image.created, image.user));
+    for layer in &image.layers {
+        s.ui.line(format!(
+            "  {:24} {:>9}, unpacked {:>9} in {} files  {}",
+            layer.name,
+            size(layer.size),
+            size(layer.unpacked),
+            layer.files,
+            &layer.digest[..19]
+        ));
+        for (folder, bytes) in &layer.folders {
+            s.ui.line(format!("      {:>9}  {folder}/", size(*bytes)));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,167 @@
+//! Names of images: `[registry/]name[:tag]`, as engines and registries take them.
+
+use crate::error::{Error, Result};
+
+/// Where an image goes in a registry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reference {
+    /// Host, and port if one is given.
+    pub registry: String,
+    /// Name of the repository.
+    pub name: String,
+    /// Tag; `latest` if none is given.
+    pub tag: String,
+}
+
+/// Longest name that registries take, in bytes.
+const NAME_BYTES_MAX: usize = 255;
+const TAG_BYTES_MAX: usize = 128;
+
+fn bad(reference: &str) -> Error {
+    Error::Reference {
+        reference: reference.to_owned(),
+    }
+}
+
+/// Splits off the tag: what follows the last colon, unless that is the one of a port.
+fn split_tag(reference: &str) -> (&str, &str) {
+    match reference.rsplit_once(':') {
+        Some((name, tag)) if !tag.contains('/') => (name, tag),
+        _ => (reference, "latest"),
+    }
+}
+
+/// A word of small letters, digits and `more`, with neither at its ends.
+fn is_word(text: &str, more: &str) -> bool {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || more.contains(c);
+    let edge = |c: Option<char>| c.is_some_and(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
+    text.chars().all(plain) && edge(text.chars().next()) && edge(text.chars().last())
+}
+
+fn is_tag(tag: &str) -> bool {
+    let inside = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
+    let first = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+    tag.len() <= TAG_BYTES_MAX && tag.bytes().all(inside) && tag.bytes().next().is_some_and(first)
+}
+
+/// Whether a name is one that engines take.
+///
+/// # Errors
+/// It is not.
+pub fn check_reference(reference: &str) -> Result<()> {
+    let (name, tag) = split_tag(reference);
+    let mut parts = name.split('/');
+    let fits = name.len() <= NAME_BYTES_MAX && parts.all(|part| is_word(part, "._-:"));
+    if fits && is_tag(tag) {
+        return Ok(());
+    }
+    Err(bad(reference))
+}
+
+impl Reference {
+    /// Reads `registry/name[:tag]`. The registry has a dot or a port in it, or is `localhost`.
+    ///
+    /// # Errors
+    /// It is no such name.
+    pub fn parse(text: &str) -> Result<Self> {
+        let (whole, tag) = split_tag(text);
+        let (registry, name) = whole.split_once('/').ok_or_else(|| bad(text))?;
+        let (host, port) = registry.split_once(':').unwrap_or((registry, "443"));
+        let is_registry = registry == "localhost" || registry.contains(['.', ':']);
+        let fits = is_registry
+            && is_word(host, ".-")
+            && port.parse::<u16>().is_ok()
+            && name.len() <= NAME_BYTES_MAX
+            && name.split('/').all(|part| is_word(part, "._-"))
+            && is_tag(tag);
+        if !fits {
+            return Err(bad(text));
+        }
+        Ok(Self {
+            registry: registry.to_owned(),
+            name: name.to_owned(),
+            tag: tag.to_owned(),
+        })
+    }
+
+    /// Where the registry answers. Only one on this machine is spoken to in the clear.
+    pub(crate) fn root(&self) -> String {
+        let scheme = if self.is_local() { "http" } else { "https" };
+        format!("{scheme}://{}", self.registry)
+    }
+
+    pub(crate) fn is_local(&self) -> bool {
+        is_local(&self.registry)
+    }
+}
+
+/// Whether `host[:port]` is this machine.
+pub(crate) fn is_local(authority: &str) -> bool {
+    let host = authority.rsplit_once(':').map_or(authority, |(h, _)| h);
+    let is_loopback = |ip: std::net::Ipv4Addr| ip.is_loopback();
+    host == "localhost" || host.parse().is_ok_and(is_loopback)
+}
+
+impl std::fmt::Display for Reference {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}:{}", self.registry, self.name, self.tag)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_engines_take() {
+        let names = "a tweets:latest a/b-c_d.e:V1.0 localhost:5000/x r.example:5000/a/b:t_1 a:_b";
+        for name in names.split(' ') {
+            assert!(check_reference(name).is_ok(), "{name}");
+        }
+        let long = "x".repeat(256);
+        for name in ["", "a b", "a:b c", "a:", ":b", &long] {
+            assert!(check_reference(name).is_err(), "{name}");
+        }
+        for name in "A a/ /a a//b -a a- a:-b a:ä".split(' ') {
+            assert!(check_reference(name).is_err(), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_reference_names_registry_name_and_tag() {
+        for (text, registry, name, tag, root) in [
+            (
+                "localhost/x",
+                "localhost",
+                "x",
+                "latest",
+                "http://localhost",
+            ),
+            (
+                "127.0.0.1:5000/a/b:1",
+                "127.0.0.1:5000",
+                "a/b",
+                "1",
+                "http://127.0.0.1:5000",
+            ),
+            ("ghcr.io/a/b:V", "ghcr.io", "a/b", "V", "https://ghcr.io"),
+            (
+                "127.example.org/a",
+                "127.example.org",
+                "a",
+                "latest",
+                "https://127.example.org",
+            ),
+        ] {
+            let found = Reference::parse(text).unwrap();
+            let want = (registry, name, tag);
+            assert_eq!((&*found.registry, &*found.name, &*found.tag), want);
+            assert_eq!(found.root(), root);
+        }
+        let none = "x team/x host.example/ host:/x host:port/x host:99999/x a.b/X a.b/x:-t \
+                    user@a.b/x a.b/x?y a.b/../x";
+        for text in none.split_whitespace() {
+            assert!(Reference::parse(text).is_err(), "{text}");
+        }
+    }
+}

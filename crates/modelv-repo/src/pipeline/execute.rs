@@ -1,0 +1,485 @@
+//! Running a pipeline: what is decided is done, stage by stage or several at once.
+//!
+//! One thread decides, stores and records; each stage that is executed has a thread that waits for its
+//! program. A stage that fails stops those that need it, and no others. Whatever is in the way of
+//! outputs and was never recorded is put aside first, so that `undo` or the log can bring it back.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ffi::OsString;
+use std::io::Write;
+use std::sync::mpsc;
+
+use modelv_core::commit::Commit;
+use modelv_core::id::{BlobId, CommitId, RunId};
+use modelv_core::path::RepoPath;
+use modelv_core::run::{Origin, Status};
+use modelv_core::value::Value;
+
+use super::plan::{Decided, Decision, Planner};
+use super::{PipelineOptions, PipelineOutcome, StageDone, StageEvent, StageOutcome, Watch, Why};
+use crate::capture::exec::{self, Execution};
+use crate::capture::{clock, metrics};
+use crate::ctx::Ctx;
+use crate::error::{Error, Result};
+use crate::merge::conclude::{OVERWRITTEN, RESTORED};
+use crate::names;
+use crate::oplog::{RefChange, Target};
+use crate::repo::Repo;
+use crate::run::{ActiveRun, Beginning, Ending, METRICS_FILE, RUN_VARIABLE, Record, record_of};
+use crate::worktree::{Files, keep_file, write_one_tree};
+
+/// What the record of a whole pipeline says was executed.
+const COMMAND: [&str; 3] = ["modelv", "pipeline", "run"];
+/// Names the stage to its program.
+const STAGE_VARIABLE: &str = "MODELV_STAGE";
+
+struct Runner<'a> {
+    repo: &'a mut Repo,
+    planner: Planner,
+    options: &'a PipelineOptions,
+    watch: &'a dyn Watch,
+    ctx: &'a Ctx<'a>,
+    /// One for each stage that is done, by number.
+    done: BTreeMap<usize, StageOutcome>,
+    /// Stages whose programs run.
+    active: HashMap<usize, (Record, Vec<Why>)>,
+    /// The run of the whole, once it was needed.
+    whole: Option<ActiveRun>,
+    /// What stopped everything.
+    failed: Option<Error>,
+}
+
+/// What a thread tells of its stage.
+type Told = (usize, Result<Execution>);
+
+/// Where a stage's program runs, and what it is told.
+struct Start {
+    at: usize,
+    name: String,
+    command: Vec<OsString>,
+    env: Vec<(OsString, OsString)>,
+    log: std::path::PathBuf,
+}
+
+impl Repo {
+    /// Runs what of the pipeline has to be run, and records it.
+    ///
+    /// # Errors
+    /// A merge is open, an input is missing, or something can't be read or written. A stage that fails
+    /// is no error: see [`PipelineOutcome::is_ok`].
+    pub fn run_pipeline(
+        &mut self,
+        options: &PipelineOptions,
+        watch: &dyn Watch,
+        ctx: &Ctx<'_>,
+    ) -> Result<PipelineOutcome> {
+        self.refuse_while_merging("run")?;
+        let planner = Planner::new(self, options, ctx)?;
+        let mut runner = Runner {
+            repo: self,
+            planner,
+            options,
+            watch,
+            ctx,
+            done: BTreeMap::new(),
+            active: HashMap::new(),
+            whole: None,
+            failed: None,
+        };
+        runner.run();
+        runner.planner.reader.save();
+        runner.finish()
+    }
+}
+
+impl Runner<'_> {
+    fn run(&mut self) {
+        let jobs = self.options.jobs.max(1);
+        let (root, cancel, watch) = (self.repo.root().to_owned(), self.ctx.cancel, self.watch);
+        let (tell, hear) = mpsc::channel::<Told>();
+        std::thread::scope(|scope| {
+            loop {
+                while self.active.len() < jobs && self.failed.is_none() && !cancel.is_cancelled() {
+                    let Some(at) = self.next() else { break };
+                    match self.begin(at) {
+                        Ok(None) => {}
+                        Ok(Some(start)) => {
+                            let (tell, root) = (tell.clone(), &root);
+                            scope.spawn(move || {
+                                let mut echo = Echo(watch, &start.name);
+                                let job = exec::Job {
+                                    command: &start.command,
+                                    cwd: root,
+                                    env: &start.env,
+                                    log: &start.log,
+                                    own_group: true,
+                                };
+                                let execution = exec::execute(&job, &mut echo, cancel);
+                                // The other end is there as long as a stage is active.
+                                let _ = tell.send((start.at, execution));
+                            });
+                        }
+                        Err(e) => self.failed = Some(e),
+                    }
+                }
+                if self.active.is_empty() {
+                    break;
+                }
+                let Ok((at, execution)) = hear.recv() else {
+                    break;
+                };
+                if let Err(e) = self.end(at, execution) {
+                    self.failed.get_or_insert(e);
+                }
+            }
+        });
+    }
+
+    /// The first stage that is neither done nor active and need not wait.
+    fn next(&self) -> Option<usize> {
+        let count = self.planner.pipeline.stages().len();
+        let is_open = |at: &usize| !self.done.contains_key(at) && !self.active.contains_key(at);
+        let is_free = |at: &usize| {
+            let mut needs = self.planner.pipeline.needs(*at).iter();
+            needs.all(|n| self.done.contains_key(n))
+        };
+        (0..count).filter(is_open).find(is_free)
+    }
+
+    fn name(&self, at: usize) -> String {
+        self.planner.pipeline.stages()[at].name.clone()
+    }
+
+    fn close(&mut self, at: usize, done: StageDone, run: Option<RunId>, time: u64, why: Vec<Why>) {
+        let outcome = StageOutcome {
+            name: self.name(at),
+            done,
+            run,
+            duration_ms: time,
+            why,
+        };
+        self.watch.tell(&outcome.name, StageEvent::Ends(&outcome));
+        self.done.insert(at, outcome);
+    }
+
+    /// Does what has to be done for a stage, up to starting its program.
+    fn begin(&mut self, at: usize) -> Result<Option<Start>> {
+        let mut needs = self.planner.pipeline.needs(at).iter();
+        if let Some(broken) = needs.find(|n| self.done.get(n).is_none_or(|o| !o.done.is_ok())) {
+            let name = self.name(*broken);
+            self.close(at, StageDone::NotRun(name), None, 0, Vec::new());
+            return Ok(None);
+        }
+        let mut decided = self.planner.decide(self.repo, at, self.ctx)?;
+        if let Some(gone) = self.missing_input(at, &decided) {
+            self.close(at, StageDone::Failed(gone), None, 0, Vec::new());
+            return Ok(None);
+        }
+        let nothing = Decision::UpToDate(RunId([0; 32]));
+        match std::mem::replace(&mut decided.decision, nothing) {
+            Decision::UpToDate(run) => {
+                let made = self.planner.outputs_of(self.repo, decided.key)?;
+                self.planner.note(at, made);
+                self.close(at, StageDone::UpToDate, Some(run), 0, Vec::new());
+                Ok(None)
+            }
+            Decision::Restore(run, on_disk, why) => {
+                let made = self.planner.outputs_of(self.repo, decided.key)?;
+                self.place(at, &on_disk, &made)?;
+                self.planner.note(at, made);
+                self.close(at, StageDone::Restored, Some(run), 0, why);
+                Ok(None)
+            }
+            Decision::Execute(on_disk, why) => {
+                self.watch.tell(&self.name(at), StageEvent::Starts(&why));
+                self.start(at, &decided, &on_disk, why).map(Some)
+            }
+        }
+    }
+
+    /// A declared input that the stages before did not make after all.
+    fn missing_input(&self, at: usize, decided: &Decided) -> Option<String> {
+        let inputs = &self.planner.pipeline.stages()[at].inputs;
+        let is_there = |input: &&RepoPath| {
+            let mut files = decided.inputs.keys();
+            files.any(|f| f.is_within(input.as_bytes())) || self.planner.reader.exists(input)
+        };
+        let gone = inputs.iter().find(|i| !is_there(i))?;
+        Some(format!("its input `{gone}` is not there"))
+    }
+
+    fn start(
+        &mut self,
+        at: usize,
+        decided: &Decided,
+        on_disk: &Files,
+        why: Vec<Why>,
+    ) -> Result<Start> {
+        let spec = self.planner.pipeline.stages()[at].clone();
+        let (recipe, parent) = self.whole_run()?;
+        let session = self.repo.store.begin()?;
+        let keep = Some((&session, &self.repo.store));
+        self.planner.reader.read(&spec.inputs, keep, self.ctx)?;
+        write_one_tree(&decided.inputs, Some(&session))?;
+        session.finish()?;
+        self.place(at, on_disk, &Files::new())?;
+        for output in &spec.outputs {
+            let full = crate::worktree::place(self.repo.root(), output);
+            if let Some(above) = full.parent() {
+                modelv_store::fs::create_dirs(above).map_err(Error::io("create", above))?;
+            }
+        }
+        let words = ["sh", "-c", &spec.command];
+        let record = self.repo.begin_record(Beginning {
+            command: words.map(str::to_owned).to_vec(),
+            recipe,
+            params: decided.params.clone(),
+            host: self.repo.host_facts(&Files::new())?,
+            origin: Origin {
+                parent: Some(parent),
+                stage: Some(modelv_core::run::StageRun {
+                    name: spec.name.clone(),
+                    key: decided.key,
+                    inputs: decided.tree,
+                }),
+                ..Origin::default()
+            },
+        })?;
+        let variable = |name: &str, value: OsString| (OsString::from(name), value);
+        let start = Start {
+            at,
+            command: words.map(OsString::from).to_vec(),
+            env: vec![
+                variable("MODELV_RECIPE", record.draft.recipe.to_hex().into()),
+                variable(RUN_VARIABLE, record.folder.clone().into()),
+                variable(STAGE_VARIABLE, spec.name.clone().into()),
+            ],
+            log: record.log_path(),
+            name: spec.name,
+        };
+        self.active.insert(at, (record, why));
+        Ok(start)
+    }
+
+    /// The recipe and the nonce of the run of the whole, which begins with the first stage.
+    fn whole_run(&mut self) -> Result<(modelv_core::commit::Recipe, [u8; 16])> {
+        if self.whole.is_none() {
+            let words = COMMAND.map(str::to_owned);
+            let mut active = self.repo.begin_run(&self.options.run, &words, self.ctx)?;
+            active.commits = self.options.commit;
+            // What it says was measured by this pipeline, whichever stage wrote it, and when.
+            active.metrics_before = None;
+            self.whole = Some(active);
+        }
+        let whole = self.whole.as_ref();
+        let whole = whole.ok_or_else(|| Error::State("the pipeline did not begin".into()))?;
+        Ok((whole.recipe, whole.record.draft.nonce))
+    }
+
+    /// Writes `to` over what is at the outputs of a stage.
+    fn place(&mut self, at: usize, on_disk: &Files, to: &Files) -> Result<()> {
+        let _turn = self.repo.take_turn()?;
+        let lost = self.unrecorded(at, on_disk, to);
+        if !lost.is_empty() {
+            self.put_aside(&lost)?;
+        }
+        let ctx = self.ctx;
+        self.repo
+            .check_out_over(on_disk.clone(), on_disk, to, "pipeline", ctx)
+    }
+
+    /// Files at outputs that neither HEAD nor the last run of the stage has.
+    fn unrecorded(&self, at: usize, on_disk: &Files, to: &Files) -> Files {
+        let last = self.planner.last_outputs(self.repo, &self.name(at));
+        let mut lost: Files = on_disk
+            .iter()
+            .filter(|(path, file)| {
+                let known = |files: &Files| holds(files, path, file.blob);
+                !known(to) && !last.as_ref().is_some_and(known)
+            })
+            .map(|(path, file)| (path.clone(), file.clone()))
+            .collect();
+        if let (false, Some(head)) = (lost.is_empty(), self.repo.head())
+            && let Ok(head) = self.repo.files(head)
+        {
+            lost.retain(|path, file| !holds(&head, path, file.blob));
+        }
+        lost
+    }
+
+    /// Stores files that are about to go, as a restore does.
+    fn put_aside(&mut self, files: &Files) -> Result<()> {
+        let (recipe, _) = self.whole_run()?;
+        let session = self.repo.store.begin()?;
+        for (path, file) in files {
+            if !self.repo.store.keeps_blob(&file.blob)? {
+                keep_file(self.repo.root(), path, file.blob, None, &session, self.ctx)?;
+            }
+        }
+        let person = self.repo.author(self.options.run.author.as_deref())?;
+        let mut changes = Vec::new();
+        let two = [
+            (names::RESTORE_BEFORE, OVERWRITTEN, files.clone()),
+            (names::RESTORE_AFTER, RESTORED, Files::new()),
+        ];
+        for (name, message, files) in two {
+            let env = self.repo.env_object(recipe.env)?;
+            let (recipe, model) = crate::commit::write_recipe(&files, &env, None, &session)?;
+            let commit = Commit {
+                recipe,
+                model,
+                parents: self.repo.head().into_iter().collect(),
+                author: person.clone(),
+                committer: person.clone(),
+                time: clock::now(),
+                message: message.into(),
+                runs: Vec::new(),
+                extra: BTreeMap::new(),
+            };
+            let id = CommitId(session.put_object(&commit)?);
+            changes.push(RefChange {
+                name: name.into(),
+                old: self.repo.log.refs.get(name).cloned(),
+                new: Some(Target::Commit(id)),
+            });
+        }
+        session.finish()?;
+        self.repo.append(changes, true, None).map(|_| ())
+    }
+
+    /// Records a stage whose program has ended.
+    fn end(&mut self, at: usize, execution: Result<Execution>) -> Result<()> {
+        let Some((record, why)) = self.active.remove(&at) else {
+            return Ok(());
+        };
+        let execution = match execution {
+            Ok(execution) => execution,
+            Err(e) => {
+                record.discard();
+                return Err(e);
+            }
+        };
+        let mut ending = Ending::of(execution.exit_code);
+        let outputs = self.planner.pipeline.stages()[at].outputs.clone();
+        let (mut made, mut gone) = (Files::new(), None);
+        let session = self.repo.store.begin()?;
+        if ending.status == Status::Finished {
+            let keep = Some((&session, &self.repo.store));
+            made = self.planner.reader.read(&outputs, keep, self.ctx)?;
+            gone = outputs.iter().find(|o| !self.planner.reader.exists(o));
+        }
+        if gone.is_some() {
+            ending.status = Status::Failed;
+        }
+        let (mut run, _) = self.repo.close_record(&record, ending)?;
+        if ending.status == Status::Finished {
+            run.outputs = Some(write_one_tree(&made, Some(&session))?);
+            run.metrics.extend(self.metrics_in(&made)?);
+        }
+        let id = RunId(session.put_object(&run)?);
+        session.finish()?;
+        self.repo.update_refs(vec![record_of(id)])?;
+        record.forget();
+        let done = match (ending.status, gone, execution.exit_code) {
+            (Status::Finished, ..) => StageDone::Finished,
+            (Status::Interrupted, ..) => StageDone::Interrupted,
+            (_, Some(gone), _) => StageDone::Failed(format!("it did not write `{gone}`")),
+            (_, None, code) => {
+                let code = code.unwrap_or(1);
+                StageDone::Failed(format!("its command ended with status {code}"))
+            }
+        };
+        if done.is_ok() {
+            self.planner.note(at, made);
+        }
+        self.close(at, done, Some(id), run.duration_ms, why);
+        Ok(())
+    }
+
+    fn metrics_in(&self, made: &Files) -> Result<BTreeMap<String, Value>> {
+        let is_made = made.contains_key(METRICS_FILE.as_bytes());
+        let path = self.repo.root().join(METRICS_FILE);
+        let mut found = if is_made {
+            metrics::read(&path)?
+        } else {
+            BTreeMap::new()
+        };
+        crate::capture::secrets::mask_values(&mut found);
+        Ok(found)
+    }
+
+    /// Records the whole, and commits it where that is asked for.
+    fn finish(mut self) -> Result<PipelineOutcome> {
+        let stages: Vec<StageOutcome> = std::mem::take(&mut self.done).into_values().collect();
+        let all = self.planner.pipeline.stages().len();
+        let is_ok = stages.len() == all && stages.iter().all(|s| s.done.is_ok());
+        let failed = self.failed.take();
+        if failed.is_none() && is_ok && self.options.commit && self.whole.is_none() {
+            let is_current = self.is_current()?;
+            if !is_current {
+                self.whole_run()?;
+            }
+        }
+        let Some(mut whole) = self.whole.take() else {
+            return failed.map_or(
+                Ok(PipelineOutcome {
+                    stages,
+                    result: None,
+                }),
+                Err,
+            );
+        };
+        whole.parts = stages.iter().filter_map(|s| s.run).collect();
+        whole.parts.dedup();
+        let status = match () {
+            () if self.ctx.cancel.is_cancelled() => Status::Interrupted,
+            () if is_ok && failed.is_none() => Status::Finished,
+            () => Status::Failed,
+        };
+        let exit_code = match status {
+            Status::Finished => Some(0),
+            Status::Failed => Some(1),
+            Status::Interrupted => None,
+        };
+        let ending = Ending { status, exit_code };
+        let result = self.repo.finish_run(whole, ending, self.ctx);
+        match failed {
+            Some(e) => Err(e),
+            None => Ok(PipelineOutcome {
+                stages,
+                result: Some(result?),
+            }),
+        }
+    }
+
+    /// Whether HEAD is the model of the recipe that the working tree holds.
+    fn is_current(&self) -> Result<bool> {
+        let Some(head) = self.repo.head() else {
+            return Ok(false);
+        };
+        let status = self
+            .repo
+            .status(self.options.run.python.clone(), self.ctx)?;
+        let commit = self.repo.commit_object(head)?;
+        let is_same = status.changes.is_empty() && status.env.is_empty();
+        Ok(is_same && commit.model.is_some() && !commit.is_stale() && !commit.runs.is_empty())
+    }
+}
+
+fn holds(files: &Files, path: &RepoPath, blob: BlobId) -> bool {
+    files.get(path).is_some_and(|f| f.blob == blob)
+}
+
+/// Passes on what a stage prints.
+struct Echo<'a>(&'a dyn Watch, &'a str);
+
+impl Write for Echo<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.tell(self.1, StageEvent::Prints(bytes));
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
