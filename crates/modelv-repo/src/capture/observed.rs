@@ -34,7 +34,7 @@ impl Repo {
         }
         if let Some((build, modules)) = env::last_look(&self.dir().join("envcache")) {
             out.insert("python".into(), build);
-            let names = self.imported(files, &modules);
+            let names = self.imported(files, &modules).filter(|n| !n.is_empty());
             out.extend(names.map(|n| ("imports".to_owned(), n.join(" "))));
         }
         Ok(out)

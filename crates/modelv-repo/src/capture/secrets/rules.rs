@@ -395,6 +395,8 @@ fn is_placeholder(value: &str) -> bool {
         "deadbeef",
         // The token of the page that explains JSON web tokens.
         "eyjzdwiioiixmjm0nty3odkwi",
+        // The key of Azure's storage emulator, the same everywhere.
+        "eby8vdm02xnocqfl",
     ];
     let lower = value.to_ascii_lowercase();
     if PARTS.iter().any(|p| lower.contains(p)) {
@@ -453,10 +455,20 @@ fn is_password(value: &str) -> bool {
         || value.starts_with(['.', '$', '%', '-']);
     value.len() >= 8
         && !letters.is_empty()
+        && !is_date(value)
         && (has_digit || (has_mark && has_case))
         && !is_code
         && !WORDS.contains(&letters.as_str())
         && entropy(value) >= 2.5
+}
+
+/// `2016-09-08` and what follows: when a password was used last.
+fn is_date(value: &str) -> bool {
+    let shape = |(i, b): (usize, &u8)| match i {
+        4 | 7 => *b == b'-',
+        _ => b.is_ascii_digit(),
+    };
+    value.len() >= 10 && value.as_bytes()[..10].iter().enumerate().all(shape)
 }
 
 /// Shannon's entropy in bits a character.

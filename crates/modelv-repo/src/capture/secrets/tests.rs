@@ -178,6 +178,8 @@ fn code_that_speaks_of_secrets_is_none() {
         "model = \"sentence-transformers/all-MiniLM-L6-v2\"",
         "token = \"ghp_xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\"",
         "access_key = config.get('access_key_2023_v2_main')",
+        "\"PasswordLastUsed\": \"2016-09-08T21:47:36Z\",",
+        "account_key='Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq'",
     ] {
         assert_eq!(rules_in(text), [""; 0], "{text}");
     }
