@@ -88,12 +88,13 @@ fn of_fifty_runs_at_once_none_is_lost() {
         let mut command = tree.command(&args);
         command
             .stdout(std::process::Stdio::null())
-            .stderr(std::process::Stdio::null());
+            .stderr(std::process::Stdio::piped());
         command.spawn().unwrap()
     };
     let all: Vec<_> = (0..50).map(start).collect();
-    for mut child in all {
-        assert_eq!(child.wait().unwrap().code(), Some(3));
+    for child in all {
+        let ended = child.wait_with_output().unwrap();
+        assert_eq!(ended.status.code(), Some(3), "{ended:?}");
     }
     let runs = tree.json(&["runs", "--json", "--status", "failed"]);
     let runs = runs.as_array().unwrap();

@@ -144,6 +144,7 @@ const ROWS: &[Row] = &[
         "modelv env recreate HEAD --output venv --wheels wheels",
         &[(1, "it is not exactly as recorded; or it failed")],
     ),
+    ("env vendor", "modelv env vendor HEAD --wheels wheels", &[]),
     (
         "release",
         "modelv release HEAD --output image --tag tweets:latest",
