@@ -333,3 +333,53 @@ fn ctrl_c_ends_the_programs_and_records_them() {
     );
     assert!(!tree.path("out").exists() && !tree.path("next").exists());
 }
+
+fn one_stage(command: &str) -> Tree {
+    let tree = Tree::repo();
+    let stage = format!(
+        "[env]\ncapture = \"none\"\n[stage.a]\ncommand = \"{command}\"\noutputs = [\"models\", \"metrics.json\"]\n"
+    );
+    tree.put("modelv.toml", &stage);
+    tree.commit("a stage");
+    tree
+}
+
+#[test]
+fn what_nobody_had_recorded_is_put_aside_with_a_word() {
+    let tree = one_stage("mkdir -p models; echo 1 > models/m; echo '{}' > metrics.json");
+    tree.put("models/NOTES.md", "a day of work\n");
+    let said = tree.mv(&["run", "-m", "one"]);
+    let hint = "`modelv restore --source restore/before models/NOTES.md` brings it back";
+    assert!(said.err.contains(hint), "{}", said.err);
+    said.success();
+    assert!(!tree.path("models/NOTES.md").exists());
+    tree.mv(&["restore", "--source", "restore/before", "models/NOTES.md"])
+        .success();
+    let back = std::fs::read_to_string(tree.path("models/NOTES.md")).unwrap();
+    assert_eq!(back, "a day of work\n");
+}
+
+#[test]
+fn a_stage_that_a_signal_ends_has_failed() {
+    let tree = one_stage("kill -SEGV $$");
+    let said = tree.mv(&["run", "-m", "one"]);
+    assert_eq!(said.status, Some(1), "{}", said.err);
+    assert!(said.err.contains("error: stage `a` failed"), "{}", said.err);
+    let runs = tree.json(&["runs", "--json"]);
+    assert_eq!(runs[0]["status"], "failed", "{runs}");
+}
+
+#[test]
+fn metrics_that_are_no_json_cost_no_result() {
+    let diverged =
+        "mkdir -p models; echo 1 > models/m; echo '{\\\"f1\\\": NaN, \\\"n\\\": 2}' > metrics.json";
+    let tree = one_stage(diverged);
+    tree.mv(&["run", "-m", "diverged"]).success();
+    let run = tree.json(&["runs", "--json"])[0].clone();
+    assert_eq!(run["metrics"]["f1"], "NaN", "{run}");
+    let tree = one_stage("mkdir -p models; echo 1 > models/m; echo '{' > metrics.json");
+    let said = tree.mv(&["run", "-m", "cut off"]);
+    let word = "the run is kept without its metrics";
+    assert!(said.err.contains(word), "{}", said.err);
+    said.success();
+}

@@ -197,3 +197,17 @@ fn a_pipeline_is_reproduced_stage_by_stage() {
         "{said}"
     );
 }
+
+#[test]
+fn what_cannot_end_well_does_not_begin() {
+    let tree = tree();
+    for args in [
+        &["--promote", "f1", "--branch", "main"][..],
+        &["--promote", "f1", "--branch", "no..name"],
+        &["--dry-run"],
+    ] {
+        let said = tree.mv(&[&["run", "--sweep", "lr=0.1,0.2"], args].concat());
+        assert_ne!(said.status, Some(0), "{args:?}: {}", said.err);
+    }
+    assert_eq!(tree.json(&["runs", "--json"]).as_array().unwrap().len(), 0);
+}

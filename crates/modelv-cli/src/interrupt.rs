@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, Once, PoisonError};
 
 use modelv_repo::Cancel;
-use signal_hook::{SigId, consts::SIGINT, flag, low_level};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::{SigId, flag, low_level};
 
 /// Set by the first Ctrl-C; long work stops at the next file or object.
 static CANCEL: LazyLock<Cancel> = LazyLock::new(Cancel::new);
@@ -31,6 +32,15 @@ pub(crate) fn watch() {
         let _ = flag::register(SIGINT, CANCEL.flag());
         *arming() = flag::register(SIGINT, Arc::clone(&LAST)).ok();
     });
+}
+
+/// From here on a request to terminate, as schedulers and service managers send it, is as Ctrl-C: a command that
+/// has processes of its own must not leave them behind.
+pub(crate) fn watch_termination() {
+    watch();
+    let _ = flag::register_conditional_default(SIGTERM, Arc::clone(&LAST));
+    let _ = flag::register(SIGTERM, CANCEL.flag());
+    let _ = flag::register(SIGTERM, Arc::clone(&LAST));
 }
 
 /// The terminal belongs to another program until this is dropped.

@@ -57,13 +57,16 @@ impl Repo {
         self.create_ref("tag", names::TAGS, name, at)
     }
 
-    fn create_ref(
-        &mut self,
-        what: &'static str,
-        below: &str,
-        name: &str,
-        at: CommitId,
-    ) -> Result<()> {
+    /// Whether a branch of this name could be made: to be asked before long work that ends in one.
+    ///
+    /// # Errors
+    /// The name is taken or not allowed.
+    pub fn check_new_branch(&self, name: &str) -> Result<()> {
+        self.new_ref("branch", names::HEADS, name).map(|_| ())
+    }
+
+    /// The full name of a ref that can be made.
+    fn new_ref(&self, what: &'static str, below: &str, name: &str) -> Result<String> {
         names::check_new(what, name)?;
         let full = format!("{below}{name}");
         if self.log.refs.contains_key(&full) {
@@ -83,6 +86,17 @@ impl Repo {
                 name: names::short(other).into(),
             });
         }
+        Ok(full)
+    }
+
+    fn create_ref(
+        &mut self,
+        what: &'static str,
+        below: &str,
+        name: &str,
+        at: CommitId,
+    ) -> Result<()> {
+        let full = self.new_ref(what, below, name)?;
         let new = Some(Target::Commit(at));
         self.update_refs(vec![RefChange {
             name: full,

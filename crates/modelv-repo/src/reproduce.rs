@@ -122,7 +122,7 @@ impl Repo {
         let mut files = Vec::new();
         let session = self.store.begin()?;
         if ending.status == Status::Finished {
-            run.metrics.extend(tree.metrics()?);
+            run.metrics.extend(tree.metrics(ctx));
             let made = tree.outputs(self, &session, ctx)?;
             run.outputs = Some(write_one_tree(&made, Some(&session))?);
             session.finish()?;

@@ -446,7 +446,7 @@ impl Work for Sweep<'_> {
         let (mut run, _) = self.repo.close_record(&record, ending)?;
         let session = self.repo.store.begin()?;
         if ending.status != Status::Interrupted {
-            run.metrics.extend(tree.metrics()?);
+            run.metrics.extend(tree.metrics(self.ctx));
         }
         if ending.status == Status::Finished {
             let made = tree.outputs(self.repo, &session, self.ctx)?;

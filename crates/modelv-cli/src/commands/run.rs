@@ -58,7 +58,7 @@ pub(crate) struct Args {
     #[arg(short, long, value_name = "N", default_value_t = 1)]
     jobs: usize,
     /// Only tell which stages of the pipeline would be executed, and why.
-    #[arg(long, conflicts_with = "command")]
+    #[arg(long, conflicts_with_all = ["command", "sweep"])]
     dry_run: bool,
     /// The command; the pipeline, or `[train] command`, of modelv.toml otherwise.
     #[arg(last = true)]
@@ -67,6 +67,7 @@ pub(crate) struct Args {
 
 pub(super) fn run(args: Args, s: Session<'_>) -> Done {
     let mut repo = s.repo()?;
+    crate::interrupt::watch_termination();
     let options = RunOptions {
         command: args.command,
         message: args.message,

@@ -29,6 +29,9 @@ pub(super) fn run(
     as_json: bool,
     s: Session<'_>,
 ) -> Done {
+    if let Some(wish) = promote {
+        repo.check_new_branch(&wish.branch)?;
+    }
     let done = repo.sweep(options, &Talk::default(), &s.ctx())?;
     if as_json {
         s.ui.json(&json::sweep(&options.axes, &done));

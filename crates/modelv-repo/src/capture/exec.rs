@@ -20,7 +20,8 @@ use crate::error::{Error, Result};
 /// How an execution went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Execution {
-    /// Exit status, if it ended by itself.
+    /// Exit status; 128 and the number of the signal that ended it, as shells say; `None`: it was
+    /// cancelled.
     pub exit_code: Option<i32>,
     /// The signal that ended it.
     pub signal: Option<i32>,
@@ -76,7 +77,10 @@ pub fn execute(job: &Job<'_>, echo: &mut dyn Write, cancel: &Cancel) -> Result<E
     })?;
     let interrupted = cancel.is_cancelled();
     Ok(Execution {
-        exit_code: status.code().filter(|_| !interrupted),
+        exit_code: status
+            .code()
+            .or(status.signal().map(|signal| 128 + signal))
+            .filter(|_| !interrupted),
         signal: status.signal(),
         started,
         duration_ms: u64::try_from(clock.elapsed().as_millis()).unwrap_or(u64::MAX),

@@ -196,7 +196,7 @@ fn commands_are_recorded_however_they_end() {
     assert_eq!((echo.as_str(), log.as_str()), ("out\ny\n", "out\ny\n"));
     assert_eq!(run(&["sh", "-c", "exit 3"]).0.unwrap().exit_code, Some(3));
     let killed = run(&["sh", "-c", "kill -9 $$"]).0.unwrap();
-    assert_eq!((killed.exit_code, killed.signal), (None, Some(9)));
+    assert_eq!((killed.exit_code, killed.signal), (Some(137), Some(9)));
     let error = run(&["no-such-program-anywhere"]).0.unwrap_err();
     assert_eq!(
         error.to_string(),
@@ -220,6 +220,15 @@ fn metrics_are_flattened_and_checked() {
     let shown: Vec<String> = read.iter().map(|(k, v)| format!("{k}={v}")).collect();
     assert_eq!(shown, ["accuracy=0.5", "de.deep.f1=1.0", "de.n=3"]);
     assert_eq!(read["de.n"], Value::Int(3));
+    // What Python writes of a loss that diverged is no JSON, and is understood all the same.
+    std::fs::write(
+        &path,
+        r#"{"NaN \" ": NaN, "b": [-Infinity], "c": Infinity}"#,
+    )
+    .unwrap();
+    let read = metrics::read(&path).unwrap();
+    assert_eq!(read["NaN \" "], Value::Float(f64::NAN));
+    assert_eq!(read["c"], Value::Float(f64::INFINITY));
     for (text, word) in [
         ("[1]", "not a JSON object"),
         ("{\"a\": }", "line 1 column 7"),

@@ -238,11 +238,20 @@ impl Runner<'_> {
     fn place(&mut self, at: usize, on_disk: &Files, to: &Files) -> Result<()> {
         let _turn = self.repo.take_turn()?;
         let lost = self.unrecorded(at, on_disk, to);
-        if !lost.is_empty() {
-            self.put_aside(&lost)?;
-        }
         let ctx = self.ctx;
-        let _turn = self.repo.take_turn()?;
+        if let Some((first, _)) = lost.first_key_value() {
+            self.put_aside(&lost)?;
+            let more = match lost.len() {
+                1 => String::new(),
+                n => format!(" and {} more", n - 1),
+            };
+            ctx.progress.note(&format!(
+                "`{first}`{more} stood where stage `{}` writes, in no commit and no run; `modelv restore --source {} \
+                 {first}` brings it back",
+                self.name(at),
+                names::RESTORE_BEFORE,
+            ));
+        }
         self.repo
             .check_out_over(on_disk.clone(), on_disk, to, "pipeline", ctx)
     }
@@ -333,7 +342,7 @@ impl Runner<'_> {
         let (mut run, _) = self.repo.close_record(&record, ending)?;
         if ending.status == Status::Finished {
             run.outputs = Some(write_one_tree(&made, Some(&session))?);
-            run.metrics.extend(self.metrics_in(&made)?);
+            run.metrics.extend(self.metrics_in(&made));
         }
         let id = RunId(session.put_object(&run)?);
         session.finish()?;
@@ -355,16 +364,16 @@ impl Runner<'_> {
         Ok(())
     }
 
-    fn metrics_in(&self, made: &Files) -> Result<BTreeMap<String, Value>> {
+    fn metrics_in(&self, made: &Files) -> BTreeMap<String, Value> {
         let is_made = made.contains_key(METRICS_FILE.as_bytes());
         let path = self.repo.root().join(METRICS_FILE);
         let mut found = if is_made {
-            metrics::read(&path)?
+            metrics::read_or_tell(&path, self.ctx)
         } else {
             BTreeMap::new()
         };
         crate::capture::secrets::mask_values(&mut found);
-        Ok(found)
+        found
     }
 
     /// Records the whole, and commits it where that is asked for.

@@ -150,7 +150,8 @@ impl Repo {
         let metrics_path = self.root().join(METRICS_FILE);
         if metrics::stamp(&metrics_path) != active.metrics_before {
             // What a program says at its end counts more than the last point of a series.
-            run.metrics.extend(metrics::read(&metrics_path)?);
+            run.metrics
+                .extend(metrics::read_or_tell(&metrics_path, ctx));
         }
         secrets::mask_values(&mut run.metrics);
         let session = self.store.begin()?;

@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::io::Read;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use modelv_core::canon;
@@ -65,6 +66,14 @@ fn read_start(folder: &Path) -> Result<Option<(Run, File)>> {
         return Ok(None);
     };
     if file.try_lock().is_err() {
+        return Ok(None);
+    }
+    // Its owner may have recorded it, taken the folder away and let go of the lock since it was opened.
+    let is_there = match (std::fs::metadata(&path), file.metadata()) {
+        (Ok(named), Ok(opened)) => named.ino() == opened.ino() && named.dev() == opened.dev(),
+        _ => false,
+    };
+    if !is_there {
         return Ok(None);
     }
     let mut bytes = Vec::new();
