@@ -350,6 +350,7 @@ fn what_nobody_had_recorded_is_put_aside_with_a_word() {
     tree.put("models/NOTES.md", "a day of work\n");
     let said = tree.mv(&["run", "-m", "one"]);
     let hint = "`modelv restore --source restore/before models/NOTES.md` brings it back";
+    assert_eq!(tree.mv(&["fsck"]).status, Some(0));
     assert!(said.err.contains(hint), "{}", said.err);
     said.success();
     assert!(!tree.path("models/NOTES.md").exists());
@@ -382,4 +383,21 @@ fn metrics_that_are_no_json_cost_no_result() {
     let word = "the run is kept without its metrics";
     assert!(said.err.contains(word), "{}", said.err);
     said.success();
+}
+
+#[test]
+fn a_failed_pipeline_has_no_metrics_of_an_earlier_run() {
+    let tree =
+        one_stage("mkdir -p models; echo 1 > models/m; echo '{\\\"f1\\\": 1}' > metrics.json");
+    tree.mv(&["run", "-m", "good"]).success();
+    let bad = "[env]\ncapture = \"none\"\n[stage.b]\ncommand = \"exit 3\"\noutputs = [\"x\"]\n";
+    tree.put("modelv.toml", bad);
+    assert_eq!(tree.mv(&["run", "-m", "bad"]).status, Some(1));
+    let runs = tree.json(&["runs", "--json", "--status", "failed"]);
+    for run in runs.as_array().unwrap() {
+        assert!(run["metrics"].get("f1").is_none(), "{run}");
+    }
+    tree.put("modelv.toml", &bad.replace("\"x\"", "\"modelv.toml\""));
+    let said = tree.mv(&["run"]).fails_with(1);
+    assert!(said.contains("no stage may write it"), "{said}");
 }

@@ -1,5 +1,7 @@
 //! Runs: shown, filtered, compared, ranked.
 
+use std::os::unix::process::CommandExt;
+
 use crate::support::Tree;
 
 /// Three finished runs and one that failed, each of its own recipe.
@@ -192,4 +194,56 @@ fn series_are_drawn_over_one_another() {
         .mv(&["runs", "compare", ids[0], ids[1], "--plot", "nope"])
         .fails_with(1);
     assert!(e.contains("metric `nope` not found"), "{e}");
+}
+
+/// Before anybody has recorded it, a killed run is kept by nothing but its folder.
+#[test]
+fn a_killed_run_survives_a_collection_with_all_it_was_about() {
+    let tree = Tree::repo();
+    tree.put("params.toml", "seed = 1\n");
+    tree.commit("code");
+    tree.put("params.toml", "seed = 3\n");
+    let script = "echo started > started; exec sleep 30";
+    let mut child = tree
+        .command(&["run", "--", "sh", "-c", script])
+        .process_group(0)
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    while !tree.path("started").exists() {
+        std::thread::yield_now();
+    }
+    let group = format!("-{}", child.id());
+    let killed = std::process::Command::new("kill")
+        .args(["-9", "--", &group])
+        .status();
+    assert!(killed.unwrap().success());
+    child.wait().unwrap();
+    std::fs::remove_file(tree.path("started")).unwrap();
+    tree.put("params.toml", "seed = 5\n");
+    tree.mv(&["gc", "--now", "--keep-days", "0"]).success();
+    tree.mv(&["fsck"]).success();
+    let runs = tree.json(&["runs", "--json", "--status", "interrupted"]);
+    assert_eq!(runs[0]["params"]["seed"], 3, "{runs}");
+    tree.mv(&["gc", "--now", "--keep-days", "0"]).success();
+    tree.mv(&["fsck"]).success();
+}
+
+#[test]
+fn a_known_result_writes_over_nothing_for_good() {
+    let tree = Tree::repo();
+    let train = "mkdir -p models; echo v1 > models/m.bin";
+    tree.commit("code");
+    let run = || tree.mv(&["run", "-m", "t", "--", "sh", "-c", train]);
+    run().success();
+    tree.put("models/m.bin", "tuned for two days\n");
+    tree.put("models/new.bin", "new\n");
+    let again = run();
+    assert!(again.err.contains("restore/before"), "{}", again.err);
+    again.success();
+    assert_eq!(tree.get("models/m.bin"), "v1\n");
+    tree.mv(&["restore", "--source", "restore/before", "models"])
+        .success();
+    assert_eq!(tree.get("models/m.bin"), "tuned for two days\n");
+    assert_eq!(tree.get("models/new.bin"), "new\n");
 }

@@ -316,7 +316,7 @@ class Ends(Runs):
         with self.assertWarnsRegex(UserWarning, "could not be recorded"):
             with self.assertRaises(ZeroDivisionError):
                 with mv.run():
-                    self.put("metrics.json", "no JSON")
+                    self.put("modelv.toml", "no TOML")
                     1 / 0
 
     def test_a_forked_child_does_not_end_its_parents_run(self):

@@ -28,6 +28,19 @@ fn make_room(to: &mut Files, restored: &[RepoPath]) {
     }
 }
 
+/// Says that files were put aside, and how they come back.
+pub(crate) fn put_aside_note(first: &RepoPath, count: usize, by: &str) -> String {
+    let more = match count {
+        1 => String::new(),
+        n => format!(" and {} more", n - 1),
+    };
+    let source = names::RESTORE_BEFORE;
+    format!(
+        "`{first}`{more} stood where {by} is written, in no commit; `modelv restore --source {source} {first}` \
+         brings it back"
+    )
+}
+
 /// The files that changed, as they are in `files`.
 fn pick(files: &Files, changes: &[FileChange]) -> Files {
     let paths = changes.iter().map(|c| &c.path);
@@ -77,6 +90,29 @@ impl Repo {
         self.append(noted, true, None)?;
         self.carry_out(&plan, ctx)?;
         Ok(changes.len())
+    }
+
+    /// Keeps what HEAD does not hold of the files that `to` would write over, and says so.
+    pub(crate) fn keep_unrecorded(
+        &mut self,
+        current: &Files,
+        to: &Files,
+        what: &str,
+        ctx: &Ctx<'_>,
+    ) -> Result<()> {
+        let Some(source) = self.head() else {
+            return Ok(());
+        };
+        let head = self.files(source)?;
+        let mut lost = pick(current, &compare(current, to));
+        lost.retain(|path, file| head.get(path).is_none_or(|h| h.blob != file.blob));
+        let Some(first) = lost.keys().next().cloned() else {
+            return Ok(());
+        };
+        let noted = self.keep_overwritten(source, &lost, &Files::new(), &head, ctx)?;
+        self.append(noted, true, None)?;
+        ctx.progress.note(&put_aside_note(&first, lost.len(), what));
+        Ok(())
     }
 
     /// Stores files as they are and as they will be, as two commits that no branch names.

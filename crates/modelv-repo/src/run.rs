@@ -156,8 +156,8 @@ impl Repo {
             recipe.config,
             Some(outputs),
         )?;
-        // Outputs in the working tree may be an uncommitted model of another recipe; they were
-        // stored when this run began, so writing over them loses nothing.
+        let _turn = self.take_turn()?;
+        self.keep_unrecorded(&active.files, &to, "the known result", ctx)?;
         let commit = self
             .check_out_files(&active.files, &to, "run", ctx)
             .and_then(|()| self.commit_model(&active, outputs, id, &run, Vec::new()));

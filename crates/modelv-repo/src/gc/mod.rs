@@ -69,7 +69,11 @@ impl Repo {
     /// # Errors
     /// Something that is alive can't be read: nothing is condemned or deleted then. Another collection
     /// is at work; with `now`, somebody is writing.
-    pub fn gc(&self, options: &GcOptions, ctx: &Ctx<'_>) -> Result<GcReport> {
+    pub fn gc(&mut self, options: &GcOptions, ctx: &Ctx<'_>) -> Result<GcReport> {
+        // What a killed run was about is kept by nothing else once its process is gone.
+        if !options.dry_run {
+            self.record_crashed()?;
+        }
         self.gc_at(options, clock::now().seconds, ctx)
     }
 

@@ -23,6 +23,7 @@ use crate::merge::conclude::{OVERWRITTEN, RESTORED};
 use crate::names;
 use crate::oplog::{RefChange, Target};
 use crate::repo::Repo;
+use crate::restore::put_aside_note;
 use crate::run::pool::{self, Start, Work};
 use crate::run::{ActiveRun, Beginning, Ending, METRICS_FILE, RUN_VARIABLE, Record, record_of};
 use crate::worktree::{Files, keep_file, write_one_tree};
@@ -241,16 +242,8 @@ impl Runner<'_> {
         let ctx = self.ctx;
         if let Some((first, _)) = lost.first_key_value() {
             self.put_aside(&lost)?;
-            let more = match lost.len() {
-                1 => String::new(),
-                n => format!(" and {} more", n - 1),
-            };
-            ctx.progress.note(&format!(
-                "`{first}`{more} stood where stage `{}` writes, in no commit and no run; `modelv restore --source {} \
-                 {first}` brings it back",
-                self.name(at),
-                names::RESTORE_BEFORE,
-            ));
+            let by = format!("the output of stage `{}`", self.name(at));
+            ctx.progress.note(&put_aside_note(first, lost.len(), &by));
         }
         self.repo
             .check_out_over(on_disk.clone(), on_disk, to, "pipeline", ctx)
@@ -408,6 +401,10 @@ impl Runner<'_> {
             Status::Failed => Some(1),
             Status::Interrupted => None,
         };
+        if status != Status::Finished {
+            // What lies there is of an earlier run.
+            whole.metrics_before = metrics::stamp(&self.repo.root().join(METRICS_FILE));
+        }
         let ending = Ending { status, exit_code };
         let result = self.repo.finish_run(whole, ending, self.ctx);
         match failed {

@@ -108,11 +108,17 @@ impl StageSpec {
             .collect::<Result<Vec<_>>>()?;
         params.sort();
         params.dedup();
+        let outputs = paths("outputs")?;
+        if let Some(own) = outputs.iter().find(|o| o.as_bytes() == b"modelv.toml") {
+            return Err(invalid(format!(
+                "`{own}` in `stage.{name}.outputs` is what says so: no stage may write it"
+            )));
+        }
         Ok(Self {
             name: name.to_owned(),
             command: command.to_owned(),
             inputs: paths("inputs")?,
-            outputs: paths("outputs")?,
+            outputs,
             params,
             after: list("after")?,
         })

@@ -6,9 +6,9 @@ use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use modelv_core::canon;
+use modelv_core::canon::{self, Kind};
 use modelv_core::id::RunId;
-use modelv_core::run::Run;
+use modelv_core::run::{Origin, Run};
 use modelv_store::fs;
 
 use super::journal::{PARAMS_FILE, SERIES_FILE};
@@ -23,9 +23,14 @@ const START_BYTES_MAX: u64 = 16 << 20;
 
 impl Repo {
     /// Records the runs whose process died, as interrupted, with all they had told.
-    pub(super) fn record_crashed(&mut self) -> Result<()> {
+    pub(crate) fn record_crashed(&mut self) -> Result<()> {
         let tmp = self.dir().join("tmp");
-        for entry in std::fs::read_dir(&tmp).map_err(Error::io("read", &tmp))? {
+        let entries = match std::fs::read_dir(&tmp) {
+            Ok(entries) => entries,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            Err(e) => return Err(Error::io("read", &tmp)(e)),
+        };
+        for entry in entries {
             let folder = entry.map_err(Error::io("read", &tmp))?.path();
             let name = folder.file_name().unwrap_or_default().to_string_lossy();
             if !name.starts_with(FOLDER_PREFIX) || !folder.is_dir() {
@@ -35,6 +40,9 @@ impl Repo {
                 continue;
             };
             self.take_journal(&folder, &mut run)?;
+            if !self.has_what_it_ran(&run) {
+                run.origin = Origin::default();
+            }
             run.duration_ms = last_sign(&folder, run.started.seconds);
             let session = self.store.begin()?;
             let id = RunId(session.put_object(&run)?);
@@ -43,6 +51,19 @@ impl Repo {
             fs::remove_flat_dir(&folder).map_err(Error::io("remove", &folder))?;
         }
         Ok(())
+    }
+
+    /// Whether what a run executed is still stored: a collector of an earlier version may have taken it.
+    fn has_what_it_ran(&self, run: &Run) -> bool {
+        let has = |kind, id: [u8; 32]| self.store.object_bytes(kind, &id).is_ok();
+        let recipe = run.origin.ingredients.iter().all(|r| {
+            has(Kind::Env, r.env.0)
+                && [r.code, r.data, r.config]
+                    .iter()
+                    .all(|t| has(Kind::Tree, t.0))
+        });
+        let stage = run.origin.stage.as_ref();
+        recipe && stage.is_none_or(|s| has(Kind::Tree, s.inputs.0))
     }
 }
 

@@ -85,12 +85,12 @@ const CASES: [Case; 9] = [
         name: "gc",
         place: "b",
         writes_files: false,
-        act: |dir| collect(&Repo::open(&dir.join("b"))?),
+        act: |dir| collect(&mut Repo::open(&dir.join("b"))?),
     },
 ];
 
 /// Deletes at once what nothing leads to, and writes all else anew.
-fn collect(repo: &Repo) -> Result<()> {
+fn collect(repo: &mut Repo) -> Result<()> {
     let options = GcOptions {
         now: true,
         repack: true,
@@ -238,8 +238,8 @@ impl Bench<'_> {
 
 /// A collection after one that failed leaves nothing lying around.
 fn ends_the_work(root: &Path) -> std::result::Result<(), String> {
-    let repo = Repo::open(root).map_err(|e| e.to_string())?;
-    collect(&repo).map_err(|e| format!("the next collection: {e}"))?;
+    let mut repo = Repo::open(root).map_err(|e| e.to_string())?;
+    collect(&mut repo).map_err(|e| format!("the next collection: {e}"))?;
     for folder in ["condemned", "trash"] {
         let left = std::fs::read_dir(root.join(".mv").join(folder)).map_or(0, Iterator::count);
         if left > 0 {
