@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use modelv_core::canon;
-use modelv_core::commit::{Commit, Model, Recipe};
+use modelv_core::commit::{Commit, Model, Person, Recipe};
 use modelv_core::env::{Env, Lock};
 use modelv_core::id::{BlobId, CommitId, RecipeId, RunId};
 use modelv_core::path::RepoPath;
@@ -473,6 +473,14 @@ pub(crate) fn write_recipe_of(
         })
     });
     Ok((recipe, model))
+}
+
+/// The author of commits that hold what modelv keeps for itself.
+pub(crate) fn nobody() -> Person {
+    Person {
+        name: "modelv".into(),
+        email: String::new(),
+    }
 }
 
 /// The runs of the parent still describe the model when it is the same one.

@@ -110,13 +110,7 @@ impl Repo {
             log: &record.log_path(),
             own_group: true,
         };
-        let execution = match exec::execute(&job, echo, ctx.cancel) {
-            Ok(execution) => execution,
-            Err(e) => {
-                record.discard();
-                return Err(e);
-            }
-        };
+        let execution = exec::execute(&job, echo, ctx.cancel).inspect_err(|_| record.forget())?;
         let ending = Ending::of(execution.exit_code);
         let (mut run, _) = self.close_record(&record, ending)?;
         let mut files = Vec::new();

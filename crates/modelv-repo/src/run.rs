@@ -118,13 +118,8 @@ impl Repo {
             log: &log,
             own_group: false,
         };
-        let execution = match exec::execute(&job, echo, ctx.cancel) {
-            Ok(execution) => execution,
-            Err(e) => {
-                active.discard();
-                return Err(e);
-            }
-        };
+        let execution =
+            exec::execute(&job, echo, ctx.cancel).inspect_err(|_| active.record.forget())?;
         self.finish_run(active, Ending::of(execution.exit_code), ctx)
     }
 
@@ -157,7 +152,8 @@ impl Repo {
             Some(outputs),
         )?;
         let _turn = self.take_turn()?;
-        self.keep_unrecorded(&active.files, &to, "the known result", ctx)?;
+        let lost = self.unrecorded(&active.files, &to)?;
+        self.keep_lost(&lost, "the known result", ctx)?;
         let commit = self
             .check_out_files(&active.files, &to, "run", ctx)
             .and_then(|()| self.commit_model(&active, outputs, id, &run, Vec::new()));

@@ -179,13 +179,8 @@ impl Repo {
         words.extend(words_of(&command));
         let whole = self.begin_run(&options.run, &words, ctx)?;
         let session = self.store.begin()?;
-        let points = match points(self, &whole, options, &session) {
-            Ok(points) => points,
-            Err(e) => {
-                whole.discard();
-                return Err(e);
-            }
-        };
+        let points =
+            points(self, &whole, options, &session).inspect_err(|_| whole.record.forget())?;
         session.finish()?;
         let trees = points
             .iter()
@@ -435,13 +430,7 @@ impl Work for Sweep<'_> {
         let Some((record, tree)) = self.active.remove(&at) else {
             return Ok(());
         };
-        let execution = match execution {
-            Ok(execution) => execution,
-            Err(e) => {
-                record.discard();
-                return Err(e);
-            }
-        };
+        let execution = execution.inspect_err(|_| record.forget())?;
         let ending = Ending::of(execution.exit_code);
         let (mut run, _) = self.repo.close_record(&record, ending)?;
         let session = self.repo.store.begin()?;

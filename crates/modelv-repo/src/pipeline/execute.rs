@@ -7,8 +7,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsString;
 
-use modelv_core::commit::Commit;
-use modelv_core::id::{BlobId, CommitId, RunId};
+use modelv_core::id::RunId;
 use modelv_core::path::RepoPath;
 use modelv_core::run::{Origin, Status};
 use modelv_core::value::Value;
@@ -16,17 +15,13 @@ use modelv_core::value::Value;
 use super::plan::{Decided, Decision, Planner};
 use super::{PipelineOptions, PipelineOutcome, StageDone, StageEvent, StageOutcome, Watch, Why};
 use crate::capture::exec::Execution;
-use crate::capture::{clock, metrics};
+use crate::capture::metrics;
 use crate::ctx::Ctx;
 use crate::error::{Error, Result};
-use crate::merge::conclude::{OVERWRITTEN, RESTORED};
-use crate::names;
-use crate::oplog::{RefChange, Target};
 use crate::repo::Repo;
-use crate::restore::put_aside_note;
 use crate::run::pool::{self, Start, Work};
 use crate::run::{ActiveRun, Beginning, Ending, METRICS_FILE, RUN_VARIABLE, Record, record_of};
-use crate::worktree::{Files, keep_file, write_one_tree};
+use crate::worktree::{Files, write_one_tree};
 
 /// What the record of a whole pipeline says was executed.
 pub(crate) const COMMAND: [&str; 3] = ["modelv", "pipeline", "run"];
@@ -238,74 +233,20 @@ impl Runner<'_> {
     /// Writes `to` over what is at the outputs of a stage.
     fn place(&mut self, at: usize, on_disk: &Files, to: &Files) -> Result<()> {
         let _turn = self.repo.take_turn()?;
-        let lost = self.unrecorded(at, on_disk, to);
-        let ctx = self.ctx;
-        if let Some((first, _)) = lost.first_key_value() {
-            self.put_aside(&lost)?;
-            let by = format!("the output of stage `{}`", self.name(at));
-            ctx.progress.note(&put_aside_note(first, lost.len(), &by));
-        }
+        let lost = self.unrecorded(at, on_disk, to)?;
+        let by = format!("the output of stage `{}`", self.name(at));
+        self.repo.keep_lost(&lost, &by, self.ctx)?;
         self.repo
-            .check_out_over(on_disk.clone(), on_disk, to, "pipeline", ctx)
+            .check_out_over(on_disk.clone(), on_disk, to, "pipeline", self.ctx)
     }
 
     /// Files at outputs that neither HEAD nor the last run of the stage has.
-    fn unrecorded(&self, at: usize, on_disk: &Files, to: &Files) -> Files {
+    fn unrecorded(&self, at: usize, on_disk: &Files, to: &Files) -> Result<Files> {
         let last = self.planner.last_outputs(self.repo, &self.name(at));
-        let mut lost: Files = on_disk
-            .iter()
-            .filter(|(path, file)| {
-                let known = |files: &Files| holds(files, path, file.blob);
-                !known(to) && !last.as_ref().is_some_and(known)
-            })
-            .map(|(path, file)| (path.clone(), file.clone()))
-            .collect();
-        if let (false, Some(head)) = (lost.is_empty(), self.repo.head())
-            && let Ok(head) = self.repo.files(head)
-        {
-            lost.retain(|path, file| !holds(&head, path, file.blob));
-        }
-        lost
-    }
-
-    /// Stores files that are about to go, as a restore does.
-    fn put_aside(&mut self, files: &Files) -> Result<()> {
-        let (recipe, _) = self.whole_run()?;
-        let session = self.repo.store.begin()?;
-        for (path, file) in files {
-            if !self.repo.store.keeps_blob(&file.blob)? {
-                keep_file(self.repo.root(), path, file.blob, None, &session, self.ctx)?;
-            }
-        }
-        let person = self.repo.author(self.options.run.author.as_deref())?;
-        let mut changes = Vec::new();
-        let two = [
-            (names::RESTORE_BEFORE, OVERWRITTEN, files.clone()),
-            (names::RESTORE_AFTER, RESTORED, Files::new()),
-        ];
-        for (name, message, files) in two {
-            let env = self.repo.env_object(recipe.env)?;
-            let (recipe, model) = crate::commit::write_recipe(&files, &env, None, &session)?;
-            let commit = Commit {
-                recipe,
-                model,
-                parents: self.repo.head().into_iter().collect(),
-                author: person.clone(),
-                committer: person.clone(),
-                time: clock::now(),
-                message: message.into(),
-                runs: Vec::new(),
-                extra: BTreeMap::new(),
-            };
-            let id = CommitId(session.put_object(&commit)?);
-            changes.push(RefChange {
-                name: name.into(),
-                old: self.repo.log.refs.get(name).cloned(),
-                new: Some(Target::Commit(id)),
-            });
-        }
-        session.finish()?;
-        self.repo.append(changes, true, None).map(|_| ())
+        let last = last.unwrap_or_default();
+        let mut lost = self.repo.unrecorded(on_disk, to)?;
+        lost.retain(|path, file| last.get(path).is_none_or(|l| l.blob != file.blob));
+        Ok(lost)
     }
 
     /// Records a stage whose program has ended.
@@ -313,13 +254,7 @@ impl Runner<'_> {
         let Some((record, why)) = self.active.remove(&at) else {
             return Ok(());
         };
-        let execution = match execution {
-            Ok(execution) => execution,
-            Err(e) => {
-                record.discard();
-                return Err(e);
-            }
-        };
+        let execution = execution.inspect_err(|_| record.forget())?;
         let mut ending = Ending::of(execution.exit_code);
         let outputs = self.planner.pipeline.stages()[at].outputs.clone();
         let (mut made, mut gone) = (Files::new(), None);
@@ -428,8 +363,4 @@ impl Runner<'_> {
         let is_same = status.changes.is_empty() && status.env.is_empty();
         Ok(is_same && commit.model.is_some() && !commit.is_stale() && !commit.runs.is_empty())
     }
-}
-
-fn holds(files: &Files, path: &RepoPath, blob: BlobId) -> bool {
-    files.get(path).is_some_and(|f| f.blob == blob)
 }
