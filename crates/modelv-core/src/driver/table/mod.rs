@@ -6,6 +6,7 @@
 //! a value that somebody corrected would make two rows of one.
 
 mod large;
+mod memory;
 mod merge;
 mod reader;
 mod rows;
@@ -14,6 +15,7 @@ mod stream;
 use std::collections::HashMap;
 
 pub use large::{Joined, Room, Scratch};
+pub use memory::InMemory;
 pub use stream::{Spill, TableError};
 
 use rows::Sheet;
