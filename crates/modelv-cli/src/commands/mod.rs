@@ -54,7 +54,7 @@ mod track;
 mod undo;
 mod weights;
 
-pub(crate) use bare::bare;
+pub(crate) use bare::{bare, is_verb};
 pub(crate) use help::command;
 pub(crate) use status::{change_line, show_env};
 
@@ -328,14 +328,4 @@ fn write_page(ui: &mut Ui, dir: &Path, file: &Path, page: &str) -> Result<(), Co
     std::fs::write(&full, page).map_err(modelv_repo::Error::io("write", &full))?;
     ui.talk(format!("wrote {}", file.display()));
     Ok(())
-}
-
-/// Names of verbs that lie about as files at the top: `mv` would take them for files.
-fn verb_named_entries(root: &Path) -> Vec<String> {
-    use clap::CommandFactory;
-    Cli::command()
-        .get_subcommands()
-        .map(|c| c.get_name().to_owned())
-        .filter(|name| std::fs::symlink_metadata(root.join(name)).is_ok())
-        .collect()
 }
