@@ -22,6 +22,7 @@ mod errors;
 mod gates;
 mod habits;
 mod history;
+mod interop;
 mod kills;
 mod large;
 mod lineage;

@@ -109,6 +109,22 @@ fn record_hint(e: &Error) -> Option<String> {
         Error::State(text) if text.contains("records no environment") => {
             "`modelv env show` is that of this machine; `[env] capture = \"auto\"` records it"
         }
+        Error::Invalid {
+            what: "Git repository",
+            ..
+        } => {
+            "name the folder that has `.git` in it, or a bare repository; `git fsck` there checks it"
+        }
+        Error::Invalid {
+            what: "file in a cache",
+            ..
+        } => "delete it and have the tool that keeps the cache fetch it again",
+        Error::State(text) if text.ends_with("is checked out there") => {
+            "`--branch NAME` writes another branch"
+        }
+        Error::State(text) if text.contains("there has commits that") => {
+            "`--branch NAME` writes another branch; `--force` moves this one"
+        }
         Error::Invalid { what: "sweep", .. } => {
             "for example `--sweep lr=1e-4,1e-3 --sweep seed=1..5`"
         }

@@ -23,6 +23,7 @@ mod derived;
 mod diff;
 mod envdiff;
 pub mod error;
+mod export_git;
 mod file;
 mod fsck;
 #[cfg(feature = "fuzz")]
@@ -32,6 +33,7 @@ mod gc;
 mod history;
 #[cfg(test)]
 mod hostile;
+mod import;
 pub mod json;
 mod lease;
 mod lineage;
@@ -70,9 +72,11 @@ pub use diff::{
 };
 pub use envdiff::{EnvChange, diff_env};
 pub use error::{Error, ErrorKind, Result};
+pub use export_git::{Exported, GitExport};
 pub use file::FileReader;
 pub use gc::{GcOptions, GcReport};
 pub use history::{KeyFilter, LogOptions};
+pub use import::{GitImport, Imported};
 pub use lineage::{CommitLink, Lineage, RunLink, Source, Subject};
 pub use merge::{
     Action, ConflictState, Decision, FastForward, MergeOptions, MergeOutcome, MergeState, Sequence,

@@ -80,6 +80,7 @@ verbs! {
     "blame" => blame::Args,
     "bisect" => bisect::Args,
     "clone" => clone::Args,
+    "import" => import::Args,
     "remote" => remote::Args,
     "fetch" => fetch::Args,
     "pull" => pull::Args,

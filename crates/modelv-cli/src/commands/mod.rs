@@ -20,6 +20,7 @@ mod fetch;
 mod fsck;
 mod gc;
 mod help;
+mod import;
 mod init;
 mod lineage;
 pub(crate) mod log;
@@ -117,6 +118,7 @@ enum Command {
     Blame(blame::Args),
     Bisect(bisect::Args),
     Clone(clone::Args),
+    Import(import::Args),
     Remote(remote::Args),
     Fetch(fetch::Args),
     Pull(pull::Args),
@@ -276,6 +278,7 @@ pub(crate) fn run(cli: Cli, ui: &mut Ui, cancel: &Cancel) -> Done {
         Command::Compose(args) => compose::run(args, s),
         Command::Weights(args) => weights::run(args, s),
         Command::Undo(args) => undo::run(&args, s),
+        Command::Import(args) => import::run(&args, s),
         Command::Clone(args) => clone::run(args, s),
         Command::Remote(args) => remote::run(&args, s),
         Command::Fetch(args) => fetch::run(args, s),

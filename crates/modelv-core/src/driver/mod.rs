@@ -23,7 +23,7 @@ use std::fmt;
 
 use crate::path::name_of;
 
-pub use config::{Format, config_values, is_secret, without_secrets};
+pub use config::{Format, config_tree, config_values, is_secret, without_secrets};
 pub use image::{ImageChange, ImageFormat, ImageKind, Look, image_kind};
 pub use large::{merge_large, settle_large};
 pub use lines::{Block, Hunk, In, LineDiff, LineOps, Piece, opposite, words};
