@@ -214,5 +214,8 @@ fn large_weights_merge_by_tensor() {
     weights(&tree, [6, 1]);
     tree.commit("too");
     let err = tree.mv(&["merge", "main"]).fails_with(3);
-    assert!(err.contains("both sides changed the same tensors"), "{err}");
+    assert!(
+        err.contains("both sides changed the same tensors: `a`"),
+        "{err}"
+    );
 }

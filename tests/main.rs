@@ -45,6 +45,7 @@ mod spec;
 mod story;
 mod support;
 mod sweeps;
+mod tensors;
 mod vendor;
 mod venv;
 mod weights;

@@ -16,6 +16,7 @@ mod stream;
 
 use std::collections::HashMap;
 
+pub(super) use large::AsSource;
 pub use large::{Joined, Room, Scratch};
 pub use stream::{Spill, TableError};
 

@@ -212,8 +212,8 @@ fn is_table(
     }
 }
 
-/// A result, read as a table.
-struct AsSource<'a>(&'a mut dyn Scratch);
+/// A result, read as one side.
+pub(in super::super) struct AsSource<'a>(pub(in super::super) &'a mut dyn Scratch);
 
 impl Read for AsSource<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {

@@ -442,7 +442,7 @@ fn nothing_is_lost(merged: &Merged, base: &Model, side: &Model, other: &Model) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(800))]
+    #![proptest_config(ProptestConfig::with_cases(400))]
     #[test]
     fn no_column_row_or_cell_is_lost(count in 0..12u8, a in edits(), b in edits()) {
         let base = Model::base(count);
