@@ -46,6 +46,7 @@ mod spec;
 mod story;
 mod support;
 mod sweeps;
+mod tensors;
 mod vendor;
 mod venv;
 mod weights;

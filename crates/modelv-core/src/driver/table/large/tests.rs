@@ -7,6 +7,8 @@ use super::super::super::{
 };
 use super::*;
 
+mod columns;
+
 const LABELS: Labels<'_> = Labels {
     ours: "ours",
     base: "base",
@@ -151,10 +153,16 @@ fn tables_merge_as_small_ones_do() {
 fn what_rows_do_not_decide_is_not_merged() {
     for (base, ours, theirs, word) in [
         (
-            "id,a\n1,x\n",
-            "id,a,b\n1,x,1\n",
-            "id,a\n1,y\n",
+            "n,a\n1,x\n",
+            "n,a,b\n1,x,1\n",
+            "n,a\n1,y\n",
             "columns differ",
+        ),
+        (
+            "id,a,b\n1,x,y\n",
+            "id,b,a\n1,y,x\n",
+            "a,b,id\nX,y,1\n",
+            "another order",
         ),
         ("t,l\na,1\n", "t,l\nb,1\n", "t,l\nc,1\n", "no column"),
         (
