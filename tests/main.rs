@@ -17,6 +17,7 @@ mod deciding;
 mod dependencies;
 mod diffs;
 mod docker;
+mod doubts;
 mod environment;
 mod errors;
 mod gates;

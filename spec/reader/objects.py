@@ -6,6 +6,7 @@ from tree import check_path
 
 STATUS = ("Finished", "Failed", "Interrupted")
 DETERMINISM = ("Unknown", "BitEqual", "Tolerance", "Different")
+DOUBTS = ("Changed", "Beside")
 VALUES = ("Null", "Bool", "Int", "UInt", "Float", "Str", "List", "Map")
 TARGETS = ("Commit", "Symbolic", "Blob", "Run", "Text")
 DEPTH_MAX = 64
@@ -82,6 +83,11 @@ def value(w, depth=1):
     return [kind, content]
 
 
+def doubt(w):
+    kind = w.variant(DOUBTS)
+    return [kind, w.bytes() if kind == "Changed" else None]
+
+
 def run(w):
     r = {"command": w.list(w.text), "recipe": w.id(), "commit": w.optional(w.id)}
     r["params"], r["metrics"] = w.map(lambda: value(w)), w.map(lambda: value(w))
@@ -90,11 +96,16 @@ def run(w):
     r["started"], r["duration_ms"], r["host"] = time(w), w.uint(), w.map(w.text)
     r["determinism"], r["log"], r["nonce"] = w.variant(DETERMINISM), w.optional(w.id), w.take(16)
     need(r["command"], "RUN-1", "no command")
-    if w.data[7] == 2:
-        need(w.at < len(w.data), "OBJ-1", "version 2 without an origin")
+    if w.data[7] >= 2:
+        need(w.at < len(w.data), "OBJ-1", "version %d without an origin" % w.data[7])
         r["origin"] = o = {"ingredients": w.optional(lambda: recipe(w)), "parent": w.optional(lambda: w.take(16))}
         o["stage"] = w.optional(lambda: {"name": w.text(), "key": w.id(), "inputs": w.id()})
         o["repeats"] = w.optional(w.id)
+        if w.data[7] >= 3:
+            o["doubts"] = w.list(lambda: doubt(w))
+            need(o["doubts"], "RUN-14", "version 3 without a doubt")
+            order = [(DOUBTS.index(d[0]), d[1] or b"") for d in o["doubts"]]
+            need(all(a < b for a, b in zip(order, order[1:])), "RUN-15", "doubts not sorted or not unique")
         need(any(o.values()), "RUN-9", "an origin of nothing")
         if o["ingredients"]:
             parts = b"".join(o["ingredients"][name] for name in ("code", "data", "config", "env"))

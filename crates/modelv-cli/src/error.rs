@@ -344,6 +344,20 @@ const STATE_HINTS: &[(&str, &str)] = &[
         "`modelv config user.name \"Your Name\"` and `modelv config user.email you@example.org`",
     ),
     (
+        "a run is under way in this working tree",
+        "`modelv run --wait` waits for its end; a clone (`modelv clone . DIR`) is a working tree of its own, and so has \
+         every point of a sweep",
+    ),
+    (
+        "was killed, and what it started still writes here",
+        "end what is left of it with `kill PROCESS`, then try again",
+    ),
+    (
+        "which is a link to a folder",
+        "make it a folder (a mount of the other disk, for example), or declare the folder it leads to if that is in \
+         this tree",
+    ),
+    (
         "merge is not finished",
         "`modelv merge --continue` finishes it, `modelv merge --abort` gives it up",
     ),

@@ -109,6 +109,7 @@ impl Repo {
             env: &variables,
             log: &record.log_path(),
             own_group: true,
+            grace: exec::GRACE,
         };
         let execution = exec::execute(&job, echo, ctx.cancel).inspect_err(|_| record.forget())?;
         let ending = Ending::of(execution.exit_code);
@@ -229,6 +230,7 @@ fn command_of(run: &Run, tree: &CleanTree) -> Result<Vec<OsString>> {
 fn class_of(files: &[FileVerdict]) -> Determinism {
     let worst = files.iter().map(|f| f.verdict.rank()).max().unwrap_or(0);
     match worst {
+        _ if files.is_empty() => Determinism::Unknown,
         0 => Determinism::BitEqual,
         1 => Determinism::Tolerance,
         _ => Determinism::Different,

@@ -1,6 +1,7 @@
 """ids, object, commit, env, run."""
 from .collect import MARK, Folder, derived
-from .encode import COMMIT, ORIGIN, PACKAGE, RUN_OF_ORIGIN, canonical, changed, enc, head, long, text, u, value
+from .encode import (
+    COMMIT, ORIGIN, PACKAGE, RUN_OF_DOUBTS, RUN_OF_ORIGIN, canonical, changed, enc, head, long, text, u, value)
 
 A, B, C, D = "aa" * 32, "bb" * 32, "cc" * 32, "dd" * 32
 COMMIT_1 = {
@@ -36,6 +37,11 @@ STAGE_1 = {"command": "sh train.sh", "env": A, "inputs": B, "params": {"lr": ["F
 def with_origin(**fields):
     """A run of version 2."""
     return head("run", 2) + RUN_OF_ORIGIN(changed(RUN_2, **fields))
+
+
+def with_doubts(*doubts):
+    """A run of version 3."""
+    return head("run", 3) + RUN_OF_DOUBTS(dict(RUN_2, origin=dict(ORIGIN_1, doubts=list(doubts))))
 
 
 def run(**fields):
@@ -303,6 +309,15 @@ def runs():
     f.hostile("origin-in-version-1", "run", "OBJ-1", run() + ORIGIN(ORIGIN_1))
     f.hostile("origin-cut-off", "run", "WIRE-7", with_origin()[:-1])
     f.hostile("origin-ingredients-2", "run", "WIRE-3", with_origin(origin__ingredients=b"\2" + bytes(128)))
+    a, b, beside = ["Changed", b"a.py".hex()], ["Changed", b"b.toml".hex()], ["Beside", None]
+    for name, doubts in (("doubts", [a, b, beside]), ("doubts-changed", [a]), ("doubts-beside", [beside])):
+        f.object(name, "run", with_doubts(*doubts), changed(RUN_2, origin=dict(ORIGIN_1, doubts=doubts)))
+    f.hostile("doubts-none", "run", "RUN-14", with_doubts())
+    f.hostile("doubts-descending", "run", "RUN-15", with_doubts(beside, a))
+    f.hostile("doubts-twice", "run", "RUN-15", with_doubts(a, a))
+    f.hostile("doubts-in-version-2", "run", "OBJ-1", head("run", 2) + with_doubts(a)[8:])
+    f.hostile("doubts-of-no-kind", "run", "WIRE-8", with_doubts(beside)[:-1] + b"\2")
+    f.hostile("run-version-4", "run", "OBJ-1", head("run", 4) + with_doubts(a)[8:])
     f.object("stage", "stage", canonical("stage", STAGE_1), STAGE_1)
     f.hostile("stage-outputs-descending", "stage", "RUN-12", canonical("stage", changed(
         STAGE_1, outputs=STAGE_1["outputs"][::-1])))
