@@ -71,7 +71,7 @@ fn a_parameter_edited_under_a_run_makes_no_model_of_the_old_one() {
         shown.contains("in doubt     `params.toml` changed"),
         "{shown}"
     );
-    crate::spec::sound(&tree);
+    crate::spec::sound(tree.root());
     // The same recipe again is executed, and then it is known.
     tree.put("params.toml", "lr = 0.1\n");
     let done = go(&tree, start(&tree, &args));

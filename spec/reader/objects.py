@@ -63,7 +63,31 @@ def env(w):
     ascending(e["locks"], "path", "ENV-3")
     for lock in e["locks"]:
         check_path(lock["path"], "ENV-4")
+    if w.data[7] == 2:
+        e["details"] = details(w, {p["name"] for p in e["packages"]})
     return e
+
+
+def details(w, packages):
+    """What only version 2 of an environment has."""
+    d = {"patched": w.list(lambda: {
+        "package": w.text(), "sha256": w.id(), "count": w.uint(), "files": w.list(w.text)})}
+    d["extras"] = w.list(lambda: {"package": w.text(), "names": w.list(w.text)})
+    d["system"] = w.list(lambda: {
+        "name": w.text(), "version": w.text(), "manager": w.text(), "libraries": w.list(w.text)})
+    d["libraries"] = w.list(lambda: {"name": w.text(), "sha256": w.optional(w.id)})
+    need(any(d.values()), "ENV-9", "details of nothing")
+    for key, name in (("patched", "package"), ("extras", "package"), ("system", "name"), ("libraries", "name")):
+        ascending(d[key], name, "ENV-5")
+    for row in d["patched"] + d["extras"]:
+        need(row["package"] in packages, "ENV-6", "details of `%s`, which is no package" % row["package"])
+    for names in [row["names"] for row in d["extras"]] + [row["libraries"] for row in d["system"]]:
+        need(names, "ENV-7", "no names")
+        ascending([{"name": n} for n in names], "name", "ENV-7")
+    for patch in d["patched"]:
+        need(patch["count"] and len(patch["files"]) == min(patch["count"], 16), "ENV-8", "files of a patch")
+        ascending([{"file": n} for n in patch["files"]], "file", "ENV-8")
+    return d
 
 
 def value(w, depth=1):

@@ -92,6 +92,17 @@ pub struct Status {
     pub upstream: Option<Upstream>,
 }
 
+/// Tells which packages are not what their names and versions say: nobody else can install them.
+pub(crate) fn tell_patches(env: &Env, ctx: &Ctx<'_>) {
+    for patch in &env.details.patched {
+        ctx.progress.note(&format!(
+            "{} was patched after it was installed ({}): no other machine has it so",
+            patch.package,
+            patch.shown()
+        ));
+    }
+}
+
 impl Repo {
     /// Looks at the working tree without storing anything.
     ///
@@ -352,6 +363,7 @@ impl Repo {
             }
             _ => self.capture_env(&since.new, rules, options.python.clone())?,
         };
+        tell_patches(&env, ctx);
         let trees = match parent {
             Some(parent) if is_part => patch_trees(&Trees::of(parent), &since, &session)?,
             _ => write_trees(&since.new, &session)?,

@@ -80,6 +80,7 @@ impl Repo {
         }
         let commit = self.commit_object(id)?;
         let (original, before) = self.run_to_repeat(id, &commit)?;
+        crate::commit::tell_patches(&self.env_object(commit.recipe.env)?, ctx);
         let (bin, env) = self.packages(id, &commit, &options.env)?;
         let tree = self.clean_tree(&self.files_of_commit(&commit)?, ctx)?;
         let command = command_of(&before, &tree)?;
@@ -171,9 +172,12 @@ impl Repo {
         }
         match env {
             ReproduceEnv::Active => {
-                let check = self.check_env(id, None)?;
-                if !check.matters.is_empty() {
-                    let items: Vec<String> = check.matters.iter().map(|c| c.item.clone()).collect();
+                let mut check = self.check_env(id, None)?;
+                // What the system has can't be made again here: it is told, and no reason to give up.
+                let (system, matters): (Vec<EnvChange>, _) =
+                    check.matters.into_iter().partition(EnvChange::is_of_system);
+                if !matters.is_empty() {
+                    let items: Vec<String> = matters.iter().map(named).collect();
                     let shown = items.iter().take(5).cloned().collect::<Vec<_>>().join(", ");
                     return Err(Error::State(format!(
                         "this machine is not the environment of commit `{}`: {} things differ ({shown})",
@@ -181,6 +185,7 @@ impl Repo {
                         items.len()
                     )));
                 }
+                check.more.extend(system);
                 Ok((None, check.more))
             }
             ReproduceEnv::Folder(dir) => {
@@ -195,6 +200,17 @@ impl Repo {
                 Ok((made.python.parent().map(Path::to_owned), made.changes))
             }
         }
+    }
+}
+
+/// An item, and that it was patched where that is what differs.
+fn named(change: &EnvChange) -> String {
+    let is_patched =
+        |side: &Option<String>| side.as_ref().is_some_and(|s| s.contains("(patched: "));
+    match (is_patched(&change.old), is_patched(&change.new)) {
+        (false, true) => format!("{}, which is patched here", change.item),
+        (true, false) => format!("{}, which was patched then", change.item),
+        _ => change.item.clone(),
     }
 }
 

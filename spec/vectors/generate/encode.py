@@ -110,6 +110,14 @@ LOCK = Record(("path", raw), ("blob", fixed))
 ENV = Record(
     ("os", text), ("arch", text), ("interpreter", optional(INTERPRETER)), ("packages", sequence(PACKAGE)),
     ("locks", sequence(LOCK)))
+PATCH = Record(("package", text), ("sha256", fixed), ("count", u), ("files", sequence(text)))
+EXTRAS = Record(("package", text), ("names", sequence(text)))
+SYSTEM = Record(("name", text), ("version", text), ("manager", text), ("libraries", sequence(text)))
+LIBRARY = Record(("name", text), ("sha256", optional(fixed)))
+DETAILS = Record(
+    ("patched", sequence(PATCH)), ("extras", sequence(EXTRAS)), ("system", sequence(SYSTEM)),
+    ("libraries", sequence(LIBRARY)))
+ENV_OF_DETAILS = Record(*ENV.fields, ("details", DETAILS))
 STATUS = one_of("Finished", "Failed", "Interrupted")
 DETERMINISM = one_of("Unknown", "BitEqual", "Tolerance", "Different")
 RUN = Record(

@@ -138,6 +138,7 @@ impl Repo {
             self.refuse_secrets(&files, &[&head.unwrap_or_default()], &rules, ctx)?;
         }
         let env = self.capture_env(&files, &rules, options.python.clone())?;
+        crate::commit::tell_patches(&env, ctx);
         let trees = write_trees(&files, &session)?;
         session.put_object(&env)?;
         session.finish()?;
