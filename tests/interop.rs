@@ -1,4 +1,4 @@
-//! History and results of other tools, made by those tools: Git, Git LFS, DVC.
+//! History and results of other tools, made by those tools: Git, Git LFS, DVC, MLflow, the Hub's cache.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -431,6 +431,166 @@ fn files_that_dvc_keeps_come_with_their_content() {
         .mv(&["-C", &here, "diff", "HEAD~1", "HEAD", "--stat"])
         .success();
     assert!(diff.contains("data/train.csv"), "{diff}");
+}
+
+const TRACKED: &str = "
+import math, os, sys, mlflow
+os.chdir(sys.argv[1])
+mlflow.set_tracking_uri(sys.argv[2])
+mlflow.set_experiment('tweets')
+with mlflow.start_run(run_name='first'):
+    mlflow.log_params({'lr': 0.1, 'opt': 'adam', 'deep': True})
+    for i in range(300):
+        mlflow.log_metric('loss', 1 / (i + 1), step=i)
+    mlflow.log_metric('valid/f1', 0.9)
+    with open('note.txt', 'w') as file:
+        file.write('hello')
+    mlflow.log_artifact('note.txt', 'plots')
+    mlflow.set_tag('owner', 'ada')
+    with mlflow.start_run(run_name='child', nested=True):
+        mlflow.log_metric('loss', math.nan)
+try:
+    with mlflow.start_run(run_name='bad'):
+        raise ValueError
+except ValueError:
+    pass
+mlflow.start_run(run_name='open')
+os._exit(0)
+";
+
+#[test]
+fn runs_of_mlflow_come_with_points_artifacts_and_tags() {
+    let packages = ["mlflow-skinny==3.17.2", "sqlalchemy", "alembic"];
+    let python = python("mlflow", &packages);
+    let tree = Tree::empty();
+    let work = tree.path("work");
+    std::fs::create_dir(&work).unwrap();
+    for (uri, place) in [
+        (format!("sqlite:///{}/mlflow.db", work.display()), "../work"),
+        (format!("file://{}/files", work.display()), "../work/files"),
+    ] {
+        let mut command = Command::new(&python);
+        let command = command.args(["-c", TRACKED]).arg(&work).arg(&uri);
+        must(
+            command
+                .current_dir(&work)
+                .env("MLFLOW_ALLOW_FILE_STORE", "true"),
+        );
+        let name = format!("here-{}", place.len());
+        tree.mv(&["init", &name]).success();
+        let here = tree.path(&name);
+        let here = here.to_str().unwrap();
+        let done = tree.mv(&["-C", here, "import", "mlflow", place]);
+        assert!(done.err.contains("1 that are not over"), "{}", done.err);
+        assert_eq!(done.success(), "took 3 new runs\n");
+        let said = tree.mv(&["-C", here, "import", "mlflow", place]).success();
+        assert_eq!(said, "took 0 new runs, 3 were here already\n");
+        let runs = tree.json(&["-C", here, "runs", "--json"]);
+        let runs = runs.as_array().unwrap();
+        assert_eq!(runs.len(), 3);
+        let named = |name: &str| {
+            let is = |r: &&serde_json::Value| r["host"]["mlflow.runName"] == name;
+            let id = runs.iter().find(is).unwrap()["id"].as_str().unwrap();
+            tree.json(&["-C", here, "runs", "show", id, "--json"])
+        };
+        let first = named("first");
+        assert_eq!(
+            first["params"],
+            serde_json::json!({"lr": 0.1, "opt": "adam", "deep": true})
+        );
+        assert_eq!(first["metrics"]["valid/f1"], 0.9);
+        assert_eq!(first["metrics"]["loss"], 1.0 / 300.0);
+        assert_eq!(
+            (&first["host"]["owner"], &first["status"]),
+            (&"ada".into(), &"finished".into())
+        );
+        assert_eq!(named("bad")["status"], "failed");
+        assert_eq!(named("child")["metrics"]["loss"], "NaN");
+        assert_eq!(first["outputs"].as_str().unwrap().len(), 64);
+        let child = named("child");
+        let ids = [&first, &child].map(|r| r["id"].as_str().unwrap());
+        let compared = tree.mv(&[
+            "-C", here, "runs", "compare", ids[0], ids[1], "--plot", "loss",
+        ]);
+        assert!(compared.success().contains("loss"));
+        tree.mv(&["-C", here, "fsck"]).success();
+        crate::spec::sound(&tree.path(&name));
+    }
+    tree.put("no.db", "no database");
+    tree.mv(&["init", "third"]).success();
+    for place in ["../no.db", "../nowhere"] {
+        let third = tree.path("third");
+        let said = tree
+            .mv(&["-C", third.to_str().unwrap(), "import", "mlflow", place])
+            .fails_with(1);
+        assert!(said.contains("MLflow store"), "{said}");
+    }
+}
+
+#[test]
+fn a_snapshot_of_the_hub_becomes_a_commit() {
+    // Made by the Hub's own cache functions: a file by its SHA-256, one by Git's id.
+    let python = python("hub", &["huggingface_hub==2.4.0"]);
+    let tree = Tree::repo();
+    tree.commit("base");
+    let script = "
+import hashlib, os, sys
+from huggingface_hub.file_download import repo_folder_name, _create_symlink
+root = os.path.join(sys.argv[1], repo_folder_name(repo_id='ada/tiny', repo_type='model'))
+commit = 'a' * 40
+for name, text in [('model.safetensors', b'weights' * 99), ('sub/config.json', b'{}')]:
+    blob = hashlib.sha256(text).hexdigest()
+    if name.endswith('json'):
+        blob = hashlib.sha1(b'blob %d\\0' % len(text) + text).hexdigest()
+    os.makedirs(os.path.join(root, 'blobs'), exist_ok=True)
+    open(os.path.join(root, 'blobs', blob), 'wb').write(text)
+    pointer = os.path.join(root, 'snapshots', commit, name)
+    os.makedirs(os.path.dirname(pointer), exist_ok=True)
+    _create_symlink(os.path.join(root, 'blobs', blob), pointer)
+os.makedirs(os.path.join(root, 'refs'))
+open(os.path.join(root, 'refs', 'main'), 'w').write(commit)
+";
+    let hub = tree.path("no-home/hub");
+    must(Command::new(python).args(["-c", script]).arg(&hub));
+    let import = |args: &[&str]| {
+        let mut command = tree.command(&[&["import", "hf"], args].concat());
+        crate::support::Done::new(&command.env("HF_HUB_CACHE", &hub).output().unwrap())
+    };
+    let said = import(&["ada/tiny"]).success();
+    assert!(
+        said.contains("ada/tiny at aaaa") && said.contains("2 files"),
+        "{said}"
+    );
+    assert_eq!(tree.get("models/tiny/sub/config.json"), "{}");
+    let shown = tree.json(&["show", "HEAD", "--json"]);
+    assert_eq!(shown["extra"]["hf.repo"], "ada/tiny");
+    assert_eq!(shown["extra"]["hf.commit"], "a".repeat(40));
+    assert!(
+        import(&["ada/tiny"])
+            .fails_with(1)
+            .contains("nothing to commit")
+    );
+    let said = import(&["ada/none"]).fails_with(1);
+    assert!(
+        said.contains("snapshot of the Hub `ada/none` not found"),
+        "{said}"
+    );
+    // What is in no commit is not written over.
+    tree.mv(&["undo"]).success();
+    tree.put("models/tiny/model.safetensors", "mine");
+    let said = import(&["ada/tiny"]).fails_with(1);
+    assert!(said.contains("would overwrite"), "{said}");
+    let blobs = hub.join("models--ada--tiny/blobs");
+    let weights = std::fs::read_dir(&blobs)
+        .unwrap()
+        .map(|e| e.unwrap().path());
+    let weights = weights.max_by_key(|p| p.as_os_str().len()).unwrap();
+    std::fs::write(weights, "damaged").unwrap();
+    let said = import(&["ada/tiny", "--into", "models/other"]).fails_with(1);
+    assert!(
+        said.contains("its content is not the one it is named after"),
+        "{said}"
+    );
 }
 
 #[test]

@@ -116,6 +116,14 @@ fn record_hint(e: &Error) -> Option<String> {
             "name the folder that has `.git` in it, or a bare repository; `git fsck` there checks it"
         }
         Error::Invalid {
+            what: "MLflow store",
+            ..
+        } => "name a folder `mlruns` or a database; one on a server is not read",
+        Error::NotFound {
+            what: "snapshot of the Hub",
+            ..
+        } => "`hf download OWNER/NAME` gets it; a folder of another cache can be named, too",
+        Error::Invalid {
             what: "file in a cache",
             ..
         } => "delete it and have the tool that keeps the cache fetch it again",

@@ -76,7 +76,7 @@ pub use export_git::{Exported, GitExport};
 pub use file::FileReader;
 pub use gc::{GcOptions, GcReport};
 pub use history::{KeyFilter, LogOptions};
-pub use import::{GitImport, Imported};
+pub use import::{GitImport, HubImport, HubImported, Imported, ImportedRuns};
 pub use lineage::{CommitLink, Lineage, RunLink, Source, Subject};
 pub use merge::{
     Action, ConflictState, Decision, FastForward, MergeOptions, MergeOutcome, MergeState, Sequence,

@@ -35,9 +35,10 @@ use crate::worktree::{Files, Ingredient, SnapFile, files_of};
 
 pub use active::ActiveRun;
 pub(crate) use hold::Hold;
+pub(crate) use journal::point_line;
 pub use journal::{Journal, Point};
 pub use record::Ending;
-pub(crate) use record::{Beginning, Record, record_of};
+pub(crate) use record::{Beginning, Record, nonce_of, record_of};
 
 /// The file a training script writes its metrics to, at the root of the working tree.
 pub const METRICS_FILE: &str = "metrics.json";

@@ -63,6 +63,16 @@ const ROWS: &[Row] = &[
     ("bisect reset", "modelv bisect reset", &[]),
     ("clone", "modelv clone s3://bucket/tweets", &[]),
     ("import", "modelv import git ../old", &[]),
+    (
+        "import mlflow",
+        "modelv import mlflow ../old/mlflow.db",
+        &[],
+    ),
+    (
+        "import hf",
+        "modelv import hf distilbert/distilbert-base-uncased",
+        &[],
+    ),
     ("import git", "modelv import git ../old --branch main", &[]),
     (
         "export git",

@@ -2,8 +2,12 @@
 //! never change it, and never runs them.
 
 mod git;
+mod hub;
+mod mlflow;
 mod pointers;
 mod snapshots;
 
 pub(crate) use git::{AUTHOR_TIME, Unreadable};
 pub use git::{GitImport, Imported};
+pub use hub::{HubImport, HubImported};
+pub use mlflow::ImportedRuns;

@@ -132,6 +132,16 @@ impl Pointers {
         Ok((!out.is_empty()).then_some(out))
     }
 
+    /// The outputs that a pointer names: files, and folders as such.
+    pub(super) fn roots(pointer: &RepoPath, text: &[u8]) -> Vec<RepoPath> {
+        let root = config_tree(Format::Yaml, text).unwrap_or_default();
+        let path = |output: &BTreeMap<String, Value>| match output.get("path") {
+            Some(Value::Str(path)) => below(parent_of(pointer.as_bytes()), path),
+            _ => None,
+        };
+        outputs(&root).into_iter().filter_map(path).collect()
+    }
+
     fn output(
         &self,
         pointer: &RepoPath,
@@ -281,7 +291,7 @@ fn is_hex(text: &str, digits: usize) -> bool {
     text.len() == digits && text.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
-fn read_all(path: &Path, mut each: impl FnMut(&[u8])) -> Result<()> {
+pub(super) fn read_all(path: &Path, mut each: impl FnMut(&[u8])) -> Result<()> {
     let file = std::fs::File::open(path).map_err(Error::io("open", path))?;
     let mut reader = BufReader::with_capacity(1 << 20, file);
     loop {

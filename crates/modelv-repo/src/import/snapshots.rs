@@ -8,14 +8,17 @@ use std::path::Path;
 use gix::ObjectId;
 use gix::objs::tree::EntryKind;
 use modelv_core::id::BlobId;
-use modelv_core::path::RepoPath;
+use modelv_core::path::{RepoPath, parent_of};
 use modelv_core::tree::Mode;
 use modelv_store::Session;
 
 use super::git::Unreadable;
 use super::pointers::{Place, Pointers};
 use crate::error::{Error, Result};
-use crate::worktree::{Files, Ingredient, Rules, Since, SnapFile, Trees, patch_trees, write_trees};
+use crate::worktree::{
+    Files, Ingredient, Rules, Since, SnapFile, Trees, is_left_out_of_stages, patch_trees,
+    write_trees,
+};
 
 /// Most names that are kept of what could not be taken.
 const NAMES_MAX: usize = 20;
@@ -29,6 +32,8 @@ pub struct Left {
     pub unresolved: BTreeSet<String>,
     /// Submodules; their content is in another repository. At most 20.
     pub submodules: BTreeSet<String>,
+    /// Files that commits leave out unless somebody names them. At most 20.
+    pub left_out: BTreeSet<String>,
     /// Paths, names and parents that no repository of ours can hold. At most 20.
     pub unfit: BTreeSet<String>,
 }
@@ -96,7 +101,11 @@ impl<'g> Snapshots<'g> {
         let mut changed = Changed::new();
         self.compare(self.root, Some(root), &mut Vec::new(), &mut changed)?;
         // What a pointer stands for may be anywhere, and rules hold for every file.
-        let is_far = |path: &[u8]| path == b"modelv.toml" || Pointers::is_dvc(path);
+        let has_outputs = self.outputs.values().any(Option::is_some);
+        let is_far = |path: &[u8]| {
+            let is_rule = has_outputs && path.ends_with(b".gitignore");
+            is_rule || path == b"modelv.toml" || Pointers::is_dvc(path)
+        };
         let is_near = !changed.keys().any(|path| is_far(path));
         for (path, file) in &changed {
             match file {
@@ -142,7 +151,7 @@ impl<'g> Snapshots<'g> {
         self.files = Files::new();
         let entries: Vec<(Vec<u8>, GitFile)> =
             self.entries.iter().map(|(p, f)| (p.clone(), *f)).collect();
-        let mut outputs = Vec::new();
+        let (mut outputs, mut roots) = (Vec::new(), Vec::new());
         for (path, file) in entries {
             let is_pointer = Pointers::is_dvc(&path);
             let Some(path) = self.fit(&path) else {
@@ -150,6 +159,7 @@ impl<'g> Snapshots<'g> {
             };
             if is_pointer && let Some(found) = self.outputs_of(&path, file, session)? {
                 outputs.extend(found);
+                roots.extend(Pointers::roots(&path, &self.blob(file.id)?));
                 // `dvc.lock` says more than what the outputs are.
                 if path.as_bytes().ends_with(b".dvc") {
                     continue;
@@ -163,7 +173,41 @@ impl<'g> Snapshots<'g> {
             file.ingredient = self.ingredient(&path);
             self.files.entry(path).or_insert(file);
         }
+        self.unignore(&roots, session)?;
         write_trees(&self.files, session)
+    }
+
+    /// Takes out the lines by which DVC has Git ignore its outputs: they are files like others here.
+    fn unignore(&mut self, roots: &[RepoPath], session: &Session<'_>) -> Result<()> {
+        let mut lines: BTreeMap<RepoPath, BTreeSet<Vec<u8>>> = BTreeMap::new();
+        for root in roots {
+            let dir = parent_of(root.as_bytes());
+            let mut path = dir.to_vec();
+            if !path.is_empty() {
+                path.push(b'/');
+            }
+            path.extend_from_slice(b".gitignore");
+            let line = [b"/", root.name()].concat();
+            lines.entry(RepoPath::new(path)?).or_default().insert(line);
+        }
+        for (path, gone) in lines {
+            let Some(GitFile { id, .. }) = self.entries.get(path.as_bytes()) else {
+                continue;
+            };
+            let text = self.blob(*id)?;
+            let kept: Vec<&[u8]> = text
+                .split_inclusive(|b| *b == b'\n')
+                .filter(|line| !gone.contains(line.trim_ascii_end()))
+                .collect();
+            let kept = kept.concat();
+            if kept.is_empty() {
+                self.files.remove(&path);
+            } else if let Some(file) = self.files.get_mut(&path) {
+                let size = kept.len() as u64;
+                (file.blob, file.size) = session.put_file(&mut Cursor::new(kept), size, None)?;
+            }
+        }
+        Ok(())
     }
 
     /// One file as ours; `None`: there is nothing to take.
@@ -263,9 +307,13 @@ impl<'g> Snapshots<'g> {
         Ok(found)
     }
 
-    /// A path that we can hold.
+    /// A path that we can hold, and would.
     fn fit(&mut self, path: &[u8]) -> Option<RepoPath> {
         match RepoPath::new(path) {
+            Ok(path) if path.names().any(is_left_out_of_stages) => {
+                note(&mut self.left.left_out, &path);
+                None
+            }
             Ok(path) => Some(path),
             Err(e) => {
                 self.unfit(e.to_string());

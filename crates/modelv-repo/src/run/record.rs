@@ -203,7 +203,7 @@ impl Repo {
 }
 
 /// A nonce, of the number that its digits are.
-fn nonce_of(number: u128) -> [u8; 16] {
+pub(crate) fn nonce_of(number: u128) -> [u8; 16] {
     let mut out = [0; 16];
     for (i, byte) in out.iter_mut().enumerate() {
         *byte = u8::try_from((number >> (8 * (15 - i))) & 0xff).unwrap_or_default();

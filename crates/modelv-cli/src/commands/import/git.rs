@@ -13,7 +13,8 @@ use crate::ui::plain;
 ///
 /// Every commit comes with its author, committer, time, message and parents, and notes the Git commit it
 /// was made of as `git.commit`: importing again takes only what is new. Files that Git LFS or DVC keep
-/// beside Git come with their content where their caches have it. In a repository without a commit, the
+/// beside Git come with their content where their caches have it, and DVC's pointers and the lines that have
+/// Git ignore them go. What commits leave out by default, such as `__pycache__`, does not come. In a repository without a commit, the
 /// branch that Git has checked out is checked out; into the working tree of that Git repository itself
 /// nothing is written.
 #[derive(clap::Args)]
@@ -47,10 +48,6 @@ pub(super) fn run(args: &Args, mut s: Session<'_>) -> Result<(), CommandError> {
         s.ui.json(&as_json(&done));
         return Ok(());
     }
-    let plural = |n: usize, what: &str| match n {
-        1 => format!("1 {what}"),
-        n => format!("{n} {what}s"),
-    };
     s.ui.line(format!("took {}", plural(done.commits, "new commit")));
     for (full, id) in &done.refs {
         let kind = if full.starts_with(names::TAGS) {
@@ -65,6 +62,13 @@ pub(super) fn run(args: &Args, mut s: Session<'_>) -> Result<(), CommandError> {
     Ok(())
 }
 
+fn plural(n: usize, what: &str) -> String {
+    match n {
+        1 => format!("1 {what}"),
+        n => format!("{n} {what}s"),
+    }
+}
+
 /// What people should know of what was not taken as it is.
 fn tell(done: &Imported, s: &mut Session<'_>) {
     for full in &done.kept {
@@ -76,8 +80,8 @@ fn tell(done: &Imported, s: &mut Session<'_>) {
     let left = &done.left;
     if left.resolved > 0 {
         s.ui.talk(format!(
-            "{} files of Git LFS or DVC came with their content",
-            left.resolved
+            "{} of Git LFS or DVC came with content",
+            plural(left.resolved, "file")
         ));
     }
     let lists = [
@@ -85,6 +89,10 @@ fn tell(done: &Imported, s: &mut Session<'_>) {
             &left.unresolved,
             "the content is not at hand and the pointer came instead (`git lfs fetch --all` or `dvc fetch \
              --all-commits` there gets it)",
+        ),
+        (
+            &left.left_out,
+            "left out, as commits leave them out (`modelv track --explain PATH` tells why)",
         ),
         (
             &left.submodules,
@@ -112,6 +120,6 @@ fn as_json(done: &Imported) -> serde_json::Value {
     json!({
         "commits": done.commits, "refs": refs, "kept": done.kept, "checked_out": done.checked_out,
         "resolved": done.left.resolved, "unresolved": done.left.unresolved,
-        "submodules": done.left.submodules, "unfit": done.left.unfit,
+        "submodules": done.left.submodules, "left_out": done.left.left_out, "unfit": done.left.unfit,
     })
 }
