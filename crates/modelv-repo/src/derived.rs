@@ -25,6 +25,7 @@ impl Repo {
             damaged("stagecache", &StatCache::is_sound),
             damaged("envcache", &env::is_cache_sound),
             damaged("commitgraph", &crate::commitgraph::is_sound),
+            damaged("runindex", &crate::runs::is_sound),
             tip(),
         ]
         .into_iter()

@@ -94,7 +94,7 @@ pub use rev::Range;
 pub use run::{
     ActiveRun, Ending, Journal, METRICS_FILE, Point, RUN_VARIABLE, RunOptions, RunOutcome,
 };
-pub use runs::{Condition, Field, Order, Row, RunQuery, compare_runs};
+pub use runs::{Condition, Field, Order, Row, RunLine, RunQuery, compare_runs};
 pub use scan::{Scanned, scan_disk};
 pub use sequence::{Made, PickOptions, RebaseOptions, SequenceOutcome};
 pub use stats::{CommitRoom, Room, Stats};

@@ -25,9 +25,9 @@ use crate::repo::Repo;
 use crate::run::clean::CleanTree;
 use crate::run::pool::{self, Start, Work};
 use crate::run::{
-    ActiveRun, Beginning, Ending, Hold, RUN_VARIABLE, Record, RunOptions, find_result, record_of,
-    words_of,
+    ActiveRun, Beginning, Ending, Hold, RUN_VARIABLE, Record, RunOptions, record_of, words_of,
 };
+use crate::runs::RunIndex;
 use crate::worktree::{Files, Ingredient, write_one_tree, write_trees};
 
 /// Most points of one sweep.
@@ -151,7 +151,8 @@ struct Sweep<'a> {
     parent: [u8; 16],
     points: Vec<Point>,
     next: usize,
-    known: Vec<(RunId, Run)>,
+    /// `None`: everything is executed.
+    known: Option<RunIndex>,
     active: HashMap<usize, (Record, CleanTree)>,
     done: BTreeMap<usize, ((RunId, Run), bool)>,
 }
@@ -189,11 +190,7 @@ impl Repo {
         let items: Vec<Item> = trees.map(|t| Item::Object(Kind::Tree, t.0)).collect();
         let _lease = self.lease(&items)?;
         let mut sweep = Sweep {
-            known: if options.run.force {
-                Vec::new()
-            } else {
-                self.runs()?
-            },
+            known: (!options.run.force).then(|| self.run_index()).transpose()?,
             parent: whole.record.draft.nonce,
             repo: self,
             options,
@@ -379,11 +376,14 @@ impl Sweep<'_> {
         let mut words = words_of(&self.command);
         secrets::mask_words(&mut words);
         let given = &self.options.run.params;
-        let known = self.known.iter().cloned();
-        if let Some(found) = find_result(known, point.recipe.id(), &words, given) {
+        let recipe = point.recipe.id();
+        let known = self.known.as_ref();
+        let known = known.map(|index| self.repo.find_result(index, recipe, &words, given));
+        if let Some(found) = known.transpose()?.flatten() {
             self.close(at, found, true);
             return Ok(None);
         }
+        let point = &self.points[at];
         self.watch.tell(&point.label, StageEvent::Starts(&[]));
         let tree = self.repo.clean_tree(&point.files, self.ctx)?;
         let mut params = self.repo.params_of(&point.files)?;
