@@ -111,7 +111,9 @@ impl Repo {
             own_group: true,
             grace: exec::GRACE,
         };
+        let sampler = self.sampler(&record.folder)?;
         let execution = exec::execute(&job, echo, ctx.cancel).inspect_err(|_| record.forget())?;
+        drop(sampler);
         let ending = Ending::of(execution.exit_code);
         let (mut run, _) = self.close_record(&record, ending)?;
         let mut files = Vec::new();

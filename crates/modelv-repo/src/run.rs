@@ -35,6 +35,7 @@ use crate::worktree::{Files, Ingredient, SnapFile, files_of};
 pub use active::ActiveRun;
 pub(crate) use hold::Hold;
 pub use journal::{Journal, Point};
+pub use reading::Load;
 pub use record::Ending;
 pub(crate) use record::{Beginning, Record, record_of};
 
@@ -101,6 +102,7 @@ impl Repo {
         self.refuse_while_merging("run")?;
         let command = self.command_of(options)?;
         let words = words_of(&command);
+        self.sampling()?;
         let hold = self.hold(&words.join(" "), options.wait, ctx)?;
         let active = self.begin_held(options, &words, hold, ctx)?;
         if !options.force {
@@ -125,8 +127,10 @@ impl Repo {
             own_group: !std::io::stdin().is_terminal(),
             grace: exec::LONG_GRACE,
         };
+        let sampler = self.sampler(active.folder())?;
         let execution =
             exec::execute(&job, echo, ctx.cancel).inspect_err(|_| active.record.forget())?;
+        drop(sampler);
         self.finish_run(active, Ending::of(execution.exit_code), ctx)
     }
 

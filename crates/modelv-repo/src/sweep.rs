@@ -17,6 +17,7 @@ use modelv_store::Session;
 use modelv_store::remote::Item;
 
 use crate::capture::exec::Execution;
+use crate::capture::system::Sampler;
 use crate::capture::{params, secrets};
 use crate::ctx::Ctx;
 use crate::error::{Error, Result};
@@ -153,7 +154,7 @@ struct Sweep<'a> {
     next: usize,
     /// `None`: everything is executed.
     known: Option<RunIndex>,
-    active: HashMap<usize, (Record, CleanTree)>,
+    active: HashMap<usize, (Record, CleanTree, Option<Sampler>)>,
     done: BTreeMap<usize, ((RunId, Run), bool)>,
 }
 
@@ -411,7 +412,8 @@ impl Sweep<'_> {
             ],
             log: record.log_path(),
         };
-        self.active.insert(at, (record, tree));
+        let sampler = self.repo.sampler(&record.folder)?;
+        self.active.insert(at, (record, tree, sampler));
         Ok(Some(start))
     }
 }
@@ -428,9 +430,10 @@ impl Work for Sweep<'_> {
     }
 
     fn end(&mut self, at: usize, execution: Result<Execution>) -> Result<()> {
-        let Some((record, tree)) = self.active.remove(&at) else {
+        let Some((record, tree, sampler)) = self.active.remove(&at) else {
             return Ok(());
         };
+        drop(sampler);
         let execution = execution.inspect_err(|_| record.forget())?;
         let ending = Ending::of(execution.exit_code);
         let (mut run, _) = self.repo.close_record(&record, ending)?;

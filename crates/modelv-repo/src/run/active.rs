@@ -13,6 +13,7 @@ use modelv_core::value::Value;
 
 use super::record::{Beginning, Ending, Record, record_of};
 use super::{Hold, METRICS_FILE, RunOptions, RunOutcome};
+use crate::capture::system::Sampler;
 use crate::capture::{clock, git, metrics, params, secrets};
 use crate::ctx::Ctx;
 use crate::error::{Error, Result};
@@ -37,6 +38,8 @@ pub struct ActiveRun {
     /// Branch that was checked out.
     pub(super) branch: Option<String>,
     pub(crate) hold: Hold,
+    /// Of a program that trains by itself; for child processes it is whoever waits for them.
+    sampler: Option<Sampler>,
 }
 
 impl ActiveRun {
@@ -84,8 +87,11 @@ impl Repo {
         command: &[String],
         ctx: &Ctx<'_>,
     ) -> Result<ActiveRun> {
+        self.sampling()?;
         let hold = self.hold_or_beside(&command.join(" "))?;
-        self.begin_held(options, command, hold, ctx)
+        let mut active = self.begin_held(options, command, hold, ctx)?;
+        active.sampler = self.sampler(active.folder())?;
+        Ok(active)
     }
 
     /// The same for who has the working tree, or need not have it.
@@ -122,6 +128,7 @@ impl Repo {
             commits: self.enclosing_run().is_none(),
             branch: self.head_ref().map(str::to_owned),
             hold,
+            sampler: None,
         })
     }
 
@@ -161,10 +168,11 @@ impl Repo {
     /// are in the store and in the working tree, and are not committed.
     pub fn finish_run(
         &mut self,
-        active: ActiveRun,
+        mut active: ActiveRun,
         ending: Ending,
         ctx: &Ctx<'_>,
     ) -> Result<RunOutcome> {
+        active.sampler = None;
         let (mut run, bad_lines) = self.close_record(&active.record, ending)?;
         let metrics_path = self.root().join(METRICS_FILE);
         if metrics::stamp(&metrics_path) != active.metrics_before {

@@ -15,8 +15,6 @@ const TEXT_BYTES_MAX: usize = 4 << 10;
 const COMMAND_BYTES_MAX: usize = 400;
 /// So many metrics stand in a line.
 const METRICS_SHOWN: usize = 4;
-/// Metrics of the machine, not of the program.
-pub(super) const SYSTEM: &str = "system.";
 
 const DOUBTFUL: u8 = 1;
 const REPEATS: u8 = 2;
@@ -86,8 +84,7 @@ impl RunLine {
             Cell::Shown(text) => text.to_owned(),
             Cell::Long => "...".into(),
         };
-        let metrics = Cells(entry.metrics).filter(|(name, _)| !name.starts_with(SYSTEM));
-        let metrics = metrics.take(METRICS_SHOWN);
+        let metrics = Cells(entry.metrics).take(METRICS_SHOWN);
         Self {
             id: entry.id,
             nonce: entry.nonce,

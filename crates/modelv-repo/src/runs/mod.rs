@@ -3,6 +3,7 @@
 
 mod condition;
 mod entry;
+mod forget;
 mod index;
 #[cfg(test)]
 mod tests;
@@ -21,6 +22,7 @@ pub(crate) use condition::is_value;
 pub use condition::{Condition, Field, Order};
 pub(crate) use entry::Entry;
 pub use entry::RunLine;
+pub use forget::{ForgetQuery, Forgotten};
 pub(crate) use index::{RunIndex, is_sound};
 
 /// Fewest digits that name a run.
