@@ -167,7 +167,7 @@ impl Repo {
         self.keep_lost(&lost, "the known result", ctx)?;
         let commit = self
             .check_out_files(&active.files, &to, "run", ctx)
-            .and_then(|()| self.commit_model(&active, outputs, id, &run, Vec::new()));
+            .and_then(|()| self.commit_known(&active, outputs, id, &run));
         active.discard();
         Ok(RunOutcome {
             id,

@@ -436,8 +436,8 @@ impl Work for Sweep<'_> {
         drop(sampler);
         let execution = execution.inspect_err(|_| record.forget())?;
         let ending = Ending::of(execution.exit_code);
-        let (mut run, _) = self.repo.close_record(&record, ending)?;
         let session = self.repo.store.begin()?;
+        let (mut run, _) = self.repo.close_record(&record, ending, &session)?;
         if ending.status != Status::Interrupted {
             run.metrics.extend(tree.metrics(self.ctx));
         }

@@ -45,7 +45,7 @@ impl Runner<'_> {
         if gone.is_some() {
             ending.status = Status::Failed;
         }
-        let (mut run, _) = self.repo.close_record(record, ending)?;
+        let (mut run, _) = self.repo.close_record(record, ending, &session)?;
         let changed = |path: &RepoPath| Doubt::Changed(path.as_bytes().to_vec());
         run.origin.doubts = moved.iter().map(changed).collect();
         if self.whole.as_ref().is_some_and(|w| w.hold.is_shared()) {
