@@ -160,6 +160,12 @@ fn a_stage_is_a_run_with_its_log_and_parameters() {
     tree.mv(&["run", "-m", "first"]).success();
     let listed = tree.mv(&["runs"]).success();
     assert_eq!(listed.lines().count(), 4, "{listed}");
+    let lines: Vec<&str> = listed.lines().collect();
+    assert!(lines[0].ends_with("modelv pipeline run f1=0.5"), "{listed}");
+    let stages = ["prepare: tr", "train: echo", "report: wc"];
+    for (line, stage) in lines[1..].iter().zip(stages) {
+        assert!(line.starts_with("  ") && line.contains(stage), "{listed}");
+    }
     let all = tree.json(&["runs", "--json"]);
     let find = |name: &str| {
         let mut runs = all.as_array().unwrap().iter();

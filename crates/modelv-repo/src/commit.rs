@@ -417,6 +417,16 @@ impl Repo {
         let session = self.store.begin()?;
         let id = CommitId(session.put_object(commit)?);
         session.finish()?;
+        self.move_head(id, more, worktree)
+    }
+
+    /// Moves HEAD to a commit that is stored, together with `more` refs.
+    pub(crate) fn move_head(
+        &mut self,
+        id: CommitId,
+        more: Vec<crate::oplog::RefChange>,
+        worktree: bool,
+    ) -> Result<CommitId> {
         let mut changes = vec![self.head_change(id)];
         changes.extend(more);
         self.append(changes, worktree, None)?;

@@ -26,6 +26,7 @@ impl Repo {
             damaged("envcache", &env::is_cache_sound),
             damaged(crate::capture::installed::CACHE, &env::is_cache_sound),
             damaged("commitgraph", &crate::commitgraph::is_sound),
+            damaged("runindex", &crate::runs::is_sound),
             tip(),
         ]
         .into_iter()

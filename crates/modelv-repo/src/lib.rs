@@ -96,9 +96,11 @@ pub use reproduce::{Comparison, FileVerdict, ReproduceEnv, ReproduceOptions, Rep
 pub use rescue::{Rescued, Wreck};
 pub use rev::Range;
 pub use run::{
-    ActiveRun, Ending, Journal, METRICS_FILE, Point, RUN_VARIABLE, RunOptions, RunOutcome,
+    ActiveRun, Ending, Journal, Load, METRICS_FILE, Point, RUN_VARIABLE, RunOptions, RunOutcome,
 };
-pub use runs::{Condition, Field, Order, Row, RunQuery, compare_runs};
+pub use runs::{
+    Condition, Field, ForgetQuery, Forgotten, Order, Row, RunLine, RunQuery, compare_runs,
+};
 pub use scan::{Scanned, scan_disk};
 pub use sequence::{Made, PickOptions, RebaseOptions, SequenceOutcome};
 pub use stats::{CommitRoom, Room, Stats};

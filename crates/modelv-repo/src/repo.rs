@@ -11,7 +11,7 @@ use modelv_core::id::{BlobId, CommitId, EnvId, RunId};
 use modelv_core::run::Run;
 use modelv_store::{Store, fs, gc};
 
-use crate::capture::{clock, person};
+use crate::capture::{clock, person, system};
 use crate::error::{Error, Result};
 use crate::names;
 use crate::oplog::{self, Draft, OpLog, RefChange, Target};
@@ -430,10 +430,19 @@ impl Repo {
     /// # Errors
     /// The key is not `section.name`.
     pub fn set_config(&mut self, key: &str, value: Option<&str>) -> Result<()> {
-        let known = ["user.name", "user.email", "env.python", "merge.tool"];
+        let known = [
+            "user.name",
+            "user.email",
+            "env.python",
+            "merge.tool",
+            system::KEY,
+        ];
         if !known.contains(&key) {
             let reason = format!("known keys are {}", known.join(", "));
             return Err(Error::invalid("configuration key", key, reason));
+        }
+        if let (system::KEY, Some(value)) = (key, value) {
+            system::parse_every(value)?;
         }
         let name = format!("{}{key}", names::CONFIG);
         let old = self.log.refs.get(&name).cloned();

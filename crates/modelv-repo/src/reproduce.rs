@@ -112,11 +112,13 @@ impl Repo {
             own_group: true,
             grace: exec::GRACE,
         };
+        let sampler = self.sampler(&record.folder)?;
         let execution = exec::execute(&job, echo, ctx.cancel).inspect_err(|_| record.forget())?;
+        drop(sampler);
         let ending = Ending::of(execution.exit_code);
-        let (mut run, _) = self.close_record(&record, ending)?;
         let mut files = Vec::new();
         let session = self.store.begin()?;
+        let (mut run, _) = self.close_record(&record, ending, &session)?;
         if ending.status == Status::Finished {
             run.metrics.extend(tree.metrics(ctx));
             let made = tree.outputs(self, &session, ctx)?;
@@ -125,7 +127,7 @@ impl Repo {
             files = self.compare_models(&commit, before.commit, &made, options.tolerance)?;
             run.determinism = class_of(&files);
         } else {
-            drop(session);
+            session.finish()?;
         }
         let session = self.store.begin()?;
         let new = RunId(session.put_object(&run)?);

@@ -28,15 +28,15 @@ use modelv_core::value::Value;
 use crate::capture::exec;
 use crate::ctx::Ctx;
 use crate::error::{Error, Result};
-use crate::names;
-use crate::oplog::Target;
 use crate::repo::Repo;
+use crate::runs::{Entry, RunIndex, RunQuery};
 use crate::worktree::{Files, Ingredient, SnapFile, files_of};
 
 pub use active::ActiveRun;
 pub(crate) use hold::Hold;
 pub(crate) use journal::point_line;
 pub use journal::{Journal, Point};
+pub use reading::Load;
 pub use record::Ending;
 pub(crate) use record::{Beginning, Record, nonce_of, record_of};
 
@@ -103,17 +103,15 @@ impl Repo {
         self.refuse_while_merging("run")?;
         let command = self.command_of(options)?;
         let words = words_of(&command);
+        self.sampling()?;
         let hold = self.hold(&words.join(" "), options.wait, ctx)?;
         let active = self.begin_held(options, &words, hold, ctx)?;
-        if !options.force
-            && let Some((id, run)) = find_result(
-                self.runs()?,
-                active.recipe(),
-                active.command(),
-                &options.params,
-            )
-        {
-            return self.reuse(id, run, active, ctx);
+        if !options.force {
+            let (recipe, words) = (active.recipe(), active.command());
+            let index = self.run_index()?;
+            if let Some((id, run)) = self.find_result(&index, recipe, words, &options.params)? {
+                return self.reuse(id, run, active, ctx);
+            }
         }
         let recipe = active.recipe().to_hex();
         let env = [
@@ -130,8 +128,10 @@ impl Repo {
             own_group: !std::io::stdin().is_terminal(),
             grace: exec::LONG_GRACE,
         };
+        let sampler = self.sampler(active.folder())?;
         let execution =
             exec::execute(&job, echo, ctx.cancel).inspect_err(|_| active.record.forget())?;
+        drop(sampler);
         self.finish_run(active, Ending::of(execution.exit_code), ctx)
     }
 
@@ -168,7 +168,7 @@ impl Repo {
         self.keep_lost(&lost, "the known result", ctx)?;
         let commit = self
             .check_out_files(&active.files, &to, "run", ctx)
-            .and_then(|()| self.commit_model(&active, outputs, id, &run, Vec::new()));
+            .and_then(|()| self.commit_known(&active, outputs, id, &run));
         active.discard();
         Ok(RunOutcome {
             id,
@@ -185,19 +185,36 @@ impl Repo {
     /// # Errors
     /// One is missing or damaged.
     pub fn runs(&self) -> Result<Vec<(RunId, Run)>> {
-        let mut out = Vec::new();
-        for (_, target) in self
-            .log
-            .refs
-            .range(names::RUNS.to_owned()..)
-            .take_while(|(n, _)| n.starts_with(names::RUNS))
-        {
-            if let Target::Run(id) = target {
-                out.push((*id, self.run_object(*id)?));
+        self.find_runs(&RunQuery::default())
+    }
+
+    /// A finished run of the same recipe, command and given parameters that has outputs.
+    ///
+    /// # Errors
+    /// A run is missing or damaged.
+    pub(crate) fn find_result(
+        &self,
+        index: &RunIndex,
+        recipe: RecipeId,
+        command: &[String],
+        given: &BTreeMap<String, Value>,
+    ) -> Result<Option<(RunId, Run)>> {
+        let is_done = |e: &Entry<'_>| {
+            // What a stage makes is not all that a run of the recipe does, and a repetition may differ.
+            let is_own = e.stage.is_none() && !e.repeats;
+            let is_sure = !e.is_doubtful && e.status == Status::Finished && e.outputs.is_some();
+            e.recipe == recipe && is_own && is_sure
+        };
+        for entry in index.entries().filter(is_done) {
+            let run = self.run_object(entry.id)?;
+            let has = |(name, value): (&String, &Value)| {
+                run.params.get(name).is_some_and(|found| found.same(value))
+            };
+            if run.command == command && given.iter().all(has) {
+                return Ok(Some((entry.id, run)));
             }
         }
-        out.sort_by_key(|(_, run)| std::cmp::Reverse((run.started.seconds, run.duration_ms)));
-        Ok(out)
+        Ok(None)
     }
 }
 
@@ -205,26 +222,6 @@ impl Repo {
 pub(crate) fn words_of(command: &[OsString]) -> Vec<String> {
     let text = |w: &OsString| w.to_string_lossy().into_owned();
     command.iter().map(text).collect()
-}
-
-/// A finished run of the same recipe, command and given parameters that has outputs.
-pub(crate) fn find_result(
-    runs: impl IntoIterator<Item = (RunId, Run)>,
-    recipe: RecipeId,
-    command: &[String],
-    given: &BTreeMap<String, Value>,
-) -> Option<(RunId, Run)> {
-    runs.into_iter().find(|(_, run)| {
-        let same = run.recipe == recipe && run.command == command;
-        let is_sure = run.origin.doubts.is_empty();
-        let is_done = run.status == Status::Finished && run.outputs.is_some() && is_sure;
-        // What a stage makes is not all that a run of the recipe does, and a repetition may differ.
-        let is_own = run.origin.stage.is_none() && run.origin.repeats.is_none();
-        let has = |(name, value): (&String, &Value)| {
-            run.params.get(name).is_some_and(|found| found.same(value))
-        };
-        same && is_done && is_own && given.iter().all(has)
-    })
 }
 
 /// Files a run began with that are others at its end, and no outputs: nobody knows which its program read. A

@@ -15,6 +15,7 @@ pub mod person;
 pub mod python;
 pub(crate) mod requires;
 pub mod secrets;
+pub mod system;
 
 #[cfg(test)]
 mod tests;

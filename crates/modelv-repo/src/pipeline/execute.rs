@@ -15,6 +15,7 @@ use modelv_core::value::Value;
 use super::plan::{Decided, Decision, Planner};
 use super::{PipelineOptions, PipelineOutcome, StageDone, StageEvent, StageOutcome, Watch, Why};
 use crate::capture::exec::Execution;
+use crate::capture::system::Sampler;
 use crate::ctx::Ctx;
 use crate::error::{Error, Result};
 use crate::repo::Repo;
@@ -52,6 +53,8 @@ pub(super) struct Running {
     pub(super) params: BTreeMap<String, Value>,
     /// What was at its outputs.
     pub(super) before: Files,
+    /// Looks at the machine as long as it runs.
+    pub(super) sampler: Option<Sampler>,
 }
 
 impl Repo {
@@ -232,12 +235,14 @@ impl Runner<'_> {
             log: record.log_path(),
             name: spec.name,
         };
+        let sampler = self.repo.sampler(&record.folder)?;
         let running = Running {
             record,
             why,
             inputs: decided.inputs,
             params: decided.params,
             before: on_disk,
+            sampler,
         };
         self.active.insert(at, running);
         Ok(start)

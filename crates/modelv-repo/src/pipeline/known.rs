@@ -33,20 +33,23 @@ impl Known {
     pub(super) fn of(repo: &Repo, pipeline: &Pipeline) -> Result<Self> {
         let mut known = Self::default();
         // Newest first: the first of a key or name is the one that counts.
-        for (id, run) in repo.runs()? {
-            let Some(stage) = run.origin.stage.clone() else {
+        let index = repo.run_index()?;
+        for entry in index.entries() {
+            let Some((name, key)) = entry.stage else {
                 continue;
             };
-            let is_sure = run.origin.doubts.is_empty();
-            match (run.status, run.outputs) {
-                (Status::Finished, Some(outputs)) if is_sure => {
-                    known.by_key.entry(stage.key).or_insert((id, outputs));
-                    if pipeline.stages().iter().any(|s| s.name == stage.name) {
-                        known.last.entry(stage.name).or_insert(run);
+            match (entry.status, entry.outputs) {
+                (Status::Finished, Some(outputs)) if !entry.is_doubtful => {
+                    known.by_key.entry(key).or_insert((entry.id, outputs));
+                    let is_here = pipeline.stages().iter().any(|s| s.name == name);
+                    if is_here && !known.last.contains_key(name) {
+                        known
+                            .last
+                            .insert(name.to_owned(), repo.run_object(entry.id)?);
                     }
                 }
                 _ => {
-                    known.failed.entry(stage.key).or_insert(id);
+                    known.failed.entry(key).or_insert(entry.id);
                 }
             }
         }

@@ -23,9 +23,10 @@ const NAMED_MAX: usize = 100;
 impl Runner<'_> {
     /// Records a stage whose program has ended.
     pub(super) fn record(&mut self, at: usize, execution: Result<Execution>) -> Result<()> {
-        let Some(running) = self.active.remove(&at) else {
+        let Some(mut running) = self.active.remove(&at) else {
             return Ok(());
         };
+        running.sampler = None;
         let record = &running.record;
         let execution = execution.inspect_err(|_| record.forget())?;
         let mut ending = Ending::of(execution.exit_code);
@@ -44,7 +45,7 @@ impl Runner<'_> {
         if gone.is_some() {
             ending.status = Status::Failed;
         }
-        let (mut run, _) = self.repo.close_record(record, ending)?;
+        let (mut run, _) = self.repo.close_record(record, ending, &session)?;
         let changed = |path: &RepoPath| Doubt::Changed(path.as_bytes().to_vec());
         run.origin.doubts = moved.iter().map(changed).collect();
         if self.whole.as_ref().is_some_and(|w| w.hold.is_shared()) {
