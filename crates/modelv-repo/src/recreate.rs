@@ -7,7 +7,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use modelv_core::env::{Env, Interpreter, Package, Patch};
+use modelv_core::env::{Env, Interpreter, Lock, Package, Patch};
 use modelv_core::id::CommitId;
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -76,8 +76,7 @@ impl Repo {
             .config("env.python")
             .or_else(|| self.rules().ok()?.env_python());
         let found = python::find(self.root(), explicit, configured.as_deref())?;
-        let cache = self.dir().join("envcache");
-        let here = env::capture_cached(&cache, found.as_deref(), want.locks.clone())?;
+        let here = self.capture_with_locks(found.as_deref(), want.locks.clone())?;
         let (more, matters) = diff_env(&want, &here)
             .into_iter()
             .partition(|c| c.old.is_none());
@@ -132,7 +131,12 @@ impl Repo {
         run(&mut venv, None)?;
         let python = output.join("bin/python");
         // The interpreter brings its own pip: what is there as recorded stays.
-        let fresh = env::capture(&python)?;
+        let read = |lock: &Lock| self.lock_content(lock);
+        let locks = env::Locks {
+            list: want.locks.clone(),
+            read: &read,
+        };
+        let fresh = env::capture(&python, &locks)?;
         let is_there = |p: &Package| fresh.find_package(&p.name) == Some(p);
         let temp = tempfile::tempdir_in(&output).map_err(Error::io("create", &output))?;
         let mut supply = Supply::new(temp.path());
@@ -142,10 +146,7 @@ impl Repo {
         supply.fetch(&python, options)?;
         supply.install(&python)?;
         remove_others(&python, want)?;
-        let env = Env {
-            locks: want.locks.clone(),
-            ..env::capture(&python)?
-        };
+        let env = env::capture(&python, &locks)?;
         let verified = want.packages.iter().filter(|p| {
             let here = env.find_package(&p.name);
             p.record_sha256.is_some() && here.is_some_and(|h| h.record_sha256 == p.record_sha256)
@@ -369,7 +370,7 @@ fn run(command: &mut Command, package: Option<&str>) -> Result<()> {
 
 /// What came with the new environment and was not recorded, pip itself last.
 fn remove_others(python: &Path, want: &Env) -> Result<()> {
-    let here = env::capture(python)?;
+    let here = env::capture(python, &env::Locks::none())?;
     let mut others: Vec<&str> = here
         .packages
         .iter()
