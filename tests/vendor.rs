@@ -204,6 +204,257 @@ fn only_what_was_recorded_is_taken_in() {
     );
 }
 
+/// A build backend of its own, so that building needs nothing that is installed: PEP 517.
+const BACKEND: &str = r#"
+import base64, hashlib, pathlib, zipfile
+name, version, value = pathlib.Path("about").read_text().split()
+def build_wheel(out, config_settings=None, metadata_directory=None):
+    info = f"{name}-{version}.dist-info"
+    files = {f"{name}.py": f"VALUE = {value!r}\n",
+             f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
+             f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: own\nRoot-Is-Purelib: true\nTag: py3-none-any\n"}
+    digest = lambda t: base64.urlsafe_b64encode(hashlib.sha256(t.encode()).digest()).rstrip(b"=").decode()
+    record = "".join(f"{p},sha256={digest(t)},{len(t)}\n" for p, t in files.items())
+    files[f"{info}/RECORD"] = record + f"{info}/RECORD,,\n"
+    wheel = f"{name}-{version}-py3-none-any.whl"
+    with zipfile.ZipFile(f"{out}/{wheel}", "w") as z:
+        for path, text in files.items():
+            z.writestr(path, text)
+    return wheel
+"#;
+const BUILD: &str =
+    "[build-system]\nrequires = []\nbuild-backend = \"backend\"\nbackend-path = [\".\"]\n";
+
+/// The source of a package that builds itself.
+fn source(tree: &Tree, dir: &str, about: &str) {
+    tree.put(&format!("{dir}/about"), about);
+    tree.put(&format!("{dir}/backend.py"), BACKEND);
+    tree.put(&format!("{dir}/pyproject.toml"), BUILD);
+}
+
+/// A server of Git repositories, until it is dropped.
+struct Daemon(std::process::Child, u16);
+
+impl Daemon {
+    fn of(base: &Path) -> Self {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = free.local_addr().unwrap().port();
+        drop(free);
+        let child = Command::new("git")
+            .args(["daemon", "--export-all", "--listen=127.0.0.1"])
+            .arg(format!("--port={port}"))
+            .arg(format!("--base-path={}", base.display()))
+            .arg(base)
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .expect("`git daemon` is needed");
+        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+            std::thread::yield_now();
+        }
+        Self(child, port)
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // It has a child of its own that serves: both are asked.
+        let id = self.0.id().to_string();
+        let _ = Command::new("pkill").args(["-TERM", "-P", &id]).status();
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn what_was_built_from_source_is_kept_as_a_wheel() {
+    let tree = committed();
+    tree.put(
+        ".mvignore",
+        "wheels/\nmade/\nagain/\nother/\nserved/\nsdists/\n",
+    );
+    source(&tree, "served/lib", "fromgit 1.5 git");
+    let git = |args: &[&str]| {
+        let set = [
+            "-c",
+            "user.name=A",
+            "-c",
+            "user.email=a@b",
+            "-c",
+            "init.defaultBranch=main",
+        ];
+        let mut command = Command::new("git");
+        command
+            .args(set)
+            .args(args)
+            .current_dir(tree.path("served/lib"));
+        venv::must(&mut command).trim().to_owned()
+    };
+    git(&["init", "-q"]);
+    git(&["add", "."]);
+    git(&["commit", "-qm", "one"]);
+    let commit = git(&["rev-parse", "HEAD"]);
+    let daemon = Daemon::of(&tree.path("served"));
+    let url = format!("git+git://127.0.0.1:{}/lib", daemon.1);
+    pip(&tree, &[&format!("fromgit @ {url}@{commit}")]);
+    // A source archive, by its file.
+    source(&tree, "sdists/fromsource-0.3", "fromsource 0.3 archive");
+    tree.put(
+        "sdists/fromsource-0.3/PKG-INFO",
+        "Metadata-Version: 2.1\nName: fromsource\nVersion: 0.3\n",
+    );
+    let mut tar = Command::new("tar");
+    tar.args(["-czf", "fromsource-0.3.tar.gz", "fromsource-0.3"]);
+    venv::must(tar.current_dir(tree.path("sdists")));
+    pip(
+        &tree,
+        &[&tree
+            .path("sdists/fromsource-0.3.tar.gz")
+            .display()
+            .to_string()],
+    );
+    tree.commit("with what was built here");
+    let shown = tree.mv(&["env", "show", "HEAD"]).success();
+    assert!(
+        shown.contains(&format!("fromgit==1.5 @ {url}@{commit}\n")),
+        "{shown}"
+    );
+
+    // From what is installed, and where nothing is, built anew from the commit that was recorded.
+    let other = Tree::empty();
+    let remote = format!("file://{}", tree.path("other").display());
+    tree.mv(&["remote", "add", "origin", &remote]).success();
+    tree.mv(&["push"]).success();
+    other.mv(&["clone", &remote, "."]).success();
+    let wheels = tree.path("wheels").display().to_string();
+    let mut command = other.command(&["env", "vendor", "--wheels", &wheels, "--json"]);
+    command.env("PIP_NO_INDEX", "1").env_remove("VIRTUAL_ENV");
+    let done = Done::new(&command.output().unwrap());
+    let built: serde_json::Value = serde_json::from_str(&done.out).unwrap();
+    let names: Vec<&str> = built["wheels"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|w| w["name"].as_str().unwrap())
+        .collect();
+    assert!(
+        names.contains(&"fromgit-1.5-py3-none-any.whl"),
+        "{built} {}",
+        done.err
+    );
+    let said = tree.mv(&["env", "vendor", "--offline"]).success();
+    assert!(!said.contains("missing"), "{said}");
+    drop(daemon);
+    for gone in [".venv", "served", "sdists", "wheels"] {
+        std::fs::remove_dir_all(tree.path(gone)).unwrap();
+    }
+    let made = [
+        "env",
+        "recreate",
+        "--offline",
+        "--output",
+        "again",
+        "--json",
+    ];
+    let made = json(cut_off(&tree, &made));
+    assert_eq!(made["exact"], true, "{made}");
+    let script = "import fromgit, fromsource; print(fromgit.VALUE, fromsource.VALUE)";
+    assert_eq!(
+        said_by(&tree.path("again/bin/python"), script),
+        "git archive\n"
+    );
+}
+
+/// An index that takes every question and never answers.
+fn silent() -> (std::net::TcpListener, String) {
+    let index = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/simple", index.local_addr().unwrap());
+    (index, url)
+}
+
+#[test]
+fn recreating_can_be_stopped_and_begun_again() {
+    use std::io::Read;
+    let tree = committed();
+    let (index, url) = silent();
+    let args = ["env", "recreate", "--output", "again", "--index", &url];
+    let start = || {
+        let child = tree
+            .command(&args)
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        // pip is asking now.
+        (child, index.accept().unwrap().0)
+    };
+    let signal = |child: &std::process::Child, name: &str| {
+        venv::must(Command::new("kill").args([name, &child.id().to_string()]));
+    };
+    let (child, mut asked) = start();
+    let said = tree.mv(&args).fails_with(1);
+    assert!(said.contains("is being made by another process"), "{said}");
+    signal(&child, "-TERM");
+    let done = child.wait_with_output().unwrap();
+    let text = String::from_utf8_lossy(&done.stderr);
+    assert_eq!(done.status.code(), Some(130), "{text}");
+    assert!(
+        text.contains("note: fetching accel==2.0+cpu, demo==1.0 from http://127"),
+        "{text}"
+    );
+    assert!(!tree.path("again").exists());
+    // Its pip is gone as well: the connection ends.
+    let mut rest = Vec::new();
+    let _ = asked.read_to_end(&mut rest);
+    // Killed, it can clear nothing away; the next one does.
+    let (mut child, _asked) = start();
+    signal(&child, "-KILL");
+    child.wait().unwrap();
+    assert!(tree.path("again/pyvenv.cfg").exists());
+    let made = tree.json(&[
+        "env", "recreate", "--output", "again", "--wheels", "wheels", "--json",
+    ]);
+    assert_eq!(made["exact"], true, "{made}");
+}
+
+#[test]
+fn an_index_that_is_away_is_asked_once() {
+    let tree = committed();
+    for args in [
+        &[
+            "env",
+            "recreate",
+            "--output",
+            "again",
+            "--index",
+            "http://127.0.0.1:9/simple",
+        ][..],
+        &[
+            "reproduce",
+            "HEAD",
+            "--recreate",
+            "--index",
+            "http://127.0.0.1:9/simple",
+        ],
+    ] {
+        if args[0] == "reproduce" {
+            let python = tree.path(".venv/bin/python").display().to_string();
+            tree.put("train.py", "import pathlib\npathlib.Path('models').mkdir()\npathlib.Path('models/x').write_text('x')\n");
+            tree.mv(&["run", "-m", "t", "--", &python, "train.py"])
+                .success();
+        }
+        let said = tree.mv(args).fails_with(1);
+        assert!(
+            said.contains("note: fetching accel==2.0+cpu, demo==1.0 from http://127"),
+            "{said}"
+        );
+        assert!(
+            said.contains("the package index can't be reached"),
+            "{said}"
+        );
+        assert!(said.contains("hint: `--index URL` names another"), "{said}");
+    }
+    assert!(!tree.path("again").exists());
+}
+
 #[test]
 fn a_lost_log_loses_no_wheels() {
     let tree = committed();

@@ -114,7 +114,11 @@ pub(super) fn read_metadata(dir: &Path) -> Option<Distribution> {
         version: head.version,
         archive_sha256: direct.as_ref().and_then(archive_sha256),
         source: direct.as_ref().and_then(source),
-        record_sha256: record.as_ref().map(|text| record_sha256(text, &folder)),
+        // The RECORD of one that is used in place names a folder of this machine.
+        record_sha256: record
+            .as_ref()
+            .filter(|_| !editable)
+            .map(|text| record_sha256(text, &folder)),
         editable,
     };
     Some(Distribution {
