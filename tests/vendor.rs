@@ -532,15 +532,13 @@ np.save("models/trees.npy", trees.predict_proba(x))
 print("trained")
 "#;
 
-#[test]
-fn a_model_of_scikit_learn_is_made_again_bit_by_bit_from_its_commit() {
-    let python = venv::python(
-        "scikit-learn",
-        &["scikit-learn==1.6.1", "numpy==2.2.6", "scipy==1.15.3"],
-    );
+/// Trains in a tree with the packages of a virtual environment, keeps these in the repository, makes folder and
+/// environment again elsewhere from the commit alone and without a network, trains there, and compares every
+/// file of the model, bit by bit. Gives the tree, and the facts that the first run recorded.
+fn made_again_elsewhere(python: &Path, train: &str) -> (Tree, serde_json::Value) {
     let tree = Tree::empty();
     tree.mv(&["init"]).success();
-    tree.put("train.py", TRAIN);
+    tree.put("train.py", train);
     tree.put(
         "modelv.toml",
         "[env]\nvariables = [\"DB_PASSWORD\", \"SEEN\"]\n",
@@ -557,8 +555,49 @@ fn a_model_of_scikit_learn_is_made_again_bit_by_bit_from_its_commit() {
     let program = python.display().to_string();
     with_python(&["run", "-m", "train", "--", &program, "train.py"]).success();
     let commit = tree.id("HEAD");
-    let run = tree.json(&["runs", "--json"])[0].clone();
-    let facts = run["host"].as_object().unwrap();
+    let facts = tree.json(&["runs", "--json"])[0]["host"].clone();
+    with_python(&["env", "vendor", "--offline"]).success();
+    let other = Tree::empty();
+    let again = other.path("again");
+    tree.mv(&["export", &commit, &again.display().to_string()])
+        .success();
+    let made = again.join("env").display().to_string();
+    let recreate = [
+        "env",
+        "recreate",
+        &commit,
+        "--offline",
+        "--output",
+        &made,
+        "--json",
+    ];
+    let made = json(cut_off(&tree, &recreate));
+    assert_eq!(made["exact"], true, "{made}");
+    let read = || -> std::collections::BTreeMap<_, _> {
+        let files = std::fs::read_dir(again.join("models")).unwrap();
+        let paths = files.map(|f| f.unwrap().path());
+        paths
+            .map(|p| (p.clone(), std::fs::read(p).unwrap()))
+            .collect()
+    };
+    let before = read();
+    assert!(!before.is_empty());
+    std::fs::remove_dir_all(again.join("models")).unwrap();
+    // With the variables that the run had: `OPENBLAS_CORETYPE`, for one, changes bits.
+    let mut train = Command::new(again.join("env/bin/python"));
+    train.arg("train.py").current_dir(&again).env_clear();
+    venv::must(train.env("PATH", std::env::var_os("PATH").unwrap()));
+    assert!(before == read(), "the weights are others");
+    (tree, facts)
+}
+
+#[test]
+fn a_model_of_scikit_learn_is_made_again_bit_by_bit_from_its_commit() {
+    let python = venv::python(
+        "scikit-learn",
+        &["scikit-learn==1.6.1", "numpy==2.2.6", "scipy==1.15.3"],
+    );
+    let (tree, facts) = made_again_elsewhere(&python, TRAIN);
     assert_eq!(facts["imports"], "numpy scikit-learn");
     assert_eq!(
         (&facts["env.SEEN"], &facts["env.DB_PASSWORD"]),
@@ -568,40 +607,41 @@ fn a_model_of_scikit_learn_is_made_again_bit_by_bit_from_its_commit() {
         facts["python"].as_str().unwrap().starts_with("3."),
         "{facts:?}"
     );
-    with_python(&["env", "vendor", "--offline"]).success();
-    // Another folder, another environment, no network, and nothing but the repository.
-    let other = Tree::empty();
-    tree.mv(&[
-        "export",
-        &commit,
-        &other.path("again").display().to_string(),
-    ])
-    .success();
-    let made = other.path("again/env").display().to_string();
-    let made = json(cut_off(
-        &tree,
-        &[
-            "env",
-            "recreate",
-            &commit,
-            "--offline",
-            "--output",
-            &made,
-            "--json",
-        ],
-    ));
-    assert_eq!(made["exact"], true, "{made}");
-    let models = ["models/linear.npy", "models/trees.npy"];
-    let read = |name: &str| std::fs::read(other.path("again").join(name)).unwrap();
-    let before = models.map(read);
-    std::fs::remove_dir_all(other.path("again/models")).unwrap();
-    // With the variables that the run had: `OPENBLAS_CORETYPE`, for one, changes bits.
-    let mut again = Command::new(other.path("again/env/bin/python"));
-    again.arg("train.py").current_dir(other.path("again"));
-    venv::must(
-        again
-            .env_clear()
-            .env("PATH", std::env::var_os("PATH").unwrap()),
+    // The libraries behind its modules have owners, where the system has a database of packages.
+    let env = tree.json(&["env", "show", "HEAD", "--json"]);
+    let system = env["system"].as_array().unwrap();
+    let libraries = env["libraries"].as_array().unwrap();
+    let mut names = system
+        .iter()
+        .flat_map(|s| s["libraries"].as_array().unwrap());
+    let is_libm = |n: &serde_json::Value| n.as_str().unwrap().starts_with("libm.");
+    assert!(
+        names.any(is_libm) || libraries.iter().any(|l| is_libm(&l["name"])),
+        "{env}"
     );
-    assert!(before == models.map(read), "the weights are others");
+}
+
+const BOOST: &str = r#"
+import os
+import numpy as np
+import xgboost
+chance = np.random.default_rng(11)
+x = chance.random((400, 8))
+y = (x @ chance.random(8) > 2).astype(int)
+model = xgboost.train(
+    {"objective": "binary:logistic", "subsample": 0.5, "colsample_bytree": 0.5, "seed": 1, "nthread": 2, "max_depth": 4},
+    xgboost.DMatrix(x, y), 20)
+os.makedirs("models", exist_ok=True)
+model.save_model("models/trees.ubj")
+np.save("models/margins.npy", model.predict(xgboost.DMatrix(x), output_margin=True))
+"#;
+
+#[test]
+fn a_model_of_xgboost_is_made_again_bit_by_bit_from_its_commit() {
+    let python = venv::python(
+        "xgboost",
+        &["xgboost-cpu==3.2.0", "numpy==2.2.6", "scipy==1.15.3"],
+    );
+    let (_tree, facts) = made_again_elsewhere(&python, BOOST);
+    assert_eq!(facts["imports"], "numpy xgboost-cpu");
 }
