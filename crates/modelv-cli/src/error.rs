@@ -82,6 +82,10 @@ fn record_hint(e: &Error) -> Option<String> {
             "`modelv env vendor REV` puts it into the repository, where an index or the package is at hand; \
              `--wheels DIR` takes it from a folder"
         }
+        Error::Package { detail, .. } if detail == modelv_repo::wheels::pip::UNREACHABLE => {
+            "`--index URL` names another, `--wheels DIR` a folder; where there is a network, \
+             `modelv env vendor REV` puts all packages into the repository"
+        }
         Error::Package { detail, .. } if detail.starts_with("its vendored wheel") => {
             "`modelv env vendor REV --drop` takes the wheels out, `modelv env vendor REV` finds others"
         }

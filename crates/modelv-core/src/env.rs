@@ -112,7 +112,7 @@ pub struct SystemPackage {
 pub struct Library {
     /// The name under which it is asked for.
     pub name: String,
-    /// SHA-256 of the file; `None`: it is nowhere, or too large to be looked through.
+    /// SHA-256 of the file; `None`: it is too large to be looked through.
     pub sha256: Option<[u8; 32]>,
 }
 

@@ -2,7 +2,7 @@
 
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use modelv_core::canon;
 use modelv_core::commit::{Commit, Model, Person, Recipe};
@@ -248,14 +248,29 @@ impl Repo {
         }
         let configured = self.config("env.python").or_else(|| rules.env_python());
         let found = python::find(self.root(), explicit.as_deref(), configured.as_deref())?;
-        let locks = locks
+        let list = locks
             .into_iter()
             .map(|(path, blob)| Lock {
                 path: path.as_bytes().to_vec(),
                 blob,
             })
             .collect();
-        env::capture_cached(&self.dir().join("envcache"), found.as_deref(), locks)
+        self.capture_with_locks(found.as_deref(), list)
+    }
+
+    /// The environment of an interpreter as it is now, beside these lock files.
+    pub(crate) fn capture_with_locks(&self, python: Option<&Path>, list: Vec<Lock>) -> Result<Env> {
+        let read = |lock: &Lock| self.lock_content(lock);
+        let locks = env::Locks { list, read: &read };
+        env::capture_cached(&self.dir().join("envcache"), python, locks)
+    }
+
+    /// The content of a lock file, from the working tree where it is so there, else from the store.
+    pub(crate) fn lock_content(&self, lock: &Lock) -> Option<Vec<u8>> {
+        let path = RepoPath::new(lock.path.as_slice()).ok()?;
+        let here = std::fs::read(crate::worktree::place(self.root(), &path)).ok();
+        let here = here.filter(|bytes| BlobId::of(bytes) == lock.blob);
+        here.or_else(|| self.read_blob(lock.blob).ok())
     }
 
     /// Commits the working tree, or the part of it that `options.paths` name.

@@ -209,7 +209,7 @@ fn text(env: &Env, item: &Item) -> Option<String> {
         Part::Lock(l) => Some(l.blob.short()),
         Part::System(s) => Some(format!("{} ({})", s.version, s.manager)),
         Part::Library(l) => Some(l.sha256.map_or_else(
-            || "not found".to_owned(),
+            || "large".to_owned(),
             |h| modelv_core::id::to_hex(&h)[..12].to_owned(),
         )),
     }

@@ -81,7 +81,7 @@ impl Repo {
         let commit = self.commit_object(id)?;
         let (original, before) = self.run_to_repeat(id, &commit)?;
         crate::commit::tell_patches(&self.env_object(commit.recipe.env)?, ctx);
-        let (bin, env) = self.packages(id, &commit, &options.env)?;
+        let (bin, env) = self.packages(id, &commit, &options.env, ctx)?;
         let tree = self.clean_tree(&self.files_of_commit(&commit)?, ctx)?;
         let command = command_of(&before, &tree)?;
         let record = self.begin_record(Beginning {
@@ -167,6 +167,7 @@ impl Repo {
         id: CommitId,
         commit: &Commit,
         env: &ReproduceEnv,
+        ctx: &Ctx<'_>,
     ) -> Result<(Option<PathBuf>, Vec<EnvChange>)> {
         let recorded = self.env_object(commit.recipe.env)?;
         if recorded.interpreter.is_none() {
@@ -198,7 +199,7 @@ impl Repo {
                 Ok((Some(bin), check.matters))
             }
             ReproduceEnv::Recreate(options) => {
-                let made = self.recreate_env(id, options)?;
+                let made = self.recreate_env(id, options, ctx)?;
                 Ok((made.python.parent().map(Path::to_owned), made.changes))
             }
         }

@@ -61,6 +61,7 @@ pub(super) fn run(args: Args, s: Session<'_>) -> Done {
         tolerance: args.tolerance,
         env,
     };
+    crate::interrupt::watch_termination();
     let done = repo.reproduce(id, &options, &mut std::io::stderr(), &s.ctx())?;
     if args.json {
         s.ui.json(&json::reproduced(&done));

@@ -3,21 +3,23 @@
 //! A cache keyed by what an installation must change answers later calls without starting the
 //! interpreter. Whether a package was edited in place is looked at every time ([`super::installed`]).
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use modelv_core::canon;
-use modelv_core::env::{Env, Interpreter, Lock, Package};
+use modelv_core::env::{Env, Interpreter, Lock};
 
-use super::imports::{Modules, modules_in_record};
+use super::describe::describe;
+use super::imports::Modules;
 use super::installed::{self, Care};
-use super::metadata::{read_egg_info, read_metadata};
+use super::libraries;
+use super::locks::{self, Locked};
 pub use super::metadata::{record_sha256, strip_credentials};
 use crate::error::{Error, Result};
 use crate::worktree::StatStamp;
 
 const PROBE: &str = include_str!("probe.py");
+
 /// Whether a file name is that of a lock file: one that pins the packages of an environment.
 #[must_use]
 pub fn is_lock_file(name: &[u8]) -> bool {
@@ -37,32 +39,82 @@ pub fn is_lock_file(name: &[u8]) -> bool {
 
 /// What the interpreter says of itself.
 #[derive(Debug, Clone, serde::Deserialize, serde::Serialize)]
-struct Answer {
-    implementation: String,
-    version: String,
-    abi: String,
+pub(super) struct Answer {
+    pub(super) implementation: String,
+    pub(super) version: String,
+    pub(super) abi: String,
     /// What it says of how it was built.
     #[serde(default)]
-    build: String,
-    sites: Vec<PathBuf>,
+    pub(super) build: String,
+    /// The folder that it came in.
+    #[serde(default)]
+    pub(super) prefix: PathBuf,
+    pub(super) sites: Vec<PathBuf>,
 }
 
 #[derive(serde::Deserialize, serde::Serialize)]
 struct Cached {
     key: String,
+    /// What the document says of more than the packages is made of.
+    around: String,
     answer: Answer,
     env: String,
     /// Distributions by the modules they bring.
     modules: Modules,
 }
 
-/// The environment document of `python` as it is now, without lock files.
+/// Lock files of the working tree, and how their content is had where it is asked for.
+pub struct Locks<'a> {
+    /// What the document names.
+    pub list: Vec<Lock>,
+    /// The content of one; `None`: it can't be had.
+    pub read: &'a dyn Fn(&Lock) -> Option<Vec<u8>>,
+}
+
+impl std::fmt::Debug for Locks<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Locks")
+            .field("list", &self.list)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Locks<'_> {
+    /// No lock files.
+    #[must_use]
+    pub fn none() -> Self {
+        Self {
+            list: Vec::new(),
+            read: &|_| None,
+        }
+    }
+
+    /// What all of them say together.
+    fn together(&self) -> Locked {
+        let mut out = Locked::default();
+        for lock in &self.list {
+            let name = lock.path.rsplit(|b| *b == b'/').next().unwrap_or(b"");
+            if let Some(bytes) = (self.read)(lock)
+                && bytes.len() <= locks::BYTES_MAX
+            {
+                out.add(&String::from_utf8_lossy(name), &bytes);
+            }
+        }
+        out
+    }
+}
+
+/// The environment document of `python` as it is now.
 ///
 /// # Errors
 /// The interpreter does not answer.
-pub fn capture(python: &Path) -> Result<Env> {
+pub fn capture(python: &Path, locks: &Locks<'_>) -> Result<Env> {
     let answer = probe(python)?;
-    let env = describe(&answer)?.0;
+    let env = describe(&answer, locks.together())?.0;
+    let env = Env {
+        locks: sorted(locks.list.clone()),
+        ..env
+    };
     Ok(with_patches(
         env,
         installed::patched(&answer.sites, Care::Whole),
@@ -111,37 +163,45 @@ pub fn interpreter(python: &Path) -> Result<Interpreter> {
 ///
 /// # Errors
 /// The interpreter does not answer.
-pub fn capture_cached(cache: &Path, python: Option<&Path>, locks: Vec<Lock>) -> Result<Env> {
+pub fn capture_cached(cache: &Path, python: Option<&Path>, locks: Locks<'_>) -> Result<Env> {
+    let locks = Locks {
+        list: sorted(locks.list),
+        ..locks
+    };
     let Some(python) = python else {
         return Ok(Env {
-            locks: sorted(locks),
+            locks: locks.list,
             ..platform()
         });
     };
     let known = std::fs::read(cache).ok();
     let known = known.and_then(|b| read_cache::<Cached>(&b));
-    let known = known.filter(|known| known.key == key(python, &known.answer.sites));
+    let is_so = |known: &Cached| {
+        known.key == key(python, &known.answer) && known.around == around(&locks.list)
+    };
+    let known = known.filter(is_so);
     let known = known.and_then(|known| Some((unpack(&known.env)?, known.answer.sites)));
     let (env, sites) = match known {
         Some(known) => known,
-        None => describe_anew(cache, python)?,
+        None => describe_anew(cache, python, &locks)?,
     };
     let hashed = cache.with_file_name(installed::CACHE);
     let patched = installed::patched(&sites, Care::Quick(&hashed));
     Ok(Env {
-        locks: sorted(locks),
+        locks: locks.list,
         ..with_patches(env, patched)
     })
 }
 
 /// The document without locks and patches, and the folders of packages; both go into the cache.
-fn describe_anew(cache: &Path, python: &Path) -> Result<(Env, Vec<PathBuf>)> {
+fn describe_anew(cache: &Path, python: &Path, locks: &Locks<'_>) -> Result<(Env, Vec<PathBuf>)> {
     let answer = probe(python)?;
-    let (env, modules) = describe(&answer)?;
+    let (env, modules) = describe(&answer, locks.together())?;
     let bytes = canon::encode(&env).map_err(modelv_store::Error::from)?;
     let sites = answer.sites.clone();
     let cached = Cached {
-        key: key(python, &answer.sites),
+        key: key(python, &answer),
+        around: around(&locks.list),
         env: modelv_core::id::to_hex(&bytes),
         answer,
         modules,
@@ -165,7 +225,7 @@ pub(super) fn write_cache(path: &Path, value: &impl serde::Serialize) {
 pub(super) fn known_sites(cache: &Path, python: &Path) -> Result<Vec<PathBuf>> {
     let known = std::fs::read(cache).ok();
     let known = known.and_then(|b| read_cache::<Cached>(&b));
-    let known = known.filter(|known| known.key == key(python, &known.answer.sites));
+    let known = known.filter(|known| known.key == key(python, &known.answer));
     Ok(match known {
         Some(known) => known.answer.sites,
         None => sites(python)?,
@@ -196,7 +256,7 @@ fn sorted(mut locks: Vec<Lock>) -> Vec<Lock> {
     locks
 }
 
-fn platform() -> Env {
+pub(super) fn platform() -> Env {
     let (os, arch) = (std::env::consts::OS.into(), std::env::consts::ARCH.into());
     Env {
         os,
@@ -207,18 +267,25 @@ fn platform() -> Env {
 
 /// Changes whenever the interpreter or a folder of packages does. Canonical bytes are checked when
 /// they are read back, so a damaged cache is no environment.
-fn key(python: &Path, sites: &[PathBuf]) -> String {
+fn key(python: &Path, answer: &Answer) -> String {
     let stamp = |path: &Path| StatStamp::text(path);
     let venv = python
         .parent()
         .and_then(Path::parent)
         .map(|p| stamp(&p.join("pyvenv.cfg")));
-    let sites: Vec<String> = sites.iter().map(|s| stamp(s)).collect();
+    let sites: Vec<String> = answer.sites.iter().map(|s| stamp(s)).collect();
+    let conda = stamp(&answer.prefix.join("conda-meta"));
     format!(
-        "{} {} {venv:?} {sites:?} v2",
+        "{} {} {venv:?} {sites:?} {conda} v3",
         python.display(),
         stamp(python)
     )
+}
+
+/// Changes whenever a lock file or a package of the system does.
+fn around(locks: &[Lock]) -> String {
+    let locks = locks.iter().map(|l| format!("{:?} {} ", l.path, l.blob));
+    locks.collect::<String>() + &libraries::stamp()
 }
 
 fn unpack(hex: &str) -> Option<Env> {
@@ -247,43 +314,4 @@ fn probe(python: &Path) -> Result<Answer> {
         ));
     }
     serde_json::from_slice(&output.stdout).map_err(|e| failed(format!("odd answer: {e}")))
-}
-
-fn describe(answer: &Answer) -> Result<(Env, Modules)> {
-    let mut packages: BTreeMap<String, Package> = BTreeMap::new();
-    let mut modules = Modules::new();
-    for site in &answer.sites {
-        // Entries of sys.path need not exist.
-        let Ok(entries) = std::fs::read_dir(site) else {
-            continue;
-        };
-        for entry in entries {
-            let path = entry.map_err(Error::io("read", site))?.path();
-            let found = match path.extension().and_then(|e| e.to_str()) {
-                Some("dist-info") => read_metadata(&path),
-                Some("egg-info") => read_egg_info(&path).map(|p| (p, None)),
-                _ => None,
-            };
-            // The first on the path is the one that is imported.
-            if let Some((package, record)) = found
-                && !packages.contains_key(&package.name)
-            {
-                for module in record.iter().flat_map(|r| modules_in_record(r)) {
-                    let known = modules.entry(module.to_owned()).or_default();
-                    known.push(package.name.clone());
-                }
-                packages.insert(package.name.clone(), package);
-            }
-        }
-    }
-    let env = Env {
-        interpreter: Some(Interpreter {
-            implementation: answer.implementation.clone(),
-            version: answer.version.clone(),
-            abi: answer.abi.clone(),
-        }),
-        packages: packages.into_values().collect(),
-        ..platform()
-    };
-    Ok((env, modules))
 }

@@ -346,7 +346,7 @@ mod tests {
         for name in ["a.py", "b.py", "c,d.py"] {
             std::fs::write(dir.join(name), "same").unwrap();
         }
-        tick(&dir.join("a.py"));
+        tick(&dir.join("c,d.py"));
         std::fs::write(dir.join(INFO).join("RECORD"), rows.concat() + "x.pyc,,\n").unwrap();
     }
 

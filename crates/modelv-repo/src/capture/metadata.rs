@@ -1,8 +1,9 @@
 //! What the metadata folder of an installed distribution says: name, version, where it came from, its
 //! list of files. Reads files alone; must never start a program.
 
+use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use modelv_core::env::{Package, normal_name};
@@ -30,24 +31,39 @@ pub(super) fn read_small(path: &Path) -> Option<String> {
         .map(|b| String::from_utf8_lossy(&b).into_owned())
 }
 
-/// Name and version from the head of METADATA or PKG-INFO.
-fn read_head(path: &Path) -> Option<(String, String)> {
-    let (mut name, mut version) = (None, None);
-    for line in BufReader::new(File::open(path).ok()?).lines().take(200) {
+/// What the head of METADATA or PKG-INFO says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Head {
+    /// As it is written.
+    pub(super) name: String,
+    pub(super) version: String,
+    /// Demands on others, as PEP 508 writes them.
+    pub(super) requires: Vec<String>,
+}
+
+/// Reads the head of METADATA or PKG-INFO: the lines before the first blank one.
+pub(super) fn read_head(path: &Path) -> Option<Head> {
+    let (mut name, mut version, mut requires) = (None, None, Vec::new());
+    let file = File::open(path).ok()?.take(METADATA_BYTES_MAX);
+    for line in BufReader::new(file).split(b'\n') {
         let line = line.ok()?;
+        let line = String::from_utf8_lossy(&line);
+        let line = line.trim_end_matches('\r');
         if line.is_empty() {
             break;
         }
         match line.split_once(": ") {
             Some(("Name", value)) => name = Some(value.trim().to_owned()),
             Some(("Version", value)) => version = Some(value.trim().to_owned()),
+            Some(("Requires-Dist", value)) => requires.push(value.trim().to_owned()),
             _ => {}
         }
-        if name.is_some() && version.is_some() {
-            break;
-        }
     }
-    Some((name?, version?))
+    Some(Head {
+        name: name?,
+        version: version?,
+        requires,
+    })
 }
 
 /// The metadata folder of a distribution in a folder of packages, by its normal name.
@@ -66,12 +82,24 @@ pub(crate) fn metadata_dir(site: &Path, name: &str) -> Option<PathBuf> {
 /// What the metadata folder of a distribution says.
 #[cfg(test)]
 pub(crate) fn read_dist_info(dir: &Path) -> Option<Package> {
-    read_metadata(dir).map(|(package, _)| package)
+    read_metadata(dir).map(|found| found.package)
 }
 
-/// The same with its RECORD, if it has one.
-pub(super) fn read_metadata(dir: &Path) -> Option<(Package, Option<String>)> {
-    let (name, version) = read_head(&dir.join("METADATA"))?;
+/// What is known of an installed distribution.
+#[derive(Debug)]
+pub(super) struct Distribution {
+    pub(super) package: Package,
+    /// Its list of files, if it has one.
+    pub(super) record: Option<String>,
+    /// Demands on others.
+    pub(super) requires: Vec<String>,
+    /// For which machines its wheel was made.
+    pub(super) tags: BTreeSet<String>,
+}
+
+/// Reads the metadata folder of a distribution.
+pub(super) fn read_metadata(dir: &Path) -> Option<Distribution> {
+    let head = read_head(&dir.join("METADATA"))?;
     let direct = read_small(&dir.join("direct_url.json"))
         .and_then(|text| serde_json::from_str::<serde_json::Value>(&text).ok());
     let record = read_small(&dir.join("RECORD"));
@@ -79,31 +107,49 @@ pub(super) fn read_metadata(dir: &Path) -> Option<(Package, Option<String>)> {
     let editable = direct
         .as_ref()
         .is_some_and(|d| d["dir_info"]["editable"].as_bool() == Some(true));
+    let wheel = read_small(&dir.join("WHEEL")).unwrap_or_default();
+    let tags = wheel.lines().filter_map(|l| l.strip_prefix("Tag: "));
     let package = Package {
-        name: normal_name(&name),
-        version,
+        name: normal_name(&head.name),
+        version: head.version,
         archive_sha256: direct.as_ref().and_then(archive_sha256),
         source: direct.as_ref().and_then(source),
-        record_sha256: record.as_ref().map(|text| record_sha256(text, &folder)),
+        // The RECORD of one that is used in place names a folder of this machine.
+        record_sha256: record
+            .as_ref()
+            .filter(|_| !editable)
+            .map(|text| record_sha256(text, &folder)),
         editable,
     };
-    Some((package, record))
+    Some(Distribution {
+        package,
+        record,
+        requires: head.requires,
+        tags: tags.map(|t| t.trim().to_owned()).collect(),
+    })
 }
 
-pub(super) fn read_egg_info(path: &Path) -> Option<Package> {
+/// Reads what came before wheels: a file, or a folder with one.
+pub(super) fn read_egg_info(path: &Path) -> Option<Distribution> {
     let file = if path.is_dir() {
         path.join("PKG-INFO")
     } else {
         path.to_owned()
     };
-    let (name, version) = read_head(&file)?;
-    Some(Package {
-        name: normal_name(&name),
-        version,
+    let head = read_head(&file)?;
+    let package = Package {
+        name: normal_name(&head.name),
+        version: head.version,
         archive_sha256: None,
         source: None,
         record_sha256: None,
         editable: false,
+    };
+    Some(Distribution {
+        package,
+        record: None,
+        requires: head.requires,
+        tags: BTreeSet::new(),
     })
 }
 

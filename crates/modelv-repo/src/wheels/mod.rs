@@ -439,6 +439,7 @@ fn fetch_from_index(
         indexes: &options.indexes,
         folders: &[],
     };
+    pip::announce(packages, sources, ctx);
     for (package, why) in pip::fetch(&python, packages, into, sources, ctx.cancel)? {
         reasons.entry(package.name).or_insert(why);
     }
