@@ -448,3 +448,43 @@ fn a_mode_that_changed_with_the_content_is_told() {
     let shown = tree.mv(&["show", "-p"]).success();
     assert!(shown.contains("~ long.py (content and mode)"), "{shown}");
 }
+
+#[test]
+fn text_in_utf_16_has_lines() {
+    let wide = |text: &str| -> Vec<u8> {
+        let units = std::iter::once(0xfeff).chain(text.encode_utf16());
+        units.flat_map(u16::to_le_bytes).collect()
+    };
+    let tree = Tree::repo();
+    let put = |text: &str| std::fs::write(tree.path("notes.txt"), wide(text)).unwrap();
+    put("eins\r\nzwei\r\ndrei\r\n");
+    tree.commit("base");
+    tree.mv(&["switch", "-c", "side"]).success();
+    put("eins\r\nzwei\r\ndreißig\r\n");
+    tree.commit("side");
+    tree.mv(&["switch", "main"]).success();
+    put("EINS\r\nzwei\r\ndrei\r\n");
+    let shown = tree.mv(&["diff"]).success();
+    assert!(
+        shown.contains("-eins") && shown.contains("+EINS"),
+        "{shown}"
+    );
+    tree.commit("left");
+    tree.mv(&["merge", "side", "-m", "both"]).success();
+    let found = std::fs::read(tree.path("notes.txt")).unwrap();
+    assert_eq!(found, wide("EINS\r\nzwei\r\ndreißig\r\n"));
+    let blame = tree.mv(&["blame", "notes.txt"]).success();
+    assert!(blame.contains("dreißig"), "{blame}");
+    // A conflict carries markers in the same encoding, and is not decided while they stand.
+    put("ZWEI\r\n");
+    tree.commit("ours");
+    tree.mv(&["switch", "side"]).success();
+    put("drei\r\n");
+    tree.commit("theirs");
+    tree.mv(&["merge", "main"]).fails_with(3);
+    let err = tree.mv(&["resolve", "notes.txt"]).fails_with(1);
+    assert!(err.contains("markers"), "{err}");
+    put("vier\r\n");
+    tree.mv(&["resolve", "notes.txt"]).success();
+    tree.mv(&["merge", "--continue", "-m", "four"]).success();
+}

@@ -288,3 +288,23 @@ fn a_result_that_cannot_be_written_is_no_success() {
     drop(child.stdout.take());
     assert!(child.wait().unwrap().success());
 }
+
+#[test]
+fn a_folder_is_not_printed_but_told() {
+    let tree = Tree::repo();
+    for name in ["src/a.py", "src/b/c.py", "data/src/x.csv"] {
+        tree.put(name, "1\n");
+    }
+    tree.commit("files");
+    let err = tree.mv(&["cat", "HEAD:src"]).fails_with(1);
+    assert!(
+        err.contains("it is a folder, with src/a.py, src/b/c.py"),
+        "{err}"
+    );
+    assert!(
+        err.contains("hint: `modelv cat REV:PATH` prints one file"),
+        "{err}"
+    );
+    let err = tree.mv(&["cat", "HEAD:sr"]).fails_with(1);
+    assert!(err.contains("path `sr` not found"), "{err}");
+}

@@ -269,6 +269,14 @@ fn name_hint(e: &Error) -> Option<&'static str> {
             ..
         } => "name one with `--python PATH`, or set `[env] capture = \"none\"` in modelv.toml",
         Error::NotFound { what: "stage", .. } => "`modelv pipeline` lists the stages",
+        Error::Invalid {
+            what: "file",
+            reason,
+            ..
+        } if reason.starts_with("it is a folder") => {
+            "`modelv cat REV:PATH` prints one file of it; \
+             `modelv mount REV DIR` shows a commit as a folder, `modelv export REV DIR` writes it"
+        }
         Error::NotFound { what: "path", .. } => "`modelv status` and `modelv track` list paths",
         Error::Exists { what: "branch", .. } => "`modelv switch NAME` checks it out",
         Error::Exists {

@@ -87,7 +87,27 @@ impl Repo {
                 return Ok(FileReader { inner });
             }
         }
-        Err(Error::not_found("path", path.to_string()))
+        Err(self.no_file(revision, path)?)
+    }
+
+    /// Why a commit has no file at a path: there is nothing, or a folder, of which some files are named.
+    fn no_file(&self, revision: &str, path: &RepoPath) -> Result<Error> {
+        /// So many are named.
+        const NAMED: usize = 5;
+        let files = self.files(self.resolve(revision)?)?;
+        let inside: Vec<&RepoPath> = files
+            .keys()
+            .filter(|p| p.is_within(path.as_bytes()))
+            .collect();
+        if inside.is_empty() {
+            return Ok(Error::not_found("path", path.to_string()));
+        }
+        let mut named: Vec<String> = inside.iter().take(NAMED).map(ToString::to_string).collect();
+        if inside.len() > NAMED {
+            named.push(format!("and {} more", inside.len() - NAMED));
+        }
+        let reason = format!("it is a folder, with {}", named.join(", "));
+        Ok(Error::invalid("file", format!("{revision}:{path}"), reason))
     }
 
     /// Where a path lies below the root of the working tree; empty for the root itself, `None`

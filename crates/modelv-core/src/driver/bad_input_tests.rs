@@ -59,7 +59,7 @@ fn what_is_no_text_says_so() {
         "environment.yml",
     ];
     for name in names {
-        check(&(name, &wide("{\"a\": 1}\n"), "binary", "no UTF-8 text"));
+        check(&(name, &wide("{\"a\": 1}\n"), "text", "it is UTF-16"));
         check(&(name, b"\xff\xfe\xfd", "binary", "no UTF-8 text"));
     }
 }

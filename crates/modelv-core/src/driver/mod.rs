@@ -18,6 +18,7 @@ pub(crate) mod tensor;
 mod text;
 mod types;
 mod units;
+mod wide;
 
 use std::fmt;
 
@@ -36,12 +37,15 @@ pub use types::{
     TensorKind,
 };
 pub use units::{Unit, Units};
+pub use wide::as_utf8;
 
 /// Kinds of content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Driver {
     /// Lines.
     Text,
+    /// Lines in UTF-16.
+    Wide,
     /// Keys with typed values.
     Config(Format),
     /// Requirement lines by package name.
@@ -67,7 +71,7 @@ pub enum Driver {
 impl fmt::Display for Driver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Text => "text",
+            Self::Text | Self::Wide => "text",
             Self::Config(_) => "config",
             Self::Packages | Self::PackageFile(_) => "packages",
             Self::Table(_) | Self::JsonLines | Self::Parquet => "table",
@@ -128,6 +132,7 @@ impl Driver {
         }
         match self {
             Self::Text => Box::new(text::Text),
+            Self::Wide => Box::new(wide::Wide),
             Self::Config(format) => Box::new(format),
             Self::Packages => Box::new(packages::Packages),
             Self::PackageFile(kind) => Box::new(kind),
@@ -212,10 +217,12 @@ pub fn examine(path: &[u8], content: &[u8]) -> Chosen {
     let claimed = claimed(path);
     let tensors = matches!(claimed, Some((Driver::Tensors(_), _)));
     let binary = tensors || matches!(claimed, Some((Driver::Image | Driver::Parquet, _)));
-    let fallback = if is_text && !tensors {
-        Driver::Text
-    } else {
-        Driver::Binary
+    let is_wide = wide::is_wide(content);
+    let fallback = match () {
+        () if tensors => Driver::Binary,
+        () if is_text => Driver::Text,
+        () if is_wide => Driver::Wide,
+        () => Driver::Binary,
     };
     let Some((driver, called)) = claimed else {
         return Chosen {
@@ -226,7 +233,8 @@ pub fn examine(path: &[u8], content: &[u8]) -> Chosen {
     let refusal = if is_text || binary {
         driver.rules().check(content).err()
     } else {
-        Some(Refusal::Invalid("it is no UTF-8 text".into()))
+        let is = if is_wide { "UTF-16" } else { "no UTF-8 text" };
+        Some(Refusal::Invalid(format!("it is {is}")))
     };
     let Some(refusal) = refusal else {
         return Chosen { driver, note: None };
@@ -264,10 +272,11 @@ pub fn examine_all(path: &[u8], versions: &[&[u8]]) -> (Driver, Vec<String>) {
     if all.iter().all(|c| c.driver == first.driver) {
         return (first.driver, notes);
     }
-    let driver = if versions.iter().all(|v| text::is_text(v)) {
-        Driver::Text
-    } else {
-        Driver::Binary
+    let is_text = |v: &&[u8]| text::is_text(v);
+    let driver = match () {
+        () if versions.iter().all(is_text) => Driver::Text,
+        () if versions.iter().all(|v| is_text(v) || wide::is_wide(v)) => Driver::Wide,
+        () => Driver::Binary,
     };
     (driver, notes)
 }
@@ -399,8 +408,8 @@ pub fn merge_by(
 /// Merges lines; what both sides changed in different ways is as in ours. `None`: they are no text.
 #[must_use]
 pub fn merge_lines_as_ours(base: &[u8], ours: &[u8], theirs: &[u8]) -> Option<Vec<u8>> {
-    let is_text = [base, ours, theirs].into_iter().all(text::is_text);
-    is_text.then(|| text::merge_as_ours(base, ours, theirs))
+    let lines = |b: &[u8], o: &[u8], t: &[u8]| Merged::clean(&text::merge_as_ours(b, o, t));
+    wide::merged([base, ours, theirs], &lines).map(|m| m.bytes)
 }
 
 /// Puts a decision into a file: the value of a key or the demand on a package, as text; `None`

@@ -154,7 +154,8 @@ pub fn has_markers(bytes: &[u8]) -> bool {
             && line[..7].iter().all(|b| *b == mark)
             && line.get(7).is_none_or(|b| b" \r\n".contains(b))
     };
-    let all = lines(bytes);
+    let bytes = super::as_utf8(bytes);
+    let all = lines(&bytes);
     all.iter().any(|l| starts(l, b'<')) && all.iter().any(|l| starts(l, b'>'))
 }
 

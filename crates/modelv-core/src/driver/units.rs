@@ -38,7 +38,7 @@ impl Units {
             Driver::Packages => ("package", None, named(packages::listed(content)?)),
             Driver::Table(separator) => rows(Some(separator), content, like)?,
             Driver::JsonLines => rows(None, content, like)?,
-            Driver::Text | Driver::Notebook | Driver::PackageFile(_) => {
+            Driver::Text | Driver::Wide | Driver::Notebook | Driver::PackageFile(_) => {
                 return Self::of_lines(content);
             }
             Driver::Tensors(_) | Driver::Parquet | Driver::Image | Driver::Binary => return None,
@@ -49,10 +49,11 @@ impl Units {
     /// The lines of a text.
     #[must_use]
     pub fn of_lines(content: &[u8]) -> Option<Self> {
-        if !text::is_text(content) {
+        let content = super::as_utf8(content);
+        if !text::is_text(&content) {
             return None;
         }
-        let lines = std::str::from_utf8(content).ok()?.lines();
+        let lines = std::str::from_utf8(&content).ok()?.lines();
         let unit = |(i, line): (usize, &str)| Unit {
             name: (i + 1).to_string(),
             text: line.to_owned(),

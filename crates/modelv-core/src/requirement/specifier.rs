@@ -92,10 +92,9 @@ impl Specifier {
                 let n = version.release.len().saturating_sub(1);
                 found.public() >= *version && starts(found, version.epoch, &version.release[..n])
             }
-            Op::Below => {
-                let own = found.is_prerelease() && found.base() == version.base();
-                found < version && (version.is_prerelease() || !own)
-            }
+            Op::Below if version.is_prerelease() => found < version,
+            // Its own pre-releases are not below it; those of what a post-release comes after are.
+            Op::Below => *found < version.first_of_its_own(),
             Op::Above => {
                 // Of a version, later posts are not above it; of a development release there are none.
                 let own = found.is_postrelease() && found.before_post() == *version;

@@ -212,3 +212,37 @@ proptest! {
         }
     }
 }
+
+/// As `packaging` 26.3 has them.
+#[test]
+fn what_is_below_and_above_a_release_with_a_tail() {
+    for (specifier, found, want) in [
+        ("<2.1.post0", "2.1rc3", true),
+        ("<2.1.post0", "2.1", true),
+        ("<2.1.post0", "2.1.post0.dev0", false),
+        ("<2.1.post1", "2.1.post0", true),
+        ("<2.1", "2.1rc3", false),
+        ("<2.1", "2.1.dev0", false),
+        ("<2.1rc3", "2.1rc2", true),
+        (">2.dev3", "2.post1", true),
+        (">2a1", "2a1.post1", false),
+        (">2a1", "2.post1", true),
+        (">2", "2.post1", false),
+        (">2.post1", "2.post2", true),
+        (">2", "2+cpu", false),
+    ] {
+        let specifiers = Specifiers::parse(specifier).unwrap();
+        assert_eq!(
+            specifiers.contains(&version(found)),
+            want,
+            "{specifier} {found}"
+        );
+    }
+}
+
+#[test]
+fn a_version_below_all_pre_releases_is_found() {
+    let [a, b] = ["<=0.post0", "<0.0a0.dev0"].map(|s| Specifiers::parse(s).unwrap());
+    let found = witness(&[&a, &b]).unwrap();
+    assert!(a.contains(&found) && b.contains(&found), "{found}");
+}

@@ -162,6 +162,14 @@ impl Version {
         }
     }
 
+    /// The first development release that leads to it.
+    pub(super) fn first_of_its_own(&self) -> Self {
+        Self {
+            dev: Some(0),
+            ..self.public()
+        }
+    }
+
     /// Epoch and release alone.
     pub(super) fn base(&self) -> Self {
         Self {
@@ -213,6 +221,8 @@ impl Version {
                 None,
                 self.pre.and_then(|(p, n)| Some((p, n.checked_sub(1)?))),
             ),
+            // The first that there is of its release, below all pre-releases.
+            (None, Some(0), None),
             (None, None, Some((Pre::A, 0))),
             (None, None, Some((Pre::Rc, u64::MAX))),
         ] {

@@ -349,10 +349,18 @@ fn inside(
     let path = change.path.as_bytes();
     let versions: Vec<&[u8]> = [&a, &b].into_iter().filter_map(Option::as_deref).collect();
     let (driver, mut notes) = driver::examine_all(path, &versions);
+    let (a, b) = match driver {
+        // Lines are shown in UTF-8.
+        Driver::Wide => {
+            let utf8 = |v: Option<Vec<u8>>| v.map(|v| driver::as_utf8(&v).into_owned());
+            (utf8(a), utf8(b))
+        }
+        _ => (a, b),
+    };
     let both = a.as_deref().zip(b.as_deref());
     // Lines are compared once, and counted from that.
     let (inside, text_ops) = match (driver, both) {
-        (Driver::Text, Some((x, y))) if x != y => {
+        (Driver::Text | Driver::Wide, Some((x, y))) if x != y => {
             let ops = LineOps::of(x, y);
             let (added, removed) = ops.counts();
             (vec![Change::Lines { added, removed }], Some(ops))

@@ -66,7 +66,7 @@ impl FileDiff {
     #[must_use]
     pub fn tally(&self) -> Tally {
         let mut out = Tally::of(match self.driver {
-            Driver::Text => "lines",
+            Driver::Text | Driver::Wide => "lines",
             Driver::Config(_) => "keys",
             Driver::Packages | Driver::PackageFile(_) => self.packages_or_keys(),
             Driver::Table(_) | Driver::JsonLines | Driver::Parquet => "rows",

@@ -268,7 +268,10 @@ impl Repo {
         let base = read(side(&conflict.base_file)?)?;
         let ours = read(side(&conflict.ours_file)?)?;
         let theirs = read(side(&conflict.theirs_file)?)?;
-        let is_text = |bytes: &[u8]| driver::choose(path.as_bytes(), bytes) == Driver::Text;
+        let is_text = |bytes: &[u8]| {
+            let found = driver::choose(path.as_bytes(), bytes);
+            matches!(found, Driver::Text | Driver::Wide)
+        };
         if !is_text(&ours) || !is_text(&theirs) {
             return Ok(None);
         }
