@@ -29,6 +29,7 @@ mod merging;
 mod mount;
 mod pages;
 mod parquet;
+mod partial;
 mod pipeline;
 mod push;
 mod python;

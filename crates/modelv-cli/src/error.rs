@@ -470,6 +470,29 @@ fn team_hint(e: &Error) -> Option<String> {
     let text = match e {
         Error::Rejected { refs, .. } => return Some(rejected_hint(refs)),
         Error::Remote(e) => return remote_hint(e),
+        Error::NotHere {
+            source: Some(cause),
+            ..
+        } => {
+            return team_hint(cause).map(|hint| {
+                format!(
+                    "{hint}\n`modelv fetch PATH` brings contents that are to be read offline later"
+                )
+            });
+        }
+        Error::NotHere { .. } => {
+            "no remote of this clone has it any more: `modelv remote add NAME URL` names another one"
+        }
+        Error::Store(StoreError::Elsewhere {
+            source: Some(cause),
+            ..
+        }) => {
+            let StoreError::Remote(e) = &**cause else {
+                return None;
+            };
+            return remote_hint(e);
+        }
+        Error::Store(StoreError::Remote(e)) => return remote_hint(e),
         Error::NotFound { what: "remote", .. } => {
             "`modelv remote list` lists them; `modelv remote add NAME URL` adds one"
         }

@@ -6,6 +6,7 @@
 
 mod clone;
 mod fetch;
+mod lazy;
 mod push;
 #[cfg(test)]
 mod tests;
@@ -21,6 +22,7 @@ use modelv_store::remote::{Remote, Watch};
 
 pub use clone::{CloneOptions, Cloned};
 pub use fetch::{FetchOptions, FetchReport};
+pub use lazy::Promised;
 pub use push::{PushOptions, PushReport};
 pub use upstream::Upstream;
 

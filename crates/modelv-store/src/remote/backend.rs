@@ -41,8 +41,9 @@ pub(crate) trait Backend: Send + Sync + std::fmt::Debug {
     /// Bytes of an object; `None` when it is missing.
     fn size(&self, key: &str) -> Result<Option<u64>>;
 
-    /// Writes a file as an immutable object; it appears whole or not at all.
-    fn upload(&self, key: &str, file: &Path, watch: &dyn Watch) -> Result<()>;
+    /// Writes a file as an immutable object; it appears whole or not at all. What has arrived may be
+    /// written down in the file `journal`, to go on there after an interruption.
+    fn upload(&self, key: &str, file: &Path, journal: &Path, watch: &dyn Watch) -> Result<()>;
 
     /// Streams an object.
     fn download(&self, key: &str, sink: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()>;

@@ -81,6 +81,17 @@ impl Catalog {
         ids
     }
 
+    /// All objects but the records of how contents are cut, which are nothing without the contents.
+    #[must_use]
+    pub fn objects(&self) -> Vec<Item> {
+        use modelv_core::canon::Kind;
+        let kinds = [Kind::Commit, Kind::Tree, Kind::Env, Kind::Run];
+        let kind_of = |tag: u8| kinds.into_iter().find(|k| Tag::Object(*k).byte() == tag);
+        let keys = self.by_key.keys();
+        keys.filter_map(|(tag, id)| Some(Item::Object(kind_of(*tag)?, *id)))
+            .collect()
+    }
+
     /// Bytes of all packs.
     #[must_use]
     pub fn bytes(&self) -> u64 {

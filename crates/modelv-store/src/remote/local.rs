@@ -139,7 +139,7 @@ impl Backend for LocalDir {
         }
     }
 
-    fn upload(&self, key: &str, source: &Path, watch: &dyn Watch) -> Result<()> {
+    fn upload(&self, key: &str, source: &Path, _: &Path, watch: &dyn Watch) -> Result<()> {
         let mut source = File::open(source).map_err(|e| self.failed(e))?;
         let mut buffer = vec![0; BUFFER_BYTES];
         self.write(key, &mut |file| {

@@ -11,7 +11,9 @@ mod cloud;
 mod error;
 #[cfg(feature = "fuzz")]
 pub(crate) mod fuzz;
+pub(crate) mod lazy;
 mod local;
+mod parts;
 mod profile;
 mod receive;
 mod root;
@@ -26,6 +28,7 @@ use std::path::{Path, PathBuf};
 
 pub use catalog::Catalog;
 pub use error::{RemoteError, Trouble};
+pub use lazy::{Lazy, Source};
 pub use receive::{Incoming, Received};
 pub use root::{Change, Make, PackInfo, Root};
 pub use send::{Outgoing, Sent};

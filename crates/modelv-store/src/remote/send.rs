@@ -180,7 +180,10 @@ impl Remote {
             super::tick(watch, size)?;
         } else {
             super::stage::check_file(&job.path, &job.name)?;
-            self.backend.upload(&info.key(), &job.path, watch)?;
+            let at = blake3::hash(format!("{}\0{}", self.url, info.key()).as_bytes());
+            let journal = self.cache.join("uploads").join(at.to_hex().as_str());
+            self.backend
+                .upload(&info.key(), &job.path, &journal, watch)?;
         }
         self.backend.put(&info.index_key(), &job.index)?;
         self.keep_index(&info, &job.index);

@@ -103,7 +103,9 @@ fn objects_are_created_replaced_and_refused_alike_everywhere() {
         for len in [0, 10, 20 << 20] {
             let bytes = noise(1, len);
             std::fs::write(&file, &bytes).unwrap();
-            backend.upload("d/f", &file, &Unwatched).unwrap();
+            backend
+                .upload("d/f", &file, &file.with_extension("journal"), &Unwatched)
+                .unwrap();
             assert_eq!(backend.size("d/f").unwrap(), Some(len as u64));
             let mut got = Vec::new();
             let mut sink = |b: &[u8]| {
@@ -374,8 +376,8 @@ impl Backend for Faulty {
     fn size(&self, key: &str) -> Result<Option<u64>> {
         self.inner.size(key)
     }
-    fn upload(&self, key: &str, file: &Path, watch: &dyn Watch) -> Result<()> {
-        self.inner.upload(key, file, watch)
+    fn upload(&self, key: &str, file: &Path, journal: &Path, watch: &dyn Watch) -> Result<()> {
+        self.inner.upload(key, file, journal, watch)
     }
     fn download(&self, key: &str, sink: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
         self.inner.download(key, sink)
