@@ -10,6 +10,7 @@
 mod alias;
 mod bases;
 mod bombs;
+mod chaos;
 mod collect;
 mod completion;
 mod compose;
@@ -31,6 +32,7 @@ mod pages;
 mod parquet;
 mod partial;
 mod pipeline;
+mod proxy;
 mod push;
 mod python;
 mod release;
