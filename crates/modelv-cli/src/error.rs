@@ -78,6 +78,9 @@ fn record_hint(e: &Error) -> Option<String> {
             what: "run" | "metric",
             ..
         } => "`modelv runs` lists them",
+        Error::Program { program, .. } if program.starts_with("hook ") => {
+            "mend what it found; `--no-hooks` goes on without it"
+        }
         Error::Package { detail, .. } if detail.contains("no index may be asked") => {
             "`modelv env vendor REV` puts it into the repository, where an index or the package is at hand; \
              `--wheels DIR` takes it from a folder"

@@ -30,6 +30,7 @@ mod fsck;
 pub mod fuzz;
 mod gc;
 mod history;
+mod hooks;
 #[cfg(test)]
 mod hostile;
 pub mod json;
@@ -73,13 +74,14 @@ pub use error::{Error, ErrorKind, Result};
 pub use file::FileReader;
 pub use gc::{GcOptions, GcReport};
 pub use history::{KeyFilter, LogOptions};
+pub use hooks::{Hook, HookSource};
 pub use lineage::{CommitLink, Lineage, RunLink, Source, Subject};
 pub use merge::{
     Action, ConflictState, Decision, FastForward, MergeOptions, MergeOutcome, MergeState, Sequence,
     Step, Strategy,
 };
 pub use modelv_core as core;
-pub use modelv_store::{Error as StoreError, Report as StoreReport, Store};
+pub use modelv_store::{Error as StoreError, Report as StoreReport, Store, unwrap_io};
 pub use pipeline::{
     ParamName, Pipeline, PipelineOptions, PipelineOutcome, StageDone, StageEvent, StageOutcome,
     StageSpec, StageState, StageStatus, Watch, Why,

@@ -353,6 +353,13 @@ impl Repo {
         let id = self
             .ref_commit(&format!("{}{name}", names::REMOTES))
             .ok_or_else(|| Error::not_found("branch", &name))?;
+        if !options.no_hooks {
+            self.before_merge(id, ctx)?;
+        }
+        let options = &MergeOptions {
+            no_hooks: true,
+            ..options.clone()
+        };
         // The fetch may have been long: others work in the tree until here.
         let _turn = self.take_turn()?;
         let outcome = if self.head().is_none() {

@@ -214,7 +214,7 @@ impl Repo {
     }
 
     /// The change that sets a configuration value; `None` when it is so already.
-    fn config_change(&self, key: &str, value: Option<&str>) -> Option<RefChange> {
+    pub(crate) fn config_change(&self, key: &str, value: Option<&str>) -> Option<RefChange> {
         let name = format!("{}{key}", names::CONFIG);
         let old = self.log.refs.get(&name).cloned();
         let new = value.map(|v| Target::Text(v.to_owned()));

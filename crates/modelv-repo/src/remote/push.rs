@@ -9,6 +9,7 @@ use super::walk::{Scope, walk};
 use super::{CtxWatch, RefUpdate, RemoteInfo};
 use crate::ctx::Ctx;
 use crate::error::{Error, Result};
+use crate::hooks::Hook;
 use crate::names;
 use crate::oplog::RefChange;
 use crate::repo::Repo;
@@ -31,6 +32,8 @@ pub struct PushOptions {
     pub set_upstream: bool,
     /// Only tell.
     pub dry_run: bool,
+    /// Run no hooks.
+    pub no_hooks: bool,
 }
 
 /// What a push did.
@@ -73,6 +76,9 @@ impl Repo {
         let mut updates = decided.unwrap_or_default();
         let mut sent = Sent::default();
         if !updates.is_empty() && !options.dry_run {
+            if !options.no_hooks {
+                self.before_push(info, &updates, ctx)?;
+            }
             sent = self.send(&remote, root.as_ref(), &updates, ctx)?;
             let mut head = self.head_ref().unwrap_or_default().to_owned();
             if !wishes.iter().any(|w| w.theirs == head) {
@@ -96,6 +102,18 @@ impl Repo {
             updates,
             sent,
         })
+    }
+
+    /// What runs before anything is sent: gets a line `REF OLD NEW` for each ref, with 64 zeros for none.
+    fn before_push(&self, info: &RemoteInfo, updates: &[RefUpdate], ctx: &Ctx<'_>) -> Result<()> {
+        let id = |id: Option<CommitId>| id.map_or("0".repeat(64), |id| id.to_hex());
+        let line = |u: &RefUpdate| format!("{} {} {}\n", u.name, id(u.old), id(u.new));
+        let lines: String = updates.iter().map(line).collect();
+        let variables = [
+            ("MODELV_REMOTE", info.name.clone()),
+            ("MODELV_REMOTE_URL", info.url.clone()),
+        ];
+        self.run_hooks(Hook::PrePush, &variables, &lines, ctx)
     }
 
     /// The refs the user wants to move.
