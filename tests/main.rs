@@ -39,6 +39,7 @@ mod push;
 mod python;
 mod release;
 mod remote;
+mod remote_gc;
 mod runs;
 mod s3;
 mod scan;

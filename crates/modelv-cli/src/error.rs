@@ -559,7 +559,9 @@ fn remote_hint(e: &RemoteError) -> Option<String> {
         RemoteError::Unknown { .. } => {
             return Some("`modelv fetch` shows whether it happened; pushing again is safe".into());
         }
-        RemoteError::Busy { .. } => return Some("try again".into()),
+        RemoteError::Busy { .. } | RemoteError::Collected { .. } => {
+            return Some("try again".into());
+        }
         RemoteError::Corrupt { .. } => {
             return Some("nothing has changed here; push again from a clone that has it".into());
         }

@@ -5,6 +5,7 @@
 //! `modelv_store::remote`; which objects have to, is decided in `walk.rs`.
 
 mod clone;
+mod collect;
 mod fetch;
 mod lazy;
 mod push;
@@ -17,6 +18,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use modelv_core::id::CommitId;
+pub use modelv_store::remote::{CollectOptions, Collection};
 pub use modelv_store::remote::{Received, RemoteError, RemoteOptions, Sent, Trouble};
 use modelv_store::remote::{Remote, Watch};
 

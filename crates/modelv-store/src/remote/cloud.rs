@@ -18,7 +18,7 @@ use object_store::{
 };
 use tokio::runtime::Runtime;
 
-use super::backend::{Backend, PutIf, Version};
+use super::backend::{Backend, Listed, PutIf, Version};
 use super::parts::{PART_BYTES, Upload};
 use super::{RemoteError, Result, Trouble, Watch, tick};
 
@@ -280,6 +280,36 @@ impl Backend for Cloud {
         Ok(found.into_iter().map(|b| b.to_vec()).collect())
     }
 
+    fn list(&self, folder: &str) -> Result<Vec<Listed>> {
+        let prefix = self.key(folder);
+        let own = self.prefix.parts().count();
+        let listed = self.clients.patient.list(Some(&prefix));
+        let found: Vec<_> = self
+            .runtime
+            .block_on(listed.collect::<Vec<_>>())
+            .into_iter()
+            .collect::<object_store::Result<_>>()
+            .map_err(|e| self.failed(e))?;
+        let within = |key: &Key| Key::from_iter(key.parts().skip(own)).to_string();
+        Ok(found
+            .into_iter()
+            .map(|meta| Listed {
+                key: within(&meta.location),
+                bytes: meta.size,
+                modified: seconds(&meta),
+            })
+            .collect())
+    }
+
+    fn modified(&self, key: &str) -> Result<Option<u64>> {
+        let key = self.key(key);
+        match self.runtime.block_on(self.clients.patient.head(&key)) {
+            Ok(meta) => Ok(Some(seconds(&meta))),
+            Err(e) if is_missing(&e) => Ok(None),
+            Err(e) => Err(self.failed(e)),
+        }
+    }
+
     fn delete(&self, key: &str) -> Result<()> {
         let key = self.key(key);
         match self.runtime.block_on(self.clients.patient.delete(&key)) {
@@ -291,6 +321,10 @@ impl Backend for Cloud {
     fn is_read_only(&self) -> bool {
         self.read_only
     }
+}
+
+fn seconds(meta: &object_store::ObjectMeta) -> u64 {
+    u64::try_from(meta.last_modified.timestamp()).unwrap_or_default()
 }
 
 /// An object that is not there; a bucket that is not there is another matter.

@@ -8,6 +8,7 @@
 mod backend;
 mod catalog;
 mod cloud;
+mod collect;
 mod error;
 #[cfg(feature = "fuzz")]
 pub(crate) mod fuzz;
@@ -27,6 +28,7 @@ mod url;
 use std::path::{Path, PathBuf};
 
 pub use catalog::Catalog;
+pub use collect::{CollectOptions, Collection, RemoteCollector};
 pub use error::{RemoteError, Trouble};
 pub use lazy::{Lazy, Source};
 pub use receive::{Incoming, Received};
