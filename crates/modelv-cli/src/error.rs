@@ -78,6 +78,9 @@ fn record_hint(e: &Error) -> Option<String> {
             what: "run" | "metric",
             ..
         } => "`modelv runs` lists them",
+        Error::Program { program, .. } if program.starts_with("hook ") => {
+            "mend what it found; `--no-hooks` goes on without it"
+        }
         Error::Package { detail, .. } if detail.contains("no index may be asked") => {
             "`modelv env vendor REV` puts it into the repository, where an index or the package is at hand; \
              `--wheels DIR` takes it from a folder"
@@ -520,6 +523,29 @@ fn team_hint(e: &Error) -> Option<String> {
     let text = match e {
         Error::Rejected { refs, .. } => return Some(rejected_hint(refs)),
         Error::Remote(e) => return remote_hint(e),
+        Error::NotHere {
+            source: Some(cause),
+            ..
+        } => {
+            return team_hint(cause).map(|hint| {
+                format!(
+                    "{hint}\n`modelv fetch PATH` brings contents that are to be read offline later"
+                )
+            });
+        }
+        Error::NotHere { .. } => {
+            "no remote of this clone has it any more: `modelv remote add NAME URL` names another one"
+        }
+        Error::Store(StoreError::Elsewhere {
+            source: Some(cause),
+            ..
+        }) => {
+            let StoreError::Remote(e) = &**cause else {
+                return None;
+            };
+            return remote_hint(e);
+        }
+        Error::Store(StoreError::Remote(e)) => return remote_hint(e),
         Error::NotFound { what: "remote", .. } => {
             "`modelv remote list` lists them; `modelv remote add NAME URL` adds one"
         }
@@ -583,7 +609,9 @@ fn remote_hint(e: &RemoteError) -> Option<String> {
         RemoteError::Unknown { .. } => {
             return Some("`modelv fetch` shows whether it happened; pushing again is safe".into());
         }
-        RemoteError::Busy { .. } => return Some("try again".into()),
+        RemoteError::Busy { .. } | RemoteError::Collected { .. } => {
+            return Some("try again".into());
+        }
         RemoteError::Corrupt { .. } => {
             return Some("nothing has changed here; push again from a clone that has it".into());
         }

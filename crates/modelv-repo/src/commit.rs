@@ -15,6 +15,7 @@ use crate::capture::{clock, env, git, python};
 use crate::ctx::Ctx;
 use crate::envdiff::{EnvChange, diff_env};
 use crate::error::{Error, Result};
+use crate::hooks::Hook;
 use crate::merge::MergeState;
 use crate::names;
 use crate::remote::Upstream;
@@ -39,6 +40,8 @@ pub struct CommitOptions {
     pub allow_empty: bool,
     /// Commit even what looks like a credential.
     pub allow_secret: bool,
+    /// Run no hooks.
+    pub no_hooks: bool,
 }
 
 /// What a commit took.
@@ -280,11 +283,18 @@ impl Repo {
     /// file can't be read. Nothing has changed then.
     pub fn commit(&mut self, options: &CommitOptions, ctx: &Ctx<'_>) -> Result<Committed> {
         check_message(&options.message)?;
-        match self.commit_once(options, ctx) {
+        if !options.no_hooks {
+            self.run_hooks(Hook::PreCommit, &[], "", ctx)?;
+        }
+        let done = match self.commit_once(options, ctx) {
             // What it found in the store was collected before it could name it: stored again.
             Err(Error::Collected { .. }) => self.commit_once(options, ctx),
             done => done,
+        }?;
+        if !options.no_hooks {
+            self.after_commit(done.id, ctx);
         }
+        Ok(done)
     }
 
     pub(crate) fn commit_once(

@@ -31,6 +31,7 @@ mod fsck;
 pub mod fuzz;
 mod gc;
 mod history;
+mod hooks;
 #[cfg(test)]
 mod hostile;
 mod import;
@@ -76,6 +77,7 @@ pub use export_git::{Exported, GitExport};
 pub use file::FileReader;
 pub use gc::{GcOptions, GcReport};
 pub use history::{KeyFilter, LogOptions};
+pub use hooks::{Hook, HookSource};
 pub use import::{GitImport, HubImport, HubImported, Imported, ImportedRuns};
 pub use lineage::{CommitLink, Lineage, RunLink, Source, Subject};
 pub use merge::{
@@ -83,7 +85,7 @@ pub use merge::{
     Step, Strategy,
 };
 pub use modelv_core as core;
-pub use modelv_store::{Error as StoreError, Report as StoreReport, Store};
+pub use modelv_store::{Error as StoreError, Report as StoreReport, Store, unwrap_io};
 pub use pipeline::{
     ParamName, Pipeline, PipelineOptions, PipelineOutcome, StageDone, StageEvent, StageOutcome,
     StageSpec, StageState, StageStatus, Watch, Why,

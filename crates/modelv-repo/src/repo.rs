@@ -118,7 +118,7 @@ impl Repo {
         let epoch = gc::State::read(&dir).ok().map(|s| s.epoch);
         let log = OpLog::read(&log_path)?;
         let store = Store::open(&dir)?;
-        Ok(Self {
+        let repo = Self {
             root,
             dir,
             bare,
@@ -127,7 +127,9 @@ impl Repo {
             command: String::new(),
             epoch,
             turn: Weak::new(),
-        })
+        };
+        repo.read_from_remotes();
+        Ok(repo)
     }
 
     /// Opens the repository that `start` lies in.
@@ -373,7 +375,7 @@ impl Repo {
 
     /// Whether this clone may lack what commits lead to without being damaged.
     pub(crate) fn is_partial(&self) -> bool {
-        self.only().is_some() || self.is_shallow()
+        self.only().is_some() || self.is_shallow() || self.is_lazy()
     }
 
     /// The rules that say which path is which ingredient.

@@ -90,6 +90,20 @@ const ROWS: &[Row] = &[
     ("fetch", "modelv fetch origin --prune", &[]),
     ("pull", "modelv pull origin main", &[CONFLICTS]),
     ("push", "modelv push origin main", &[]),
+    ("hooks", "modelv hooks", &[]),
+    ("hooks allow", "modelv hooks allow", &[]),
+    ("hooks forbid", "modelv hooks forbid", &[]),
+    ("ci", "modelv ci run HEAD", &[]),
+    (
+        "ci init",
+        "modelv ci init gitlab --push registry.example/team/tweets:1",
+        &[],
+    ),
+    (
+        "ci run",
+        "modelv ci run HEAD --recreate",
+        &[(1, "a step failed")],
+    ),
     (
         "merge-base",
         "modelv merge-base main experiment",

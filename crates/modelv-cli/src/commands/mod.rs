@@ -7,6 +7,7 @@ mod blame;
 mod branch;
 mod cat;
 mod cherry_pick;
+mod ci;
 mod clone;
 mod commit;
 mod completions;
@@ -20,6 +21,7 @@ mod fetch;
 mod fsck;
 mod gc;
 mod help;
+mod hooks;
 mod import;
 mod init;
 mod lineage;
@@ -123,6 +125,7 @@ enum Command {
     Fetch(fetch::Args),
     Pull(pull::Args),
     Push(push::Args),
+    Hooks(hooks::Args),
     RevParse(rev_parse::Args),
     MergeBase(merge_base::Args),
     Cat(cat::Args),
@@ -135,6 +138,7 @@ enum Command {
     Runs(runs::Args),
     Env(env::Args),
     Release(release::Args),
+    Ci(ci::Args),
     Serve(serve::Args),
     Scan(scan::Args),
     Fsck(fsck::Args),
@@ -284,6 +288,7 @@ pub(crate) fn run(cli: Cli, ui: &mut Ui, cancel: &Cancel) -> Done {
         Command::Fetch(args) => fetch::run(args, s),
         Command::Pull(args) => pull::run(args, s),
         Command::Push(args) => push::run(args, s),
+        Command::Hooks(args) => hooks::run(&args, s),
         Command::MergeBase(args) => merge_base::run(&args, s),
         Command::RevParse(args) => rev_parse::run(&args, s),
         Command::Cat(args) => cat::run(&args, s),
@@ -296,6 +301,7 @@ pub(crate) fn run(cli: Cli, ui: &mut Ui, cancel: &Cancel) -> Done {
         Command::Runs(args) => runs::run(&args, s),
         Command::Env(args) => env::run(&args, s),
         Command::Release(args) => release::run(args, s),
+        Command::Ci(args) => ci::run(args, s),
         Command::Serve(args) => serve::run(args, s),
         Command::Scan(args) => scan::run(&args, s),
         Command::Fsck(args) => fsck::run(&args, s),
