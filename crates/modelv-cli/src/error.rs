@@ -70,6 +70,38 @@ impl CommandError {
     }
 }
 
+/// Hints of what comes from other tools and goes to them.
+fn interop_hint(e: &Error) -> Option<String> {
+    let text = match e {
+        Error::Invalid {
+            what: "Git repository",
+            ..
+        } => {
+            "name the folder that has `.git` in it, or a bare repository; `git fsck` there checks it"
+        }
+        Error::Invalid {
+            what: "MLflow store",
+            ..
+        } => "name a folder `mlruns` or a database; one on a server is not read",
+        Error::NotFound {
+            what: "snapshot of the Hub",
+            ..
+        } => "`hf download OWNER/NAME` gets it; a folder of another cache can be named, too",
+        Error::Invalid {
+            what: "file in a cache",
+            ..
+        } => "delete it and have the tool that keeps the cache fetch it again",
+        Error::State(text) if text.ends_with("is checked out there") => {
+            "`--branch NAME` writes another branch"
+        }
+        Error::State(text) if text.contains("there has commits that") => {
+            "`--branch NAME` writes another branch; `--force` moves this one"
+        }
+        _ => return None,
+    };
+    Some(text.into())
+}
+
 /// Hints of what is recorded around the files: credentials, runs, metrics.
 fn record_hint(e: &Error) -> Option<String> {
     let text = match e {
@@ -115,30 +147,6 @@ fn record_hint(e: &Error) -> Option<String> {
         }
         Error::State(text) if text.contains("records no environment") => {
             "`modelv env show` is that of this machine; `[env] capture = \"auto\"` records it"
-        }
-        Error::Invalid {
-            what: "Git repository",
-            ..
-        } => {
-            "name the folder that has `.git` in it, or a bare repository; `git fsck` there checks it"
-        }
-        Error::Invalid {
-            what: "MLflow store",
-            ..
-        } => "name a folder `mlruns` or a database; one on a server is not read",
-        Error::NotFound {
-            what: "snapshot of the Hub",
-            ..
-        } => "`hf download OWNER/NAME` gets it; a folder of another cache can be named, too",
-        Error::Invalid {
-            what: "file in a cache",
-            ..
-        } => "delete it and have the tool that keeps the cache fetch it again",
-        Error::State(text) if text.ends_with("is checked out there") => {
-            "`--branch NAME` writes another branch"
-        }
-        Error::State(text) if text.contains("there has commits that") => {
-            "`--branch NAME` writes another branch; `--force` moves this one"
         }
         Error::Invalid { what: "sweep", .. } => {
             "for example `--sweep lr=1e-4,1e-3 --sweep seed=1..5`"
@@ -298,7 +306,9 @@ fn name_hint(e: &Error) -> Option<&'static str> {
 }
 
 fn hint(e: &Error) -> Option<String> {
-    let known = record_hint(e).or_else(|| name_hint(e).map(str::to_owned));
+    let known = record_hint(e)
+        .or_else(|| interop_hint(e))
+        .or_else(|| name_hint(e).map(str::to_owned));
     if known.is_some() {
         return known;
     }

@@ -157,6 +157,11 @@ const ROWS: &[Row] = &[
         "modelv runs compare main experiment --changed",
         &[],
     ),
+    (
+        "runs forget",
+        "modelv runs forget --failed --older-than 30d --dry-run",
+        &[],
+    ),
     ("runs best", "modelv runs best --metric loss --min", &[]),
     ("env", "modelv env show HEAD", &[]),
     ("env show", "modelv env show HEAD", &[]),
