@@ -428,9 +428,33 @@ fn files_that_dvc_keeps_come_with_their_content() {
         .success();
     assert_eq!(old, "id,v\n1,1\n");
     let diff = tree
-        .mv(&["-C", &here, "diff", "HEAD~1", "HEAD", "--stat"])
+        .mv(&["-C", &here, "diff", "main~1", "main", "--stat"])
         .success();
     assert!(diff.contains("data/train.csv"), "{diff}");
+    // Its pipeline is one here.
+    let said = tree
+        .mv(&["-C", &here, "import", "dvc", "../there"])
+        .success();
+    assert_eq!(said, "stage train is in modelv.toml\n");
+    let toml = get("modelv.toml");
+    assert!(
+        toml.contains("[stage.train]\ncommand = \"python3 train.py\""),
+        "{toml}"
+    );
+    std::fs::remove_file(tree.path("here/model.bin")).unwrap();
+    tree.mv(&["-C", &here, "run", "-m", "again"]).success();
+    assert_eq!(get("model.bin"), "mmmmmmmmm");
+    let said = tree.mv(&["-C", &here, "import", "dvc", "../there"]);
+    assert!(
+        said.err.contains("has a stage of this name"),
+        "{}",
+        said.err
+    );
+    assert_eq!(get("modelv.toml"), toml);
+    let said = tree
+        .mv(&["-C", &here, "import", "dvc", "data"])
+        .fails_with(1);
+    assert!(said.contains("dvc.yaml"), "{said}");
 }
 
 const TRACKED: &str = "

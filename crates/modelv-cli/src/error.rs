@@ -80,6 +80,12 @@ fn interop_hint(e: &Error) -> Option<String> {
             "name the folder that has `.git` in it, or a bare repository; `git fsck` there checks it"
         }
         Error::Invalid {
+            what: "pipeline of DVC",
+            ..
+        } => {
+            "`dvc stage list` there shows whether DVC reads it; anchors and tags of YAML are not read here"
+        }
+        Error::Invalid {
             what: "MLflow store",
             ..
         } => "name a folder `mlruns` or a database; one on a server is not read",

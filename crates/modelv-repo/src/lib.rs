@@ -78,7 +78,7 @@ pub use file::FileReader;
 pub use gc::{GcOptions, GcReport};
 pub use history::{KeyFilter, LogOptions};
 pub use hooks::{Hook, HookSource};
-pub use import::{GitImport, HubImport, HubImported, Imported, ImportedRuns};
+pub use import::{GitImport, HubImport, HubImported, Imported, ImportedRuns, ImportedStages};
 pub use lineage::{CommitLink, Lineage, RunLink, Source, Subject};
 pub use merge::{
     Action, ConflictState, Decision, FastForward, MergeOptions, MergeOutcome, MergeState, Sequence,

@@ -73,6 +73,7 @@ const ROWS: &[Row] = &[
         "modelv import hf distilbert/distilbert-base-uncased",
         &[],
     ),
+    ("import dvc", "modelv import dvc ../old", &[]),
     ("import git", "modelv import git ../old --branch main", &[]),
     (
         "export git",

@@ -1,5 +1,6 @@
 //! `modelv import`: one file a source.
 
+mod dvc;
 mod git;
 mod hf;
 mod mlflow;
@@ -20,6 +21,7 @@ pub(crate) struct Args {
 #[derive(Subcommand)]
 enum Source {
     Git(git::Args),
+    Dvc(dvc::Args),
     Hf(hf::Args),
     Mlflow(mlflow::Args),
 }
@@ -27,6 +29,7 @@ enum Source {
 pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
     match &args.source {
         Source::Git(args) => git::run(args, s),
+        Source::Dvc(args) => dvc::run(args, s),
         Source::Hf(args) => hf::run(args, s),
         Source::Mlflow(args) => mlflow::run(args, s),
     }
