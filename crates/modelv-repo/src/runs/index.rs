@@ -86,6 +86,10 @@ impl RunIndex {
             found.push((place, entry));
         }
         if let Some(order) = &query.order {
+            let has_none = found.iter().all(|(place, _)| *place == Place::None);
+            if has_none && !found.is_empty() {
+                return Err(Error::not_found("metric", order.key()));
+            }
             found.sort_by(|(a, _), (b, _)| order.compare(a, b));
         }
         found.truncate(limit);
