@@ -49,6 +49,10 @@ fn states(tree: &Tree, args: &[&str]) -> Vec<String> {
 #[test]
 fn only_what_changed_is_run_and_it_says_why() {
     let tree = tree();
+    assert!(
+        tree.json(&["pipeline", "--json"]).is_object()
+            || tree.json(&["pipeline", "--json"]).is_array()
+    );
     let drawn = tree.mv(&["pipeline"]).success();
     assert_eq!(
         drawn,
@@ -253,6 +257,10 @@ fn pipelines_that_make_no_sense_are_refused() {
         (
             format!("{one}inputs = ['../x']\n"),
             "is no path from the top",
+        ),
+        (
+            format!("{one}inputs = ['/etc/hostname']\n"),
+            "begins with `/`",
         ),
         (
             format!("{one}inputs = ['a']\noutputs = ['a/b']\n"),

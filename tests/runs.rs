@@ -58,6 +58,8 @@ fn runs_are_filtered_and_sorted() {
         failed.contains("failed") && failed.ends_with("echo no; exit 3\n"),
         "{failed}"
     );
+    let said = tree.mv(&["runs", "--sort", "nope"]).fails_with(1);
+    assert!(said.contains("metric `nope` not found"), "{said}");
     let said = tree.mv(&["runs", "--metric", "f1"]).fails_with(1);
     assert!(
         said.starts_with("error: condition `f1` is not valid"),

@@ -211,3 +211,55 @@ fn what_cannot_end_well_does_not_begin() {
     }
     assert_eq!(tree.json(&["runs", "--json"]).as_array().unwrap().len(), 0);
 }
+
+#[test]
+fn a_sweep_that_makes_no_sense_is_refused_before_anything_runs() {
+    let tree = tree();
+    let twice = ["run", "--sweep", "lr=0.1", "--sweep", "params.toml:lr=0.2"];
+    for (args, status, want) in [
+        (&[&twice[..], &TRAIN].concat()[..], 1, "is given twice"),
+        (&["run", "-j", "0", "--sweep", "lr=0.1"], 2, "--jobs"),
+        (
+            &[
+                "run",
+                "--sweep",
+                "lr=0.1",
+                "--promote",
+                "f1",
+                "--branch",
+                "bad name",
+            ],
+            1,
+            "bad name",
+        ),
+        (
+            &[
+                "run",
+                "--sweep",
+                "lr=0.1",
+                "--promote",
+                "f1",
+                "--branch",
+                "main",
+            ],
+            1,
+            "already exists",
+        ),
+    ] {
+        let said = tree.mv(args).fails_with(status);
+        assert!(said.contains(want) && !said.contains(": runs"), "{said}");
+    }
+    let none = tree.json(&["runs", "--json"]);
+    assert_eq!(none, serde_json::json!([]));
+    let args = ["run", "--json", "--sweep", "lr=1e-1,abc", "--", "true"];
+    let done = tree.mv(&args);
+    assert!(
+        done.err
+            .contains("`lr` is no text in `params.toml`, and `abc` is"),
+        "{}",
+        done.err
+    );
+    let json: serde_json::Value = serde_json::from_str(&done.success()).unwrap();
+    assert_eq!(json["points"][0]["point"]["lr"], 0.1, "{json}");
+    assert_eq!(json["points"][1]["point"]["lr"], "abc");
+}

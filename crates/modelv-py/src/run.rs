@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
 use modelv_repo::core::id::RunId;
-use modelv_repo::core::run::Status;
+use modelv_repo::core::run::{Doubt, Status};
 use modelv_repo::core::value::Value;
 use modelv_repo::{Ending, Error, Journal, RunOptions};
 use pyo3::prelude::*;
@@ -47,6 +47,10 @@ pub(crate) struct Outcome {
     strays: Vec<String>,
     /// Lines of its journal that could not be read.
     bad_lines: u64,
+    /// Files that were others at its end than at its beginning.
+    moved: Vec<String>,
+    /// Whether another run was under way in the same folder.
+    beside: bool,
 }
 
 impl ActiveRun {
@@ -175,11 +179,20 @@ impl ActiveRun {
         let Some((done, commit)) = done else {
             return Ok(None);
         };
+        let doubts = &done.run.origin.doubts;
+        let beside = doubts.contains(&Doubt::Beside);
+        let changed = doubts.iter().filter_map(|d| match d {
+            Doubt::Changed(path) => Some(String::from_utf8_lossy(path).into_owned()),
+            Doubt::Beside => None,
+        });
+        let moved: Vec<String> = changed.collect();
         Ok(Some(Outcome {
             id: done.id.to_hex(),
             commit: commit.map(|c| Py::new(py, c)).transpose()?,
             strays: done.strays,
             bad_lines: done.bad_lines,
+            moved,
+            beside,
         }))
     }
 }

@@ -20,6 +20,10 @@ impl Repo {
             let sound = self.oplog().is_tip_sound();
             (!sound).then(|| format!("`{}` is damaged", self.dir().join("oplog.tip").display()))
         };
+        let checkpoint = || {
+            let sound = self.oplog().is_checkpoint_sound();
+            (!sound).then(|| format!("`{}` is damaged", self.dir().join("oplog.refs").display()))
+        };
         [
             damaged("statcache", &StatCache::is_sound),
             damaged("stagecache", &StatCache::is_sound),
@@ -28,6 +32,7 @@ impl Repo {
             damaged("commitgraph", &crate::commitgraph::is_sound),
             damaged("runindex", &crate::runs::is_sound),
             tip(),
+            checkpoint(),
         ]
         .into_iter()
         .flatten()

@@ -36,7 +36,9 @@ impl Repo {
         // A damaged file is named by the check of the store.
         let horizon = State::read(self.dir()).map_or(u64::MAX, |s| s.horizon);
         let mut commits: Vec<CommitId> = Vec::new();
-        for (_, target) in self.oplog().kept_targets(horizon) {
+        let whole = self.oplog().whole()?;
+        let log = whole.as_ref().unwrap_or(self.oplog());
+        for (_, target) in log.kept_targets(horizon) {
             match target {
                 Target::Commit(id) => commits.push(*id),
                 Target::Run(id) => walk.run(*id)?,

@@ -149,7 +149,10 @@ pub fn sweep(axes: &[Axis], done: &SweepOutcome) -> serde_json::Value {
     let point = |p: &SweepPoint| {
         let pairs = axes.iter().zip(&p.values);
         let values: serde_json::Map<String, serde_json::Value> = pairs
-            .map(|(a, v)| (a.name.clone(), v.clone().into()))
+            .map(|(a, v)| {
+                let value = serde_json::from_str(v).unwrap_or_else(|_| v.clone().into());
+                (a.name.clone(), value)
+            })
             .collect();
         json!({"point": values, "reused": p.reused,
             "run": p.run.as_ref().map(|(id, r)| run(*id, r))})

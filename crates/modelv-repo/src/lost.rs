@@ -17,7 +17,9 @@ impl Repo {
     /// An index can't be read.
     pub fn lost_files(&self) -> Result<Vec<(String, CommitId)>> {
         let horizon = State::read(self.dir()).map_or(u64::MAX, |s| s.horizon);
-        let targets = self.oplog().kept_targets(horizon);
+        let whole = self.oplog().whole()?;
+        let log = whole.as_ref().unwrap_or(self.oplog());
+        let targets = log.kept_targets(horizon);
         let mut commits: Vec<CommitId> = targets.filter_map(|(_, t)| t.commit()).collect();
         let (mut seen, mut read) = (HashSet::new(), HashSet::new());
         let mut lost = Vec::new();

@@ -16,6 +16,7 @@ use modelv_store::fs;
 
 use crate::error::{Error, Result};
 
+mod checkpoint;
 mod tip;
 
 /// Magic and format version at the start of the file.
@@ -109,13 +110,17 @@ pub struct OpLog {
     path: PathBuf,
     /// Refs after the last operation.
     pub refs: Refs,
-    /// All operations, in order.
+    /// Operations, in order: all of them, or those from number `skipped` on.
     pub operations: Vec<Operation>,
+    /// So many operations at the beginning were not read; see [`OpLog::whole`].
+    pub skipped: u64,
     /// Bytes behind the last operation: an append that never finished, so nobody was told that it
     /// did. The next append keeps a copy in `quarantine/` and cuts them off.
     pub unfinished_bytes: u64,
     chain: [u8; 32],
     end: u64,
+    /// Bytes up to which all names are noted beside the log.
+    noted: u64,
 }
 
 /// Makes a log of one operation, durable as a whole.
@@ -159,8 +164,27 @@ impl OpLog {
             refs: Refs::new(),
             operations: Vec::new(),
             unfinished_bytes: 0,
+            skipped: 0,
             chain: [0; 32],
             end: HEADER_BYTES,
+            noted: HEADER_BYTES,
+        }
+    }
+
+    /// How many operations there are.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.skipped + self.operations.len() as u64
+    }
+
+    /// The same with every operation, read and checked from the first on; `None`: this is it already.
+    ///
+    /// # Errors
+    /// As [`OpLog::read`].
+    pub fn whole(&self) -> Result<Option<Self>> {
+        match self.skipped {
+            0 => Ok(None),
+            _ => Self::read(&self.path).map(Some),
         }
     }
 
@@ -169,6 +193,19 @@ impl OpLog {
     /// # Errors
     /// Missing, from a newer program, or damaged anywhere but in an unfinished tail.
     pub fn read(path: &Path) -> Result<Self> {
+        Self::read_from(path, None)
+    }
+
+    /// The same without most of the operations of a long log: all names are as they are noted beside it, and
+    /// read on from there. Damage before that is found by [`OpLog::whole`] alone.
+    ///
+    /// # Errors
+    /// As [`OpLog::read`].
+    pub fn read_recent(path: &Path) -> Result<Self> {
+        Self::read_from(path, checkpoint::read(&checkpoint::path(path)))
+    }
+
+    fn read_from(path: &Path, known: Option<checkpoint::Checkpoint>) -> Result<Self> {
         // Before the log: it never is ahead of a log that is read after it.
         let tip = tip::read(&tip::path(path));
         let mut file = File::open(path).map_err(Error::io("open", path))?;
@@ -185,6 +222,13 @@ impl OpLog {
                 found: u64::from(header[7]),
                 known: u64::from(FORMAT_VERSION),
             });
+        }
+        if let Some(known) = known.filter(|known| known.is_of(&file)) {
+            log.refs = known.refs;
+            log.skipped = known.count;
+            log.chain = known.chain;
+            log.end = known.end;
+            log.noted = known.end;
         }
         log.read_new_frames(&mut file)?;
         if tip.is_some_and(|tip| tip > log.end) {
@@ -221,7 +265,7 @@ impl OpLog {
 
     /// The bytes of a log: the sound ones it was read from, and one operation behind them.
     pub(crate) fn followed_by(&self, sound: Vec<u8>, draft: Draft) -> Result<Vec<u8>> {
-        let (_, frame, _) = encode(draft, self.operations.len() as u64, &self.chain)?;
+        let (_, frame, _) = encode(draft, self.count(), &self.chain)?;
         Ok([sound, frame].concat())
     }
 
@@ -229,6 +273,12 @@ impl OpLog {
     pub(crate) fn is_tip_sound(&self) -> bool {
         let path = tip::path(&self.path);
         !path.exists() || tip::read(&path).is_some()
+    }
+
+    /// Whether what is noted beside the log can still be read, if it is there.
+    pub(crate) fn is_checkpoint_sound(&self) -> bool {
+        let path = checkpoint::path(&self.path);
+        !path.exists() || checkpoint::read(&path).is_some()
     }
 
     fn damaged(&self, detail: impl Into<String>) -> Error {
@@ -250,7 +300,7 @@ impl OpLog {
         while let Some((body, hash, after)) = self.split_frame(rest)? {
             let operation: Operation =
                 canon::decode(body).map_err(|e| self.damaged(e.to_string()))?;
-            if operation.seq != self.operations.len() as u64 {
+            if operation.seq != self.count() {
                 return Err(self.damaged(format!("operation {} is out of order", operation.seq)));
             }
             for change in &operation.changes {
@@ -285,7 +335,7 @@ impl OpLog {
             Cut::Short => return Ok(None),
             Cut::NoLength => "has no valid length",
         };
-        if is_torn(rest, self.end) && !holds_operation(rest, self.operations.len() as u64) {
+        if is_torn(rest, self.end) && !holds_operation(rest, self.count()) {
             return Ok(None);
         }
         Err(self.damaged(format!("frame at byte {} {reason}", self.end)))
@@ -319,7 +369,7 @@ impl OpLog {
         }
         check(self, &draft.changes)?;
         self.drop_unfinished_tail(&file)?;
-        let (operation, frame, hash) = encode(draft, self.operations.len() as u64, &self.chain)?;
+        let (operation, frame, hash) = encode(draft, self.count(), &self.chain)?;
         self.write_frame(&file, &frame)?;
         for change in &operation.changes {
             apply(&mut self.refs, change);
@@ -331,6 +381,13 @@ impl OpLog {
         self.unfinished_bytes = 0;
         // What it guards against is damage later on; without it, nothing is wrong.
         let _ = tip::write(&tip::path(&path), self.end);
+        if self.end - self.noted >= checkpoint::STEP_BYTES {
+            // Without it the next one reads more, nothing else.
+            let (end, count) = (self.end, self.count());
+            let path = checkpoint::path(&path);
+            let _ = checkpoint::write(&path, end, count, &self.chain, &self.refs);
+            self.noted = self.end;
+        }
         Ok(seq)
     }
 
@@ -526,267 +583,4 @@ pub(crate) fn nonce() -> [u8; 16] {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn draft(changes: Vec<RefChange>) -> Draft {
-        Draft {
-            time: Time {
-                seconds: 0,
-                offset_minutes: 0,
-            },
-            actor: "a@b".into(),
-            command: "test".into(),
-            worktree: false,
-            undoes: None,
-            changes,
-        }
-    }
-
-    fn set(name: &str, old: Option<&str>, new: Option<&str>) -> RefChange {
-        let text = |s: &str| Target::Text(s.into());
-        RefChange {
-            name: name.into(),
-            old: old.map(text),
-            new: new.map(text),
-        }
-    }
-
-    fn fresh() -> (tempfile::TempDir, PathBuf) {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("oplog");
-        std::fs::write(&path, header()).unwrap();
-        (dir, path)
-    }
-
-    #[test]
-    fn refs_move_by_compare_and_swap() {
-        let (_dir, path) = fresh();
-        let mut a = OpLog::read(&path).unwrap();
-        let mut b = OpLog::read(&path).unwrap();
-        a.append(draft(vec![set("x", None, Some("1"))])).unwrap();
-        let lost = b
-            .append(draft(vec![set("x", None, Some("2"))]))
-            .unwrap_err();
-        assert_eq!(
-            lost.to_string(),
-            "`x` was moved by another process meanwhile"
-        );
-        b.append(draft(vec![set("x", Some("1"), Some("2"))]))
-            .unwrap();
-        assert_eq!(
-            OpLog::read(&path).unwrap().refs["x"],
-            Target::Text("2".into())
-        );
-    }
-
-    #[test]
-    fn writers_in_many_threads_lose_nothing() {
-        let (_dir, path) = fresh();
-        std::thread::scope(|scope| {
-            for thread in 0..8 {
-                let path = &path;
-                scope.spawn(move || {
-                    let mut log = OpLog::read(path).unwrap();
-                    for i in 0..20 {
-                        let name = format!("{thread}/{i}");
-                        log.append(draft(vec![set(&name, None, Some("1"))]))
-                            .unwrap();
-                    }
-                });
-            }
-        });
-        let log = OpLog::read(&path).unwrap();
-        assert_eq!((log.refs.len(), log.operations.len()), (160, 160));
-    }
-
-    /// A sync that failed leaves nothing that a later append could build on.
-    #[test]
-    fn an_append_that_can_not_be_synced_is_taken_back() {
-        use modelv_store::fs::faults::{Fault, Watch};
-        let (dir, path) = fresh();
-        let mut log = OpLog::read(&path).unwrap();
-        log.append(draft(vec![set("x", None, Some("1"))])).unwrap();
-        let before = std::fs::read(&path).unwrap();
-        // The calls of an append: open the lock, open the log, write, sync.
-        for call in 2..4 {
-            let watch = Watch::fail_once(dir.path(), call, Fault::Io);
-            log.append(draft(vec![set("x", Some("1"), Some("2"))]))
-                .unwrap_err();
-            drop(watch);
-            assert_eq!(std::fs::read(&path).unwrap(), before, "call {call}");
-        }
-        log.append(draft(vec![set("x", Some("1"), Some("3"))]))
-            .unwrap();
-        assert_eq!(OpLog::read(&path).unwrap().operations.len(), 2);
-    }
-
-    #[test]
-    fn a_log_that_lost_its_end_is_refused() {
-        let (_dir, path, whole, ends) = log_of(4);
-        for cut in ends[0]..whole.len() {
-            std::fs::write(&path, &whole[..cut]).unwrap();
-            let error = OpLog::read(&path).unwrap_err().to_string();
-            assert!(error.contains("once acknowledged"), "{cut}: {error}");
-        }
-        std::fs::remove_file(tip::path(&path)).unwrap();
-        std::fs::write(&path, &whole[..ends[2]]).unwrap();
-        assert_eq!(OpLog::read(&path).unwrap().operations.len(), 2);
-    }
-
-    /// A log of `count` operations, long enough to cross sectors, and where each one ends.
-    fn log_of(count: usize) -> (tempfile::TempDir, PathBuf, Vec<u8>, Vec<usize>) {
-        let (dir, path) = fresh();
-        let mut log = OpLog::read(&path).unwrap();
-        let mut ends = vec![usize::try_from(HEADER_BYTES).unwrap()];
-        for i in 0..count {
-            let name = format!("{i}{}", "x".repeat(i * 400));
-            log.append(draft(vec![set(&name, None, Some("v"))]))
-                .unwrap();
-            ends.push(usize::try_from(log.end).unwrap());
-        }
-        let whole = std::fs::read(&path).unwrap();
-        (dir, path, whole, ends)
-    }
-
-    /// A log as a crash in its last append leaves it: nobody had noted that length yet.
-    fn put_unnoted(path: &Path, bytes: &[u8]) {
-        std::fs::write(path, bytes).unwrap();
-        let _ = std::fs::remove_file(tip::path(path));
-    }
-
-    #[test]
-    fn a_cut_at_any_byte_leaves_whole_operations_only() {
-        let (_dir, path, whole, ends) = log_of(3);
-        for cut in ends[0]..=whole.len() {
-            put_unnoted(&path, &whole[..cut]);
-            let log = OpLog::read(&path).unwrap();
-            let want = ends.iter().filter(|e| **e <= cut).count() - 1;
-            assert_eq!(log.operations.len(), want, "cut at {cut}");
-            assert_eq!(log.unfinished_bytes, (cut - ends[want]) as u64);
-        }
-        // Appending after a cut keeps all of the tail aside and goes on.
-        put_unnoted(&path, &whole[..whole.len() - 5]);
-        let mut log = OpLog::read(&path).unwrap();
-        log.append(draft(vec![set("new", None, Some("v"))]))
-            .unwrap();
-        assert_eq!(log.unfinished_bytes, 0);
-        assert_eq!(OpLog::read(&path).unwrap().operations.len(), 3);
-        let kept = path.with_file_name(format!("quarantine/oplog-tail-{}", ends[2]));
-        assert_eq!(
-            std::fs::read(kept).unwrap(),
-            whole[ends[2]..whole.len() - 5]
-        );
-    }
-
-    /// A power cut in the middle of an append: each of its sectors was written or reads as zeros.
-    #[test]
-    fn every_torn_append_is_left_out_and_nothing_else() {
-        for count in 1..5 {
-            let (_dir, path, whole, ends) = log_of(count);
-            let start = ends[count - 1];
-            let sectors: Vec<usize> =
-                (start / SECTOR_BYTES..=(whole.len() - 1) / SECTOR_BYTES).collect();
-            for lost in 1..1usize << sectors.len() {
-                let mut bytes = whole.clone();
-                for (bit, sector) in sectors.iter().enumerate() {
-                    if lost & 1 << bit != 0 {
-                        let end = ((sector + 1) * SECTOR_BYTES).min(bytes.len());
-                        bytes[(sector * SECTOR_BYTES).max(start)..end].fill(0);
-                    }
-                }
-                put_unnoted(&path, &bytes);
-                let mut log = OpLog::read(&path).unwrap();
-                assert_eq!(log.operations.len(), count - 1, "sectors {lost:b}");
-                log.append(draft(vec![set("next", None, Some("v"))]))
-                    .unwrap();
-                assert_eq!(OpLog::read(&path).unwrap().operations.len(), count);
-            }
-        }
-    }
-
-    #[test]
-    fn a_lost_sector_before_the_last_operation_is_damage() {
-        let (_dir, path, whole, ends) = log_of(4);
-        for sector in 0..ends[3] / SECTOR_BYTES {
-            let mut bytes = whole.clone();
-            let start = (sector * SECTOR_BYTES).max(ends[0]);
-            bytes[start..(sector + 1) * SECTOR_BYTES].fill(0);
-            std::fs::write(&path, &bytes).unwrap();
-            let error = OpLog::read(&path).unwrap_err();
-            assert!(error.to_string().contains("is damaged"), "{error}");
-        }
-    }
-
-    /// Writes a log whose only frame is right in form but not in what it says.
-    fn forged(changes: Vec<RefChange>) -> Result<OpLog> {
-        let (_dir, path) = fresh();
-        let operation = Operation {
-            seq: 0,
-            time: Time {
-                seconds: 0,
-                offset_minutes: 0,
-            },
-            actor: String::new(),
-            command: String::new(),
-            nonce: [0; 16],
-            worktree: false,
-            undoes: None,
-            changes,
-        };
-        let body = canon::encode_unchecked(&operation);
-        let frame = frame(&body, &chain_hash(&[0; 32], &body)).unwrap();
-        std::fs::write(&path, [b"MVOPLOG\x01".as_slice(), &frame].concat()).unwrap();
-        OpLog::read(&path)
-    }
-
-    #[test]
-    fn a_frame_that_contradicts_the_refs_is_refused() {
-        assert_eq!(
-            forged(vec![set("x", None, Some("1"))]).unwrap().refs.len(),
-            1
-        );
-        let moved = forged(vec![set("x", Some("0"), Some("1"))]).unwrap_err();
-        assert!(moved.to_string().contains("from where it was not"));
-        let twice = vec![set("x", None, Some("1")), set("x", Some("1"), None)];
-        let twice = forged(twice).unwrap_err();
-        assert!(twice.to_string().contains("changes twice"), "{twice}");
-    }
-
-    #[test]
-    fn a_name_is_not_written_twice_in_one_operation() {
-        let (_dir, path) = fresh();
-        let mut log = OpLog::read(&path).unwrap();
-        let twice = vec![set("x", None, Some("1")), set("x", None, Some("2"))];
-        assert!(log.append(draft(twice)).is_err());
-        assert_eq!(OpLog::read(&path).unwrap().operations.len(), 0);
-    }
-
-    #[test]
-    fn every_flipped_bit_is_found() {
-        let (_dir, path) = fresh();
-        let mut log = OpLog::read(&path).unwrap();
-        for i in 0..3 {
-            log.append(draft(vec![set(&i.to_string(), None, Some("v"))]))
-                .unwrap();
-        }
-        let whole = std::fs::read(&path).unwrap();
-        for bit in 0..whole.len() * 8 {
-            let mut bytes = whole.clone();
-            bytes[bit / 8] ^= 1 << (bit % 8);
-            std::fs::write(&path, &bytes).unwrap();
-            assert!(OpLog::read(&path).is_err(), "bit {bit} was not noticed");
-        }
-    }
-
-    #[test]
-    fn a_newer_repository_is_refused() {
-        let (_dir, path) = fresh();
-        std::fs::write(&path, b"MVOPLOG\x02").unwrap();
-        let error = OpLog::read(&path).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "this repository has format version 2, this program reads up to 1"
-        );
-    }
-}
+mod tests;

@@ -279,7 +279,9 @@ impl Repo {
 
     /// What was checked out before what is now.
     fn switch_before(&self) -> Result<SwitchTo> {
-        let heads = self.log.operations.iter().rev().flat_map(|o| &o.changes);
+        let whole = self.log.whole()?;
+        let log = whole.as_ref().unwrap_or(&self.log);
+        let heads = log.operations.iter().rev().flat_map(|o| &o.changes);
         let mut heads = heads.filter(|c| c.name == names::HEAD && c.old != c.new);
         // A detached HEAD moves with its commits: only what names a branch at one end is a switch.
         let is_branch = |t: &Option<Target>| matches!(t, Some(Target::Symbolic(_)));
@@ -310,14 +312,10 @@ impl Repo {
     /// There is none, or uncommitted changes would be lost.
     pub fn undo(&mut self, ctx: &Ctx<'_>) -> Result<Undone> {
         let _turn = self.take_turn()?;
-        let undone: Vec<u64> = self
-            .log
-            .operations
-            .iter()
-            .filter_map(|o| o.undoes)
-            .collect();
-        let last = self
-            .log
+        let whole = self.log.whole()?;
+        let log = whole.as_ref().unwrap_or(&self.log);
+        let undone: Vec<u64> = log.operations.iter().filter_map(|o| o.undoes).collect();
+        let last = log
             .operations
             .iter()
             .rev()

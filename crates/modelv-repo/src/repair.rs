@@ -147,7 +147,7 @@ impl Repo {
         ctx.progress.start("mending", Unit::Items, None);
         // Nobody may name what lies in a damaged pack meanwhile.
         let lock = self.oplog().lock()?;
-        let done = mender.mend(look, self.oplog().operations.len() as u64);
+        let done = mender.mend(look, self.oplog().count());
         drop(lock);
         ctx.progress.finish();
         Ok(done?)

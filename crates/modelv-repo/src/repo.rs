@@ -116,7 +116,7 @@ impl Repo {
             return Err(rescue::log_is_gone(&dir));
         }
         let epoch = gc::State::read(&dir).ok().map(|s| s.epoch);
-        let log = OpLog::read(&log_path)?;
+        let log = OpLog::read_recent(&log_path)?;
         let store = Store::open(&dir)?;
         let repo = Self {
             root,

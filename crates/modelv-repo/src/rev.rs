@@ -148,8 +148,9 @@ impl Repo {
             "HEAD" | "@" => return self.earlier_head(revision, n),
             name => names::HEADS.to_owned() + name,
         };
-        let values: Vec<CommitId> = self
-            .log
+        let whole = self.log.whole()?;
+        let log = whole.as_ref().unwrap_or(&self.log);
+        let values: Vec<CommitId> = log
             .operations
             .iter()
             .rev()
@@ -166,7 +167,8 @@ impl Repo {
     fn earlier_head(&self, revision: &str, n: usize) -> Result<CommitId> {
         let mut refs = crate::oplog::Refs::new();
         let mut positions: Vec<CommitId> = Vec::new();
-        for operation in &self.log.operations {
+        let whole = self.log.whole()?;
+        for operation in &whole.as_ref().unwrap_or(&self.log).operations {
             for change in &operation.changes {
                 match &change.new {
                     Some(t) => refs.insert(change.name.clone(), t.clone()),

@@ -78,7 +78,7 @@ pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
     if count == 0 && report.newer.is_empty() {
         s.ui.line(format!(
             "sound: {summary}, {} operations",
-            repo.oplog().operations.len()
+            repo.oplog().count()
         ));
         return Ok(ExitCode::SUCCESS);
     }

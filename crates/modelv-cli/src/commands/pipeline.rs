@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::io::Write;
+use std::num::NonZeroUsize;
 use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
 
@@ -21,9 +22,12 @@ use crate::ui::{Style, Ui};
 
 /// Show, explain and run the stages that modelv.toml declares. Alone: as `show`
 #[derive(clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Args {
     #[command(subcommand)]
     what: Option<What>,
+    #[command(flatten)]
+    show: Show,
 }
 
 #[derive(Subcommand)]
@@ -61,8 +65,8 @@ struct Execute {
     #[command(flatten)]
     ask: Ask,
     /// So many stages at once.
-    #[arg(short, long, value_name = "N", default_value_t = 1)]
-    jobs: usize,
+    #[arg(short, long, value_name = "N", default_value = "1")]
+    jobs: NonZeroUsize,
     /// Execute even what is up to date.
     #[arg(long)]
     force: bool,
@@ -88,12 +92,12 @@ pub(super) fn run(args: Args, s: Session<'_>) -> Done {
         ..PipelineOptions::default()
     };
     match args.what {
-        None => show(&repo, false, s),
+        None => show(&repo, args.show.json, s),
         Some(What::Show(args)) => show(&repo, args.json, s),
         Some(What::Status(ask)) => explain(&repo, &options(&ask), ask.json, s),
         Some(What::Run(args)) => {
             let mut options = options(&args.ask);
-            options.jobs = args.jobs;
+            options.jobs = args.jobs.get();
             options.run.force = args.force;
             options.run.allow_secret = args.allow_secret;
             options.run.wait = args.wait;
@@ -288,13 +292,16 @@ impl Watch for Talk {
     }
 }
 
+/// In one write: a program that prints many short lines must not wait for as many.
 fn print_lines(out: &mut impl Write, stage: &str, bytes: &[u8]) -> std::io::Result<()> {
+    let mut text = Vec::with_capacity(bytes.len() * 2);
     for line in bytes.split_inclusive(|b| *b == b'\n') {
-        write!(out, "{stage}| ")?;
-        out.write_all(line)?;
+        text.extend_from_slice(stage.as_bytes());
+        text.extend_from_slice(b"| ");
+        text.extend_from_slice(line);
         if !line.ends_with(b"\n") {
-            out.write_all(b"\n")?;
+            text.push(b'\n');
         }
     }
-    Ok(())
+    out.write_all(&text)
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -55,8 +56,8 @@ pub(crate) struct Args {
     #[arg(long)]
     json: bool,
     /// So many points of a sweep, or stages of a pipeline, at once.
-    #[arg(short, long, value_name = "N", default_value_t = 1)]
-    jobs: usize,
+    #[arg(short, long, value_name = "N", default_value = "1")]
+    jobs: NonZeroUsize,
     /// Wait for a run that is under way in this working tree.
     #[arg(long)]
     wait: bool,
@@ -85,7 +86,7 @@ pub(super) fn run(args: Args, s: Session<'_>) -> Done {
         let axes = args.sweep.iter().map(|text| Axis::parse(text));
         let sweep = SweepOptions {
             axes: axes.collect::<Result<_, _>>()?,
-            jobs: args.jobs,
+            jobs: args.jobs.get(),
             run: options,
         };
         let promote = args.promote.map(|metric| Promote {
@@ -98,7 +99,7 @@ pub(super) fn run(args: Args, s: Session<'_>) -> Done {
     if options.command.is_empty() && repo.has_pipeline()? {
         let pipeline = PipelineOptions {
             targets: Vec::new(),
-            jobs: args.jobs,
+            jobs: args.jobs.get(),
             commit: true,
             run: options,
         };

@@ -178,10 +178,19 @@ class Run:
         return active
 
     def _warn(self, outcome):
-        if outcome.strays:
+        doubts = [f"`{path}` changed meanwhile" for path in outcome.moved]
+        if outcome.beside:
+            doubts.append("another run was under way in the same folder")
+        if doubts:
+            warnings.warn(
+                "the run is recorded and its outputs are not committed: " + ", ".join(doubts),
+                stacklevel=3,
+            )
+        strays = [path for path in outcome.strays if path not in outcome.moved]
+        if strays:
             warnings.warn(
                 "the run changed files that are no model, they stay uncommitted: "
-                + ", ".join(outcome.strays)
+                + ", ".join(strays)
                 + "; name outputs under `[ingredients] model` in modelv.toml",
                 stacklevel=3,
             )
@@ -227,7 +236,8 @@ def run(message=None, *, params=None, repo=None, author=None, allow_secret=False
     On entry the files, the parameters in them and this interpreter's packages are stored: that is
     the recipe, whatever is edited meanwhile. On exit the run is recorded as finished, as failed
     when an exception leaves the block, or as interrupted by Ctrl-C; a finished one is committed
-    with its outputs as the model of the recipe. When the process dies, the next run records it.
+    with its outputs as the model of the recipe, unless files that it began with changed meanwhile or
+    another run was under way in the same folder: then nobody knows what its outputs come from. When the process dies, the next run records it.
 
     `message` is that of the commit. A run inside of another, or in a process that `modelv run` or
     another run has started, is a part of it: its metrics and parameters are recorded there.

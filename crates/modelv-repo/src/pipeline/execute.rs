@@ -168,6 +168,8 @@ impl Runner<'_> {
                 Ok(None)
             }
             Decision::Execute(on_disk, why) => {
+                // Who can't begin a run says so before any stage is said to run.
+                self.whole_run()?;
                 self.watch.tell(&self.name(at), StageEvent::Starts(&why));
                 self.start(at, decided, on_disk, why).map(Some)
             }

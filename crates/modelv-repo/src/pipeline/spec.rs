@@ -139,11 +139,15 @@ fn path_of(name: &str, key: &str, text: &str) -> Result<RepoPath> {
     let plain = text.strip_prefix("./").unwrap_or(text);
     let plain = plain.strip_suffix('/').unwrap_or(plain);
     RepoPath::new(plain).map_err(|e| {
-        let text = format!(
-            "`{text}` in `stage.{name}.{key}` is no path from the top: {}",
-            e.reason
-        );
-        invalid(text)
+        let reason = match plain.starts_with('/') {
+            true => {
+                "it begins with `/`; stages read and write below the top of the working tree alone"
+            }
+            false => e.reason,
+        };
+        invalid(format!(
+            "`{text}` in `stage.{name}.{key}` is no path from the top: {reason}"
+        ))
     })
 }
 

@@ -115,7 +115,7 @@ impl Repo {
         } else {
             let found = Self::open(dir).ok().filter(|repo| {
                 let same = repo.remotes().iter().any(|r| r == info);
-                let is_new = repo.oplog().operations.len() == 1;
+                let is_new = repo.oplog().count() == 1;
                 (same || is_new) && repo.head().is_none() && repo.is_bare() == options.bare
             });
             found.ok_or_else(|| Error::Exists {

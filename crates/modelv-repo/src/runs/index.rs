@@ -86,6 +86,10 @@ impl RunIndex {
             found.push((place, entry));
         }
         if let Some(order) = &query.order {
+            let has_none = found.iter().all(|(place, _)| *place == Place::None);
+            if has_none && !found.is_empty() {
+                return Err(Error::not_found("metric", order.key()));
+            }
             found.sort_by(|(a, _), (b, _)| order.compare(a, b));
         }
         found.truncate(limit);
@@ -244,7 +248,7 @@ impl Repo {
         if bytes.is_empty() {
             bytes.extend_from_slice(MAGIC);
         }
-        let seqs = self.seqs_of(missing);
+        let seqs = self.seqs_of(missing)?;
         let mut missing: Vec<(u64, RunId)> = missing
             .iter()
             .map(|id| (seqs.get(&id.0).copied().unwrap_or(0) as u64, *id))
@@ -266,10 +270,20 @@ impl Repo {
     }
 
     /// By which operation runs were recorded.
-    fn seqs_of(&self, wanted: &[RunId]) -> Places {
+    fn seqs_of(&self, wanted: &[RunId]) -> Result<Places> {
         let mut seqs = Places::default();
         let mut left: Places = wanted.iter().map(|id| (id.0, 0)).collect();
-        for operation in self.log.operations.iter().rev() {
+        let recent = self.log.operations.iter().flat_map(|o| &o.changes);
+        let recorded = recent
+            .filter(|c| matches!(c.new, Some(Target::Run(_))))
+            .count();
+        // Where those that were read can't have recorded them all, the whole log has.
+        let whole = match recorded < wanted.len() {
+            true => self.log.whole()?,
+            false => None,
+        };
+        let log = whole.as_ref().unwrap_or(&self.log);
+        for operation in log.operations.iter().rev() {
             if left.is_empty() {
                 break;
             }
@@ -281,7 +295,7 @@ impl Repo {
                 }
             }
         }
-        seqs
+        Ok(seqs)
     }
 
     /// Writes blocks behind what was read, unless another process does so, or did. A file that can't be

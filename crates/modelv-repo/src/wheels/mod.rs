@@ -128,6 +128,11 @@ impl Repo {
         options: &VendorOptions,
         ctx: &Ctx<'_>,
     ) -> Result<Vendored> {
+        // Who comes second finds what the first has brought.
+        let path = self.dir().join("wheels.lock");
+        let lock = fs::open_or_create(&path).map_err(Error::io("open", &path))?;
+        lock.lock().map_err(Error::io("lock", &path))?;
+        self.log.catch_up()?;
         let want = self.recorded_env(id)?;
         let minor = self.check_platform(id, &want)?;
         let mut out = Vendored {
