@@ -1,8 +1,9 @@
 //! Installed distributions looked at file by file: what was changed after it was installed, and what is
 //! used in place from a folder. Must never change what it reads.
 //!
-//! Installers write RECORD last. A file of the recorded size whose times are all before those of RECORD
-//! is as it was installed, and is not hashed; every other one is, once for each state of it.
+//! Installers write RECORD last. A file of the recorded size that was modified before RECORD, and of which the
+//! kernel notes no change since they were laid out, is as it was installed, and is not hashed; every other
+//! one is, once for each state of it.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
@@ -25,6 +26,10 @@ pub(crate) const CACHE: &str = "filecache";
 
 /// Largest RECORD that is read, in bytes.
 const RECORD_BYTES_MAX: u64 = 64 << 20;
+
+/// How much later than RECORD the kernel may have noted a change of a file. An image of a container is laid out
+/// file by file, with the modification times that it holds but in an order of its own, and takes minutes.
+const LAID_OUT_NS: i64 = 3_600_000_000_000;
 
 /// A distribution whose files are not those that were installed.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -259,7 +264,8 @@ fn doubtful<'a>(
                 changed = 0;
             }
             let same_size = size.is_empty() || size.parse() == Ok(s.st_size);
-            let vouched = same_size && modified < mtime && changed < ctime;
+            let since = changed.saturating_sub(ctime);
+            let vouched = same_size && modified < mtime && since < LAID_OUT_NS;
             let stamp = || format!("{} {modified} {changed} {}", s.st_size, s.st_ino);
             (all || !vouched).then(|| (stamp(), modified.max(changed)))
         });
@@ -452,6 +458,25 @@ mod tests {
         assert_eq!(files(dir.path(), Care::Whole), [""; 0]);
         let never = Cancel::new();
         assert_eq!(files(dir.path(), Care::All(&never)), ["a.py"]);
+    }
+
+    #[test]
+    fn files_that_an_image_lays_out_after_their_list_are_not_hashed() {
+        let dir = tempfile::tempdir().unwrap();
+        installed(dir.path());
+        tick(&dir.path().join(INFO).join("RECORD"));
+        // Another content with the size and the modification time that it had: laid out as the image has it.
+        let path = dir.path().join("a.py");
+        let before = std::fs::metadata(&path).unwrap().modified().unwrap();
+        std::fs::write(&path, "SAME").unwrap();
+        let file = File::options().write(true).open(&path).unwrap();
+        file.set_modified(before).unwrap();
+        assert_eq!(files(dir.path(), Care::Whole), [""; 0]);
+        assert_eq!(files(dir.path(), Care::All(&Cancel::new())), ["a.py"]);
+        // Of another size it would be.
+        std::fs::write(&path, "longer").unwrap();
+        file.set_modified(before).unwrap();
+        assert_eq!(files(dir.path(), Care::Whole), ["a.py"]);
     }
 
     #[test]
