@@ -15,6 +15,8 @@ use crate::venv::{self, must};
 const MATURIN: &str = "maturin==1.16.0";
 /// What the tests of saving arrays need; any version will do.
 const NUMPY: &str = "numpy";
+/// Compares the stubs with the module.
+const MYPY: &str = "mypy==2.4.1";
 /// What people train with and read data with, as the tests of `STACKS` need it.
 const STACK: &[&str] = &[
     "datasets==5.2.0",
@@ -44,7 +46,7 @@ fn kept(name: &str) -> PathBuf {
 fn wheel() -> &'static Path {
     static WHEEL: OnceLock<PathBuf> = OnceLock::new();
     WHEEL.get_or_init(|| {
-        let python = venv::python("python/venv", &[MATURIN, NUMPY]);
+        let python = venv::python("python/venv", &[MATURIN, NUMPY, MYPY]);
         let wheels = kept("python/wheels");
         let _ = std::fs::remove_dir_all(&wheels);
         // Cargo's lock on the target folder is free while tests run, and what they were built with
@@ -91,7 +93,7 @@ fn with_wheel(name: &str, packages: &[&str]) -> PathBuf {
 /// An environment with NumPy and nothing else.
 fn python() -> &'static Path {
     static PYTHON: OnceLock<PathBuf> = OnceLock::new();
-    PYTHON.get_or_init(|| with_wheel("python/venv", &[MATURIN, NUMPY]))
+    PYTHON.get_or_init(|| with_wheel("python/venv", &[MATURIN, NUMPY, MYPY]))
 }
 
 /// An environment with the libraries that people use beside it.

@@ -23,7 +23,34 @@ from ._run import run as run
 
 _Path = Union[str, "os.PathLike[str]"]
 
-__all__: list[str]
+__all__ = [
+    "AlreadyExists",
+    "BlobFile",
+    "CaptureError",
+    "Captured",
+    "Commit",
+    "ConflictError",
+    "CorruptError",
+    "Error",
+    "NewerFormat",
+    "NotARepository",
+    "NothingToCommit",
+    "PathNotFound",
+    "Recipe",
+    "Repo",
+    "RevisionError",
+    "Run",
+    "SecretsFound",
+    "__version__",
+    "active_run",
+    "autolog",
+    "capture_function",
+    "init",
+    "load",
+    "open",
+    "read",
+    "run",
+]
 
 def open(path: _Path = ".") -> Repo: ...
 def init(path: _Path = ".") -> Repo: ...
@@ -36,11 +63,13 @@ def load(
     names: Optional[Sequence[str]] = None,
     repo: Union[Repo, _Path, None] = None,
 ) -> Any: ...
+
 def autolog(*libraries: str, models: Optional[str] = "models", disable: bool = False) -> None: ...
 def load_ipython_extension(ipython: Any) -> None: ...
 def unload_ipython_extension(ipython: Any) -> None: ...
 
 class Captured:
+    def __init__(self, entry: str, folder: str, files: Sequence[str], answer: Any) -> None: ...
     entry: str
     folder: str
     files: list[str]

@@ -1,7 +1,7 @@
 import datetime
 import os
 import pathlib
-from typing import Any, Optional, Sequence, SupportsFloat, Union
+from typing import Any, Optional, Sequence, SupportsFloat, Union, final
 
 from ._file import BlobFile
 
@@ -9,6 +9,7 @@ _Path = Union[str, "os.PathLike[str]"]
 
 __version__: str
 
+@final
 class Recipe:
     @property
     def id(self) -> str: ...
@@ -20,9 +21,10 @@ class Recipe:
     def config(self) -> str: ...
     @property
     def env(self) -> str: ...
-    def __eq__(self, other: object) -> bool: ...
+    def __eq__(self, other: object, /) -> bool: ...
     def __hash__(self) -> int: ...
 
+@final
 class Commit:
     @property
     def id(self) -> str: ...
@@ -48,14 +50,16 @@ class Commit:
     def metrics(self) -> dict[str, Any]: ...
     @property
     def extra(self) -> dict[str, str]: ...
-    def __eq__(self, other: object) -> bool: ...
+    def __eq__(self, other: object, /) -> bool: ...
     def __hash__(self) -> int: ...
 
+@final
 class Reader:
     @property
     def size(self) -> int: ...
     def read_at(self, position: int, count: int) -> bytes: ...
 
+@final
 class Outcome:
     @property
     def id(self) -> str: ...
@@ -70,6 +74,7 @@ class Outcome:
     @property
     def beside(self) -> bool: ...
 
+@final
 class ActiveRun:
     @staticmethod
     def begin(
@@ -91,6 +96,7 @@ class ActiveRun:
         self, status: str, exit_code: Optional[int] = None, log: Optional[str] = None
     ) -> Optional[Outcome]: ...
 
+@final
 class Repo:
     @staticmethod
     def discover(path: _Path) -> Repo: ...

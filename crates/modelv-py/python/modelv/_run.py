@@ -11,7 +11,7 @@ from ._modelv import ActiveRun, Repo
 
 _VARIABLE = "MODELV_RUN"
 # What is done before a run begins, with its repository: `%load_ext modelv` puts something here.
-before_begin = []
+before_begin: list = []
 # Runs of this process that are in their block, the innermost last.
 _entered = []
 

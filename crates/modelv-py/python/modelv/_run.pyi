@@ -7,11 +7,14 @@ from ._modelv import Commit, Repo
 _Path = Union[str, "os.PathLike[str]"]
 _F = TypeVar("_F", bound=Callable[..., Any])
 
+before_begin: list[Callable[[Repo], object]]
+
 class Run:
     id: Optional[str]
     commit: Optional[Commit]
     status: Optional[str]
     repo: Optional[Repo]
+    _endings: list[Callable[["Run"], object]]
     def __init__(
         self,
         message: Optional[str] = None,

@@ -34,7 +34,7 @@ class RunCallback(TrainerCallback):
         plain = args.to_sanitized_dict()
         chosen = {k: v for k, v in plain.items() if k in fields and getattr(args, k) != fields[k].default}
         note_params(run, "training", chosen)
-        model = given.get("model")
+        model: Any = given.get("model")
         if hasattr(model, "config") and hasattr(model.config, "to_diff_dict"):
             note_params(run, "model", model.config.to_diff_dict())
 
@@ -51,8 +51,9 @@ class RunCallback(TrainerCallback):
     def on_train_end(self, args: Any, state: Any, control: Any, **given: Any) -> None:
         """Saves the model, and the tokenizer where the trainer has one."""
         run = active_run()
-        if run is None or self._folder is None or not state.is_world_process_zero:
+        if run is None or run.repo is None or self._folder is None or not state.is_world_process_zero:
             return
+        part: Any
         full = os.path.join(run.repo.root, self._folder)
         before = set(os.listdir(full)) if os.path.isdir(full) else set()
         for part in (given.get("model"), given.get("processing_class")):

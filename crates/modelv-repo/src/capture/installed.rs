@@ -1,8 +1,9 @@
 //! Installed distributions looked at file by file: what was changed after it was installed, and what is
 //! used in place from a folder. Must never change what it reads.
 //!
-//! Installers write RECORD last. A file of the recorded size whose times are all before those of RECORD
-//! is as it was installed, and is not hashed; every other one is, once for each state of it.
+//! Installers write RECORD last. A file of the recorded size that was modified before RECORD, and of which the
+//! kernel notes no change since they were laid out, is as it was installed, and is not hashed; every other
+//! one is, once for each state of it.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
@@ -25,6 +26,10 @@ pub(crate) const CACHE: &str = "filecache";
 
 /// Largest RECORD that is read, in bytes.
 const RECORD_BYTES_MAX: u64 = 64 << 20;
+
+/// How much later than RECORD the kernel may have noted a change of a file. An image of a container is laid out
+/// file by file, with the modification times that it holds but in an order of its own, and takes minutes.
+const LAID_OUT_NS: i64 = 3_600_000_000_000;
 
 /// A distribution whose files are not those that were installed.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -224,15 +229,13 @@ struct Doubtful<'a> {
 
 /// The files that are to be hashed: all, or those that sizes and times do not vouch for.
 fn doubtful<'a>(
-    site: &Path,
+    site: &'a Path,
     dist_info: &str,
     text: &'a str,
     record: &std::fs::Metadata,
     all: bool,
 ) -> Vec<Doubtful<'a>> {
-    let Ok(dir) = File::open(site) else {
-        return Vec::new();
-    };
+    let mut folders = Folders::new(site);
     let (mtime, ctime) = (
         modified_ns(record),
         nanoseconds(record.ctime(), record.ctime_nsec()),
@@ -243,12 +246,14 @@ fn doubtful<'a>(
             continue;
         };
         let is_meant = hash.starts_with("sha256=") && is_of_distribution(path, hash, dist_info);
-        if !is_meant || path.starts_with('/') {
+        // Stubs are for type checkers: nothing that runs reads them.
+        let is_idle = path.ends_with(".pyi") && !all;
+        if !is_meant || is_idle || path.starts_with('/') {
             continue;
         }
         let plain = match path.starts_with('"') {
             true => rustix::fs::stat(site.join(record::unquoted(path))),
-            false => rustix::fs::statat(&dir, path, rustix::fs::AtFlags::empty()),
+            false => folders.stat(path),
         };
         let ns = |n| i64::try_from(n).unwrap_or(0);
         let doubt = plain.map_or(Some(("-".to_owned(), 0)), |s| {
@@ -259,7 +264,8 @@ fn doubtful<'a>(
                 changed = 0;
             }
             let same_size = size.is_empty() || size.parse() == Ok(s.st_size);
-            let vouched = same_size && modified < mtime && changed < ctime;
+            let since = changed.saturating_sub(ctime);
+            let vouched = same_size && modified < mtime && since < LAID_OUT_NS;
             let stamp = || format!("{} {modified} {changed} {}", s.st_size, s.st_ino);
             (all || !vouched).then(|| (stamp(), modified.max(changed)))
         });
@@ -271,6 +277,31 @@ fn doubtful<'a>(
         }));
     }
     out
+}
+
+/// Looks files up beside one another: rows of RECORD of one folder come one after the other, and a name in an
+/// open folder is found in half the time that its whole path takes.
+struct Folders<'a> {
+    site: &'a Path,
+    last: Option<(&'a str, File)>,
+}
+
+impl<'a> Folders<'a> {
+    fn new(site: &'a Path) -> Self {
+        Self { site, last: None }
+    }
+
+    fn stat(&mut self, path: &'a str) -> rustix::io::Result<rustix::fs::Stat> {
+        let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
+        if self.last.as_ref().is_none_or(|(last, _)| *last != folder) {
+            let opened = File::open(self.site.join(folder));
+            self.last = Some((folder, opened.map_err(|_| rustix::io::Errno::NOENT)?));
+        }
+        let Some((_, dir)) = &self.last else {
+            return Err(rustix::io::Errno::NOENT);
+        };
+        rustix::fs::statat(dir, name, rustix::fs::AtFlags::empty())
+    }
 }
 
 /// Normal name, folder and metadata folder of each distribution; the first on the path counts.
@@ -427,6 +458,25 @@ mod tests {
         assert_eq!(files(dir.path(), Care::Whole), [""; 0]);
         let never = Cancel::new();
         assert_eq!(files(dir.path(), Care::All(&never)), ["a.py"]);
+    }
+
+    #[test]
+    fn files_that_an_image_lays_out_after_their_list_are_not_hashed() {
+        let dir = tempfile::tempdir().unwrap();
+        installed(dir.path());
+        tick(&dir.path().join(INFO).join("RECORD"));
+        // Another content with the size and the modification time that it had: laid out as the image has it.
+        let path = dir.path().join("a.py");
+        let before = std::fs::metadata(&path).unwrap().modified().unwrap();
+        std::fs::write(&path, "SAME").unwrap();
+        let file = File::options().write(true).open(&path).unwrap();
+        file.set_modified(before).unwrap();
+        assert_eq!(files(dir.path(), Care::Whole), [""; 0]);
+        assert_eq!(files(dir.path(), Care::All(&Cancel::new())), ["a.py"]);
+        // Of another size it would be.
+        std::fs::write(&path, "longer").unwrap();
+        file.set_modified(before).unwrap();
+        assert_eq!(files(dir.path(), Care::Whole), ["a.py"]);
     }
 
     #[test]
