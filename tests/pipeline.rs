@@ -150,21 +150,8 @@ fn known_outputs_are_restored_also_on_another_branch() {
     clone
         .mv(&["clone", clone.path("remote").to_str().unwrap(), "work"])
         .success();
-    let reader =
-        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../spec/reader/check.py");
-    for place in [tree.root().to_owned(), clone.path("work")] {
-        let said = Command::new("python3")
-            .arg("-B")
-            .arg(&reader)
-            .arg(&place)
-            .output()
-            .unwrap();
-        assert!(
-            said.status.success(),
-            "{}",
-            String::from_utf8_lossy(&said.stderr)
-        );
-    }
+    crate::spec::sound(tree.root());
+    crate::spec::sound(&clone.path("work"));
 }
 
 #[test]
@@ -173,6 +160,12 @@ fn a_stage_is_a_run_with_its_log_and_parameters() {
     tree.mv(&["run", "-m", "first"]).success();
     let listed = tree.mv(&["runs"]).success();
     assert_eq!(listed.lines().count(), 4, "{listed}");
+    let lines: Vec<&str> = listed.lines().collect();
+    assert!(lines[0].ends_with("modelv pipeline run f1=0.5"), "{listed}");
+    let stages = ["prepare: tr", "train: echo", "report: wc"];
+    for (line, stage) in lines[1..].iter().zip(stages) {
+        assert!(line.starts_with("  ") && line.contains(stage), "{listed}");
+    }
     let all = tree.json(&["runs", "--json"]);
     let find = |name: &str| {
         let mut runs = all.as_array().unwrap().iter();

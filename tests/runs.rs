@@ -247,3 +247,89 @@ fn a_known_result_writes_over_nothing_for_good() {
     assert_eq!(tree.get("models/m.bin"), "tuned for two days\n");
     assert_eq!(tree.get("models/new.bin"), "new\n");
 }
+
+#[test]
+fn what_the_machine_did_is_a_series_of_its_own() {
+    let tree = Tree::repo();
+    tree.put("bin/nvidia-smi", "#!/bin/sh\necho '0, 93, 512'\n");
+    use std::os::unix::fs::PermissionsExt;
+    let mode = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(tree.path("bin/nvidia-smi"), mode).unwrap();
+    let said = tree
+        .mv(&["config", "run.system-metrics", "often"])
+        .fails_with(1);
+    assert!(
+        said.contains("a number of seconds from 0.1 on, or `off`"),
+        "{said}"
+    );
+    tree.mv(&["config", "run.system-metrics", "0.1"]).success();
+    // It ends when it has seen points of its own run.
+    let script = "echo '{\"f1\": 1}' > metrics.json; until grep -q gpu.0.memory $MODELV_RUN/series.jsonl; do sleep 0.05; done";
+    let mut command = tree.command(&["run", "--", "sh", "-c", script]);
+    let path = format!(
+        "{}:{}",
+        tree.path("bin").display(),
+        std::env::var("PATH").unwrap()
+    );
+    let done = command.env("PATH", path).output().unwrap();
+    crate::support::Done::new(&done).success();
+    let shown = tree.mv(&["runs", "show", "HEAD"]).success();
+    for want in [
+        "metrics      f1 = 1",
+        "system       cpu: mean ",
+        "io.read: mean ",
+        "memory: mean ",
+        "gpu.0.busy: mean 93.0 %, highest 93.0 %",
+        "gpu.0.memory: mean ",
+    ] {
+        assert!(shown.contains(want), "{want}: {shown}");
+    }
+    let run = tree.json(&["runs", "show", "HEAD", "--json"]);
+    assert_eq!(run["metrics"], serde_json::json!({"f1": 1}));
+    tree.mv(&["config", "run.system-metrics", "off"]).success();
+    let wait = "sleep 0.4; echo '{\"f1\": 2}' > metrics.json";
+    tree.mv(&["run", "--", "sh", "-c", wait]).success();
+    let shown = tree.mv(&["runs", "show", "HEAD"]).success();
+    assert!(!shown.contains("system"), "{shown}");
+}
+
+#[test]
+fn forgotten_runs_are_gone_until_undo_and_their_room_with_gc() {
+    let tree = trained();
+    let count = |args: &[&str]| {
+        let all = tree.json(&[&["runs", "--json"], args].concat());
+        all.as_array().unwrap().len()
+    };
+    let failed = tree.json(&["runs", "--json", "--status", "failed"])[0]["id"].clone();
+    let failed = failed.as_str().unwrap();
+    let short = &failed[..12];
+    let told = tree
+        .mv(&["runs", "forget", "--failed", "--dry-run"])
+        .success();
+    assert_eq!((told, count(&[])), (format!("would forget {short}\n"), 4));
+    let young = tree.mv(&["runs", "forget", "--failed", "--older-than", "1d"]);
+    assert!(young.err.contains("no run is meant"), "{young:?}");
+    tree.mv(&["runs", "forget", "--failed"]).success();
+    assert_eq!((count(&[]), count(&["--status", "failed"])), (3, 0));
+    tree.mv(&["undo"]).success();
+    assert_eq!(count(&["--status", "failed"]), 1);
+    // What a commit names is what made its model.
+    let kept = tree.mv(&["runs", "forget", short, &run_of(&tree, "HEAD")]);
+    assert!(kept.err.contains("stays, a commit names it"), "{kept:?}");
+    assert_eq!(kept.success(), format!("forgot {short}\n"));
+    tree.mv(&["gc", "--now", "--keep-days", "0"]).success();
+    tree.mv(&["fsck"]).success();
+    let said = tree.mv(&["runs", "show", failed]).fails_with(1);
+    assert!(said.contains("not found"), "{said}");
+    assert_eq!(count(&[]), 3);
+    for (args, want) in [
+        (&["runs", "forget"][..], "required"),
+        (
+            &["runs", "forget", "--failed", "--older-than", "soon"],
+            "`soon` is no age",
+        ),
+    ] {
+        let said = tree.mv(args).fails_with(2);
+        assert!(said.contains(want), "{said}");
+    }
+}

@@ -55,9 +55,9 @@ fn port() -> u16 {
     }
 }
 
-struct Server {
+pub(crate) struct Server {
     child: Child,
-    port: u16,
+    pub(crate) port: u16,
     _dir: tempfile::TempDir,
 }
 
@@ -70,7 +70,7 @@ impl Drop for Server {
 
 impl Server {
     /// Another process may take a port between the look and the use: then it is tried again.
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
         let _guard = ONE_AT_A_TIME
             .lock()
@@ -155,7 +155,7 @@ impl Server {
         }
     }
 
-    fn env(&self, who: &str) -> Vec<(&'static str, String)> {
+    pub(crate) fn env(&self, who: &str) -> Vec<(&'static str, String)> {
         vec![
             ("AWS_ACCESS_KEY_ID", who.to_owned()),
             ("AWS_SECRET_ACCESS_KEY", format!("{who}-secret")),

@@ -78,7 +78,7 @@ fn an_environment_is_made_again_from_the_repository_alone() {
     for args in [&["gc", "--now", "--repack"][..], &["fsck"]] {
         tree.mv(args).success();
     }
-    sound(&tree);
+    sound(tree.root());
     let last = json(cut_off(
         &tree,
         &[
@@ -204,6 +204,257 @@ fn only_what_was_recorded_is_taken_in() {
     );
 }
 
+/// A build backend of its own, so that building needs nothing that is installed: PEP 517.
+const BACKEND: &str = r#"
+import base64, hashlib, pathlib, zipfile
+name, version, value = pathlib.Path("about").read_text().split()
+def build_wheel(out, config_settings=None, metadata_directory=None):
+    info = f"{name}-{version}.dist-info"
+    files = {f"{name}.py": f"VALUE = {value!r}\n",
+             f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
+             f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: own\nRoot-Is-Purelib: true\nTag: py3-none-any\n"}
+    digest = lambda t: base64.urlsafe_b64encode(hashlib.sha256(t.encode()).digest()).rstrip(b"=").decode()
+    record = "".join(f"{p},sha256={digest(t)},{len(t)}\n" for p, t in files.items())
+    files[f"{info}/RECORD"] = record + f"{info}/RECORD,,\n"
+    wheel = f"{name}-{version}-py3-none-any.whl"
+    with zipfile.ZipFile(f"{out}/{wheel}", "w") as z:
+        for path, text in files.items():
+            z.writestr(path, text)
+    return wheel
+"#;
+const BUILD: &str =
+    "[build-system]\nrequires = []\nbuild-backend = \"backend\"\nbackend-path = [\".\"]\n";
+
+/// The source of a package that builds itself.
+fn source(tree: &Tree, dir: &str, about: &str) {
+    tree.put(&format!("{dir}/about"), about);
+    tree.put(&format!("{dir}/backend.py"), BACKEND);
+    tree.put(&format!("{dir}/pyproject.toml"), BUILD);
+}
+
+/// A server of Git repositories, until it is dropped.
+struct Daemon(std::process::Child, u16);
+
+impl Daemon {
+    fn of(base: &Path) -> Self {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = free.local_addr().unwrap().port();
+        drop(free);
+        let child = Command::new("git")
+            .args(["daemon", "--export-all", "--listen=127.0.0.1"])
+            .arg(format!("--port={port}"))
+            .arg(format!("--base-path={}", base.display()))
+            .arg(base)
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .expect("`git daemon` is needed");
+        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+            std::thread::yield_now();
+        }
+        Self(child, port)
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // It has a child of its own that serves: both are asked.
+        let id = self.0.id().to_string();
+        let _ = Command::new("pkill").args(["-TERM", "-P", &id]).status();
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn what_was_built_from_source_is_kept_as_a_wheel() {
+    let tree = committed();
+    tree.put(
+        ".mvignore",
+        "wheels/\nmade/\nagain/\nother/\nserved/\nsdists/\n",
+    );
+    source(&tree, "served/lib", "fromgit 1.5 git");
+    let git = |args: &[&str]| {
+        let set = [
+            "-c",
+            "user.name=A",
+            "-c",
+            "user.email=a@b",
+            "-c",
+            "init.defaultBranch=main",
+        ];
+        let mut command = Command::new("git");
+        command
+            .args(set)
+            .args(args)
+            .current_dir(tree.path("served/lib"));
+        venv::must(&mut command).trim().to_owned()
+    };
+    git(&["init", "-q"]);
+    git(&["add", "."]);
+    git(&["commit", "-qm", "one"]);
+    let commit = git(&["rev-parse", "HEAD"]);
+    let daemon = Daemon::of(&tree.path("served"));
+    let url = format!("git+git://127.0.0.1:{}/lib", daemon.1);
+    pip(&tree, &[&format!("fromgit @ {url}@{commit}")]);
+    // A source archive, by its file.
+    source(&tree, "sdists/fromsource-0.3", "fromsource 0.3 archive");
+    tree.put(
+        "sdists/fromsource-0.3/PKG-INFO",
+        "Metadata-Version: 2.1\nName: fromsource\nVersion: 0.3\n",
+    );
+    let mut tar = Command::new("tar");
+    tar.args(["-czf", "fromsource-0.3.tar.gz", "fromsource-0.3"]);
+    venv::must(tar.current_dir(tree.path("sdists")));
+    pip(
+        &tree,
+        &[&tree
+            .path("sdists/fromsource-0.3.tar.gz")
+            .display()
+            .to_string()],
+    );
+    tree.commit("with what was built here");
+    let shown = tree.mv(&["env", "show", "HEAD"]).success();
+    assert!(
+        shown.contains(&format!("fromgit==1.5 @ {url}@{commit}\n")),
+        "{shown}"
+    );
+
+    // From what is installed, and where nothing is, built anew from the commit that was recorded.
+    let other = Tree::empty();
+    let remote = format!("file://{}", tree.path("other").display());
+    tree.mv(&["remote", "add", "origin", &remote]).success();
+    tree.mv(&["push"]).success();
+    other.mv(&["clone", &remote, "."]).success();
+    let wheels = tree.path("wheels").display().to_string();
+    let mut command = other.command(&["env", "vendor", "--wheels", &wheels, "--json"]);
+    command.env("PIP_NO_INDEX", "1").env_remove("VIRTUAL_ENV");
+    let done = Done::new(&command.output().unwrap());
+    let built: serde_json::Value = serde_json::from_str(&done.out).unwrap();
+    let names: Vec<&str> = built["wheels"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|w| w["name"].as_str().unwrap())
+        .collect();
+    assert!(
+        names.contains(&"fromgit-1.5-py3-none-any.whl"),
+        "{built} {}",
+        done.err
+    );
+    let said = tree.mv(&["env", "vendor", "--offline"]).success();
+    assert!(!said.contains("missing"), "{said}");
+    drop(daemon);
+    for gone in [".venv", "served", "sdists", "wheels"] {
+        std::fs::remove_dir_all(tree.path(gone)).unwrap();
+    }
+    let made = [
+        "env",
+        "recreate",
+        "--offline",
+        "--output",
+        "again",
+        "--json",
+    ];
+    let made = json(cut_off(&tree, &made));
+    assert_eq!(made["exact"], true, "{made}");
+    let script = "import fromgit, fromsource; print(fromgit.VALUE, fromsource.VALUE)";
+    assert_eq!(
+        said_by(&tree.path("again/bin/python"), script),
+        "git archive\n"
+    );
+}
+
+/// An index that takes every question and never answers.
+fn silent() -> (std::net::TcpListener, String) {
+    let index = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/simple", index.local_addr().unwrap());
+    (index, url)
+}
+
+#[test]
+fn recreating_can_be_stopped_and_begun_again() {
+    use std::io::Read;
+    let tree = committed();
+    let (index, url) = silent();
+    let args = ["env", "recreate", "--output", "again", "--index", &url];
+    let start = || {
+        let child = tree
+            .command(&args)
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        // pip is asking now.
+        (child, index.accept().unwrap().0)
+    };
+    let signal = |child: &std::process::Child, name: &str| {
+        venv::must(Command::new("kill").args([name, &child.id().to_string()]));
+    };
+    let (child, mut asked) = start();
+    let said = tree.mv(&args).fails_with(1);
+    assert!(said.contains("is being made by another process"), "{said}");
+    signal(&child, "-TERM");
+    let done = child.wait_with_output().unwrap();
+    let text = String::from_utf8_lossy(&done.stderr);
+    assert_eq!(done.status.code(), Some(130), "{text}");
+    assert!(
+        text.contains("note: fetching accel==2.0+cpu, demo==1.0 from http://127"),
+        "{text}"
+    );
+    assert!(!tree.path("again").exists());
+    // Its pip is gone as well: the connection ends.
+    let mut rest = Vec::new();
+    let _ = asked.read_to_end(&mut rest);
+    // Killed, it can clear nothing away; the next one does.
+    let (mut child, _asked) = start();
+    signal(&child, "-KILL");
+    child.wait().unwrap();
+    assert!(tree.path("again/pyvenv.cfg").exists());
+    let made = tree.json(&[
+        "env", "recreate", "--output", "again", "--wheels", "wheels", "--json",
+    ]);
+    assert_eq!(made["exact"], true, "{made}");
+}
+
+#[test]
+fn an_index_that_is_away_is_asked_once() {
+    let tree = committed();
+    for args in [
+        &[
+            "env",
+            "recreate",
+            "--output",
+            "again",
+            "--index",
+            "http://127.0.0.1:9/simple",
+        ][..],
+        &[
+            "reproduce",
+            "HEAD",
+            "--recreate",
+            "--index",
+            "http://127.0.0.1:9/simple",
+        ],
+    ] {
+        if args[0] == "reproduce" {
+            let python = tree.path(".venv/bin/python").display().to_string();
+            tree.put("train.py", "import pathlib\npathlib.Path('models').mkdir()\npathlib.Path('models/x').write_text('x')\n");
+            tree.mv(&["run", "-m", "t", "--", &python, "train.py"])
+                .success();
+        }
+        let said = tree.mv(args).fails_with(1);
+        assert!(
+            said.contains("note: fetching accel==2.0+cpu, demo==1.0 from http://127"),
+            "{said}"
+        );
+        assert!(
+            said.contains("the package index can't be reached"),
+            "{said}"
+        );
+        assert!(said.contains("hint: `--index URL` names another"), "{said}");
+    }
+    assert!(!tree.path("again").exists());
+}
+
 #[test]
 fn a_lost_log_loses_no_wheels() {
     let tree = committed();
@@ -281,15 +532,13 @@ np.save("models/trees.npy", trees.predict_proba(x))
 print("trained")
 "#;
 
-#[test]
-fn a_model_of_scikit_learn_is_made_again_bit_by_bit_from_its_commit() {
-    let python = venv::python(
-        "scikit-learn",
-        &["scikit-learn==1.6.1", "numpy==2.2.6", "scipy==1.15.3"],
-    );
+/// Trains in a tree with the packages of a virtual environment, keeps these in the repository, makes folder and
+/// environment again elsewhere from the commit alone and without a network, trains there, and compares every
+/// file of the model, bit by bit. Gives the tree, and the facts that the first run recorded.
+fn made_again_elsewhere(python: &Path, train: &str) -> (Tree, serde_json::Value) {
     let tree = Tree::empty();
     tree.mv(&["init"]).success();
-    tree.put("train.py", TRAIN);
+    tree.put("train.py", train);
     tree.put(
         "modelv.toml",
         "[env]\nvariables = [\"DB_PASSWORD\", \"SEEN\"]\n",
@@ -306,8 +555,49 @@ fn a_model_of_scikit_learn_is_made_again_bit_by_bit_from_its_commit() {
     let program = python.display().to_string();
     with_python(&["run", "-m", "train", "--", &program, "train.py"]).success();
     let commit = tree.id("HEAD");
-    let run = tree.json(&["runs", "--json"])[0].clone();
-    let facts = run["host"].as_object().unwrap();
+    let facts = tree.json(&["runs", "--json"])[0]["host"].clone();
+    with_python(&["env", "vendor", "--offline"]).success();
+    let other = Tree::empty();
+    let again = other.path("again");
+    tree.mv(&["export", &commit, &again.display().to_string()])
+        .success();
+    let made = again.join("env").display().to_string();
+    let recreate = [
+        "env",
+        "recreate",
+        &commit,
+        "--offline",
+        "--output",
+        &made,
+        "--json",
+    ];
+    let made = json(cut_off(&tree, &recreate));
+    assert_eq!(made["exact"], true, "{made}");
+    let read = || -> std::collections::BTreeMap<_, _> {
+        let files = std::fs::read_dir(again.join("models")).unwrap();
+        let paths = files.map(|f| f.unwrap().path());
+        paths
+            .map(|p| (p.clone(), std::fs::read(p).unwrap()))
+            .collect()
+    };
+    let before = read();
+    assert!(!before.is_empty());
+    std::fs::remove_dir_all(again.join("models")).unwrap();
+    // With the variables that the run had: `OPENBLAS_CORETYPE`, for one, changes bits.
+    let mut train = Command::new(again.join("env/bin/python"));
+    train.arg("train.py").current_dir(&again).env_clear();
+    venv::must(train.env("PATH", std::env::var_os("PATH").unwrap()));
+    assert!(before == read(), "the weights are others");
+    (tree, facts)
+}
+
+#[test]
+fn a_model_of_scikit_learn_is_made_again_bit_by_bit_from_its_commit() {
+    let python = venv::python(
+        "scikit-learn",
+        &["scikit-learn==1.6.1", "numpy==2.2.6", "scipy==1.15.3"],
+    );
+    let (tree, facts) = made_again_elsewhere(&python, TRAIN);
     assert_eq!(facts["imports"], "numpy scikit-learn");
     assert_eq!(
         (&facts["env.SEEN"], &facts["env.DB_PASSWORD"]),
@@ -317,40 +607,41 @@ fn a_model_of_scikit_learn_is_made_again_bit_by_bit_from_its_commit() {
         facts["python"].as_str().unwrap().starts_with("3."),
         "{facts:?}"
     );
-    with_python(&["env", "vendor", "--offline"]).success();
-    // Another folder, another environment, no network, and nothing but the repository.
-    let other = Tree::empty();
-    tree.mv(&[
-        "export",
-        &commit,
-        &other.path("again").display().to_string(),
-    ])
-    .success();
-    let made = other.path("again/env").display().to_string();
-    let made = json(cut_off(
-        &tree,
-        &[
-            "env",
-            "recreate",
-            &commit,
-            "--offline",
-            "--output",
-            &made,
-            "--json",
-        ],
-    ));
-    assert_eq!(made["exact"], true, "{made}");
-    let models = ["models/linear.npy", "models/trees.npy"];
-    let read = |name: &str| std::fs::read(other.path("again").join(name)).unwrap();
-    let before = models.map(read);
-    std::fs::remove_dir_all(other.path("again/models")).unwrap();
-    // With the variables that the run had: `OPENBLAS_CORETYPE`, for one, changes bits.
-    let mut again = Command::new(other.path("again/env/bin/python"));
-    again.arg("train.py").current_dir(other.path("again"));
-    venv::must(
-        again
-            .env_clear()
-            .env("PATH", std::env::var_os("PATH").unwrap()),
+    // The libraries behind its modules have owners, where the system has a database of packages.
+    let env = tree.json(&["env", "show", "HEAD", "--json"]);
+    let system = env["system"].as_array().unwrap();
+    let libraries = env["libraries"].as_array().unwrap();
+    let mut names = system
+        .iter()
+        .flat_map(|s| s["libraries"].as_array().unwrap());
+    let is_libm = |n: &serde_json::Value| n.as_str().unwrap().starts_with("libm.");
+    assert!(
+        names.any(is_libm) || libraries.iter().any(|l| is_libm(&l["name"])),
+        "{env}"
     );
-    assert!(before == models.map(read), "the weights are others");
+}
+
+const BOOST: &str = r#"
+import os
+import numpy as np
+import xgboost
+chance = np.random.default_rng(11)
+x = chance.random((400, 8))
+y = (x @ chance.random(8) > 2).astype(int)
+model = xgboost.train(
+    {"objective": "binary:logistic", "subsample": 0.5, "colsample_bytree": 0.5, "seed": 1, "nthread": 2, "max_depth": 4},
+    xgboost.DMatrix(x, y), 20)
+os.makedirs("models", exist_ok=True)
+model.save_model("models/trees.ubj")
+np.save("models/margins.npy", model.predict(xgboost.DMatrix(x), output_margin=True))
+"#;
+
+#[test]
+fn a_model_of_xgboost_is_made_again_bit_by_bit_from_its_commit() {
+    let python = venv::python(
+        "xgboost",
+        &["xgboost-cpu==3.2.0", "numpy==2.2.6", "scipy==1.15.3"],
+    );
+    let (_tree, facts) = made_again_elsewhere(&python, BOOST);
+    assert_eq!(facts["imports"], "numpy xgboost-cpu");
 }

@@ -78,9 +78,16 @@ fn record_hint(e: &Error) -> Option<String> {
             what: "run" | "metric",
             ..
         } => "`modelv runs` lists them",
+        Error::Program { program, .. } if program.starts_with("hook ") => {
+            "mend what it found; `--no-hooks` goes on without it"
+        }
         Error::Package { detail, .. } if detail.contains("no index may be asked") => {
             "`modelv env vendor REV` puts it into the repository, where an index or the package is at hand; \
              `--wheels DIR` takes it from a folder"
+        }
+        Error::Package { detail, .. } if detail == modelv_repo::wheels::pip::UNREACHABLE => {
+            "`--index URL` names another, `--wheels DIR` a folder; where there is a network, \
+             `modelv env vendor REV` puts all packages into the repository"
         }
         Error::Package { detail, .. } if detail.starts_with("its vendored wheel") => {
             "`modelv env vendor REV --drop` takes the wheels out, `modelv env vendor REV` finds others"
@@ -108,6 +115,30 @@ fn record_hint(e: &Error) -> Option<String> {
         }
         Error::State(text) if text.contains("records no environment") => {
             "`modelv env show` is that of this machine; `[env] capture = \"auto\"` records it"
+        }
+        Error::Invalid {
+            what: "Git repository",
+            ..
+        } => {
+            "name the folder that has `.git` in it, or a bare repository; `git fsck` there checks it"
+        }
+        Error::Invalid {
+            what: "MLflow store",
+            ..
+        } => "name a folder `mlruns` or a database; one on a server is not read",
+        Error::NotFound {
+            what: "snapshot of the Hub",
+            ..
+        } => "`hf download OWNER/NAME` gets it; a folder of another cache can be named, too",
+        Error::Invalid {
+            what: "file in a cache",
+            ..
+        } => "delete it and have the tool that keeps the cache fetch it again",
+        Error::State(text) if text.ends_with("is checked out there") => {
+            "`--branch NAME` writes another branch"
+        }
+        Error::State(text) if text.contains("there has commits that") => {
+            "`--branch NAME` writes another branch; `--force` moves this one"
         }
         Error::Invalid { what: "sweep", .. } => {
             "for example `--sweep lr=1e-4,1e-3 --sweep seed=1..5`"
@@ -336,6 +367,20 @@ const STATE_HINTS: &[(&str, &str)] = &[
         "`modelv config user.name \"Your Name\"` and `modelv config user.email you@example.org`",
     ),
     (
+        "a run is under way in this working tree",
+        "`modelv run --wait` waits for its end; a clone (`modelv clone . DIR`) is a working tree of its own, and so has \
+         every point of a sweep",
+    ),
+    (
+        "was killed, and what it started still writes here",
+        "end what is left of it with `kill PROCESS`, then try again",
+    ),
+    (
+        "which is a link to a folder",
+        "make it a folder (a mount of the other disk, for example), or declare the folder it leads to if that is in \
+         this tree",
+    ),
+    (
         "merge is not finished",
         "`modelv merge --continue` finishes it, `modelv merge --abort` gives it up",
     ),
@@ -478,6 +523,29 @@ fn team_hint(e: &Error) -> Option<String> {
     let text = match e {
         Error::Rejected { refs, .. } => return Some(rejected_hint(refs)),
         Error::Remote(e) => return remote_hint(e),
+        Error::NotHere {
+            source: Some(cause),
+            ..
+        } => {
+            return team_hint(cause).map(|hint| {
+                format!(
+                    "{hint}\n`modelv fetch PATH` brings contents that are to be read offline later"
+                )
+            });
+        }
+        Error::NotHere { .. } => {
+            "no remote of this clone has it any more: `modelv remote add NAME URL` names another one"
+        }
+        Error::Store(StoreError::Elsewhere {
+            source: Some(cause),
+            ..
+        }) => {
+            let StoreError::Remote(e) = &**cause else {
+                return None;
+            };
+            return remote_hint(e);
+        }
+        Error::Store(StoreError::Remote(e)) => return remote_hint(e),
         Error::NotFound { what: "remote", .. } => {
             "`modelv remote list` lists them; `modelv remote add NAME URL` adds one"
         }
@@ -541,7 +609,9 @@ fn remote_hint(e: &RemoteError) -> Option<String> {
         RemoteError::Unknown { .. } => {
             return Some("`modelv fetch` shows whether it happened; pushing again is safe".into());
         }
-        RemoteError::Busy { .. } => return Some("try again".into()),
+        RemoteError::Busy { .. } | RemoteError::Collected { .. } => {
+            return Some("try again".into());
+        }
         RemoteError::Corrupt { .. } => {
             return Some("nothing has changed here; push again from a clone that has it".into());
         }

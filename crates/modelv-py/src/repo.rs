@@ -107,6 +107,7 @@ impl Repo {
                 python,
                 allow_empty,
                 allow_secret,
+                no_hooks: false,
             };
             let done = repo.commit(&options, ctx)?;
             Commit::load(&repo, done.id)

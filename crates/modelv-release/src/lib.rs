@@ -5,6 +5,7 @@
 
 mod app;
 mod base;
+mod ci;
 mod demands;
 mod elf;
 mod error;
@@ -25,6 +26,7 @@ mod verify;
 mod wheel;
 
 pub use base::Base;
+pub use ci::{CiEnv, CiOptions, CiRecord, CiStep, ci, record_path};
 pub use error::{Error, Result};
 pub use inspect::{Inspection, LayerContent, inspect};
 pub use layout::{LayerInfo, write_docker_tar};

@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use modelv_repo::capture::env::Locks;
 use modelv_repo::capture::{env, secrets};
 
 type Outcome<T = ()> = Result<T, Box<dyn std::error::Error>>;
@@ -56,10 +57,10 @@ fn median(mut work: impl FnMut() -> Outcome) -> Outcome<Duration> {
 fn environment(python: &Path) -> Outcome {
     let dir = tempfile::tempdir()?;
     let cache = dir.path().join("envcache");
-    let packages = env::capture(python)?.packages.len();
-    let anew = median(|| Ok(env::capture(python).map(drop)?))?;
+    let packages = env::capture(python, &Locks::none())?.packages.len();
+    let anew = median(|| Ok(env::capture(python, &Locks::none()).map(drop)?))?;
     let start = median(|| Ok(env::interpreter(python).map(drop)?))?;
-    let cached = || env::capture_cached(&cache, Some(python), Vec::new());
+    let cached = || env::capture_cached(&cache, Some(python), Locks::none());
     cached()?;
     let warm = median(|| Ok(cached().map(drop)?))?;
     println!("environment of {packages} packages, medians of {REPEATS}:");

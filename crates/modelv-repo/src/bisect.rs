@@ -102,6 +102,7 @@ impl Repo {
     ) -> Result<BisectStep> {
         let _turn = self.take_turn()?;
         self.refuse_while_merging("bisect")?;
+        self.refuse_while_running("bisect")?;
         if self.bisect_state().is_some() {
             return Err(Error::State("a bisection is under way already".into()));
         }
@@ -215,7 +216,8 @@ impl Repo {
             let commit = self.commit_object(id)?;
             let recipe = commit.recipe.id();
             let fits = |run: &&Run| {
-                run.recipe == recipe && run.status == Status::Finished && condition.is_about(run)
+                let is_sure = run.status == Status::Finished && run.origin.doubts.is_empty();
+                run.recipe == recipe && is_sure && condition.is_about(run)
             };
             // Its own runs before others of the recipe, the last first.
             let own = commit.runs.iter().rev().map(|r| self.run_object(*r));

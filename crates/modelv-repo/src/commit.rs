@@ -2,10 +2,10 @@
 
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use modelv_core::canon;
-use modelv_core::commit::{Commit, Model, Recipe};
+use modelv_core::commit::{Commit, Model, Person, Recipe};
 use modelv_core::env::{Env, Lock};
 use modelv_core::id::{BlobId, CommitId, RecipeId, RunId};
 use modelv_core::path::RepoPath;
@@ -15,6 +15,7 @@ use crate::capture::{clock, env, git, python};
 use crate::ctx::Ctx;
 use crate::envdiff::{EnvChange, diff_env};
 use crate::error::{Error, Result};
+use crate::hooks::Hook;
 use crate::merge::MergeState;
 use crate::names;
 use crate::remote::Upstream;
@@ -39,6 +40,8 @@ pub struct CommitOptions {
     pub allow_empty: bool,
     /// Commit even what looks like a credential.
     pub allow_secret: bool,
+    /// Run no hooks.
+    pub no_hooks: bool,
 }
 
 /// What a commit took.
@@ -90,6 +93,17 @@ pub struct Status {
     pub skipped: Vec<Skipped>,
     /// How the branch stands to the one it follows.
     pub upstream: Option<Upstream>,
+}
+
+/// Tells which packages are not what their names and versions say: nobody else can install them.
+pub(crate) fn tell_patches(env: &Env, ctx: &Ctx<'_>) {
+    for patch in &env.details.patched {
+        ctx.progress.note(&format!(
+            "{} was patched after it was installed ({}): no other machine has it so",
+            patch.package,
+            patch.shown()
+        ));
+    }
 }
 
 impl Repo {
@@ -237,14 +251,29 @@ impl Repo {
         }
         let configured = self.config("env.python").or_else(|| rules.env_python());
         let found = python::find(self.root(), explicit.as_deref(), configured.as_deref())?;
-        let locks = locks
+        let list = locks
             .into_iter()
             .map(|(path, blob)| Lock {
                 path: path.as_bytes().to_vec(),
                 blob,
             })
             .collect();
-        env::capture_cached(&self.dir().join("envcache"), found.as_deref(), locks)
+        self.capture_with_locks(found.as_deref(), list)
+    }
+
+    /// The environment of an interpreter as it is now, beside these lock files.
+    pub(crate) fn capture_with_locks(&self, python: Option<&Path>, list: Vec<Lock>) -> Result<Env> {
+        let read = |lock: &Lock| self.lock_content(lock);
+        let locks = env::Locks { list, read: &read };
+        env::capture_cached(&self.dir().join("envcache"), python, locks)
+    }
+
+    /// The content of a lock file, from the working tree where it is so there, else from the store.
+    pub(crate) fn lock_content(&self, lock: &Lock) -> Option<Vec<u8>> {
+        let path = RepoPath::new(lock.path.as_slice()).ok()?;
+        let here = std::fs::read(crate::worktree::place(self.root(), &path)).ok();
+        let here = here.filter(|bytes| BlobId::of(bytes) == lock.blob);
+        here.or_else(|| self.read_blob(lock.blob).ok())
     }
 
     /// Commits the working tree, or the part of it that `options.paths` name.
@@ -254,11 +283,18 @@ impl Repo {
     /// file can't be read. Nothing has changed then.
     pub fn commit(&mut self, options: &CommitOptions, ctx: &Ctx<'_>) -> Result<Committed> {
         check_message(&options.message)?;
-        match self.commit_once(options, ctx) {
+        if !options.no_hooks {
+            self.run_hooks(Hook::PreCommit, &[], "", ctx)?;
+        }
+        let done = match self.commit_once(options, ctx) {
             // What it found in the store was collected before it could name it: stored again.
             Err(Error::Collected { .. }) => self.commit_once(options, ctx),
             done => done,
+        }?;
+        if !options.no_hooks {
+            self.after_commit(done.id, ctx);
         }
+        Ok(done)
     }
 
     pub(crate) fn commit_once(
@@ -352,6 +388,7 @@ impl Repo {
             }
             _ => self.capture_env(&since.new, rules, options.python.clone())?,
         };
+        tell_patches(&env, ctx);
         let trees = match parent {
             Some(parent) if is_part => patch_trees(&Trees::of(parent), &since, &session)?,
             _ => write_trees(&since.new, &session)?,
@@ -405,6 +442,16 @@ impl Repo {
         let session = self.store.begin()?;
         let id = CommitId(session.put_object(commit)?);
         session.finish()?;
+        self.move_head(id, more, worktree)
+    }
+
+    /// Moves HEAD to a commit that is stored, together with `more` refs.
+    pub(crate) fn move_head(
+        &mut self,
+        id: CommitId,
+        more: Vec<crate::oplog::RefChange>,
+        worktree: bool,
+    ) -> Result<CommitId> {
         let mut changes = vec![self.head_change(id)];
         changes.extend(more);
         self.append(changes, worktree, None)?;
@@ -473,6 +520,14 @@ pub(crate) fn write_recipe_of(
         })
     });
     Ok((recipe, model))
+}
+
+/// The author of commits that hold what modelv keeps for itself.
+pub(crate) fn nobody() -> Person {
+    Person {
+        name: "modelv".into(),
+        email: String::new(),
+    }
 }
 
 /// The runs of the parent still describe the model when it is the same one.

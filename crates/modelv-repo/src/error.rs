@@ -130,6 +130,15 @@ pub enum Error {
         /// Refs and reasons.
         refs: Vec<(String, &'static str)>,
     },
+    /// Contents that a clone of a part does not hold, and that no remote gave.
+    #[error("not in this clone, and not to be had from a remote: {}", list(.paths))]
+    NotHere {
+        /// The files.
+        paths: Vec<String>,
+        /// What the first remote that failed said; `None`: none of them has it.
+        #[source]
+        source: Option<Box<Self>>,
+    },
     /// Weights can't be merged.
     #[error(transparent)]
     Weights(modelv_core::weights::WeightsError),
@@ -278,6 +287,10 @@ impl Error {
             | Self::Collected { .. }
             | Self::RefMoved { .. } => ErrorKind::Conflict,
             Self::Remote(e) => remote_kind(e),
+            Self::NotHere { source, .. } => match source {
+                Some(cause) => cause.kind(),
+                None => ErrorKind::NotFound,
+            },
             Self::Newer { .. } => ErrorKind::Unsupported,
             Self::Store(e) if e.is_newer() => ErrorKind::Unsupported,
             Self::Corrupt { .. } => ErrorKind::Corrupt,

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use modelv_core::id::BlobId;
 use modelv_core::path::RepoPath;
 use modelv_core::tree::{self, Mode};
-use modelv_store::{Reader, Store, unwrap_io};
+use modelv_store::{Error as StoreError, Reader, Store, unwrap_io};
 
 use crate::error::{Error, Result};
 use crate::repo::Repo;
@@ -83,7 +83,14 @@ impl Repo {
         {
             let found = tree::find(&self.store, root, path)?;
             if let Some(entry) = found.filter(|e| e.mode != Mode::Tree) {
-                let inner = Reader::open(Held(Arc::clone(self)), &BlobId(entry.id))?;
+                let inner = Reader::open(Held(Arc::clone(self)), &BlobId(entry.id));
+                let inner = inner.map_err(|e| match e {
+                    StoreError::Elsewhere { source, .. } => Error::NotHere {
+                        paths: vec![path.to_string()],
+                        source: source.map(|e| Box::new(Error::from(*e))),
+                    },
+                    other => other.into(),
+                })?;
                 return Ok(FileReader { inner });
             }
         }

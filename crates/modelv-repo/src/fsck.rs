@@ -14,6 +14,7 @@ use modelv_store::gc::State;
 
 use crate::error::Result;
 use crate::oplog::Target;
+use crate::remote::Promised;
 use crate::repo::Repo;
 
 impl Repo {
@@ -30,6 +31,7 @@ impl Repo {
             deepest: HashMap::new(),
             overlaid: HashSet::new(),
             problems: Vec::new(),
+            promised: self.promised()?,
         };
         // A damaged file is named by the check of the store.
         let horizon = State::read(self.dir()).map_or(u64::MAX, |s| s.horizon);
@@ -59,6 +61,7 @@ struct Walk<'a> {
     /// Directories that were laid over one another.
     overlaid: HashSet<Vec<TreeId>>,
     problems: Vec<String>,
+    promised: Promised,
 }
 
 impl Walk<'_> {
@@ -69,6 +72,7 @@ impl Walk<'_> {
         }
         let commit: Commit = match self.repo.commit_object(id) {
             Ok(commit) => commit,
+            Err(_) if self.promised.has(&id.0) => return Ok(Vec::new()),
             Err(e) => {
                 self.problems.push(format!("commit `{}`: {e}", id.short()));
                 return Ok(Vec::new());
@@ -94,6 +98,7 @@ impl Walk<'_> {
 
     fn env(&mut self, id: EnvId, of: &str) {
         if self.seen.insert(id.0)
+            && !self.promised.has(&id.0)
             && let Err(e) = self.repo.env_object(id)
         {
             self.problems.push(format!("environment of {of}: {e}"));
@@ -121,6 +126,7 @@ impl Walk<'_> {
                     self.blob(blob, &of)?;
                 }
             }
+            Err(_) if self.promised.has(&id.0) => {}
             Err(e) => self.problems.push(format!("{of}: {e}")),
         }
         Ok(())
@@ -144,6 +150,9 @@ impl Walk<'_> {
         while let Some(at) = dirs.pop() {
             let path = &at.path;
             if !self.is_deeper(at.id, at.depth, at.bytes) {
+                continue;
+            }
+            if self.promised.has(&at.id.0) {
                 continue;
             }
             let shown = if path.is_empty() { "/" } else { path };
@@ -210,7 +219,7 @@ impl Walk<'_> {
     /// Checks that a file's content is there and as long as its entry says.
     fn content(&mut self, blob: BlobId, entry: &Entry, path: &str, of: &str) -> Result<()> {
         let found = self.repo.store.blob_size(&blob)?;
-        if self.seen.insert(blob.0) && found.is_none() {
+        if self.seen.insert(blob.0) && found.is_none() && !self.promised.has(&blob.0) {
             self.problems.push(format!("`{path}` of {of} is missing"));
         }
         if found.is_some_and(|size| size != entry.size) {
@@ -221,7 +230,8 @@ impl Walk<'_> {
     }
 
     fn blob(&mut self, id: BlobId, of: &str) -> Result<()> {
-        if self.seen.insert(id.0) && self.repo.store.blob_size(&id)?.is_none() {
+        let is_new = self.seen.insert(id.0) && !self.promised.has(&id.0);
+        if is_new && self.repo.store.blob_size(&id)?.is_none() {
             self.problems
                 .push(format!("file content `{}` of {of} is missing", id.short()));
         }

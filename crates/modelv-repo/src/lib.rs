@@ -23,6 +23,7 @@ mod derived;
 mod diff;
 mod envdiff;
 pub mod error;
+mod export_git;
 mod file;
 mod fsck;
 #[cfg(feature = "fuzz")]
@@ -30,8 +31,10 @@ mod fsck;
 pub mod fuzz;
 mod gc;
 mod history;
+mod hooks;
 #[cfg(test)]
 mod hostile;
+mod import;
 pub mod json;
 mod lease;
 mod lineage;
@@ -70,16 +73,19 @@ pub use diff::{
 };
 pub use envdiff::{EnvChange, diff_env};
 pub use error::{Error, ErrorKind, Result};
+pub use export_git::{Exported, GitExport};
 pub use file::FileReader;
 pub use gc::{GcOptions, GcReport};
 pub use history::{KeyFilter, LogOptions};
+pub use hooks::{Hook, HookSource};
+pub use import::{GitImport, HubImport, HubImported, Imported, ImportedRuns};
 pub use lineage::{CommitLink, Lineage, RunLink, Source, Subject};
 pub use merge::{
     Action, ConflictState, Decision, FastForward, MergeOptions, MergeOutcome, MergeState, Sequence,
     Step, Strategy,
 };
 pub use modelv_core as core;
-pub use modelv_store::{Error as StoreError, Report as StoreReport, Store};
+pub use modelv_store::{Error as StoreError, Report as StoreReport, Store, unwrap_io};
 pub use pipeline::{
     ParamName, Pipeline, PipelineOptions, PipelineOutcome, StageDone, StageEvent, StageOutcome,
     StageSpec, StageState, StageStatus, Watch, Why,
@@ -92,9 +98,11 @@ pub use reproduce::{Comparison, FileVerdict, ReproduceEnv, ReproduceOptions, Rep
 pub use rescue::{Rescued, Wreck};
 pub use rev::Range;
 pub use run::{
-    ActiveRun, Ending, Journal, METRICS_FILE, Point, RUN_VARIABLE, RunOptions, RunOutcome,
+    ActiveRun, Ending, Journal, Load, METRICS_FILE, Point, RUN_VARIABLE, RunOptions, RunOutcome,
 };
-pub use runs::{Condition, Field, Order, Row, RunQuery, compare_runs};
+pub use runs::{
+    Condition, Field, ForgetQuery, Forgotten, Order, Row, RunLine, RunQuery, compare_runs,
+};
 pub use scan::{Scanned, scan_disk};
 pub use sequence::{Made, PickOptions, RebaseOptions, SequenceOutcome};
 pub use stats::{CommitRoom, Room, Stats};

@@ -46,6 +46,8 @@ pub struct MergeOptions {
     pub ff: FastForward,
     /// Who decides conflicts; the first that fits counts.
     pub strategies: Vec<Strategy>,
+    /// Run no hooks.
+    pub no_hooks: bool,
 }
 
 /// What happens where HEAD's branch would only have to move.
@@ -125,11 +127,18 @@ impl Repo {
         options: &MergeOptions,
         ctx: &Ctx<'_>,
     ) -> Result<MergeOutcome> {
+        self.refuse_while_merging("merge")?;
+        if !options.dry_run && !options.no_hooks {
+            self.before_merge(self.resolve(revision)?, ctx)?;
+        }
         let _turn = match options.dry_run {
             true => None,
             false => Some(self.take_turn()?),
         };
         self.refuse_while_merging("merge")?;
+        if !options.dry_run {
+            self.refuse_while_running("merge")?;
+        }
         if let Some(message) = &options.message {
             check_message(message)?;
         }

@@ -4,22 +4,25 @@
 //! A virtual environment is a folder somebody asked for; this module writes nowhere else, and what
 //! it could not make exactly it names.
 
+mod folder;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use modelv_core::env::{Env, Interpreter, Package};
+use modelv_core::env::{Env, Interpreter, Lock, Package, Patch};
 use modelv_core::id::CommitId;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use crate::capture::{env, python};
-use crate::ctx::Cancel;
+use crate::capture::{env, metadata, python};
+use crate::ctx::{Cancel, Ctx};
 use crate::envdiff::{EnvChange, diff_env};
 use crate::error::{Error, Result};
 use crate::repo::Repo;
 use crate::wheels::archive::{self, minor_of};
 use crate::wheels::pip::{self, Sources};
 use crate::wheels::record::base64url;
+use folder::Making;
 
 /// How this machine differs from the environment of a commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +31,8 @@ pub struct EnvCheck {
     pub matters: Vec<EnvChange>,
     /// What is here in addition.
     pub more: Vec<EnvChange>,
+    /// Packages of this machine that were changed after they were installed.
+    pub patched: Vec<Patch>,
 }
 
 /// What `recreate` is asked for.
@@ -74,12 +79,15 @@ impl Repo {
             .config("env.python")
             .or_else(|| self.rules().ok()?.env_python());
         let found = python::find(self.root(), explicit, configured.as_deref())?;
-        let cache = self.dir().join("envcache");
-        let here = env::capture_cached(&cache, found.as_deref(), want.locks.clone())?;
+        let here = self.capture_with_locks(found.as_deref(), want.locks.clone())?;
         let (more, matters) = diff_env(&want, &here)
             .into_iter()
             .partition(|c| c.old.is_none());
-        Ok(EnvCheck { matters, more })
+        Ok(EnvCheck {
+            matters,
+            more,
+            patched: here.details.patched,
+        })
     }
 
     pub(crate) fn recorded_env(&self, id: CommitId) -> Result<Env> {
@@ -95,51 +103,57 @@ impl Repo {
     /// from an index.
     ///
     /// # Errors
-    /// There is no such interpreter here, the folder is not empty, or a package can't be had.
-    /// The folder is gone again then.
-    pub fn recreate_env(&self, id: CommitId, options: &RecreateOptions) -> Result<Recreated> {
+    /// There is no such interpreter here, the folder is not empty, a package can't be had, or it was
+    /// interrupted. The folder is gone again then; what a killed process has left is cleared away.
+    pub fn recreate_env(
+        &self,
+        id: CommitId,
+        options: &RecreateOptions,
+        ctx: &Ctx<'_>,
+    ) -> Result<Recreated> {
         let want = self.recorded_env(id)?;
         let interpreter = want.interpreter.as_ref().ok_or_else(|| {
             Error::State(format!("commit `{}` records no interpreter", id.short()))
         })?;
         let base = find_interpreter(interpreter, options.python.as_deref())?;
-        let occupied = std::fs::read_dir(&options.output).is_ok_and(|mut d| d.next().is_some());
-        if occupied || options.output.is_file() {
-            return Err(Error::Exists {
-                what: "folder",
-                name: options.output.display().to_string(),
-            });
-        }
-        let made = self.recreate(&want, &base, options);
-        if made.is_err() {
-            // It was empty or missing before; half an environment helps nobody.
-            let _ = std::fs::remove_dir_all(&options.output);
-        }
-        made
-    }
-
-    fn recreate(&self, want: &Env, base: &Path, options: &RecreateOptions) -> Result<Recreated> {
         let output =
             std::path::absolute(&options.output).map_err(Error::io("open", &options.output))?;
+        let making = Making::begin(&output)?;
+        let made = self.recreate(&want, &base, &output, options, ctx)?;
+        making.finish()?;
+        Ok(made)
+    }
+
+    fn recreate(
+        &self,
+        want: &Env,
+        base: &Path,
+        output: &Path,
+        options: &RecreateOptions,
+        ctx: &Ctx<'_>,
+    ) -> Result<Recreated> {
         let mut venv = Command::new(base);
-        venv.args(["-I", "-m", "venv"]).arg(&output);
-        run(&mut venv, None)?;
+        venv.args(["-I", "-m", "venv"]).arg(output);
+        run(&mut venv, None, ctx.cancel)?;
         let python = output.join("bin/python");
         // The interpreter brings its own pip: what is there as recorded stays.
-        let fresh = env::capture(&python)?;
+        let read = |lock: &Lock| self.lock_content(lock);
+        let locks = env::Locks {
+            list: want.locks.clone(),
+            read: &read,
+        };
+        let fresh = env::capture(&python, &locks)?;
         let is_there = |p: &Package| fresh.find_package(&p.name) == Some(p);
-        let temp = tempfile::tempdir_in(&output).map_err(Error::io("create", &output))?;
+        let temp = tempfile::tempdir_in(output).map_err(Error::io("create", output))?;
         let mut supply = Supply::new(temp.path());
         for package in want.packages.iter().filter(|p| !is_there(p)) {
+            ctx.cancel.check()?;
             self.choose(package, want, &fresh, options, &mut supply)?;
         }
-        supply.fetch(&python, options)?;
-        supply.install(&python)?;
-        remove_others(&python, want)?;
-        let env = Env {
-            locks: want.locks.clone(),
-            ..env::capture(&python)?
-        };
+        supply.fetch(&python, options, ctx)?;
+        supply.install(&python, ctx)?;
+        remove_others(&python, want, ctx.cancel)?;
+        let env = env::capture(&python, &locks)?;
         let verified = want.packages.iter().filter(|p| {
             let here = env.find_package(&p.name);
             p.record_sha256.is_some() && here.is_some_and(|h| h.record_sha256 == p.record_sha256)
@@ -223,7 +237,7 @@ impl<'a> Supply<'a> {
     }
 
     /// Fetches what is missing.
-    fn fetch(&mut self, python: &Path, options: &RecreateOptions) -> Result<()> {
+    fn fetch(&mut self, python: &Path, options: &RecreateOptions, ctx: &Ctx<'_>) -> Result<()> {
         let sources = Sources {
             indexes: &options.indexes,
             folders: &options.wheels,
@@ -231,8 +245,8 @@ impl<'a> Supply<'a> {
         if self.away.is_empty() {
             return Ok(());
         }
-        let never = Cancel::new();
-        let failed = pip::fetch(python, &self.away, &self.dir, sources, &never)?;
+        pip::announce(&self.away, sources, ctx);
+        let failed = pip::fetch(python, &self.away, &self.dir, sources, ctx.cancel)?;
         if let Some((package, detail)) = failed.into_iter().next() {
             let package = package.label();
             return Err(Error::Package { package, detail });
@@ -243,7 +257,7 @@ impl<'a> Supply<'a> {
 
     /// Installs the wheels by name, so that no trace of the folder they lay in goes into the
     /// environment. Each must be whole.
-    fn install(&self, python: &Path) -> Result<()> {
+    fn install(&self, python: &Path, ctx: &Ctx<'_>) -> Result<()> {
         if self.ready.is_empty() {
             return Ok(());
         }
@@ -256,10 +270,11 @@ impl<'a> Supply<'a> {
                     .into_owned(),
                 detail,
             };
-            archive::check_files(&path, &Cancel::new()).map_err(bad)?;
+            ctx.cancel.check()?;
+            archive::check_files(&path, ctx.cancel).map_err(bad)?;
         }
         let demands: Vec<String> = self.ready.iter().map(|p| p.label()).collect();
-        let said = pip::install(python, &self.dir, &demands, &Cancel::new())?;
+        let said = pip::install(python, &self.dir, &demands, ctx.cancel)?;
         if !said.success {
             let (package, detail) = (demands.join(" "), said.reason());
             return Err(Error::Package { package, detail });
@@ -303,7 +318,7 @@ fn note_origin(sites: &[PathBuf], package: &Package, source: &str) -> Result<()>
     const NAME: &str = "direct_url.json";
     let Some(dir) = sites
         .iter()
-        .find_map(|site| env::metadata_dir(site, &package.name))
+        .find_map(|site| metadata::metadata_dir(site, &package.name))
     else {
         return Ok(());
     };
@@ -343,8 +358,8 @@ fn origin(package: &Package, source: &str) -> serde_json::Value {
 }
 
 /// Runs a program to its end; its last words are the error.
-fn run(command: &mut Command, package: Option<&str>) -> Result<()> {
-    let said = pip::run(command, &Cancel::new())?;
+fn run(command: &mut Command, package: Option<&str>, cancel: &Cancel) -> Result<()> {
+    let said = pip::run(command, cancel)?;
     if said.success {
         return Ok(());
     }
@@ -362,8 +377,8 @@ fn run(command: &mut Command, package: Option<&str>) -> Result<()> {
 }
 
 /// What came with the new environment and was not recorded, pip itself last.
-fn remove_others(python: &Path, want: &Env) -> Result<()> {
-    let here = env::capture(python)?;
+fn remove_others(python: &Path, want: &Env, cancel: &Cancel) -> Result<()> {
+    let here = env::capture(python, &env::Locks::none())?;
     let mut others: Vec<&str> = here
         .packages
         .iter()
@@ -376,7 +391,7 @@ fn remove_others(python: &Path, want: &Env) -> Result<()> {
     }
     let mut command = pip::pip(python);
     command.args(["uninstall", "-y", "--"]).args(&others);
-    run(&mut command, Some(&others.join(" ")))
+    run(&mut command, Some(&others.join(" ")), cancel)
 }
 
 /// An interpreter of exactly the recorded version.
@@ -468,7 +483,7 @@ mod tests {
             for _ in 0..2 {
                 note_origin(&[dir.path().to_owned()], &bird, source).unwrap();
             }
-            let found = env::read_dist_info(&info).unwrap();
+            let found = metadata::read_dist_info(&info).unwrap();
             assert_eq!(found.source.as_deref(), Some(source));
             assert_eq!(found.archive_sha256, hash, "{source}");
             let record = std::fs::read_to_string(info.join("RECORD")).unwrap();

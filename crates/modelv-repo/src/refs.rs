@@ -151,6 +151,7 @@ impl Repo {
     pub fn switch(&mut self, to: &SwitchTo, ctx: &Ctx<'_>) -> Result<CommitId> {
         let _turn = self.take_turn()?;
         self.refuse_while_merging("switch")?;
+        self.refuse_while_running("switch")?;
         let before = match to {
             SwitchTo::Branch(name) if name == "-" => Some(self.switch_before()?),
             _ => None,
@@ -292,6 +293,7 @@ impl Repo {
 
     /// Carries a plan out, and remembers what was written.
     pub(crate) fn carry_out(&self, plan: &checkout::Plan, ctx: &Ctx<'_>) -> Result<()> {
+        self.bring_files(plan.written(), ctx)?;
         let mut cache = self.stat_cache();
         let done = plan.apply(self.root(), &self.store, &mut cache, ctx);
         done.map_err(|e| match e {
@@ -405,6 +407,7 @@ impl Repo {
     pub fn export(&self, id: CommitId, dest: &std::path::Path, ctx: &Ctx<'_>) -> Result<usize> {
         let files = self.files(id)?;
         let count = files.len();
+        self.bring_files(files.iter(), ctx)?;
         checkout::export(&files, &self.store, dest, ctx)?;
         Ok(count)
     }

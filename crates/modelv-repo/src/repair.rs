@@ -159,7 +159,7 @@ impl Repo {
         let horizon = State::read(self.dir())?.horizon;
         let scope = Scope {
             single: self.is_shallow(),
-            only: self.only(),
+            only: self.contents_wanted(),
         };
         let targets = log.kept_targets(horizon);
         let mut stack: Vec<Step> = targets.filter_map(|(_, t)| start_of(t)).collect();

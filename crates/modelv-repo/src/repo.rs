@@ -11,7 +11,7 @@ use modelv_core::id::{BlobId, CommitId, EnvId, RunId};
 use modelv_core::run::Run;
 use modelv_store::{Store, fs, gc};
 
-use crate::capture::{clock, person};
+use crate::capture::{clock, person, system};
 use crate::error::{Error, Result};
 use crate::names;
 use crate::oplog::{self, Draft, OpLog, RefChange, Target};
@@ -118,7 +118,7 @@ impl Repo {
         let epoch = gc::State::read(&dir).ok().map(|s| s.epoch);
         let log = OpLog::read(&log_path)?;
         let store = Store::open(&dir)?;
-        Ok(Self {
+        let repo = Self {
             root,
             dir,
             bare,
@@ -127,7 +127,9 @@ impl Repo {
             command: String::new(),
             epoch,
             turn: Weak::new(),
-        })
+        };
+        repo.read_from_remotes();
+        Ok(repo)
     }
 
     /// Opens the repository that `start` lies in.
@@ -373,7 +375,7 @@ impl Repo {
 
     /// Whether this clone may lack what commits lead to without being damaged.
     pub(crate) fn is_partial(&self) -> bool {
-        self.only().is_some() || self.is_shallow()
+        self.only().is_some() || self.is_shallow() || self.is_lazy()
     }
 
     /// The rules that say which path is which ingredient.
@@ -430,10 +432,19 @@ impl Repo {
     /// # Errors
     /// The key is not `section.name`.
     pub fn set_config(&mut self, key: &str, value: Option<&str>) -> Result<()> {
-        let known = ["user.name", "user.email", "env.python", "merge.tool"];
+        let known = [
+            "user.name",
+            "user.email",
+            "env.python",
+            "merge.tool",
+            system::KEY,
+        ];
         if !known.contains(&key) {
             let reason = format!("known keys are {}", known.join(", "));
             return Err(Error::invalid("configuration key", key, reason));
+        }
+        if let (system::KEY, Some(value)) = (key, value) {
+            system::parse_every(value)?;
         }
         let name = format!("{}{key}", names::CONFIG);
         let old = self.log.refs.get(&name).cloned();

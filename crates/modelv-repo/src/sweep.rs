@@ -17,6 +17,7 @@ use modelv_store::Session;
 use modelv_store::remote::Item;
 
 use crate::capture::exec::Execution;
+use crate::capture::system::Sampler;
 use crate::capture::{params, secrets};
 use crate::ctx::Ctx;
 use crate::error::{Error, Result};
@@ -25,9 +26,9 @@ use crate::repo::Repo;
 use crate::run::clean::CleanTree;
 use crate::run::pool::{self, Start, Work};
 use crate::run::{
-    ActiveRun, Beginning, Ending, RUN_VARIABLE, Record, RunOptions, find_result, record_of,
-    words_of,
+    ActiveRun, Beginning, Ending, Hold, RUN_VARIABLE, Record, RunOptions, record_of, words_of,
 };
+use crate::runs::RunIndex;
 use crate::worktree::{Files, Ingredient, write_one_tree, write_trees};
 
 /// Most points of one sweep.
@@ -151,8 +152,9 @@ struct Sweep<'a> {
     parent: [u8; 16],
     points: Vec<Point>,
     next: usize,
-    known: Vec<(RunId, Run)>,
-    active: HashMap<usize, (Record, CleanTree)>,
+    /// `None`: everything is executed.
+    known: Option<RunIndex>,
+    active: HashMap<usize, (Record, CleanTree, Option<Sampler>)>,
     done: BTreeMap<usize, ((RunId, Run), bool)>,
 }
 
@@ -177,15 +179,11 @@ impl Repo {
         }
         words.push("--".into());
         words.extend(words_of(&command));
-        let whole = self.begin_run(&options.run, &words, ctx)?;
+        // Its points are executed in folders of their own: it need not have the working tree.
+        let whole = self.begin_held(&options.run, &words, Hold::Free, ctx)?;
         let session = self.store.begin()?;
-        let points = match points(self, &whole, options, &session) {
-            Ok(points) => points,
-            Err(e) => {
-                whole.discard();
-                return Err(e);
-            }
-        };
+        let points =
+            points(self, &whole, options, &session).inspect_err(|_| whole.record.forget())?;
         session.finish()?;
         let trees = points
             .iter()
@@ -193,11 +191,7 @@ impl Repo {
         let items: Vec<Item> = trees.map(|t| Item::Object(Kind::Tree, t.0)).collect();
         let _lease = self.lease(&items)?;
         let mut sweep = Sweep {
-            known: if options.run.force {
-                Vec::new()
-            } else {
-                self.runs()?
-            },
+            known: (!options.run.force).then(|| self.run_index()).transpose()?,
             parent: whole.record.draft.nonce,
             repo: self,
             options,
@@ -383,11 +377,14 @@ impl Sweep<'_> {
         let mut words = words_of(&self.command);
         secrets::mask_words(&mut words);
         let given = &self.options.run.params;
-        let known = self.known.iter().cloned();
-        if let Some(found) = find_result(known, point.recipe.id(), &words, given) {
+        let recipe = point.recipe.id();
+        let known = self.known.as_ref();
+        let known = known.map(|index| self.repo.find_result(index, recipe, &words, given));
+        if let Some(found) = known.transpose()?.flatten() {
             self.close(at, found, true);
             return Ok(None);
         }
+        let point = &self.points[at];
         self.watch.tell(&point.label, StageEvent::Starts(&[]));
         let tree = self.repo.clean_tree(&point.files, self.ctx)?;
         let mut params = self.repo.params_of(&point.files)?;
@@ -415,7 +412,8 @@ impl Sweep<'_> {
             ],
             log: record.log_path(),
         };
-        self.active.insert(at, (record, tree));
+        let sampler = self.repo.sampler(&record.folder)?;
+        self.active.insert(at, (record, tree, sampler));
         Ok(Some(start))
     }
 }
@@ -432,19 +430,14 @@ impl Work for Sweep<'_> {
     }
 
     fn end(&mut self, at: usize, execution: Result<Execution>) -> Result<()> {
-        let Some((record, tree)) = self.active.remove(&at) else {
+        let Some((record, tree, sampler)) = self.active.remove(&at) else {
             return Ok(());
         };
-        let execution = match execution {
-            Ok(execution) => execution,
-            Err(e) => {
-                record.discard();
-                return Err(e);
-            }
-        };
+        drop(sampler);
+        let execution = execution.inspect_err(|_| record.forget())?;
         let ending = Ending::of(execution.exit_code);
-        let (mut run, _) = self.repo.close_record(&record, ending)?;
         let session = self.repo.store.begin()?;
+        let (mut run, _) = self.repo.close_record(&record, ending, &session)?;
         if ending.status != Status::Interrupted {
             run.metrics.extend(tree.metrics(self.ctx));
         }

@@ -34,11 +34,14 @@ impl Places {
             Some(cuts) => cuts.chunks,
             None => {
                 let size = store.blob_size(id)?.and_then(|n| u32::try_from(n).ok());
-                let size = size.ok_or_else(|| Error::NotFound {
-                    what: "file content",
-                    id: id.to_hex(),
-                })?;
-                vec![(ChunkId(id.0), size)]
+                match (size, store.lazy()) {
+                    (Some(size), _) => vec![(ChunkId(id.0), size)],
+                    (None, Some(lazy)) => lazy.chunks_of(id)?,
+                    (None, None) => {
+                        let (what, id) = ("file content", id.to_hex());
+                        return Err(Error::NotFound { what, id });
+                    }
+                }
             }
         };
         let mut size = 0;
@@ -154,7 +157,7 @@ impl ChunkCache {
             return Ok(Arc::clone(bytes));
         }
         let mut bytes = Vec::new();
-        let read = store.read_chunk(&id, len, &mut bytes);
+        let read = store.read_first_chunk(&[(id, len)], &mut bytes);
         self.decoded.fetch_add(1, Ordering::Relaxed);
         if let Err(e) = read {
             drop(inside);

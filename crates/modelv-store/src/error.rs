@@ -77,6 +77,20 @@ pub enum Error {
         /// Who is at work.
         what: &'static str,
     },
+    /// A clone that holds a part does not hold it, and no remote gave it.
+    #[error("file content `{id}` is not in this clone, and could not be brought from {}", .remotes.join(", "))]
+    Elsewhere {
+        /// Its id, or that of a chunk of it, in hexadecimal.
+        id: String,
+        /// The remotes that were asked.
+        remotes: Vec<String>,
+        /// What the first of them that failed said; `None`: they don't have it either.
+        #[source]
+        source: Option<Box<Self>>,
+    },
+    /// A remote's own error, where content is brought from it.
+    #[error(transparent)]
+    Remote(Box<crate::remote::RemoteError>),
     /// The file that was being stored can't be read.
     #[error("cannot read the content")]
     Input(#[source] io::Error),
@@ -89,7 +103,12 @@ impl Error {
     /// Whether stored bytes are damaged.
     #[must_use]
     pub fn is_corrupt(&self) -> bool {
-        matches!(self, Self::Corrupt { .. })
+        match self {
+            Self::Corrupt { .. } => true,
+            Self::Remote(e) => e.is_corrupt(),
+            Self::Elsewhere { source, .. } => source.as_ref().is_some_and(|e| e.is_corrupt()),
+            _ => false,
+        }
     }
 
     /// Whether a newer program can read it.

@@ -6,6 +6,7 @@ use std::ops::Deref;
 use modelv_core::id::BlobId;
 
 use crate::error::Error;
+use crate::remote::lazy::Found;
 use crate::store::Store;
 use crate::{Cuts, Tag};
 
@@ -64,21 +65,35 @@ impl<S: Deref<Target = Store>> Reader<S> {
             return Ok(Self::whole(store, bytes));
         }
         match store.cuts(id)? {
-            Some(cuts) => {
-                let whole = Whole {
-                    id: *id,
-                    hasher: blake3::Hasher::new(),
-                    upto: 0,
-                };
-                let mut reader = Self::cut(store, cuts);
-                reader.whole = Some(whole);
-                Ok(reader)
-            }
-            None => Err(Error::NotFound {
-                what: "file content",
-                id: id.to_hex(),
-            }),
+            Some(cuts) => Ok(Self::checked(store, cuts, id)),
+            None => Self::brought(store, id),
         }
+    }
+
+    /// The same of a content that is not here.
+    fn brought(store: S, id: &BlobId) -> Result<Self, Error> {
+        let found = match store.lazy() {
+            Some(lazy) => lazy.open(id)?,
+            None => {
+                let (what, id) = ("file content", id.to_hex());
+                return Err(Error::NotFound { what, id });
+            }
+        };
+        Ok(match found {
+            Found::Whole(bytes) => Self::whole(store, bytes),
+            Found::Cut(cuts) => Self::checked(store, cuts, id),
+        })
+    }
+
+    /// A cut content, whose id is checked when it is read from the front.
+    fn checked(store: S, cuts: Cuts, id: &BlobId) -> Self {
+        let mut reader = Self::cut(store, cuts);
+        reader.whole = Some(Whole {
+            id: *id,
+            hasher: blake3::Hasher::new(),
+            upto: 0,
+        });
+        reader
     }
 
     fn whole(store: S, bytes: Vec<u8>) -> Self {
@@ -136,15 +151,10 @@ impl<S: Deref<Target = Store>> Reader<S> {
         if self.current.as_ref().is_some_and(|(n, _)| *n == number) {
             return Ok(());
         }
-        let Some((id, len)) = self.cuts.as_ref().and_then(|c| c.chunks.get(number)) else {
-            return Err(Error::corrupt(
-                "file content",
-                "a chunk is missing from its record",
-            ));
-        };
-        let (id, len) = (*id, *len);
+        let chunks = self.cuts.as_ref().map(|c| c.chunks.as_slice());
+        let chunks = chunks.and_then(|c| c.get(number..)).unwrap_or_default();
         let mut bytes = self.current.take().map(|(_, b)| b).unwrap_or_default();
-        self.store.read_chunk(&id, len, &mut bytes)?;
+        self.store.read_first_chunk(chunks, &mut bytes)?;
         self.current = Some((number, bytes));
         Ok(())
     }

@@ -30,6 +30,8 @@ pub struct Store {
     listed_at: Mutex<Option<u64>>,
     /// Position of the pack that answered last: neighbours are asked for together.
     last_hit: AtomicUsize,
+    /// Where content comes from that a clone of a part does not hold.
+    lazy: std::sync::OnceLock<Box<crate::remote::Lazy>>,
     /// Packs are closed at this size; smaller in tests.
     pub(crate) pack_bytes: u64,
 }
@@ -103,10 +105,51 @@ impl Store {
             packs: RwLock::new(Vec::new()),
             listed_at: Mutex::new(None),
             last_hit: AtomicUsize::new(0),
+            lazy: std::sync::OnceLock::new(),
             pack_bytes: PACK_BYTES,
         };
         store.refresh()?;
         Ok(store)
+    }
+
+    /// Says where content comes from that is read and not here. Whether something is here is not changed
+    /// by that, and what comes does not become part of this store.
+    pub fn set_lazy(&self, lazy: crate::remote::Lazy) {
+        // The first one stays: it has asked its remotes already.
+        let _ = self.lazy.set(Box::new(lazy));
+    }
+
+    pub(crate) fn lazy(&self) -> Option<&crate::remote::Lazy> {
+        self.lazy.get().map(|lazy| &**lazy)
+    }
+
+    /// Bytes of the first of these chunks, brought from a remote if it is not here. Those behind it are
+    /// what is read next.
+    pub(crate) fn read_first_chunk(
+        &self,
+        chunks: &[(ChunkId, u32)],
+        plain: &mut Vec<u8>,
+    ) -> Result<()> {
+        let Some((id, len)) = chunks.first() else {
+            return Err(Error::corrupt(
+                "file content",
+                "a chunk is missing from its record",
+            ));
+        };
+        match (self.read_chunk(id, *len, plain), self.lazy()) {
+            (Err(Error::NotFound { .. }), Some(lazy)) => {
+                *plain = lazy.chunk(chunks)?;
+                if plain.len() == *len as usize {
+                    return Ok(());
+                }
+                let what = format!("chunk `{}`", id.to_hex());
+                Err(Error::corrupt(
+                    what,
+                    "it has another length than its record says",
+                ))
+            }
+            (done, _) => done,
+        }
     }
 
     pub(crate) fn pack_bytes(&self) -> u64 {

@@ -33,6 +33,9 @@ pub(crate) struct Args {
     /// Take the contents of these ingredients only: `code,config`.
     #[arg(long, value_name = "INGREDIENTS", value_delimiter = ',')]
     only: Vec<String>,
+    /// Take history and trees, and contents only when they are checked out or read.
+    #[arg(long)]
+    lazy: bool,
     #[command(flatten)]
     place: Place,
     /// As JSON.
@@ -64,6 +67,7 @@ pub(super) fn run(args: Args, s: Session<'_>) -> Done {
         branch: args.branch,
         commit: args.commit,
         only: ingredients(&args.only)?,
+        lazy: args.lazy,
         remote: args.place.options(),
     };
     let done = Repo::clone_from(&url, &dir, &options, &super::command_line(), &s.ctx())?;

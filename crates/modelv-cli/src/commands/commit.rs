@@ -29,6 +29,9 @@ pub(crate) struct Args {
     /// Commit even what looks like a password or a key.
     #[arg(long)]
     allow_secret: bool,
+    /// Run no hooks.
+    #[arg(long)]
+    no_hooks: bool,
     /// Say nothing.
     #[arg(short, long)]
     quiet: bool,
@@ -53,6 +56,7 @@ pub(super) fn run(args: Args, s: Session<'_>) -> Done {
         python: args.python,
         allow_empty: args.allow_empty,
         allow_secret: args.allow_secret,
+        no_hooks: args.no_hooks,
     };
     super::warn_unknown(&repo, s.ui)?;
     let done = repo.commit(&options, &s.ctx())?;

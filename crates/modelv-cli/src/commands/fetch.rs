@@ -2,20 +2,26 @@
 
 use std::process::ExitCode;
 
-use modelv_repo::names;
 use modelv_repo::remote::{FetchOptions, FetchReport, Received, RefUpdate};
+use modelv_repo::worktree::Ingredient;
+use modelv_repo::{Error, Repo, names};
 use serde_json::json;
 
 use super::{Done, Session};
+use crate::error::CommandError;
 use crate::ui::{Style, Ui, size};
 
 /// Bring what a remote has; branches here don't move.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Name of the remote; the upstream's, or the only one, otherwise.
-    remote: Option<String>,
+    /// Name of the remote; the upstream's, or the only one, otherwise. Or paths and ingredients of HEAD
+    /// whose contents this clone of a part lacks.
+    what: Vec<std::ffi::OsString>,
+    /// Paths and ingredients of this commit.
+    #[arg(long, value_name = "REV", requires = "what")]
+    at: Option<String>,
     /// All remotes.
-    #[arg(long, conflicts_with = "remote")]
+    #[arg(long, conflicts_with = "what")]
     all: bool,
     /// Forget branches that are gone there.
     #[arg(long, short)]
@@ -30,8 +36,11 @@ pub(crate) struct Args {
 
 pub(super) fn run(args: Args, s: Session<'_>) -> Done {
     let mut repo = s.repo()?;
-    let remotes = match args.remote.as_deref() {
+    let named = args.what.first().and_then(|w| w.to_str());
+    let is_remote = args.what.len() == 1 && named.is_some_and(|n| repo.remote(n).is_ok());
+    let remotes = match named {
         None if args.all => repo.remotes(),
+        Some(_) if !is_remote => return fetch_files(&args, &repo, s),
         name => vec![repo.remote_or_default(name)?],
     };
     let options = FetchOptions {
@@ -51,6 +60,53 @@ pub(super) fn run(args: Args, s: Session<'_>) -> Done {
         s.ui.json(&all.into());
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Contents of a commit that a clone of a part lacks.
+fn fetch_files(args: &Args, repo: &Repo, s: Session<'_>) -> Done {
+    let commit = repo.resolve(args.at.as_deref().unwrap_or("HEAD"))?;
+    let mut ingredients = Vec::new();
+    let mut typed = Vec::new();
+    for word in &args.what {
+        match word.to_str().and_then(Ingredient::parse) {
+            Some(ingredient) if !s.dir.join(word).exists() || repo.is_bare() => {
+                ingredients.push(ingredient);
+            }
+            _ => typed.push(word.clone()),
+        }
+    }
+    let paths = s
+        .paths(repo, &typed)
+        .map_err(|e| unknown(repo, &args.what, e))?;
+    let (count, received) = repo
+        .fetch_files(commit, &paths, &ingredients, &s.ctx())
+        .map_err(|e| match e {
+            Error::NotFound { what: "path", .. } => unknown(repo, &args.what, e.into()),
+            other => other.into(),
+        })?;
+    if args.json {
+        s.ui.json(&json!({
+            "commit": commit.to_hex(), "files": count, "received": received_json(&received),
+        }));
+        return Ok(ExitCode::SUCCESS);
+    }
+    let files = if count == 1 { "file" } else { "files" };
+    s.ui.line(format!(
+        "{count} {files} of {} here, {} received",
+        commit.short(),
+        size(received.bytes)
+    ));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// One word may have been meant as the name of a remote.
+fn unknown(repo: &Repo, what: &[std::ffi::OsString], e: CommandError) -> CommandError {
+    match what {
+        [one] => repo
+            .remote(&one.to_string_lossy())
+            .map_or_else(CommandError::from, |_| e),
+        _ => e,
+    }
 }
 
 /// What a fetch did, as lines.

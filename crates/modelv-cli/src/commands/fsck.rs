@@ -45,13 +45,7 @@ pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
         return Ok(show_repair(s.ui, &report, from));
     }
     let report = check_packs(repo.store(), &s)?;
-    let unfinished = repo.oplog().unfinished_bytes;
-    if unfinished > 0 {
-        s.ui.talk(format!(
-            "note: the last {unfinished} bytes of the operation log are an operation that never finished; \
-             the next command that writes keeps a copy in `.mv/quarantine`"
-        ));
-    }
+    name_unfinished(&repo, s.ui);
     for made in report.remade.iter().chain(&repo.check_derived()) {
         s.ui.talk(format!(
             "note: {made}; it is made again from what it was made from"
@@ -80,6 +74,7 @@ pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
         report.entries,
         size(report.bytes)
     );
+    name_promised(&repo, s.ui)?;
     if count == 0 && report.newer.is_empty() {
         s.ui.line(format!(
             "sound: {summary}, {} operations",
@@ -97,6 +92,29 @@ pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
     s.ui.talk(format!("error: {count} problems in {summary}"));
     s.ui.talk("\nhint: `modelv fsck --repair FROM` mends them with what a remote or a clone has");
     Ok(ExitCode::from(CORRUPT))
+}
+
+/// Says that the operation log ends in the middle of an operation.
+fn name_unfinished(repo: &Repo, ui: &mut Ui) {
+    let unfinished = repo.oplog().unfinished_bytes;
+    if unfinished > 0 {
+        ui.talk(format!(
+            "note: the last {unfinished} bytes of the operation log are an operation that never finished; \
+             the next command that writes keeps a copy in `.mv/quarantine`"
+        ));
+    }
+}
+
+/// Says what a clone of a part leaves to its remotes.
+fn name_promised(repo: &Repo, ui: &mut Ui) -> Result<(), CommandError> {
+    let absent = repo.promised()?;
+    if !absent.is_empty() {
+        ui.talk(format!(
+            "note: {} contents and records are not in this clone of a part; its remotes have them",
+            absent.len()
+        ));
+    }
+    Ok(())
 }
 
 /// Names the files that damage has hit: those are what people can bring back from elsewhere.

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use modelv_repo::remote::CollectOptions;
 use modelv_repo::{GcOptions, GcReport};
 use serde_json::json;
 
@@ -20,6 +21,15 @@ pub(crate) struct Args {
     /// Delete at once instead of a day later; nobody else may be writing.
     #[arg(long)]
     now: bool,
+    /// Collect on a remote instead: what no branch or tag there leads to, and what interrupted pushes left.
+    #[arg(
+        long,
+        value_name = "NAME",
+        num_args = 0..=1,
+        default_missing_value = "",
+        conflicts_with = "repack"
+    )]
+    remote: Option<String>,
     /// Write all packs anew, as small as possible.
     #[arg(long)]
     repack: bool,
@@ -32,6 +42,9 @@ pub(crate) struct Args {
 }
 
 pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
+    if let Some(name) = &args.remote {
+        return on_remote(args, Some(name.as_str()).filter(|n| !n.is_empty()), s);
+    }
     let options = GcOptions {
         dry_run: args.dry_run,
         now: args.now,
@@ -43,6 +56,55 @@ pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
         s.ui.json(&as_json(&report, args.dry_run));
     } else {
         show(s.ui, &report, args);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn on_remote(args: &Args, name: Option<&str>, s: Session<'_>) -> Done {
+    let repo = s.repo()?;
+    let info = repo.remote_or_default(name)?;
+    let options = CollectOptions {
+        dry_run: args.dry_run,
+        now: args.now,
+    };
+    let done = repo.gc_remote(&info, options, &s.ctx())?;
+    if args.json {
+        s.ui.json(&json!({
+            "remote": info.name,
+            "dry_run": args.dry_run,
+            "live": { "objects": done.live, "bytes": done.live_bytes },
+            "listed_bytes": done.listed_bytes,
+            "condemned_packs": done.packs,
+            "copied_bytes": done.copied_bytes,
+            "left_behind": done.left_behind,
+            "deleted": { "objects": done.deleted, "bytes": done.deleted_bytes },
+        }));
+        return Ok(ExitCode::SUCCESS);
+    }
+    s.ui.line(format!(
+        "{} of {} on {} are alive",
+        size(done.live_bytes),
+        size(done.listed_bytes),
+        info.name
+    ));
+    let verb = if args.dry_run {
+        "would condemn"
+    } else {
+        "condemned"
+    };
+    let s_of = |n: u64| if n == 1 { "" } else { "s" };
+    s.ui.line(format!(
+        "{verb} {} pack{} ({} copied) and {} of interrupted pushes, deleted {} object{} ({})",
+        done.packs,
+        s_of(done.packs),
+        size(done.copied_bytes),
+        done.left_behind,
+        done.deleted,
+        s_of(done.deleted),
+        size(done.deleted_bytes)
+    ));
+    if !args.now && !args.dry_run && done.packs + done.left_behind > 0 {
+        s.ui.talk("note: what is condemned goes with the next `modelv gc --remote` a day from now; `--now` does not wait");
     }
     Ok(ExitCode::SUCCESS)
 }

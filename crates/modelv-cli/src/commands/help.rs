@@ -62,6 +62,23 @@ const ROWS: &[Row] = &[
     ("bisect status", "modelv bisect status", &[]),
     ("bisect reset", "modelv bisect reset", &[]),
     ("clone", "modelv clone s3://bucket/tweets", &[]),
+    ("import", "modelv import git ../old", &[]),
+    (
+        "import mlflow",
+        "modelv import mlflow ../old/mlflow.db",
+        &[],
+    ),
+    (
+        "import hf",
+        "modelv import hf distilbert/distilbert-base-uncased",
+        &[],
+    ),
+    ("import git", "modelv import git ../old --branch main", &[]),
+    (
+        "export git",
+        "modelv export git ../code --branch modelv",
+        &[],
+    ),
     ("remote", "modelv remote", &[]),
     (
         "remote add",
@@ -73,6 +90,20 @@ const ROWS: &[Row] = &[
     ("fetch", "modelv fetch origin --prune", &[]),
     ("pull", "modelv pull origin main", &[CONFLICTS]),
     ("push", "modelv push origin main", &[]),
+    ("hooks", "modelv hooks", &[]),
+    ("hooks allow", "modelv hooks allow", &[]),
+    ("hooks forbid", "modelv hooks forbid", &[]),
+    ("ci", "modelv ci run HEAD", &[]),
+    (
+        "ci init",
+        "modelv ci init gitlab --push registry.example/team/tweets:1",
+        &[],
+    ),
+    (
+        "ci run",
+        "modelv ci run HEAD --recreate",
+        &[(1, "a step failed")],
+    ),
     (
         "merge-base",
         "modelv merge-base main experiment",

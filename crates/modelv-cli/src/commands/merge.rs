@@ -48,6 +48,9 @@ pub(crate) struct Args {
     /// Give the merge up.
     #[arg(long, conflicts_with = "revisions")]
     abort: bool,
+    /// Run no hooks.
+    #[arg(long)]
+    no_hooks: bool,
     /// Who, as `Name <mail>`.
     #[arg(long, value_name = "WHO")]
     author: Option<String>,
@@ -85,6 +88,7 @@ pub(super) fn run(args: Args, s: Session<'_>) -> Done {
         message: args.message,
         no_commit: args.no_commit,
         dry_run: args.dry_run,
+        no_hooks: args.no_hooks,
         author: args.author,
         ff: match (args.no_ff, args.ff_only) {
             (true, _) => FastForward::Never,

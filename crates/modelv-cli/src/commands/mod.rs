@@ -7,6 +7,7 @@ mod blame;
 mod branch;
 mod cat;
 mod cherry_pick;
+mod ci;
 mod clone;
 mod commit;
 mod completions;
@@ -20,6 +21,8 @@ mod fetch;
 mod fsck;
 mod gc;
 mod help;
+mod hooks;
+mod import;
 mod init;
 mod lineage;
 pub(crate) mod log;
@@ -54,7 +57,7 @@ mod track;
 mod undo;
 mod weights;
 
-pub(crate) use bare::bare;
+pub(crate) use bare::{bare, is_verb};
 pub(crate) use help::command;
 pub(crate) use status::{change_line, show_env};
 
@@ -117,10 +120,12 @@ enum Command {
     Blame(blame::Args),
     Bisect(bisect::Args),
     Clone(clone::Args),
+    Import(import::Args),
     Remote(remote::Args),
     Fetch(fetch::Args),
     Pull(pull::Args),
     Push(push::Args),
+    Hooks(hooks::Args),
     RevParse(rev_parse::Args),
     MergeBase(merge_base::Args),
     Cat(cat::Args),
@@ -133,6 +138,7 @@ enum Command {
     Runs(runs::Args),
     Env(env::Args),
     Release(release::Args),
+    Ci(ci::Args),
     Serve(serve::Args),
     Scan(scan::Args),
     Fsck(fsck::Args),
@@ -276,11 +282,13 @@ pub(crate) fn run(cli: Cli, ui: &mut Ui, cancel: &Cancel) -> Done {
         Command::Compose(args) => compose::run(args, s),
         Command::Weights(args) => weights::run(args, s),
         Command::Undo(args) => undo::run(&args, s),
+        Command::Import(args) => import::run(&args, s),
         Command::Clone(args) => clone::run(args, s),
         Command::Remote(args) => remote::run(&args, s),
         Command::Fetch(args) => fetch::run(args, s),
         Command::Pull(args) => pull::run(args, s),
         Command::Push(args) => push::run(args, s),
+        Command::Hooks(args) => hooks::run(&args, s),
         Command::MergeBase(args) => merge_base::run(&args, s),
         Command::RevParse(args) => rev_parse::run(&args, s),
         Command::Cat(args) => cat::run(&args, s),
@@ -293,6 +301,7 @@ pub(crate) fn run(cli: Cli, ui: &mut Ui, cancel: &Cancel) -> Done {
         Command::Runs(args) => runs::run(&args, s),
         Command::Env(args) => env::run(&args, s),
         Command::Release(args) => release::run(args, s),
+        Command::Ci(args) => ci::run(args, s),
         Command::Serve(args) => serve::run(args, s),
         Command::Scan(args) => scan::run(&args, s),
         Command::Fsck(args) => fsck::run(&args, s),
@@ -328,14 +337,4 @@ fn write_page(ui: &mut Ui, dir: &Path, file: &Path, page: &str) -> Result<(), Co
     std::fs::write(&full, page).map_err(modelv_repo::Error::io("write", &full))?;
     ui.talk(format!("wrote {}", file.display()));
     Ok(())
-}
-
-/// Names of verbs that lie about as files at the top: `mv` would take them for files.
-fn verb_named_entries(root: &Path) -> Vec<String> {
-    use clap::CommandFactory;
-    Cli::command()
-        .get_subcommands()
-        .map(|c| c.get_name().to_owned())
-        .filter(|name| std::fs::symlink_metadata(root.join(name)).is_ok())
-        .collect()
 }

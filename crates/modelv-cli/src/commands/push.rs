@@ -30,6 +30,9 @@ pub(crate) struct Args {
     /// Make the branch follow the remote's (done on its own for a branch that follows none).
     #[arg(long, short = 'u')]
     set_upstream: bool,
+    /// Run no hooks.
+    #[arg(long)]
+    no_hooks: bool,
     /// Only tell.
     #[arg(long, short = 'n')]
     dry_run: bool,
@@ -49,6 +52,7 @@ pub(super) fn run(args: Args, s: Session<'_>) -> Done {
         force_with_lease: args.force_with_lease,
         set_upstream: args.set_upstream,
         dry_run: args.dry_run,
+        no_hooks: args.no_hooks,
     };
     let report = repo.push(&info, &options, &s.ctx())?;
     let sent = &report.sent;

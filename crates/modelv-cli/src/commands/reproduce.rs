@@ -61,6 +61,7 @@ pub(super) fn run(args: Args, s: Session<'_>) -> Done {
         tolerance: args.tolerance,
         env,
     };
+    crate::interrupt::watch_termination();
     let done = repo.reproduce(id, &options, &mut std::io::stderr(), &s.ctx())?;
     if args.json {
         s.ui.json(&json::reproduced(&done));
@@ -89,6 +90,7 @@ fn show(done: &Reproduced, ui: &mut Ui) {
     }
     let time = clock::format_duration(done.run.duration_ms);
     let words = match (done.run.status, done.run.determinism) {
+        (Status::Finished, _) if done.files.is_empty() => "nothing to compare".into(),
         (Status::Finished, class) => json::determinism_word(class).to_owned(),
         (status, _) => status.to_string(),
     };

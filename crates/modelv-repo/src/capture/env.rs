@@ -1,34 +1,24 @@
 //! The environment document of an interpreter: asked once, then read from the installed metadata.
 //!
 //! A cache keyed by what an installation must change answers later calls without starting the
-//! interpreter. A package that is edited in place is not seen by it.
+//! interpreter. Whether a package was edited in place is looked at every time ([`super::installed`]).
 
-use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use modelv_core::canon;
-use modelv_core::env::{Env, Interpreter, Lock, Package, normal_name};
-use sha2::{Digest, Sha256};
+use modelv_core::env::{Env, Interpreter, Lock};
 
-use super::imports::{Modules, modules_in_record};
+use super::describe::describe;
+use super::imports::Modules;
+use super::installed::{self, Care};
+use super::libraries;
+use super::locks::{self, Locked};
+pub use super::metadata::{record_sha256, strip_credentials};
 use crate::error::{Error, Result};
 use crate::worktree::StatStamp;
 
-/// What installers write beside the metadata that came with a distribution.
-pub(crate) const INSTALLER_FILES: [&str; 6] = [
-    "INSTALLER",
-    "REQUESTED",
-    "RECORD",
-    "direct_url.json",
-    "uv_cache.json",
-    "uv_build.json",
-];
 const PROBE: &str = include_str!("probe.py");
-/// Largest metadata file that is read, in bytes.
-pub(super) const METADATA_BYTES_MAX: u64 = 16 << 20;
 
 /// Whether a file name is that of a lock file: one that pins the packages of an environment.
 #[must_use]
@@ -49,37 +39,101 @@ pub fn is_lock_file(name: &[u8]) -> bool {
 
 /// What the interpreter says of itself.
 #[derive(Debug, Clone, serde::Deserialize, serde::Serialize)]
-struct Answer {
-    implementation: String,
-    version: String,
-    abi: String,
+pub(super) struct Answer {
+    pub(super) implementation: String,
+    pub(super) version: String,
+    pub(super) abi: String,
     /// What it says of how it was built.
     #[serde(default)]
-    build: String,
-    sites: Vec<PathBuf>,
+    pub(super) build: String,
+    /// The folder that it came in.
+    #[serde(default)]
+    pub(super) prefix: PathBuf,
+    pub(super) sites: Vec<PathBuf>,
 }
 
 #[derive(serde::Deserialize, serde::Serialize)]
 struct Cached {
     key: String,
+    /// What the document says of more than the packages is made of.
+    around: String,
     answer: Answer,
     env: String,
     /// Distributions by the modules they bring.
     modules: Modules,
 }
 
-/// The environment document of `python` as it is now, without lock files.
+/// Lock files of the working tree, and how their content is had where it is asked for.
+pub struct Locks<'a> {
+    /// What the document names.
+    pub list: Vec<Lock>,
+    /// The content of one; `None`: it can't be had.
+    pub read: &'a dyn Fn(&Lock) -> Option<Vec<u8>>,
+}
+
+impl std::fmt::Debug for Locks<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Locks")
+            .field("list", &self.list)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Locks<'_> {
+    /// No lock files.
+    #[must_use]
+    pub fn none() -> Self {
+        Self {
+            list: Vec::new(),
+            read: &|_| None,
+        }
+    }
+
+    /// What all of them say together.
+    fn together(&self) -> Locked {
+        let mut out = Locked::default();
+        for lock in &self.list {
+            let name = lock.path.rsplit(|b| *b == b'/').next().unwrap_or(b"");
+            if let Some(bytes) = (self.read)(lock)
+                && bytes.len() <= locks::BYTES_MAX
+            {
+                out.add(&String::from_utf8_lossy(name), &bytes);
+            }
+        }
+        out
+    }
+}
+
+/// The environment document of `python` as it is now.
 ///
 /// # Errors
 /// The interpreter does not answer.
-pub fn capture(python: &Path) -> Result<Env> {
-    Ok(describe(&probe(python)?)?.0)
+pub fn capture(python: &Path, locks: &Locks<'_>) -> Result<Env> {
+    let answer = probe(python)?;
+    let env = describe(&answer, locks.together())?.0;
+    let env = Env {
+        locks: sorted(locks.list.clone()),
+        ..env
+    };
+    Ok(with_patches(
+        env,
+        installed::patched(&answer.sites, Care::Whole),
+    ))
+}
+
+/// The environment with what was found changed in it.
+fn with_patches(mut env: Env, found: Vec<installed::Patched>) -> Env {
+    let known = found
+        .iter()
+        .filter(|p| env.find_package(&p.package).is_some());
+    env.details.patched = known.map(installed::Patched::to_patch).collect();
+    env
 }
 
 /// How the interpreter that was captured last was built, and which distributions bring which modules.
 #[must_use]
 pub fn last_look(cache: &Path) -> Option<(String, Modules)> {
-    let known = read_cache(&std::fs::read(cache).ok()?)?;
+    let known: Cached = read_cache(&std::fs::read(cache).ok()?)?;
     Some((known.answer.build, known.modules))
 }
 
@@ -104,53 +158,74 @@ pub fn interpreter(python: &Path) -> Result<Interpreter> {
     })
 }
 
-/// The environment document of `python`, from the cache where nothing was installed since.
+/// The environment document of `python`, from the cache where nothing was installed since. A second
+/// file beside the cache remembers which files were hashed.
 ///
 /// # Errors
 /// The interpreter does not answer.
-pub fn capture_cached(cache: &Path, python: Option<&Path>, locks: Vec<Lock>) -> Result<Env> {
+pub fn capture_cached(cache: &Path, python: Option<&Path>, locks: Locks<'_>) -> Result<Env> {
+    let locks = Locks {
+        list: sorted(locks.list),
+        ..locks
+    };
     let Some(python) = python else {
         return Ok(Env {
-            locks: sorted(locks),
+            locks: locks.list,
             ..platform()
         });
     };
-    let known = std::fs::read(cache).ok().and_then(|b| read_cache(&b));
-    if let Some(known) = known
-        && known.key == key(python, &known.answer.sites)
-        && let Some(env) = unpack(&known.env)
-    {
-        return Ok(Env {
-            locks: sorted(locks),
-            ..env
-        });
-    }
+    let known = std::fs::read(cache).ok();
+    let known = known.and_then(|b| read_cache::<Cached>(&b));
+    let is_so = |known: &Cached| {
+        known.key == key(python, &known.answer) && known.around == around(&locks.list)
+    };
+    let known = known.filter(is_so);
+    let known = known.and_then(|known| Some((unpack(&known.env)?, known.answer.sites)));
+    let (env, sites) = match known {
+        Some(known) => known,
+        None => describe_anew(cache, python, &locks)?,
+    };
+    let hashed = cache.with_file_name(installed::CACHE);
+    let patched = installed::patched(&sites, Care::Quick(&hashed));
+    Ok(Env {
+        locks: locks.list,
+        ..with_patches(env, patched)
+    })
+}
+
+/// The document without locks and patches, and the folders of packages; both go into the cache.
+fn describe_anew(cache: &Path, python: &Path, locks: &Locks<'_>) -> Result<(Env, Vec<PathBuf>)> {
     let answer = probe(python)?;
-    let (env, modules) = describe(&answer)?;
+    let (env, modules) = describe(&answer, locks.together())?;
     let bytes = canon::encode(&env).map_err(modelv_store::Error::from)?;
+    let sites = answer.sites.clone();
     let cached = Cached {
-        key: key(python, &answer.sites),
+        key: key(python, &answer),
+        around: around(&locks.list),
         env: modelv_core::id::to_hex(&bytes),
         answer,
         modules,
     };
-    // A cache that can't be written makes the next call slower, nothing else.
-    if let Ok(mut bytes) = serde_json::to_vec(&cached) {
+    write_cache(cache, &cached);
+    Ok((env, sites))
+}
+
+/// Writes a value with a hash behind it. A cache that can't be written makes the next call slower,
+/// nothing else.
+pub(super) fn write_cache(path: &Path, value: &impl serde::Serialize) {
+    if let Ok(mut bytes) = serde_json::to_vec(value) {
         let hash = cache_hash(&bytes);
         bytes.extend_from_slice(&hash);
-        let _ = modelv_store::fs::write_unsynced(cache, &bytes);
+        let _ = modelv_store::fs::write_unsynced(path, &bytes);
     }
-    Ok(Env {
-        locks: sorted(locks),
-        ..env
-    })
 }
 
 /// The folders in which an interpreter finds packages, from the cache where nothing was installed
 /// since.
 pub(super) fn known_sites(cache: &Path, python: &Path) -> Result<Vec<PathBuf>> {
-    let known = std::fs::read(cache).ok().and_then(|b| read_cache(&b));
-    let known = known.filter(|known| known.key == key(python, &known.answer.sites));
+    let known = std::fs::read(cache).ok();
+    let known = known.and_then(|b| read_cache::<Cached>(&b));
+    let known = known.filter(|known| known.key == key(python, &known.answer));
     Ok(match known {
         Some(known) => known.answer.sites,
         None => sites(python)?,
@@ -158,7 +233,7 @@ pub(super) fn known_sites(cache: &Path, python: &Path) -> Result<Vec<PathBuf>> {
 }
 
 /// The cache, if its bytes are those that were written.
-fn read_cache(bytes: &[u8]) -> Option<Cached> {
+pub(super) fn read_cache<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Option<T> {
     serde_json::from_slice(checked(bytes)?).ok()
 }
 
@@ -181,7 +256,7 @@ fn sorted(mut locks: Vec<Lock>) -> Vec<Lock> {
     locks
 }
 
-fn platform() -> Env {
+pub(super) fn platform() -> Env {
     let (os, arch) = (std::env::consts::OS.into(), std::env::consts::ARCH.into());
     Env {
         os,
@@ -192,18 +267,25 @@ fn platform() -> Env {
 
 /// Changes whenever the interpreter or a folder of packages does. Canonical bytes are checked when
 /// they are read back, so a damaged cache is no environment.
-fn key(python: &Path, sites: &[PathBuf]) -> String {
+fn key(python: &Path, answer: &Answer) -> String {
     let stamp = |path: &Path| StatStamp::text(path);
     let venv = python
         .parent()
         .and_then(Path::parent)
         .map(|p| stamp(&p.join("pyvenv.cfg")));
-    let sites: Vec<String> = sites.iter().map(|s| stamp(s)).collect();
+    let sites: Vec<String> = answer.sites.iter().map(|s| stamp(s)).collect();
+    let conda = stamp(&answer.prefix.join("conda-meta"));
     format!(
-        "{} {} {venv:?} {sites:?} v2",
+        "{} {} {venv:?} {sites:?} {conda} v3",
         python.display(),
         stamp(python)
     )
+}
+
+/// Changes whenever a lock file or a package of the system does.
+fn around(locks: &[Lock]) -> String {
+    let locks = locks.iter().map(|l| format!("{:?} {} ", l.path, l.blob));
+    locks.collect::<String>() + &libraries::stamp()
 }
 
 fn unpack(hex: &str) -> Option<Env> {
@@ -232,201 +314,4 @@ fn probe(python: &Path) -> Result<Answer> {
         ));
     }
     serde_json::from_slice(&output.stdout).map_err(|e| failed(format!("odd answer: {e}")))
-}
-
-fn describe(answer: &Answer) -> Result<(Env, Modules)> {
-    let mut packages: BTreeMap<String, Package> = BTreeMap::new();
-    let mut modules = Modules::new();
-    for site in &answer.sites {
-        // Entries of sys.path need not exist.
-        let Ok(entries) = std::fs::read_dir(site) else {
-            continue;
-        };
-        for entry in entries {
-            let path = entry.map_err(Error::io("read", site))?.path();
-            let found = match path.extension().and_then(|e| e.to_str()) {
-                Some("dist-info") => read_metadata(&path),
-                Some("egg-info") => read_egg_info(&path).map(|p| (p, None)),
-                _ => None,
-            };
-            // The first on the path is the one that is imported.
-            if let Some((package, record)) = found
-                && !packages.contains_key(&package.name)
-            {
-                for module in record.iter().flat_map(|r| modules_in_record(r)) {
-                    let known = modules.entry(module.to_owned()).or_default();
-                    known.push(package.name.clone());
-                }
-                packages.insert(package.name.clone(), package);
-            }
-        }
-    }
-    let env = Env {
-        interpreter: Some(Interpreter {
-            implementation: answer.implementation.clone(),
-            version: answer.version.clone(),
-            abi: answer.abi.clone(),
-        }),
-        packages: packages.into_values().collect(),
-        ..platform()
-    };
-    Ok((env, modules))
-}
-
-fn read_small(path: &Path) -> Option<String> {
-    let meta = std::fs::metadata(path).ok()?;
-    if meta.len() > METADATA_BYTES_MAX {
-        return None;
-    }
-    std::fs::read(path)
-        .ok()
-        .map(|b| String::from_utf8_lossy(&b).into_owned())
-}
-
-/// Name and version from the head of METADATA or PKG-INFO.
-fn read_head(path: &Path) -> Option<(String, String)> {
-    let (mut name, mut version) = (None, None);
-    for line in BufReader::new(File::open(path).ok()?).lines().take(200) {
-        let line = line.ok()?;
-        if line.is_empty() {
-            break;
-        }
-        match line.split_once(": ") {
-            Some(("Name", value)) => name = Some(value.trim().to_owned()),
-            Some(("Version", value)) => version = Some(value.trim().to_owned()),
-            _ => {}
-        }
-        if name.is_some() && version.is_some() {
-            break;
-        }
-    }
-    Some((name?, version?))
-}
-
-/// The metadata folder of a distribution in a folder of packages, by its normal name.
-pub(crate) fn metadata_dir(site: &Path, name: &str) -> Option<PathBuf> {
-    let entries = std::fs::read_dir(site).ok()?.flatten();
-    let is_it = |path: &PathBuf| {
-        let stem = path.file_stem().and_then(|s| s.to_str()).unwrap_or("");
-        path.extension().is_some_and(|e| e == "dist-info")
-            && stem
-                .split_once('-')
-                .is_some_and(|(n, _)| normal_name(n) == name)
-    };
-    entries.map(|e| e.path()).find(is_it)
-}
-
-/// What the metadata folder of a distribution says.
-#[cfg(test)]
-pub(crate) fn read_dist_info(dir: &Path) -> Option<Package> {
-    read_metadata(dir).map(|(package, _)| package)
-}
-
-/// The same with its RECORD, if it has one.
-fn read_metadata(dir: &Path) -> Option<(Package, Option<String>)> {
-    let (name, version) = read_head(&dir.join("METADATA"))?;
-    let direct = read_small(&dir.join("direct_url.json"))
-        .and_then(|text| serde_json::from_str::<serde_json::Value>(&text).ok());
-    let record = read_small(&dir.join("RECORD"));
-    let folder = dir.file_name()?.to_string_lossy().into_owned();
-    let editable = direct
-        .as_ref()
-        .is_some_and(|d| d["dir_info"]["editable"].as_bool() == Some(true));
-    let package = Package {
-        name: normal_name(&name),
-        version,
-        archive_sha256: direct.as_ref().and_then(archive_sha256),
-        source: direct.as_ref().and_then(source),
-        record_sha256: record.as_ref().map(|text| record_sha256(text, &folder)),
-        editable,
-    };
-    Some((package, record))
-}
-
-fn read_egg_info(path: &Path) -> Option<Package> {
-    let file = if path.is_dir() {
-        path.join("PKG-INFO")
-    } else {
-        path.to_owned()
-    };
-    let (name, version) = read_head(&file)?;
-    Some(Package {
-        name: normal_name(&name),
-        version,
-        archive_sha256: None,
-        source: None,
-        record_sha256: None,
-        editable: false,
-    })
-}
-
-fn archive_sha256(direct: &serde_json::Value) -> Option<[u8; 32]> {
-    let info = &direct["archive_info"];
-    let hex = info["hashes"]["sha256"].as_str().or_else(|| {
-        info["hash"]
-            .as_str()
-            .and_then(|h| h.strip_prefix("sha256="))
-    })?;
-    modelv_core::id::from_hex(&hex.to_ascii_lowercase()).ok()
-}
-
-/// URL of a direct reference, with the commit of a version control system; never credentials, and
-/// never a folder of this machine.
-fn source(direct: &serde_json::Value) -> Option<String> {
-    let url = strip_credentials(direct["url"].as_str()?);
-    if url.starts_with("file:") {
-        return Some("file".into());
-    }
-    match (
-        direct["vcs_info"]["vcs"].as_str(),
-        direct["vcs_info"]["commit_id"].as_str(),
-    ) {
-        (Some(vcs), Some(commit)) => Some(format!("{vcs}+{url}@{commit}")),
-        _ => Some(url),
-    }
-}
-
-/// A URL without user, password and query.
-#[must_use]
-pub fn strip_credentials(url: &str) -> String {
-    let url = url.split(['?', '#']).next().unwrap_or(url);
-    let Some((scheme, rest)) = url.split_once("://") else {
-        // `user@host:path`, as SSH has it.
-        let user = url
-            .split_once('@')
-            .filter(|(user, _)| !user.contains(['/', ':']));
-        return user.map_or(url, |(_, rest)| rest).to_owned();
-    };
-    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-    let host = authority.rsplit('@').next().unwrap_or(authority);
-    format!("{scheme}://{host}{path}")
-}
-
-/// SHA-256 over the sorted (path, hash) rows of a RECORD, without what installers write: equal for
-/// the wheel and for every tree it was installed to.
-#[must_use]
-pub fn record_sha256(record: &str, dist_info: &str) -> [u8; 32] {
-    let mut rows: Vec<(&str, &str)> = record
-        .lines()
-        .filter_map(|line| {
-            let (rest, _size) = line.rsplit_once(',')?;
-            let (path, hash) = rest.rsplit_once(',')?;
-            let own = path
-                .strip_prefix(dist_info)
-                .and_then(|p| p.strip_prefix('/'));
-            let installer = own.is_some_and(|p| INSTALLER_FILES.contains(&p));
-            let script = path.starts_with("../") || path.contains(".data/scripts/");
-            let keep = !hash.is_empty() && !installer && !script && !path.ends_with(".pyc");
-            keep.then_some((path, hash))
-        })
-        .collect();
-    rows.sort_unstable();
-    let mut hasher = Sha256::new();
-    for (path, hash) in rows {
-        hasher.update(path.as_bytes());
-        hasher.update(b",");
-        hasher.update(hash.as_bytes());
-        hasher.update(b"\n");
-    }
-    hasher.finalize().into()
 }

@@ -9,5 +9,6 @@ print(json.dumps({
     "version": "%d.%d.%d" % v[:3] + ("%s%d" % (suffix, v.serial) if suffix else ""),
     "abi": "%s%d%d%s" % ({"cpython": "cp", "pypy": "pp"}.get(sys.implementation.name, sys.implementation.name), v[0], v[1], getattr(sys, "abiflags", "")),
     "build": " ".join(sys.version.split()),
+    "prefix": sys.base_prefix,
     "sites": sorted(set(sites), key=sites.index),
 }))

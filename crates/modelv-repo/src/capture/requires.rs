@@ -1,11 +1,11 @@
 //! What installed packages demand of others, as their metadata says. Reads; asks no index.
 
-use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
-use modelv_core::env::normal_name;
+use modelv_core::env::{Env, normal_name};
 
-use super::env::{METADATA_BYTES_MAX, known_sites};
+use super::env::known_sites;
+use super::metadata::read_head;
 use crate::error::Result;
 
 /// One installed package and its demands.
@@ -46,25 +46,32 @@ pub(crate) fn of_installed(cache: &Path, python: &Path) -> Result<Vec<Demands>> 
 
 /// The head of a METADATA file.
 fn read(path: &Path) -> Option<Demands> {
-    let file = std::fs::File::open(path).ok()?.take(METADATA_BYTES_MAX);
-    let (mut name, mut version, mut requires) = (None, None, Vec::new());
-    for line in BufReader::new(file).lines() {
-        let line = line.ok()?;
-        if line.is_empty() {
-            break;
-        }
-        match line.split_once(": ") {
-            Some(("Name", value)) => name = Some(normal_name(value.trim())),
-            Some(("Version", value)) => version = Some(value.trim().to_owned()),
-            Some(("Requires-Dist", value)) => requires.push(value.trim().to_owned()),
-            _ => {}
-        }
-    }
+    let head = read_head(path)?;
     Some(Demands {
-        name: name?,
-        version: version?,
-        requires,
+        name: normal_name(&head.name),
+        version: head.version,
+        requires: head.requires,
     })
+}
+
+/// The value of a variable of markers (PEP 508) where an environment is.
+pub(crate) fn marker_value(env: &Env, name: &str) -> String {
+    let python = env.interpreter.as_ref();
+    let full = python.map_or("", |p| p.version.as_str());
+    match name {
+        "python_version" => full.split('.').take(2).collect::<Vec<_>>().join("."),
+        "python_full_version" => full.to_owned(),
+        "implementation_name" => python.map_or("", |p| &p.implementation).to_owned(),
+        "platform_python_implementation" => match python.map(|p| p.implementation.as_str()) {
+            Some("cpython") => "CPython".into(),
+            other => other.unwrap_or("").to_owned(),
+        },
+        "sys_platform" => env.os.clone(),
+        "platform_system" if env.os == "linux" => "Linux".into(),
+        "os_name" => "posix".into(),
+        "platform_machine" => env.arch.clone(),
+        _ => String::new(),
+    }
 }
 
 #[cfg(test)]

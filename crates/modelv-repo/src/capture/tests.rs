@@ -87,7 +87,7 @@ fn an_environment_is_described_exactly_and_cached_until_it_changes() {
     let site = venv(dir.path());
     let python = dir.path().join("v/bin/python");
     let cache = dir.path().join("cache");
-    let first = env::capture_cached(&cache, Some(&python), vec![]).unwrap();
+    let first = env::capture_cached(&cache, Some(&python), env::Locks::none()).unwrap();
     let shown: Vec<String> = first
         .packages
         .iter()
@@ -120,18 +120,61 @@ fn an_environment_is_described_exactly_and_cached_until_it_changes() {
     assert_eq!(first.interpreter.as_ref().unwrap().version, version);
     assert!(cache.exists());
     assert_eq!(
-        env::capture_cached(&cache, Some(&python), vec![]).unwrap(),
+        env::capture_cached(&cache, Some(&python), env::Locks::none()).unwrap(),
         first
     );
     write(&site, "new-1.dist-info/METADATA", "Name: new\nVersion: 1\n");
-    let second = env::capture_cached(&cache, Some(&python), vec![]).unwrap();
+    let second = env::capture_cached(&cache, Some(&python), env::Locks::none()).unwrap();
     assert_eq!(second.packages.len(), 4);
     assert_ne!(second.id(), first.id());
     std::fs::write(&cache, b"damaged").unwrap();
     assert_eq!(
-        env::capture_cached(&cache, Some(&python), vec![]).unwrap(),
+        env::capture_cached(&cache, Some(&python), env::Locks::none()).unwrap(),
         second
     );
+}
+
+#[test]
+fn extras_and_archives_come_from_metadata_and_locks() {
+    let dir = tempfile::tempdir().unwrap();
+    let site = venv(dir.path());
+    let python = dir.path().join("v/bin/python");
+    let info = |name: &str, requires: &str| {
+        let head = format!("Name: {name}\nVersion: 1\n{requires}\n\nRequires-Dist: torch[no]\n");
+        write(&site, &format!("{name}-1.dist-info/METADATA"), &head);
+    };
+    let requires = "Requires-Dist: Torch[dyn_a,b]>=2 ; python_version >= '3'\n\
+                    Requires-Dist: torch[no] ; sys_platform == 'win32'\n\
+                    Requires-Dist: torch[no] ; extra == 'x'\nRequires-Dist: absent[no]";
+    info("asks", requires);
+    write(
+        &site,
+        "asks-1.dist-info/WHEEL",
+        "Tag: py2-none-any\nTag: py3-none-any\n",
+    );
+    let hash = "ab".repeat(32);
+    let lock = format!("early_bird[q]\nasks==1 --hash=sha256:{hash}\n");
+    let one = |path: &str| modelv_core::env::Lock {
+        path: path.into(),
+        blob: modelv_core::id::BlobId([1; 32]),
+    };
+    let read = |_: &modelv_core::env::Lock| Some(lock.clone().into_bytes());
+    let locks = |list| env::Locks { list, read: &read };
+    let cache = dir.path().join("cache");
+    let both = |list: Vec<modelv_core::env::Lock>| {
+        let cached = env::capture_cached(&cache, Some(&python), locks(list.clone())).unwrap();
+        assert_eq!(env::capture(&python, &locks(list)).unwrap(), cached);
+        cached
+    };
+    let plain = both(vec![]);
+    assert_eq!(plain.extras_of("torch"), ["b", "dyn-a"]);
+    assert_eq!(plain.extras_of("early-bird"), [""; 0]);
+    assert_eq!(plain.find_package("asks").unwrap().archive_sha256, None);
+    let locked = both(vec![one("requirements.txt")]);
+    assert_eq!(locked.extras_of("early-bird"), ["q"]);
+    let found = locked.find_package("asks").unwrap().archive_sha256;
+    assert_eq!(found, Some([0xab; 32]));
+    assert_eq!(both(vec![]), plain);
 }
 
 #[test]
@@ -140,7 +183,7 @@ fn another_path_is_the_same_environment() {
     let id = |dir: &tempfile::TempDir| {
         venv(dir.path());
         let python = dir.path().join("v/bin/python");
-        env::capture_cached(&dir.path().join("c"), Some(&python), vec![])
+        env::capture_cached(&dir.path().join("c"), Some(&python), env::Locks::none())
             .unwrap()
             .id()
     };
@@ -183,6 +226,7 @@ fn run(command: &[&str]) -> (crate::error::Result<exec::Execution>, String, Stri
         env: &env,
         log: &log,
         own_group: true,
+        grace: exec::GRACE,
     };
     let done = exec::execute(&job, &mut echo, &Cancel::new());
     let logged = std::fs::read_to_string(&log).unwrap_or_default();

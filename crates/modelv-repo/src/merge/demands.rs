@@ -108,25 +108,7 @@ impl Repo {
 /// Name and version of the package that a demand is about, where it holds here and is not met.
 fn unmet(text: &str, env: &Env) -> Option<(String, String)> {
     let demand = Requirement::parse(text)?;
-    let python = env.interpreter.as_ref();
-    let full = python.map_or("", |p| p.version.as_str());
-    let short: Vec<&str> = full.split('.').take(2).collect();
-    let value = |name: &str| -> String {
-        match name {
-            "python_version" => short.join("."),
-            "python_full_version" => full.to_owned(),
-            "implementation_name" => python.map_or("", |p| &p.implementation).to_owned(),
-            "platform_python_implementation" => match python.map(|p| p.implementation.as_str()) {
-                Some("cpython") => "CPython".into(),
-                other => other.unwrap_or("").to_owned(),
-            },
-            "sys_platform" => env.os.clone(),
-            "platform_system" if env.os == "linux" => "Linux".into(),
-            "os_name" => "posix".into(),
-            "platform_machine" => env.arch.clone(),
-            _ => String::new(),
-        }
-    };
+    let value = |name: &str| requires::marker_value(env, name);
     if demand.marker.is_some_and(|marker| !marker.holds(&value)) {
         return None;
     }

@@ -27,6 +27,8 @@ pub struct CloneOptions {
     pub commit: Option<String>,
     /// Take the contents of these ingredients only; empty: of all.
     pub only: Vec<Ingredient>,
+    /// Take contents only when they are read or checked out.
+    pub lazy: bool,
     /// Settings of the remote.
     pub remote: RemoteOptions,
 }
@@ -126,6 +128,9 @@ impl Repo {
             let words: Vec<_> = options.only.iter().map(|i| i.word()).collect();
             changes.extend(repo.config_change("clone.only", Some(&words.join(","))));
         }
+        if options.lazy {
+            changes.extend(repo.config_change("clone.lazy", Some("true")));
+        }
         if !changes.is_empty() {
             repo.set_command("clone");
             repo.update_refs(changes)?;
@@ -190,7 +195,9 @@ impl Repo {
         ctx: &Ctx<'_>,
     ) -> Result<Cloned> {
         let id = self.find_commit(remote, root, text, ctx)?;
-        let only = if options.only.is_empty() {
+        let only = if options.lazy {
+            std::collections::BTreeSet::new()
+        } else if options.only.is_empty() {
             RELEASED.into_iter().collect()
         } else {
             options.only.iter().copied().collect()
@@ -202,6 +209,7 @@ impl Repo {
         let mut received = self.receive(remote, root, &[id], &scope, ctx)?;
         let runs = self.check_connected(info, &[id], &scope, true)?;
         let words: Vec<_> = scope.only.iter().flatten().map(|i| i.word()).collect();
+        let words = (!options.lazy).then(|| words.join(","));
         let mut changes = self.run_changes(runs);
         // A release installs its packages from them.
         let of_commit = wheels::ref_of(self.commit_object(id)?.recipe.env);
@@ -215,8 +223,9 @@ impl Repo {
             received.bytes += more.bytes;
             changes.extend(self.wheels_changes(vendored)?);
         }
-        changes.extend(self.config_change("clone.only", Some(&words.join(","))));
+        changes.extend(self.config_change("clone.only", words.as_deref()));
         changes.extend(self.config_change("clone.depth", Some("1")));
+        changes.extend(self.config_change("clone.commit", Some(&id.to_hex())));
         self.update_refs(changes)?;
         if !self.is_bare() {
             self.check_out(None, &self.files(id)?, "clone", ctx)?;

@@ -75,7 +75,7 @@ impl Repo {
         if is_new || widened.is_some() || deepen.is_some() {
             let scope = Scope {
                 single: false,
-                only: widened.clone().unwrap_or_else(|| self.only()),
+                only: widened.clone().unwrap_or_else(|| self.contents_wanted()),
             };
             let tips: Vec<CommitId> = root.refs.values().copied().collect();
             received = self.receive(remote, root, &tips, &scope, ctx)?;
@@ -235,11 +235,17 @@ impl Repo {
         }
         let mut incoming = remote.receive(&self.store, &catalog)?;
         if !scope.single {
-            // All commits at once; one after the other would be a request for each.
-            let commits = catalog.commits();
-            let kind = modelv_core::canon::Kind::Commit;
-            let items: Vec<Item> = commits.iter().map(|id| Item::Object(kind, *id)).collect();
-            incoming.load(&items, &watch)?;
+            // All at once: one level after the other would be requests for each.
+            let missing = catalog.objects().into_iter().filter_map(|item| match item {
+                Item::Object(kind, id) => match self.store.keeps_object(kind, &id) {
+                    Ok(true) => None,
+                    Ok(false) => Some(Ok(item)),
+                    Err(e) => Some(Err(e)),
+                },
+                Item::Blob(_) => None,
+            });
+            let missing: Vec<Item> = missing.collect::<Result<_, modelv_store::Error>>()?;
+            incoming.load(&missing, &watch)?;
         }
         let mut seen: HashSet<Step> = HashSet::new();
         let mut level: Vec<Step> = tips.iter().map(|id| Step::Commit(*id)).collect();
@@ -333,6 +339,7 @@ impl Repo {
         ctx: &Ctx<'_>,
     ) -> Result<(FetchReport, MergeOutcome)> {
         self.refuse_while_merging("pull")?;
+        self.refuse_while_running("pull")?;
         let current = self
             .head_ref()
             .map(|r| names::short(r).to_owned())
@@ -347,6 +354,13 @@ impl Repo {
         let id = self
             .ref_commit(&format!("{}{name}", names::REMOTES))
             .ok_or_else(|| Error::not_found("branch", &name))?;
+        if !options.no_hooks {
+            self.before_merge(id, ctx)?;
+        }
+        let options = &MergeOptions {
+            no_hooks: true,
+            ..options.clone()
+        };
         // The fetch may have been long: others work in the tree until here.
         let _turn = self.take_turn()?;
         let outcome = if self.head().is_none() {

@@ -5,7 +5,9 @@
 //! `modelv_store::remote`; which objects have to, is decided in `walk.rs`.
 
 mod clone;
+mod collect;
 mod fetch;
+mod lazy;
 mod push;
 #[cfg(test)]
 mod tests;
@@ -16,11 +18,13 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use modelv_core::id::CommitId;
+pub use modelv_store::remote::{CollectOptions, Collection};
 pub use modelv_store::remote::{Received, RemoteError, RemoteOptions, Sent, Trouble};
 use modelv_store::remote::{Remote, Watch};
 
 pub use clone::{CloneOptions, Cloned};
 pub use fetch::{FetchOptions, FetchReport};
+pub use lazy::Promised;
 pub use push::{PushOptions, PushReport};
 pub use upstream::Upstream;
 
@@ -212,7 +216,7 @@ impl Repo {
     }
 
     /// The change that sets a configuration value; `None` when it is so already.
-    fn config_change(&self, key: &str, value: Option<&str>) -> Option<RefChange> {
+    pub(crate) fn config_change(&self, key: &str, value: Option<&str>) -> Option<RefChange> {
         let name = format!("{}{key}", names::CONFIG);
         let old = self.log.refs.get(&name).cloned();
         let new = value.map(|v| Target::Text(v.to_owned()));

@@ -3,15 +3,19 @@
 use std::collections::{BTreeMap, HashSet};
 
 use modelv_core::id::{CommitId, EnvId};
-use modelv_store::remote::{Catalog, Change, Outgoing, Remote, Root, Sent};
+use modelv_store::remote::{Catalog, Change, Outgoing, Remote, RemoteError, Root, Sent};
 
 use super::walk::{Scope, walk};
 use super::{CtxWatch, RefUpdate, RemoteInfo};
 use crate::ctx::Ctx;
 use crate::error::{Error, Result};
+use crate::hooks::Hook;
 use crate::names;
 use crate::oplog::RefChange;
 use crate::repo::Repo;
+
+/// So often a push begins again because of collections.
+const TRIES_MAX: u32 = 8;
 
 /// What `push` is asked for.
 #[derive(Debug, Clone, Default)]
@@ -31,6 +35,8 @@ pub struct PushOptions {
     pub set_upstream: bool,
     /// Only tell.
     pub dry_run: bool,
+    /// Run no hooks.
+    pub no_hooks: bool,
 }
 
 /// What a push did.
@@ -68,26 +74,17 @@ impl Repo {
     ) -> Result<PushReport> {
         let wishes = self.wishes(info, options)?;
         let remote = self.open_remote(info)?;
-        let root = remote.root()?;
-        let decided = self.decide(info, root.as_ref(), &wishes, options)?;
-        let mut updates = decided.unwrap_or_default();
-        let mut sent = Sent::default();
-        if !updates.is_empty() && !options.dry_run {
-            sent = self.send(&remote, root.as_ref(), &updates, ctx)?;
-            let mut head = self.head_ref().unwrap_or_default().to_owned();
-            if !wishes.iter().any(|w| w.theirs == head) {
-                head = wishes.first().map(|w| w.theirs.clone()).unwrap_or_default();
+        let mut tries = 0;
+        let (updates, sent) = loop {
+            match self.push_once(info, &remote, &wishes, options, tries, ctx) {
+                // What we relied on was collected while we sent the rest.
+                Err(Error::Remote(RemoteError::Collected { .. })) if tries < TRIES_MAX => {
+                    tries += 1;
+                }
+
+                done => break done?,
             }
-            remote.swap(&sent, &mut |root| {
-                ctx.cancel.check()?;
-                let Some(now) = self.decide(info, root, &wishes, options)? else {
-                    return Ok(None);
-                };
-                let change = apply(root, &now, &head);
-                updates = now;
-                Ok::<_, Error>(Some(change))
-            })?;
-        }
+        };
         if !options.dry_run {
             self.note_push(info, &wishes, options)?;
         }
@@ -96,6 +93,54 @@ impl Repo {
             updates,
             sent,
         })
+    }
+
+    fn push_once(
+        &self,
+        info: &RemoteInfo,
+        remote: &Remote,
+        wishes: &[Wish],
+        options: &PushOptions,
+        tries: u32,
+        ctx: &Ctx<'_>,
+    ) -> Result<(Vec<RefUpdate>, Sent)> {
+        let root = remote.root()?;
+        let decided = self.decide(info, root.as_ref(), wishes, options)?;
+        let mut updates = decided.unwrap_or_default();
+        let mut sent = Sent::default();
+        if updates.is_empty() || options.dry_run {
+            return Ok((updates, sent));
+        }
+        if tries == 0 && !options.no_hooks {
+            self.before_push(info, &updates, ctx)?;
+        }
+        sent = self.send(remote, root.as_ref(), &updates, ctx)?;
+        let mut head = self.head_ref().unwrap_or_default().to_owned();
+        if !wishes.iter().any(|w| w.theirs == head) {
+            head = wishes.first().map(|w| w.theirs.clone()).unwrap_or_default();
+        }
+        remote.swap(&sent, &mut |root| {
+            ctx.cancel.check()?;
+            let Some(now) = self.decide(info, root, wishes, options)? else {
+                return Ok(None);
+            };
+            let change = apply(root, &now, &head);
+            updates = now;
+            Ok::<_, Error>(Some(change))
+        })?;
+        Ok((updates, sent))
+    }
+
+    /// What runs before anything is sent: gets a line `REF OLD NEW` for each ref, with 64 zeros for none.
+    fn before_push(&self, info: &RemoteInfo, updates: &[RefUpdate], ctx: &Ctx<'_>) -> Result<()> {
+        let id = |id: Option<CommitId>| id.map_or("0".repeat(64), |id| id.to_hex());
+        let line = |u: &RefUpdate| format!("{} {} {}\n", u.name, id(u.old), id(u.new));
+        let lines: String = updates.iter().map(line).collect();
+        let variables = [
+            ("MODELV_REMOTE", info.name.clone()),
+            ("MODELV_REMOTE_URL", info.url.clone()),
+        ];
+        self.run_hooks(Hook::PrePush, &variables, &lines, ctx)
     }
 
     /// The refs the user wants to move.
@@ -335,7 +380,7 @@ impl Repo {
             out.add(step.item()).map_err(Error::from)
         })?;
         if out.is_empty() {
-            return Ok(Sent::default());
+            return Ok(out.nothing());
         }
         Ok(remote.send(&out, &watch)?)
     }

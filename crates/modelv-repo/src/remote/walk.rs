@@ -40,6 +40,17 @@ pub(crate) enum Step {
 }
 
 impl Step {
+    /// Its id.
+    pub(crate) fn id(self) -> [u8; 32] {
+        match self {
+            Self::Commit(id) => id.0,
+            Self::Run(id) => id.0,
+            Self::Tree(id, _) => id.0,
+            Self::Blob(id, _) => id.0,
+            Self::Env(id) => id,
+        }
+    }
+
     pub(crate) fn item(self) -> Item {
         match self {
             Self::Commit(id) => Item::Object(Kind::Commit, id.0),

@@ -8,16 +8,16 @@ use std::path::{Path, PathBuf};
 
 use modelv_core::commit::{Commit, Model, Person, Recipe};
 use modelv_core::id::{CommitId, RecipeId, RunId, TreeId};
-use modelv_core::run::{Origin, Run, Status};
+use modelv_core::run::{Doubt, Origin, Run, Status};
 use modelv_core::value::Value;
 
 use super::record::{Beginning, Ending, Record, record_of};
-use super::{METRICS_FILE, RunOptions, RunOutcome};
+use super::{Hold, METRICS_FILE, RunOptions, RunOutcome};
+use crate::capture::system::Sampler;
 use crate::capture::{clock, git, metrics, params, secrets};
 use crate::ctx::Ctx;
 use crate::error::{Error, Result};
 use crate::names;
-use crate::oplog::RefChange;
 use crate::repo::Repo;
 use crate::worktree::{Files, Ingredient, write_trees};
 
@@ -34,6 +34,11 @@ pub struct ActiveRun {
     pub(crate) parts: Vec<RunId>,
     /// Whether its outputs are committed.
     pub(crate) commits: bool,
+    /// Branch that was checked out.
+    pub(super) branch: Option<String>,
+    pub(crate) hold: Hold,
+    /// Of a program that trains by itself; for child processes it is whoever waits for them.
+    sampler: Option<Sampler>,
 }
 
 impl ActiveRun {
@@ -69,7 +74,8 @@ impl ActiveRun {
 }
 
 impl Repo {
-    /// Begins a run of the working tree as it is: stores its files and notes its parameters.
+    /// Begins a run of the working tree as it is: stores its files and notes its parameters. Beside another
+    /// run there, its outputs are recorded and not committed: nobody knows whose they are.
     ///
     /// # Errors
     /// A merge is open, nobody said who commits, there are credentials in the files, or something
@@ -78,6 +84,21 @@ impl Repo {
         &mut self,
         options: &RunOptions,
         command: &[String],
+        ctx: &Ctx<'_>,
+    ) -> Result<ActiveRun> {
+        self.sampling()?;
+        let hold = self.hold_or_beside(&command.join(" "))?;
+        let mut active = self.begin_held(options, command, hold, ctx)?;
+        active.sampler = self.sampler(active.folder())?;
+        Ok(active)
+    }
+
+    /// The same for who has the working tree, or need not have it.
+    pub(crate) fn begin_held(
+        &mut self,
+        options: &RunOptions,
+        command: &[String],
+        hold: Hold,
         ctx: &Ctx<'_>,
     ) -> Result<ActiveRun> {
         self.refuse_while_merging("run")?;
@@ -102,7 +123,11 @@ impl Repo {
             message: options.message.clone(),
             metrics_before: metrics::stamp(&self.root().join(METRICS_FILE)),
             parts: Vec::new(),
-            commits: true,
+            // A part of another run is committed with that.
+            commits: self.enclosing_run().is_none(),
+            branch: self.head_ref().map(str::to_owned),
+            hold,
+            sampler: None,
         })
     }
 
@@ -119,6 +144,7 @@ impl Repo {
             self.refuse_secrets(&files, &[&head.unwrap_or_default()], &rules, ctx)?;
         }
         let env = self.capture_env(&files, &rules, options.python.clone())?;
+        crate::commit::tell_patches(&env, ctx);
         let trees = write_trees(&files, &session)?;
         session.put_object(&env)?;
         session.finish()?;
@@ -142,11 +168,15 @@ impl Repo {
     /// are in the store and in the working tree, and are not committed.
     pub fn finish_run(
         &mut self,
-        active: ActiveRun,
+        mut active: ActiveRun,
         ending: Ending,
         ctx: &Ctx<'_>,
     ) -> Result<RunOutcome> {
-        let (mut run, bad_lines) = self.close_record(&active.record, ending)?;
+        active.sampler = None;
+        // What others did to the refs meanwhile.
+        self.log.catch_up()?;
+        let session = self.store.begin()?;
+        let (mut run, bad_lines) = self.close_record(&active.record, ending, &session)?;
         let metrics_path = self.root().join(METRICS_FILE);
         if metrics::stamp(&metrics_path) != active.metrics_before {
             // What a program says at its end counts more than the last point of a series.
@@ -154,7 +184,6 @@ impl Repo {
                 .extend(metrics::read_or_tell(&metrics_path, ctx));
         }
         secrets::mask_values(&mut run.metrics);
-        let session = self.store.begin()?;
         let mut strays = Vec::new();
         // The user wants to stop: no time for looking at every file.
         if ending.status != Status::Interrupted {
@@ -162,12 +191,24 @@ impl Repo {
             let outputs = write_trees(&after, &session)?.model;
             run.outputs = outputs.filter(|_| ending.status == Status::Finished);
             strays = super::strays(&active.files, &after);
+            run.origin.doubts = super::moved(&active.files, &after);
+        }
+        if active.hold.is_shared() {
+            run.origin.doubts.push(Doubt::Beside);
         }
         let id = RunId(session.put_object(&run)?);
+        let is_sure = run.origin.doubts.is_empty();
+        let outputs = run.outputs.filter(|_| active.commits && is_sure);
+        // One session for all: each ends with waiting for the disk.
+        let model = outputs.map(|tree| {
+            let commit = self.model_commit(&active, tree, id, &run)?;
+            Ok::<_, Error>(CommitId(session.put_object(&commit)?))
+        });
+        let model = model.transpose()?;
         session.finish()?;
-        let commit = match run.outputs {
-            Some(outputs) if active.commits => self.commit_outputs(&active, outputs, id, &run),
-            _ => self.update_refs(vec![record_of(id)]).map(|_| None),
+        let commit = match model {
+            Some(model) => self.commit_outputs(&active, model, id, &run).map(Some),
+            None => self.update_refs(vec![record_of(id)]).map(|_| None),
         };
         if matches!(commit, Ok(_) | Err(Error::RefMoved { .. })) {
             active.record.forget();
@@ -187,8 +228,8 @@ impl Repo {
     /// # Errors
     /// Something can't be read or written.
     pub(crate) fn finish_group(&mut self, active: &ActiveRun, ending: Ending) -> Result<RunId> {
-        let (run, _) = self.close_record(&active.record, ending)?;
         let session = self.store.begin()?;
+        let (run, _) = self.close_record(&active.record, ending, &session)?;
         let id = RunId(session.put_object(&run)?);
         session.finish()?;
         self.update_refs(vec![record_of(id)])?;
@@ -196,21 +237,21 @@ impl Repo {
         Ok(id)
     }
 
-    /// Commits the outputs with the record, or records alone when HEAD is not what it was.
+    /// Moves HEAD to the commit of the outputs together with the record, or records alone when HEAD is not what
+    /// it was.
     fn commit_outputs(
         &mut self,
         active: &ActiveRun,
-        outputs: TreeId,
+        model: CommitId,
         id: RunId,
         run: &Run,
-    ) -> Result<Option<CommitId>> {
-        let moved = || Error::RefMoved {
-            name: names::HEAD.into(),
-        };
-        let done = if self.head() == run.commit {
-            self.commit_model(active, outputs, id, run, vec![record_of(id)])
-        } else {
-            Err(moved())
+    ) -> Result<CommitId> {
+        let is_there = self.head() == run.commit && self.head_ref() == active.branch.as_deref();
+        let done = match is_there {
+            true => self.move_head(model, vec![record_of(id)], false),
+            false => Err(Error::RefMoved {
+                name: names::HEAD.into(),
+            }),
         };
         if let Err(Error::RefMoved { .. }) = done {
             self.update_refs(vec![record_of(id)])?;
@@ -218,31 +259,35 @@ impl Repo {
         done
     }
 
-    /// Commits `outputs` as the model of the run's recipe, unless HEAD already is that commit.
-    pub(super) fn commit_model(
+    /// Commits the outputs of a known run as the model of this one's recipe, unless HEAD already is that commit.
+    pub(super) fn commit_known(
         &mut self,
         active: &ActiveRun,
         outputs: TreeId,
         run_id: RunId,
         run: &Run,
-        refs: Vec<RefChange>,
     ) -> Result<Option<CommitId>> {
-        let recipe = active.recipe;
-        let model = Some(Model {
-            tree: outputs,
-            recipe: recipe.id(),
-        });
         let head = self.head();
         let parent = head.map(|id| self.commit_object(id)).transpose()?;
-        let known = parent
-            .as_ref()
-            .is_some_and(|p| p.recipe == recipe && p.model == model && p.runs.contains(&run_id));
-        if known {
-            if !refs.is_empty() {
-                self.update_refs(refs)?;
-            }
+        let commit = self.model_commit(active, outputs, run_id, run)?;
+        let is_known = parent.as_ref().is_some_and(|p| {
+            p.recipe == commit.recipe && p.model == commit.model && p.runs.contains(&run_id)
+        });
+        if is_known {
             return Ok(head);
         }
+        self.publish(&commit, Vec::new(), false).map(Some)
+    }
+
+    /// The commit of `outputs` as the model of the run's recipe.
+    fn model_commit(
+        &self,
+        active: &ActiveRun,
+        outputs: TreeId,
+        run_id: RunId,
+        run: &Run,
+    ) -> Result<Commit> {
+        let recipe = active.recipe;
         let message = active.message.clone().unwrap_or_else(|| {
             let shown = match run.command.as_slice() {
                 [sh, c, text] if sh == "sh" && c == "-c" => text.clone(),
@@ -251,18 +296,20 @@ impl Repo {
             format!("run: {shown}")
         });
         crate::commit::check_message(&message)?;
-        let commit = Commit {
+        Ok(Commit {
             recipe,
-            model,
-            parents: head.into_iter().collect(),
+            model: Some(Model {
+                tree: outputs,
+                recipe: recipe.id(),
+            }),
+            parents: self.head().into_iter().collect(),
             author: active.author.clone(),
             committer: active.author.clone(),
             time: clock::now(),
             message,
             runs: active.parts.iter().copied().chain([run_id]).collect(),
             extra: git::facts(self.root()),
-        };
-        self.publish(&commit, refs, false).map(Some)
+        })
     }
 }
 

@@ -93,6 +93,7 @@ impl Repo {
         let tree = CleanTree { dir, _lock: lock };
         let mut files = files.clone();
         files.retain(|_, f| f.ingredient != Ingredient::Model);
+        self.bring_files(files.iter(), ctx)?;
         let cache = checkout::export_known(&files, &self.store, &tree.root(), ctx)?;
         // A cache that can't be written makes the next look slower, nothing else.
         let _ = cache.save(&tree.cache());

@@ -39,12 +39,12 @@ impl Repo {
             let Some((mut run, _lock)) = read_start(&folder)? else {
                 continue;
             };
-            self.take_journal(&folder, &mut run)?;
+            let session = self.store.begin()?;
+            self.take_journal(&folder, &mut run, &session)?;
             if !self.has_what_it_ran(&run) {
                 run.origin = Origin::default();
             }
             run.duration_ms = last_sign(&folder, run.started.seconds);
-            let session = self.store.begin()?;
             let id = RunId(session.put_object(&run)?);
             session.finish()?;
             self.update_refs(vec![record_of(id)])?;

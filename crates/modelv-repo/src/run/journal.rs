@@ -118,7 +118,7 @@ impl Journal {
         }
         let was_empty = state.buffer.is_empty();
         let start = state.buffer.len();
-        if !write_point(&mut state.buffer, name, value, step) {
+        if !write_point(&mut state.buffer, name, value, step, now()) {
             state.buffer.truncate(start);
             return Err(Error::invalid("metric", name, "it is not a number"));
         }
@@ -230,10 +230,29 @@ pub(super) fn check_name(what: &'static str, name: &str) -> Result<()> {
     }
 }
 
-/// Appends one line; `false` when the value is no number.
-fn write_point(out: &mut Vec<u8>, name: &str, value: &Value, step: Option<i64>) -> bool {
+/// A point as a line, with its end. A value that is no number makes none.
+pub(crate) fn point_line(point: &Point) -> Vec<u8> {
+    let time = Duration::try_from_secs_f64(point.time).unwrap_or_default();
+    let mut out = Vec::new();
+    if !write_point(&mut out, &point.name, &point.value, point.step, time) {
+        out.clear();
+    }
+    out
+}
+
+fn now() -> Duration {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    let now = now.unwrap_or_default();
+    now.unwrap_or_default()
+}
+
+/// Appends one line; `false` when the value is no number.
+fn write_point(
+    out: &mut Vec<u8>,
+    name: &str,
+    value: &Value,
+    step: Option<i64>,
+    time: Duration,
+) -> bool {
     // Writing to memory does not fail.
     out.extend_from_slice(b"{\"name\":");
     let _ = serde_json::to_writer(&mut *out, name);
@@ -250,8 +269,8 @@ fn write_point(out: &mut Vec<u8>, name: &str, value: &Value, step: Option<i64>) 
         Value::Float(n) => write!(out, "\"{n}\""),
         _ => return false,
     };
-    let millis = now.subsec_millis();
-    let _ = writeln!(out, ",\"time\":{}.{millis:03}}}", now.as_secs());
+    let millis = time.subsec_millis();
+    let _ = writeln!(out, ",\"time\":{}.{millis:03}}}", time.as_secs());
     true
 }
 

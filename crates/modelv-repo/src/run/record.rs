@@ -12,8 +12,8 @@ use modelv_core::commit::Recipe;
 use modelv_core::id::{BlobId, RunId};
 use modelv_core::run::{Determinism, Origin, Run, Status};
 use modelv_core::value::Value;
-use modelv_store::fs;
 use modelv_store::remote::Item;
+use modelv_store::{Session, fs};
 
 use super::RUN_VARIABLE;
 use super::crash::{START_FILE, write_start};
@@ -156,7 +156,7 @@ impl Repo {
     }
 
     /// The nonce of the run that this process belongs to, if that is an active one of this repository.
-    fn enclosing_run(&self) -> Option<[u8; 16]> {
+    pub(super) fn enclosing_run(&self) -> Option<[u8; 16]> {
         let folder = PathBuf::from(std::env::var_os(RUN_VARIABLE)?);
         let tmp = self.dir().join("tmp").canonicalize().ok()?;
         let is_ours = folder.parent()?.canonicalize().ok()? == tmp;
@@ -172,18 +172,28 @@ impl Repo {
     ///
     /// # Errors
     /// Something can't be read or written.
-    pub(crate) fn close_record(&self, record: &Record, ending: Ending) -> Result<(Run, u64)> {
+    pub(crate) fn close_record(
+        &self,
+        record: &Record,
+        ending: Ending,
+        session: &Session<'_>,
+    ) -> Result<(Run, u64)> {
         let mut run = record.draft.clone();
         run.duration_ms = u64::try_from(record.clock.elapsed().as_millis()).unwrap_or(u64::MAX);
         run.status = ending.status;
         run.exit_code = ending.exit_code;
-        let bad_lines = self.take_journal(&record.folder, &mut run)?;
+        let bad_lines = self.take_journal(&record.folder, &mut run, session)?;
         Ok((run, bad_lines))
     }
 
     /// Puts what a run's folder holds into its record: parameters, metrics, series and log. Tells
     /// how many lines of the journal could not be read.
-    pub(super) fn take_journal(&self, folder: &Path, run: &mut Run) -> Result<u64> {
+    pub(super) fn take_journal(
+        &self,
+        folder: &Path,
+        run: &mut Run,
+        session: &Session<'_>,
+    ) -> Result<u64> {
         let (given, bad_params) = reading::read_params(folder)?;
         run.params.extend(given);
         run.params = params::bounded(std::mem::take(&mut run.params));
@@ -194,16 +204,14 @@ impl Repo {
         if log.exists() {
             secrets::mask_file(&log)?;
         }
-        let session = self.store.begin()?;
-        run.series = store_file(&session, &folder.join(SERIES_FILE))?;
-        run.log = store_file(&session, &log)?;
-        session.finish()?;
+        run.series = store_file(session, &folder.join(SERIES_FILE))?;
+        run.log = store_file(session, &log)?;
         Ok(summary.bad + bad_params)
     }
 }
 
 /// A nonce, of the number that its digits are.
-fn nonce_of(number: u128) -> [u8; 16] {
+pub(crate) fn nonce_of(number: u128) -> [u8; 16] {
     let mut out = [0; 16];
     for (i, byte) in out.iter_mut().enumerate() {
         *byte = u8::try_from((number >> (8 * (15 - i))) & 0xff).unwrap_or_default();
@@ -219,7 +227,7 @@ pub(crate) fn record_of(id: RunId) -> RefChange {
     }
 }
 
-fn store_file(session: &modelv_store::Session<'_>, path: &Path) -> Result<Option<BlobId>> {
+fn store_file(session: &Session<'_>, path: &Path) -> Result<Option<BlobId>> {
     let mut file = match File::open(path) {
         Ok(file) => file,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),

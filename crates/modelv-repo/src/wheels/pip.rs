@@ -2,6 +2,7 @@
 //! place that starts it, and uv, which installs faster where it is.
 
 use std::io::Read;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -9,7 +10,8 @@ use std::time::Duration;
 use modelv_core::env::Package;
 use modelv_core::id::to_hex;
 
-use crate::ctx::Cancel;
+use crate::capture::env::strip_credentials;
+use crate::ctx::{Cancel, Ctx};
 use crate::error::{Error, Result};
 
 /// Most of what a program says that is kept.
@@ -64,6 +66,41 @@ fn demand(package: &Package) -> String {
     }
 }
 
+/// What is said where no index answers: asking it for the other packages would take as long again for each.
+pub const UNREACHABLE: &str = "the package index can't be reached";
+
+/// Tells what is going to be fetched, before it takes its time.
+pub(crate) fn announce(packages: &[&Package], sources: Sources<'_>, ctx: &Ctx<'_>) {
+    const SHOWN: usize = 4;
+    let mut shown: Vec<String> = packages.iter().take(SHOWN).map(|p| p.label()).collect();
+    if packages.len() > SHOWN {
+        shown.push(format!("{} more", packages.len() - SHOWN));
+    }
+    let from = match sources.indexes {
+        [] => "pip's index".to_owned(),
+        indexes => indexes
+            .iter()
+            .map(|url| strip_credentials(url))
+            .collect::<Vec<_>>()
+            .join(", "),
+    };
+    ctx.progress
+        .note(&format!("fetching {} from {from}", shown.join(", ")));
+}
+
+/// How long pip waits for an index, and how often it asks again, unless the user has said so.
+fn patience() -> Vec<&'static str> {
+    let is_set = |names: &[&str]| names.iter().any(|n| std::env::var_os(n).is_some());
+    let mut out = Vec::new();
+    if !is_set(&["PIP_RETRIES"]) {
+        out.extend(["--retries", "2"]);
+    }
+    if !is_set(&["PIP_TIMEOUT", "PIP_DEFAULT_TIMEOUT"]) {
+        out.extend(["--timeout", "15"]);
+    }
+    out
+}
+
 /// Fetches wheels into a folder, and builds what has none. Gives the packages that can't be had,
 /// with the reason.
 ///
@@ -80,6 +117,7 @@ pub fn fetch(
     let call = |verb: &[&str], packages: &[&Package]| {
         let mut command = pip(python);
         command.args(verb).arg(into).arg("--no-deps").args(&sources);
+        command.args(patience());
         // A name is from a commit, which others may have written: it must not become an option.
         command.arg("--").args(packages.iter().map(|p| demand(p)));
         run(&mut command, cancel)
@@ -90,12 +128,28 @@ pub fn fetch(
         .iter()
         .partition(|p| p.source.as_deref().is_some_and(|s| s != "file"));
     let download = ["download", "--only-binary", ":all:", "-d"];
-    let is_quick = plain.len() > 1 && call(&download, &plain)?.success;
+    let quick = match plain.len() {
+        0 | 1 => None,
+        _ => Some(call(&download, &plain)?),
+    };
+    let mut is_away = quick.as_ref().is_some_and(Said::is_unreachable);
+    let is_quick = quick.is_some_and(|said| said.success);
     let slow = if is_quick { Vec::new() } else { plain };
     let mut failed = Vec::new();
-    for package in slow.into_iter().chain(direct) {
+    for (package, is_plain) in slow
+        .into_iter()
+        .map(|p| (p, true))
+        .chain(direct.into_iter().map(|p| (p, false)))
+    {
+        if is_plain && is_away {
+            failed.push((package.clone(), UNREACHABLE.to_owned()));
+            continue;
+        }
         let said = call(&["wheel", "-w"], &[package])?;
-        if !said.success {
+        if is_plain && said.is_unreachable() {
+            is_away = true;
+            failed.push((package.clone(), UNREACHABLE.to_owned()));
+        } else if !said.success {
             failed.push((package.clone(), said.reason()));
         }
     }
@@ -168,6 +222,13 @@ pub(crate) struct Said {
 }
 
 impl Said {
+    /// Whether it failed because no index answered, rather than for what the index has.
+    fn is_unreachable(&self) -> bool {
+        let has = |words: &str| self.words.contains(words);
+        let is_empty = has("(from versions: none)") || has("Max retries exceeded");
+        !self.success && has("connection broken by") && is_empty
+    }
+
     /// The line that tells why it failed.
     pub(crate) fn reason(&self) -> String {
         let is_error = |l: &&str| l.starts_with("ERROR:") || l.contains("Error:");
@@ -200,6 +261,8 @@ pub(crate) fn run(command: &mut Command, cancel: &Cancel) -> Result<Said> {
         .stderr(second)
         .env_remove("PYTHONPATH")
         .env_remove("PIP_REQUIRE_VIRTUALENV")
+        // A group of its own: what it starts in turn ends with it.
+        .process_group(0)
         .spawn()
         .map_err(failed)?;
     // The command holds our ends of the pipe: they must be closed before it is read to the end.
@@ -218,8 +281,9 @@ pub(crate) fn run(command: &mut Command, cancel: &Cancel) -> Result<Said> {
             break status;
         }
         if cancel.is_cancelled() {
-            child.kill().map_err(failed)?;
-            // What it has started may hold the pipe open: its words are of no use now.
+            let group = rustix::process::Pid::from_child(&child);
+            // It may have ended by itself a moment ago.
+            let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
             child.wait().map_err(failed)?;
             return Err(Error::Cancelled);
         }
@@ -254,6 +318,54 @@ mod tests {
         now.cancel();
         let stopped = run(&mut shell("exec sleep 600"), &now);
         assert!(matches!(stopped, Err(Error::Cancelled)));
+    }
+
+    #[test]
+    fn what_a_program_has_started_ends_with_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("pid");
+        let script = format!(
+            "sleep 600 & echo $! > {0}.new && mv {0}.new {0}; wait",
+            path.display()
+        );
+        let cancel = Cancel::new();
+        let id = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !path.exists() {
+                    std::thread::yield_now();
+                }
+                cancel.cancel();
+            });
+            let stopped = run(&mut shell(&script), &cancel);
+            assert!(matches!(stopped, Err(Error::Cancelled)));
+            std::fs::read_to_string(&path).unwrap().trim().to_owned()
+        });
+        // It is gone, or waits for somebody to take note of it, in a moment.
+        let state = || {
+            let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
+            stat.rsplit(") ").next().and_then(|s| s.chars().next())
+        };
+        let start = std::time::Instant::now();
+        while !matches!(state(), None | Some('Z' | 'X')) {
+            assert!(start.elapsed().as_secs() < 60, "{:?}", state());
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn an_index_that_does_not_answer_is_told_from_one_that_lacks_something() {
+        let said = |success: bool, words: &str| Said {
+            success,
+            words: words.into(),
+        };
+        let broken =
+            "WARNING: Retrying (Retry(total=1)) after connection broken by 'NewConnectionError'\n";
+        let none = "ERROR: Could not find a version that satisfies x==1 (from versions: none)\n";
+        let other = "ERROR: Could not find a version that satisfies x==1 (from versions: 0.9)\n";
+        assert!(said(false, &[broken, none].concat()).is_unreachable());
+        assert!(!said(false, &[broken, other].concat()).is_unreachable());
+        assert!(!said(false, none).is_unreachable());
+        assert!(!said(true, &[broken, none].concat()).is_unreachable());
     }
 
     #[test]

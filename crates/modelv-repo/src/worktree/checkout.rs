@@ -119,6 +119,11 @@ fn blockers(root: &Path, plan: &Plan) -> Result<Vec<String>> {
 }
 
 impl Plan {
+    /// The files that are written.
+    pub(crate) fn written(&self) -> impl Iterator<Item = (&RepoPath, &SnapFile)> {
+        self.write.iter().map(|(path, file)| (path, file))
+    }
+
     /// Carries the plan out.
     ///
     /// # Errors

@@ -121,6 +121,8 @@ pub struct Rules {
     python: Option<String>,
     variables: Vec<String>,
     train: Option<String>,
+    evaluate: Option<String>,
+    hooks: Vec<(String, String)>,
     serve: Option<String>,
     secrets: Allow,
     tables: Vec<(GlobMatcher, String)>,
@@ -185,6 +187,8 @@ impl Rules {
             python: text_at("env", "python")?,
             variables: texts(doc.get("env").and_then(|t| t.get("variables")))?,
             train: text_at("train", "command")?,
+            evaluate: text_at("evaluate", "command")?,
+            hooks: hooks(doc.get("hooks"))?,
             serve: text_at("serve", "entry")?,
             secrets: Allow::parse(doc.get("secrets"))?,
             tables: tables(doc.get("tables"))?,
@@ -271,6 +275,19 @@ impl Rules {
         self.train.as_deref()
     }
 
+    /// `[evaluate] command`.
+    #[must_use]
+    pub fn evaluate_command(&self) -> Option<&str> {
+        self.evaluate.as_deref()
+    }
+
+    /// The command of `[hooks]` for an event.
+    #[must_use]
+    pub fn hook(&self, event: &str) -> Option<&str> {
+        let found = self.hooks.iter().find(|(name, _)| name == event);
+        found.map(|(_, command)| command.as_str())
+    }
+
     /// `[serve] entry`.
     #[must_use]
     pub fn serve_entry(&self) -> Option<&str> {
@@ -304,6 +321,21 @@ impl Rules {
     pub fn secrets(&self) -> &Allow {
         &self.secrets
     }
+}
+
+/// Reads `[hooks]`: a command for each event.
+fn hooks(section: Option<&Item>) -> Result<Vec<(String, String)>> {
+    let Some(section) = section else {
+        return Ok(Vec::new());
+    };
+    let table = section
+        .as_table_like()
+        .ok_or_else(|| invalid("`hooks` is not a table"))?;
+    let read = |(event, item): (&str, &Item)| match item.as_str() {
+        Some(command) => Ok((event.to_owned(), command.to_owned())),
+        None => Err(invalid(&format!("`hooks.{event}` is not a string"))),
+    };
+    table.iter().map(read).collect()
 }
 
 /// Reads `[tables]`: a pattern and `{ key = ["column", …] }` each.

@@ -3,7 +3,7 @@
 use toml_edit::DocumentMut;
 
 /// What a `modelv.toml` may say. Below `ingredients`, `tables` and `stage` other rules hold;
-/// `evaluate` is for people, nothing here runs it.
+/// `evaluate` runs in `ci run` alone.
 const KNOWN: &[(&str, &[&str])] = &[
     ("ingredients", &[]),
     ("tables", &[]),
@@ -13,6 +13,10 @@ const KNOWN: &[(&str, &[&str])] = &[
     ("evaluate", &["command"]),
     ("serve", &["entry"]),
     ("secrets", &["allow"]),
+    (
+        "hooks",
+        &["pre-commit", "post-commit", "pre-merge", "pre-push"],
+    ),
 ];
 
 /// Sections and keys that are none of these.

@@ -26,6 +26,15 @@ pub(crate) enum PutIf {
     Failed(RemoteError),
 }
 
+/// An object in a folder.
+#[derive(Debug, Clone)]
+pub(crate) struct Listed {
+    pub(crate) key: String,
+    pub(crate) bytes: u64,
+    /// When it was written, in seconds by the remote's clock.
+    pub(crate) modified: u64,
+}
+
 /// A place for named byte strings.
 pub(crate) trait Backend: Send + Sync + std::fmt::Debug {
     /// A small object and its version; `None` when it is missing.
@@ -41,8 +50,9 @@ pub(crate) trait Backend: Send + Sync + std::fmt::Debug {
     /// Bytes of an object; `None` when it is missing.
     fn size(&self, key: &str) -> Result<Option<u64>>;
 
-    /// Writes a file as an immutable object; it appears whole or not at all.
-    fn upload(&self, key: &str, file: &Path, watch: &dyn Watch) -> Result<()>;
+    /// Writes a file as an immutable object; it appears whole or not at all. What has arrived may be
+    /// written down in the file `journal`, to go on there after an interruption.
+    fn upload(&self, key: &str, file: &Path, journal: &Path, watch: &dyn Watch) -> Result<()>;
 
     /// Streams an object.
     fn download(&self, key: &str, sink: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()>;
@@ -54,6 +64,22 @@ pub(crate) trait Backend: Send + Sync + std::fmt::Debug {
     fn range(&self, key: &str, range: Range<u64>) -> Result<Vec<u8>> {
         let found = self.ranges(key, std::slice::from_ref(&range))?;
         Ok(found.into_iter().next().unwrap_or_default())
+    }
+
+    /// What lies in a folder.
+    fn list(&self, folder: &str) -> Result<Vec<Listed>>;
+
+    /// When an object was written, in seconds by the remote's clock; `None` when it is missing.
+    fn modified(&self, key: &str) -> Result<Option<u64>>;
+
+    /// The time by the remote's clock, in seconds.
+    fn now(&self) -> Result<u64> {
+        let key = format!("probe/{}", modelv_core::id::to_hex(&super::root::nonce()));
+        self.put(&key, b"time")?;
+        let modified = self.modified(&key);
+        // Best effort: a leftover of a few bytes harms nobody.
+        let _ = self.delete(&key);
+        Ok(modified?.unwrap_or_default())
     }
 
     /// Removes an object; fine when it is missing.

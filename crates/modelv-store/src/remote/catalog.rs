@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use modelv_core::id::{BlobId, to_hex};
 
+use super::collect::{Condemned, Relied};
 use super::root::{self, ListRef, PackInfo, PackList, Root};
 use super::{Item, Remote, RemoteError, Result, Watch};
 use crate::pack::{self, Row};
@@ -32,6 +33,10 @@ pub(crate) struct RemotePack {
 #[derive(Debug, Default)]
 pub struct Catalog {
     pub(crate) packs: Vec<RemotePack>,
+    /// What the root said when this was learnt.
+    pub(crate) relied: Relied,
+    /// Names that no pack may have any more.
+    pub(crate) condemned: Condemned,
     by_key: HashMap<Key, (u32, u32)>,
 }
 
@@ -44,7 +49,11 @@ impl Catalog {
                 by_key.entry(row.key).or_insert((number(p), number(r)));
             }
         }
-        Self { packs, by_key }
+        Self {
+            packs,
+            by_key,
+            ..Self::default()
+        }
     }
 
     /// Whether the remote holds something.
@@ -54,6 +63,19 @@ impl Catalog {
             Item::Object(kind, id) => self.has_key(&(Tag::Object(kind).byte(), id)),
             Item::Blob(id) => self.has_key(&chunk_key(id)) || self.has_key(&cuts_key(id)),
         }
+    }
+
+    /// Nothing, as a root stands.
+    pub(crate) fn of_root(root: &Root) -> Self {
+        Self {
+            condemned: root.condemned.clone(),
+            ..Self::default()
+        }
+    }
+
+    /// Keys of all entries.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = Key> {
+        self.by_key.keys().copied()
     }
 
     pub(crate) fn has_key(&self, key: &Key) -> bool {
@@ -79,6 +101,17 @@ impl Catalog {
             .collect();
         ids.sort_unstable();
         ids
+    }
+
+    /// All objects but the records of how contents are cut, which are nothing without the contents.
+    #[must_use]
+    pub fn objects(&self) -> Vec<Item> {
+        use modelv_core::canon::Kind;
+        let kinds = [Kind::Commit, Kind::Tree, Kind::Env, Kind::Run];
+        let kind_of = |tag: u8| kinds.into_iter().find(|k| Tag::Object(*k).byte() == tag);
+        let keys = self.by_key.keys();
+        keys.filter_map(|(tag, id)| Some(Item::Object(kind_of(*tag)?, *id)))
+            .collect()
     }
 
     /// Bytes of all packs.
@@ -141,7 +174,14 @@ impl Remote {
             .into_inner()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
         packs.sort_by_key(|p| p.info);
-        Ok(Catalog::new(packs))
+        let mut catalog = Catalog::new(packs);
+        catalog.condemned = root.condemned.clone();
+        catalog.relied = Relied {
+            seq: Some(root.seq),
+            lists: root.lists.clone(),
+            packs: catalog.packs.iter().map(|p| p.info.name).collect(),
+        };
+        Ok(catalog)
     }
 
     /// A list of packs, from the cache or the remote.

@@ -9,22 +9,23 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::StreamExt;
+use object_store::multipart::MultipartStore;
 use object_store::path::Path as Key;
 use object_store::{
     Error as StoreError, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, RetryConfig,
-    UpdateVersion, WriteMultipart,
+    UpdateVersion,
 };
 use tokio::runtime::Runtime;
 
-use super::backend::{Backend, PutIf, Version};
+use super::backend::{Backend, Listed, PutIf, Version};
+use super::parts::{PART_BYTES, Upload};
 use super::{RemoteError, Result, Trouble, Watch, tick};
 
-/// Files up to this size go in one request; larger ones in parts of this size.
-const PART_BYTES: usize = 8 << 20;
-/// Parts of one file in flight.
-const PARTS_AT_ONCE: usize = 4;
+/// A store that takes files in parts.
+pub(crate) trait InParts: MultipartStore + std::fmt::Debug {}
+
+impl<S: MultipartStore + std::fmt::Debug> InParts for S {}
 
 /// The same store three times, differing in how often a request is repeated.
 #[derive(Debug)]
@@ -35,10 +36,25 @@ pub(crate) struct Clients {
     quick: Arc<dyn ObjectStore>,
     /// For minutes: for transfers.
     patient: Arc<dyn ObjectStore>,
+    /// As patient, for large files; `None`: they can't be sent in parts.
+    parts: Option<Arc<dyn InParts>>,
 }
 
+/// How often a request is repeated for transfers.
+const PATIENT: usize = 8;
+
 impl Clients {
-    pub(crate) fn make<S: ObjectStore>(
+    /// Of a store that takes files in parts.
+    pub(crate) fn make<S: ObjectStore + MultipartStore>(
+        build: impl Fn(usize) -> object_store::Result<S>,
+    ) -> object_store::Result<Self> {
+        let mut clients = Self::make_whole(&build)?;
+        clients.parts = Some(Arc::new(build(PATIENT)?));
+        Ok(clients)
+    }
+
+    /// Of any store.
+    pub(crate) fn make_whole<S: ObjectStore>(
         build: impl Fn(usize) -> object_store::Result<S>,
     ) -> object_store::Result<Self> {
         // Two providers of cryptography could be linked in; ours is set once for the process.
@@ -46,7 +62,8 @@ impl Clients {
         Ok(Self {
             once: Arc::new(build(0)?),
             quick: Arc::new(build(3)?),
-            patient: Arc::new(build(8)?),
+            patient: Arc::new(build(PATIENT)?),
+            parts: None,
         })
     }
 }
@@ -94,6 +111,7 @@ impl Cloud {
             once: shared(),
             quick: shared(),
             patient: shared(),
+            parts: Some(store.clone()),
         };
         Self::new("memory:", clients, Key::default(), false).expect("a runtime")
     }
@@ -115,11 +133,17 @@ impl Cloud {
         Ok(())
     }
 
-    async fn send_parts(&self, key: &Key, file: &Path, watch: &dyn Watch) -> Result<()> {
+    async fn send_file(
+        &self,
+        key: &Key,
+        file: &Path,
+        journal: &Path,
+        watch: &dyn Watch,
+    ) -> Result<()> {
         let io = |e: std::io::Error| crate::Error::io("read", file)(e);
-        let mut source = std::fs::File::open(file).map_err(io)?;
-        let size = source.metadata().map_err(io)?.len();
-        if size <= PART_BYTES as u64 {
+        let size = std::fs::metadata(file).map_err(io)?.len();
+        let parts = self.clients.parts.as_deref();
+        let Some(store) = parts.filter(|_| size > PART_BYTES) else {
             let bytes = std::fs::read(file).map_err(io)?;
             let patient = &self.clients.patient;
             patient
@@ -127,40 +151,25 @@ impl Cloud {
                 .await
                 .map_err(|e| self.failed(e))?;
             return tick(watch, size);
-        }
-        let upload = self.clients.patient.put_multipart(key).await;
-        let upload = upload.map_err(|e| self.failed(e))?;
-        let mut writer = WriteMultipart::new_with_chunk_size(upload, PART_BYTES);
-        let sent = self.feed(&mut writer, &mut source, watch).await;
-        match sent {
-            Ok(()) => writer.finish().await.map(drop).map_err(|e| self.failed(e)),
-            Err(e) => {
-                let _ = writer.abort().await;
-                Err(e)
+        };
+        let failed = |e| self.failed(e);
+        let upload = Upload {
+            store,
+            key,
+            file,
+            journal,
+            failed: &failed,
+        };
+        match upload.send(watch).await {
+            Err(e @ RemoteError::Access { .. }) => {
+                // The answer to the last request may have been lost, and the repeated one refused.
+                let there = self.clients.patient.head(key).await;
+                match there.is_ok_and(|meta| meta.size == size) {
+                    true => Ok(()),
+                    false => Err(e),
+                }
             }
-        }
-    }
-
-    async fn feed(
-        &self,
-        writer: &mut WriteMultipart,
-        source: &mut std::fs::File,
-        watch: &dyn Watch,
-    ) -> Result<()> {
-        loop {
-            writer
-                .wait_for_capacity(PARTS_AT_ONCE)
-                .await
-                .map_err(|e| self.failed(e))?;
-            let mut part = Vec::with_capacity(PART_BYTES);
-            let mut limited = std::io::Read::take(&mut *source, PART_BYTES as u64);
-            let n =
-                std::io::Read::read_to_end(&mut limited, &mut part).map_err(crate::Error::Input)?;
-            if n == 0 {
-                return Ok(());
-            }
-            writer.put(Bytes::from(part));
-            tick(watch, n as u64)?;
+            done => done,
         }
     }
 }
@@ -245,10 +254,11 @@ impl Backend for Cloud {
         }
     }
 
-    fn upload(&self, key: &str, file: &Path, watch: &dyn Watch) -> Result<()> {
+    fn upload(&self, key: &str, file: &Path, journal: &Path, watch: &dyn Watch) -> Result<()> {
         self.writable()?;
         let key = self.key(key);
-        self.runtime.block_on(self.send_parts(&key, file, watch))
+        self.runtime
+            .block_on(self.send_file(&key, file, journal, watch))
     }
 
     fn download(&self, key: &str, sink: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
@@ -270,6 +280,36 @@ impl Backend for Cloud {
         Ok(found.into_iter().map(|b| b.to_vec()).collect())
     }
 
+    fn list(&self, folder: &str) -> Result<Vec<Listed>> {
+        let prefix = self.key(folder);
+        let own = self.prefix.parts().count();
+        let listed = self.clients.patient.list(Some(&prefix));
+        let found: Vec<_> = self
+            .runtime
+            .block_on(listed.collect::<Vec<_>>())
+            .into_iter()
+            .collect::<object_store::Result<_>>()
+            .map_err(|e| self.failed(e))?;
+        let within = |key: &Key| Key::from_iter(key.parts().skip(own)).to_string();
+        Ok(found
+            .into_iter()
+            .map(|meta| Listed {
+                key: within(&meta.location),
+                bytes: meta.size,
+                modified: seconds(&meta),
+            })
+            .collect())
+    }
+
+    fn modified(&self, key: &str) -> Result<Option<u64>> {
+        let key = self.key(key);
+        match self.runtime.block_on(self.clients.patient.head(&key)) {
+            Ok(meta) => Ok(Some(seconds(&meta))),
+            Err(e) if is_missing(&e) => Ok(None),
+            Err(e) => Err(self.failed(e)),
+        }
+    }
+
     fn delete(&self, key: &str) -> Result<()> {
         let key = self.key(key);
         match self.runtime.block_on(self.clients.patient.delete(&key)) {
@@ -283,13 +323,17 @@ impl Backend for Cloud {
     }
 }
 
+fn seconds(meta: &object_store::ObjectMeta) -> u64 {
+    u64::try_from(meta.last_modified.timestamp()).unwrap_or_default()
+}
+
 /// An object that is not there; a bucket that is not there is another matter.
 fn is_missing(e: &StoreError) -> bool {
     matches!(e, StoreError::NotFound { .. }) && classify(e) == Trouble::Missing
 }
 
 /// Everything an error and its causes say.
-fn chain(e: &StoreError) -> String {
+pub(crate) fn chain(e: &StoreError) -> String {
     let mut text = e.to_string();
     let mut at = std::error::Error::source(e);
     while let Some(cause) = at {

@@ -106,6 +106,22 @@ pub enum RemoteError {
         /// The remote.
         url: String,
     },
+    /// What this writer relied on was taken away meanwhile; nothing has moved.
+    #[error("remote `{url}` was collected meanwhile")]
+    Collected {
+        /// The remote.
+        url: String,
+    },
+    /// More is to be taken away than a root can name.
+    #[error(
+        "remote `{url}`: more than {most} objects are to go; those that were condemned before must go first"
+    )]
+    TooMany {
+        /// The remote.
+        url: String,
+        /// How many a root names.
+        most: usize,
+    },
     /// The watcher asked to stop.
     #[error("interrupted")]
     Stopped,

@@ -4,12 +4,12 @@
 use std::fs::File;
 use std::io::Read;
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use modelv_core::id::to_hex;
 
-use super::backend::{Backend, PutIf, Version};
+use super::backend::{Backend, Listed, PutIf, Version};
 use super::{RemoteError, Result, Trouble, Watch, tick};
 use crate::fs;
 
@@ -139,7 +139,7 @@ impl Backend for LocalDir {
         }
     }
 
-    fn upload(&self, key: &str, source: &Path, watch: &dyn Watch) -> Result<()> {
+    fn upload(&self, key: &str, source: &Path, _: &Path, watch: &dyn Watch) -> Result<()> {
         let mut source = File::open(source).map_err(|e| self.failed(e))?;
         let mut buffer = vec![0; BUFFER_BYTES];
         self.write(key, &mut |file| {
@@ -174,10 +174,47 @@ impl Backend for LocalDir {
                 let len = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
                 let mut out = vec![0; len];
                 file.read_exact_at(&mut out, range.start)
-                    .map_err(|e| self.failed(e))?;
+                    .map_err(|e| match e.kind() {
+                        std::io::ErrorKind::UnexpectedEof => {
+                            RemoteError::corrupt(&self.url, format!("`{key}`"), "it is cut off")
+                        }
+                        _ => self.failed(e),
+                    })?;
                 Ok(out)
             })
             .collect()
+    }
+
+    fn list(&self, folder: &str) -> Result<Vec<Listed>> {
+        let entries = match std::fs::read_dir(self.path(folder)) {
+            Ok(entries) => entries,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(e) => return Err(self.failed(e)),
+        };
+        let mut out = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(|e| self.failed(e))?;
+            let (Some(name), Ok(meta)) = (
+                entry.file_name().to_str().map(str::to_owned),
+                entry.metadata(),
+            ) else {
+                continue;
+            };
+            out.push(Listed {
+                key: format!("{folder}/{name}"),
+                bytes: meta.len(),
+                modified: u64::try_from(meta.mtime()).unwrap_or_default(),
+            });
+        }
+        Ok(out)
+    }
+
+    fn modified(&self, key: &str) -> Result<Option<u64>> {
+        match std::fs::metadata(self.path(key)) {
+            Ok(meta) => Ok(Some(u64::try_from(meta.mtime()).unwrap_or_default())),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(self.failed(e)),
+        }
     }
 
     fn delete(&self, key: &str) -> Result<()> {

@@ -8,10 +8,13 @@
 mod backend;
 mod catalog;
 mod cloud;
+mod collect;
 mod error;
 #[cfg(feature = "fuzz")]
 pub(crate) mod fuzz;
+pub(crate) mod lazy;
 mod local;
+mod parts;
 mod profile;
 mod receive;
 mod root;
@@ -25,7 +28,9 @@ mod url;
 use std::path::{Path, PathBuf};
 
 pub use catalog::Catalog;
+pub use collect::{CollectOptions, Collection, RemoteCollector};
 pub use error::{RemoteError, Trouble};
+pub use lazy::{Lazy, Source};
 pub use receive::{Incoming, Received};
 pub use root::{Change, Make, PackInfo, Root};
 pub use send::{Outgoing, Sent};

@@ -145,7 +145,7 @@ pub struct Incoming<'a> {
 }
 
 impl<'a> Incoming<'a> {
-    fn new(remote: &'a Remote, store: &'a Store, catalog: &'a Catalog) -> Result<Self> {
+    pub(super) fn new(remote: &'a Remote, store: &'a Store, catalog: &'a Catalog) -> Result<Self> {
         Ok(Self {
             remote,
             store,
@@ -204,7 +204,7 @@ impl<'a> Incoming<'a> {
         check_content(&self.remote.url, key, &|key| Ok(self.session.read(key)?))
     }
 
-    fn load_keys(&mut self, keys: &[Key], watch: &dyn Watch) -> Result<()> {
+    pub(super) fn load_keys(&mut self, keys: &[Key], watch: &dyn Watch) -> Result<()> {
         let batches = self.batches(keys)?;
         let next = AtomicUsize::new(0);
         let got = Mutex::new(Received::default());

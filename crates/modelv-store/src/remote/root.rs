@@ -4,11 +4,16 @@
 
 use std::collections::BTreeMap;
 
+use bincode::de::Decoder;
+use bincode::enc::Encoder;
+use bincode::error::{DecodeError as BodyError, EncodeError};
 use bincode::{Decode, Encode};
-use modelv_core::canon::{self, DecodeError, Kind, OBJECT_BYTES_MAX, Object};
+use modelv_core::canon::{self, DecodeError, Kind, OBJECT_BYTES_MAX, Object, Version};
 use modelv_core::id::{CommitId, to_hex};
 
-use super::{RemoteError, Result};
+use super::RemoteError;
+
+type Result<T, E = RemoteError> = std::result::Result<T, E>;
 
 /// Name of the root object.
 pub(crate) const KEY: &str = "root";
@@ -22,6 +27,10 @@ pub(crate) const RECENT_MAX: usize = 64;
 const LISTS_MAX: usize = 256;
 /// Most packs in one list.
 pub(crate) const LIST_PACKS_MAX: usize = 200_000;
+/// Most names that a root condemns.
+pub(crate) const CONDEMNED_MAX: usize = 20_000;
+/// Version of a root that condemns something.
+const WITH_CONDEMNED: u8 = 3;
 const NAME_BYTES_MAX: usize = 300;
 
 /// A list of packs, by its hash.
@@ -33,7 +42,7 @@ pub(crate) struct ListRef {
 }
 
 /// What a remote holds: the one object that changes.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Root {
     /// Names the repository; made with its first root, never changed.
     pub repository: [u8; 16],
@@ -49,6 +58,9 @@ pub struct Root {
     pub(crate) lists: Vec<ListRef>,
     /// Branches, tags and vendored wheels by full name.
     pub refs: BTreeMap<String, CommitId>,
+    /// Packs and lists that no root may name any more, with the second by the remote's clock when they were
+    /// condemned. From version 3 on.
+    pub(crate) condemned: BTreeMap<[u8; 32], u64>,
 }
 
 /// What a writer wants the root to become.
@@ -63,14 +75,50 @@ pub struct Change {
 /// Makes the next refs from a root; `None` leaves it as it is.
 pub type Make<'a, E> = dyn FnMut(Option<&Root>) -> Result<Option<Change>, E> + 'a;
 
+impl Encode for Root {
+    fn encode<E: Encoder>(&self, out: &mut E) -> Result<(), EncodeError> {
+        Encode::encode(&self.repository, out)?;
+        Encode::encode(&self.seq, out)?;
+        Encode::encode(&self.nonce, out)?;
+        Encode::encode(&self.recent, out)?;
+        Encode::encode(&self.head, out)?;
+        Encode::encode(&self.lists, out)?;
+        Encode::encode(&self.refs, out)?;
+        if self.condemned.is_empty() {
+            return Ok(());
+        }
+        Encode::encode(&self.condemned, out)
+    }
+}
+
+impl Decode<Version> for Root {
+    fn decode<D: Decoder<Context = Version>>(from: &mut D) -> Result<Self, BodyError> {
+        Ok(Self {
+            repository: Decode::decode(from)?,
+            seq: Decode::decode(from)?,
+            nonce: Decode::decode(from)?,
+            recent: Decode::decode(from)?,
+            head: Decode::decode(from)?,
+            lists: Decode::decode(from)?,
+            refs: Decode::decode(from)?,
+            condemned: match from.context() {
+                Version(version) if *version >= WITH_CONDEMNED => Decode::decode(from)?,
+                _ => BTreeMap::new(),
+            },
+        })
+    }
+}
+
 impl Object for Root {
     const KIND: Kind = Kind::Root;
-    const VERSION: u8 = 2;
+    const VERSION: u8 = WITH_CONDEMNED;
 
     /// Programs that know nothing of vendored wheels refuse what names some.
     fn version(&self) -> u8 {
         let is_wheels = |name: &String| name.starts_with("refs/wheels/");
-        if self.refs.keys().any(is_wheels) {
+        if !self.condemned.is_empty() {
+            WITH_CONDEMNED
+        } else if self.refs.keys().any(is_wheels) {
             2
         } else {
             1
@@ -92,6 +140,9 @@ fn is_wheels(name: &str) -> bool {
 impl Root {
     fn check_limits(&self) -> std::result::Result<(), DecodeError> {
         let bad = |what| Err(DecodeError::NotCanonical(what));
+        if self.condemned.len() > CONDEMNED_MAX {
+            return bad("too many condemned names");
+        }
         if self.recent.len() > RECENT_MAX || self.lists.len() > LISTS_MAX {
             return bad("too many nonces or lists");
         }
@@ -134,6 +185,7 @@ impl Root {
             head: change.head,
             lists,
             refs: change.refs,
+            condemned: base.map(|b| b.condemned.clone()).unwrap_or_default(),
         }
     }
 }

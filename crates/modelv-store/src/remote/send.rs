@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex};
 use modelv_core::id::{BlobId, to_hex};
 
 use super::catalog::{chunk_key, cuts_key, lock};
+use super::collect::{Condemned, Relied};
 use super::root::PackInfo;
 use super::{Catalog, Item, Remote, RemoteError, Result, Watch};
 use crate::codec::{self, Codec, Content};
@@ -43,6 +44,8 @@ pub struct Sent {
     pub bytes: u64,
     /// Bytes of packs that an earlier attempt had brought there.
     pub bytes_found: u64,
+    /// What must not have been taken away when the root is moved.
+    pub(crate) relied: Relied,
 }
 
 impl<'a> Outgoing<'a> {
@@ -72,7 +75,7 @@ impl<'a> Outgoing<'a> {
         }
     }
 
-    fn add_key(&mut self, key: Key) -> Result<bool> {
+    pub(super) fn add_key(&mut self, key: Key) -> Result<bool> {
         if self.catalog.has_key(&key) || self.known.contains(&key) {
             return Ok(false);
         }
@@ -102,6 +105,15 @@ impl<'a> Outgoing<'a> {
             self.add_key((Tag::Chunk.byte(), chunk.0))?;
         }
         self.add_key(cuts_key(id))
+    }
+
+    /// What is known when there is nothing to send: everything is there already.
+    #[must_use]
+    pub fn nothing(&self) -> Sent {
+        Sent {
+            relied: self.catalog.relied.clone(),
+            ..Sent::default()
+        }
     }
 
     /// Entries to send.
@@ -136,7 +148,7 @@ impl Remote {
     pub fn send(&self, out: &Outgoing<'_>, watch: &dyn Watch) -> Result<Sent> {
         let (whole, rest, total) = plan(out)?;
         watch.start("sending", total);
-        let sent = Mutex::new(Sent::default());
+        let sent = Mutex::new(out.nothing());
         let (give, take) = crossbeam_channel::bounded::<Job>(1);
         let done = std::thread::scope(|scope| {
             let hands: Vec<_> = (0..UPLOADS_AT_ONCE)
@@ -150,7 +162,7 @@ impl Remote {
             // The queue closes early only when all hands failed; theirs is the error to tell.
             let mut hand_over = |job| give.send(job).is_ok();
             let made = hand_out_whole(&whole, &mut hand_over)
-                .and_then(|()| build(out.store, &rest, watch, &mut hand_over));
+                .and_then(|()| build(out, &rest, watch, &mut hand_over));
             drop(give);
             let shipped = hands
                 .into_iter()
@@ -180,7 +192,10 @@ impl Remote {
             super::tick(watch, size)?;
         } else {
             super::stage::check_file(&job.path, &job.name)?;
-            self.backend.upload(&info.key(), &job.path, watch)?;
+            let at = blake3::hash(format!("{}\0{}", self.url, info.key()).as_bytes());
+            let journal = self.cache.join("uploads").join(at.to_hex().as_str());
+            self.backend
+                .upload(&info.key(), &job.path, &journal, watch)?;
         }
         self.backend.put(&info.index_key(), &job.index)?;
         self.keep_index(&info, &job.index);
@@ -205,7 +220,7 @@ fn plan(out: &Outgoing<'_>) -> Result<Plan> {
     let mut total = 0;
     for pack in out.store.packs() {
         let bytes = std::fs::metadata(&pack.path).map_or(0, |m| m.len());
-        if bytes < WHOLE_BYTES_MIN {
+        if bytes < WHOLE_BYTES_MIN || out.catalog.condemned.contains_key(&pack.name) {
             continue;
         }
         let keys = pack.index()?.with_rows(&pack.name, |rows| {
@@ -258,11 +273,13 @@ fn hand_out_whole(packs: &[Arc<Pack>], hand_over: &mut dyn FnMut(Job) -> bool) -
 
 /// Puts entries together in new packs, checking each on the way.
 fn build(
-    store: &Store,
+    out: &Outgoing<'_>,
     keys: &[Key],
     watch: &dyn Watch,
     hand_over: &mut dyn FnMut(Job) -> bool,
 ) -> Result<()> {
+    let store = out.store;
+    let close = |writer| close(store.dir(), writer, &out.catalog.condemned);
     let mut open: Option<Writer> = None;
     for key in keys {
         if watch.is_stopped() {
@@ -290,8 +307,14 @@ fn temp_path(dir: &Path) -> PathBuf {
     dir.join("tmp").join(name)
 }
 
-fn close(mut writer: Writer) -> Result<Job> {
-    let name = writer.seal()?;
+/// Finishes a pack. Its name is its content's: one that must not have its name gets a chunk that nobody asks
+/// for.
+fn close(dir: &Path, mut writer: Writer, condemned: &Condemned) -> Result<Job> {
+    let mut name = writer.seal()?;
+    while condemned.contains_key(&name) {
+        writer = with_salt(dir, &writer, &name)?;
+        name = writer.seal()?;
+    }
     Ok(Job {
         name,
         path: writer.path().to_owned(),
@@ -299,6 +322,22 @@ fn close(mut writer: Writer) -> Result<Job> {
         entries: writer.rows.len() as u64,
         _temp: Some(writer),
     })
+}
+
+/// The same pack with one chunk more: the same one each time.
+fn with_salt(dir: &Path, writer: &Writer, name: &[u8; 32]) -> Result<Writer> {
+    let path = writer.path();
+    let file = std::fs::File::open(path).map_err(Error::io("open", path))?;
+    let mut again = Writer::create(temp_path(dir))?;
+    for row in &writer.rows {
+        let stored = pack::read_stored(&file, path, row)?;
+        let codec = Codec::from_byte(row.codec)
+            .ok_or_else(|| Error::corrupt(path.display().to_string(), "a codec is not known"))?;
+        again.append(row.key, codec, &stored, row.plain as usize)?;
+    }
+    let key = (Tag::Chunk.byte(), *blake3::hash(name).as_bytes());
+    again.append(key, Codec::Raw, name, name.len())?;
+    Ok(again)
 }
 
 /// Copies an entry as it is stored, after decoding it once: damage must not travel.

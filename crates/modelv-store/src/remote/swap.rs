@@ -58,6 +58,10 @@ pub(crate) fn swap<E: From<RemoteError>>(
     loop {
         let found = read(backend, &remote.url)?;
         let base = found.as_ref().map(|(root, _)| root);
+        if !sent.relied.holds(remote, base, sent)? {
+            let url = remote.url.clone();
+            return Err(RemoteError::Collected { url }.into());
+        }
         let Some(change) = make(base)? else {
             return Ok(found.map(|(root, _)| root));
         };
@@ -120,6 +124,35 @@ fn attempt(
             return Ok(Attempt::Lost);
         }
     }
+}
+
+/// Puts a root in the place of exactly one other; `None`: another one is there.
+pub(crate) fn replace(remote: &Remote, base: &Root, next: Root) -> Result<Option<Root>> {
+    let backend = remote.backend.as_ref();
+    let Some((now, version)) = read(backend, &remote.url)? else {
+        return Ok(None);
+    };
+    if now.nonce != base.nonce {
+        return Ok(None);
+    }
+    let mut backoff = Backoff::new(PATIENCE);
+    match attempt(backend, &remote.url, &next, Some(&version), &mut backoff)? {
+        Attempt::Won => Ok(Some(next)),
+        Attempt::Lost => Ok(None),
+    }
+}
+
+/// Puts all packs into new lists.
+pub(crate) fn one_list(remote: &Remote, mut packs: Vec<root::PackInfo>) -> Result<Vec<ListRef>> {
+    packs.sort_unstable();
+    packs.dedup_by_key(|p| p.name);
+    let mut lists = Vec::new();
+    for some in packs.chunks(root::LIST_PACKS_MAX) {
+        let (list, bytes) = root::encode_list(some.to_vec())?;
+        remote.backend.put(&list.key(), &bytes)?;
+        lists.push(list);
+    }
+    Ok(lists)
 }
 
 fn unknown(url: &str, next: &Root) -> RemoteError {

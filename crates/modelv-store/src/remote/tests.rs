@@ -103,7 +103,9 @@ fn objects_are_created_replaced_and_refused_alike_everywhere() {
         for len in [0, 10, 20 << 20] {
             let bytes = noise(1, len);
             std::fs::write(&file, &bytes).unwrap();
-            backend.upload("d/f", &file, &Unwatched).unwrap();
+            backend
+                .upload("d/f", &file, &file.with_extension("journal"), &Unwatched)
+                .unwrap();
             assert_eq!(backend.size("d/f").unwrap(), Some(len as u64));
             let mut got = Vec::new();
             let mut sink = |b: &[u8]| {
@@ -374,14 +376,20 @@ impl Backend for Faulty {
     fn size(&self, key: &str) -> Result<Option<u64>> {
         self.inner.size(key)
     }
-    fn upload(&self, key: &str, file: &Path, watch: &dyn Watch) -> Result<()> {
-        self.inner.upload(key, file, watch)
+    fn upload(&self, key: &str, file: &Path, journal: &Path, watch: &dyn Watch) -> Result<()> {
+        self.inner.upload(key, file, journal, watch)
     }
     fn download(&self, key: &str, sink: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
         self.inner.download(key, sink)
     }
     fn ranges(&self, key: &str, ranges: &[Range<u64>]) -> Result<Vec<Vec<u8>>> {
         self.inner.ranges(key, ranges)
+    }
+    fn list(&self, folder: &str) -> Result<Vec<backend::Listed>> {
+        self.inner.list(folder)
+    }
+    fn modified(&self, key: &str) -> Result<Option<u64>> {
+        self.inner.modified(key)
     }
     fn delete(&self, key: &str) -> Result<()> {
         self.inner.delete(key)
@@ -536,6 +544,7 @@ fn the_root_has_the_bytes_of_the_specification() {
             id: [4; 32],
             packs: 2,
         }],
+        condemned: Default::default(),
         refs: BTreeMap::from([("refs/heads/main".to_owned(), CommitId([5; 32]))]),
     };
     let bytes = root::encode_root(&root).unwrap();
@@ -581,4 +590,137 @@ fn the_root_has_the_bytes_of_the_specification() {
     wide.refs
         .insert("refs/wheels/short".into(), CommitId([6; 32]));
     assert!(root::encode_root(&wide).is_err());
+}
+
+/// Packs of a remote by their roots, before and after a collection that keeps what `alive` says.
+fn collect(remote: &Remote, dir: &Path, alive: &[BlobId]) -> Collection {
+    let scratch = tempfile::tempdir_in(dir).unwrap();
+    let mut collector = RemoteCollector::begin(remote, scratch.path(), &Unwatched)
+        .unwrap()
+        .unwrap();
+    for id in alive {
+        collector.mark(Item::Blob(*id)).unwrap();
+    }
+    let options = CollectOptions {
+        now: true,
+        dry_run: false,
+    };
+    collector.collect(options, &Unwatched).unwrap().unwrap()
+}
+
+#[test]
+fn what_is_dead_goes_and_its_name_is_never_given_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let remote = folder(dir.path());
+    let a = store(&dir.path().join("a"));
+    let (one, two) = (put(&a, &noise(1, 3 << 20)), put(&a, &noise(2, 3 << 20)));
+    push(&remote, &a, &[one]);
+    push(&remote, &a, &[two]);
+    // A writer who has looked before relies on what goes.
+    let old = remote.root().unwrap().unwrap();
+    let catalog = remote.catalog(&old, &a, &Unwatched).unwrap();
+    let relying = Outgoing::new(&a, &catalog).nothing();
+    let done = collect(&remote, dir.path(), &[one]);
+    assert_eq!((done.packs, done.deleted), (1, 2), "{done:?}");
+    let moved = |sent: &Sent| {
+        remote.swap(sent, &mut |_| -> Changed {
+            Ok(Some(change(&[("main", 1)])))
+        })
+    };
+    assert!(matches!(
+        moved(&relying),
+        Err(RemoteError::Collected { .. })
+    ));
+    // Sent again it has another name, and comes back whole.
+    let root = remote.root().unwrap().unwrap();
+    let catalog = remote.catalog(&root, &a, &Unwatched).unwrap();
+    let mut out = Outgoing::new(&a, &catalog);
+    assert!(out.add(Item::Blob(two)).unwrap());
+    let sent = remote.send(&out, &Unwatched).unwrap();
+    assert!(
+        sent.packs
+            .iter()
+            .all(|p| !root.condemned.contains_key(&p.name))
+    );
+    assert_eq!(remote.send(&out, &Unwatched).unwrap().packs, sent.packs);
+    moved(&sent).unwrap();
+    let b = store(&dir.path().join("b"));
+    pull(&remote, &b).unwrap();
+    assert!(b.read_blob(&two, u64::MAX).unwrap() == noise(2, 3 << 20));
+    assert!(b.has_blob(&one).unwrap());
+}
+
+#[test]
+fn what_is_alive_of_a_pack_is_copied_before_it_goes() {
+    let dir = tempfile::tempdir().unwrap();
+    let remote = folder(dir.path());
+    let a = store(&dir.path().join("a"));
+    let ids: Vec<BlobId> = (0..5).map(|n| put(&a, &noise(n, 400_000))).collect();
+    push(&remote, &a, &ids);
+    let done = collect(&remote, dir.path(), &ids[..1]);
+    assert!(done.packs == 1 && done.copied_bytes > 390_000, "{done:?}");
+    let b = store(&dir.path().join("b"));
+    pull(&remote, &b).unwrap();
+    assert!(b.read_blob(&ids[0], u64::MAX).unwrap() == noise(0, 400_000));
+    assert!(!b.has_blob(&ids[4]).unwrap());
+    // What is not there can't be marked: the collection stops before it takes anything.
+    let scratch = tempfile::tempdir_in(dir.path()).unwrap();
+    let mut collector = RemoteCollector::begin(&remote, scratch.path(), &Unwatched)
+        .unwrap()
+        .unwrap();
+    assert!(collector.mark(Item::Blob(ids[4])).unwrap_err().is_corrupt());
+}
+
+#[test]
+fn who_sends_while_its_name_is_condemned_begins_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let remote = folder(dir.path());
+    let a = store(&dir.path().join("a"));
+    let (one, two) = (put(&a, &noise(1, 100_000)), put(&a, &noise(2, 100_000)));
+    push(&remote, &a, &[one]);
+    let root = remote.root().unwrap().unwrap();
+    let catalog = remote.catalog(&root, &a, &Unwatched).unwrap();
+    let mut out = Outgoing::new(&a, &catalog);
+    out.add(Item::Blob(two)).unwrap();
+    let sent = remote.send(&out, &Unwatched).unwrap();
+    // Nobody names it yet: to a collection that does not wait it looks left behind.
+    let done = collect(&remote, dir.path(), &[one]);
+    assert_eq!((done.left_behind, done.deleted), (1, 2));
+    let moved = remote.swap(&sent, &mut |_| -> Changed {
+        Ok(Some(change(&[("main", 1)])))
+    });
+    assert!(matches!(moved, Err(RemoteError::Collected { .. })));
+    // One that waits lets young packs be.
+    remote.send(&out, &Unwatched).unwrap();
+    let scratch = tempfile::tempdir_in(dir.path()).unwrap();
+    let mut collector = RemoteCollector::begin(&remote, scratch.path(), &Unwatched)
+        .unwrap()
+        .unwrap();
+    collector.mark(Item::Blob(one)).unwrap();
+    let done = collector
+        .collect(CollectOptions::default(), &Unwatched)
+        .unwrap()
+        .unwrap();
+    assert_eq!((done.left_behind, done.deleted), (0, 0));
+}
+
+#[test]
+fn a_root_that_condemns_something_is_version_three_and_no_other_is() {
+    let change = change(&[("main", 1)]);
+    let mut root = Root::after(None, change, Vec::new());
+    let version = |root: &Root| root::encode_root(root).unwrap()[7];
+    assert_eq!(version(&root), 1);
+    root.condemned.insert([7; 32], 300);
+    assert_eq!(version(&root), 3);
+    let bytes = root::encode_root(&root).unwrap();
+    assert_eq!(root::decode_root("", &bytes).unwrap(), root);
+    // The map is the end of the body: one name, then a number of three bytes.
+    let body = &bytes[..bytes.len() - 32];
+    let tail = [&[1][..], &[7; 32], &[251, 44, 1]].concat();
+    assert!(body.ends_with(&tail), "{body:?}");
+    // Without a name it is another version's root, and refused.
+    let mut empty = body[..body.len() - tail.len()].to_vec();
+    empty.push(0);
+    empty.extend_from_slice(&canon::hash(Kind::Root, &empty));
+    assert!(root::decode_root("", &empty).unwrap_err().is_corrupt());
 }

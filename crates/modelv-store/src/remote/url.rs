@@ -74,7 +74,7 @@ pub(crate) fn open(url: &str, options: &RemoteOptions) -> Result<Box<dyn Backend
                     .with_retry(retry(retries))
                     .build()
             };
-            let clients = Clients::make(build).map_err(|e| bad(&e.to_string()))?;
+            let clients = Clients::make_whole(build).map_err(|e| bad(&e.to_string()))?;
             let prefix = object_store::path::Path::default();
             Ok(Box::new(Cloud::new(url, clients, prefix, true)?))
         }

@@ -50,7 +50,8 @@ pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
         offline: args.offline,
         python: args.python.clone(),
     };
-    let made = repo.recreate_env(id, &options)?;
+    crate::interrupt::watch_termination();
+    let made = repo.recreate_env(id, &options, &s.ctx())?;
     if args.json {
         s.ui.json(&json!({
             "python": made.python, "env": made.env.id().to_hex(), "exact": made.changes.is_empty(),

@@ -62,7 +62,33 @@ pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
             .as_ref()
             .map(|s| format!(" @ {s}"))
             .unwrap_or_default();
-        s.ui.line(format!("{}=={}{source}", p.name, p.version));
+        let extras = match env.extras_of(&p.name) {
+            [] => String::new(),
+            names => format!("[{}]", names.join(",")),
+        };
+        let patch = env.find_patch(&p.name);
+        let patch = patch.map(|p| format!("  patched: {}", p.shown()));
+        s.ui.line(format!(
+            "{}{extras}=={}{source}{}",
+            p.name,
+            p.version,
+            patch.unwrap_or_default()
+        ));
+    }
+    for p in &env.details.system {
+        let libraries = p.libraries.join(" ");
+        s.ui.line(format!(
+            "system {} {} ({}): {libraries}",
+            p.name, p.version, p.manager
+        ));
+    }
+    for library in &env.details.libraries {
+        let hash = library.sha256.map(|h| to_hex(&h)[..12].to_owned());
+        s.ui.line(format!(
+            "library {} {}",
+            library.name,
+            hash.unwrap_or_else(|| "large".into())
+        ));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -79,6 +105,16 @@ fn to_json(env: &Env) -> serde_json::Value {
             "name": p.name, "version": p.version, "source": p.source, "editable": p.editable,
             "archive_sha256": p.archive_sha256.map(|h| to_hex(&h)),
             "record_sha256": p.record_sha256.map(|h| to_hex(&h)),
+            "extras": env.extras_of(&p.name),
+            "patched": env.find_patch(&p.name).map(|p| json!({
+                "sha256": to_hex(&p.sha256), "count": p.count, "files": p.files,
+            })),
+        })).collect::<Vec<_>>(),
+        "system": env.details.system.iter().map(|p| json!({
+            "name": p.name, "version": p.version, "manager": p.manager, "libraries": p.libraries,
+        })).collect::<Vec<_>>(),
+        "libraries": env.details.libraries.iter().map(|l| json!({
+            "name": l.name, "sha256": l.sha256.map(|h| to_hex(&h)),
         })).collect::<Vec<_>>(),
         "locks": env.locks.iter().map(|l| json!({
             "path": String::from_utf8_lossy(&l.path), "blob": l.blob.to_hex(),

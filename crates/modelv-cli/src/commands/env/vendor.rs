@@ -54,6 +54,7 @@ pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
         offline: args.offline,
         python: args.python.clone(),
     };
+    crate::interrupt::watch_termination();
     let done = repo.vendor_env(id, &options, &s.ctx())?;
     if args.json {
         s.ui.json(&json!({

@@ -1,7 +1,7 @@
 //! `modelv release`: the build here, what is done with images in files of their own.
 
 mod inspect;
-mod push;
+pub(super) mod push;
 mod verify;
 
 use std::path::PathBuf;
@@ -64,7 +64,7 @@ enum Other {
 }
 
 /// What a build takes beside the commit and its place.
-fn options(
+pub(super) fn options(
     base: &str,
     output: PathBuf,
     python: Option<PathBuf>,

@@ -42,7 +42,7 @@ pub(super) fn run(args: &Args, mut s: Session<'_>) -> Done {
 }
 
 /// Pushes, and says what came of it.
-pub(super) fn push(
+pub(in crate::commands) fn push(
     layout: &Path,
     to: &Reference,
     s: &mut Session<'_>,

@@ -1,12 +1,12 @@
 //! `modelv runs`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::process::ExitCode;
 
 use modelv_repo::capture::clock;
 use modelv_repo::core::id::RunId;
 use modelv_repo::core::run::{Run, Status};
-use modelv_repo::{Condition, Field, Order, RunQuery};
+use modelv_repo::{Condition, Field, Order, RunLine, RunQuery};
 
 use super::{Done, Session, cell, command_line, csv_row};
 use crate::ui::Ui;
@@ -67,38 +67,76 @@ impl Args {
 }
 
 pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
-    let runs = s.repo()?.find_runs(&args.query()?)?;
+    let (repo, query) = (s.repo()?, args.query()?);
     if args.json {
+        let runs = repo.find_runs(&query)?;
         let list: Vec<_> = runs
             .iter()
             .map(|(id, run)| modelv_repo::json::run(*id, run))
             .collect();
         s.ui.json(&list.into());
     } else if args.csv {
-        show_csv(s.ui, &runs);
+        show_csv(s.ui, &repo.find_runs(&query)?);
     } else {
-        for (id, run) in &runs {
-            s.ui.line(line(*id, run));
+        let lines = repo.list_runs(&query)?;
+        // An order that was asked for is kept.
+        let rows = match query.order {
+            Some(_) => lines.iter().map(|line| (0, line)).collect(),
+            None => nested(&lines),
+        };
+        for (depth, run) in rows {
+            s.ui.line(line(depth, run));
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn line(id: RunId, run: &Run) -> String {
+/// Deepest level that is indented.
+const DEPTH_MAX: usize = 8;
+
+/// Every run below the one it is a part of, where that is in the list; the parts in the order they began.
+fn nested(lines: &[RunLine]) -> Vec<(usize, &RunLine)> {
+    let listed: HashSet<[u8; 16]> = lines.iter().map(|l| l.nonce).collect();
+    let mut parts: HashMap<[u8; 16], Vec<&RunLine>> = HashMap::new();
+    let (mut out, mut stack) = (Vec::new(), Vec::new());
+    for line in lines.iter().rev() {
+        match line
+            .parent
+            .filter(|p| listed.contains(p) && *p != line.nonce)
+        {
+            Some(parent) => parts.entry(parent).or_default().push(line),
+            None => stack.push((0, line)),
+        }
+    }
+    while let Some((depth, line)) = stack.pop() {
+        out.push((depth, line));
+        let own = parts.remove(&line.nonce).unwrap_or_default();
+        stack.extend(own.into_iter().rev().map(|part| (depth + 1, part)));
+    }
+    // Runs that name one another as parents can't be in a tree; no run of ours does.
+    out.extend(parts.into_values().flatten().map(|line| (0, line)));
+    out
+}
+
+fn line(depth: usize, run: &RunLine) -> String {
     let metrics: Vec<String> = run
         .metrics
         .iter()
-        .take(4)
         .map(|(k, v)| format!("{k}={v}"))
         .collect();
+    let status = match run.is_doubtful {
+        true => format!("{}?", run.status),
+        false => run.status.to_string(),
+    };
     format!(
-        "{} {} {:11} {:>9} {} {}",
-        id.short(),
-        clock::format_rfc3339(run.started.seconds),
-        run.status.to_string(),
+        "{:indent$}{} {} {status:11} {:>9} {} {}",
+        "",
+        run.id.short(),
+        clock::format_rfc3339(run.started),
         clock::format_duration(run.duration_ms),
-        command_line(run),
-        metrics.join(" ")
+        run.command,
+        metrics.join(" "),
+        indent = 2 * depth.min(DEPTH_MAX),
     )
     .trim_end()
     .to_owned()

@@ -2,6 +2,7 @@
 
 mod best;
 mod compare;
+mod forget;
 mod list;
 mod show;
 
@@ -11,7 +12,7 @@ use modelv_repo::core::value::Value;
 
 use super::{Done, Session};
 
-/// List recorded runs, newest first; show, compare and rank them.
+/// List recorded runs, newest first; show, compare, rank and forget them.
 #[derive(clap::Args)]
 #[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Args {
@@ -26,6 +27,7 @@ enum What {
     Show(show::Args),
     Compare(compare::Args),
     Best(best::Args),
+    Forget(forget::Args),
 }
 
 pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
@@ -34,6 +36,7 @@ pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
         Some(What::Show(args)) => show::run(args, s),
         Some(What::Compare(args)) => compare::run(args, s),
         Some(What::Best(args)) => best::run(args, s),
+        Some(What::Forget(args)) => forget::run(args, s),
     }
 }
 

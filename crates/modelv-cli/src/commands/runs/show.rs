@@ -1,16 +1,18 @@
 //! `modelv runs show`.
 
+use std::collections::BTreeMap;
 use std::io::Read;
 use std::process::ExitCode;
 
 use modelv_repo::capture::clock;
 use modelv_repo::core::id::{BlobId, RunId};
 use modelv_repo::core::run::Run;
-use modelv_repo::{Error, Repo};
+use modelv_repo::{Error, Load, Repo};
 
+use super::super::run::doubts;
 use super::{Done, Session, command_line};
 use crate::error::CommandError;
-use crate::ui::{Style, Ui};
+use crate::ui::{Style, Ui, size};
 
 /// Show one run: command, parameters, metrics, machine.
 #[derive(clap::Args)]
@@ -36,6 +38,7 @@ pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
         }
     } else {
         show(id, &run, s.ui);
+        show_load(&repo.load_of(id)?, s.ui);
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -59,6 +62,20 @@ fn determinism(run: &Run) -> String {
     match run.origin.repeats {
         Some(other) => format!("{word}, repeats run {}", other.short()),
         None => word.to_owned(),
+    }
+}
+
+/// What the machine did meanwhile.
+fn show_load(load: &BTreeMap<String, Load>, ui: &mut Ui) {
+    for (i, (name, load)) in load.iter().enumerate() {
+        let title = if i == 0 { "system" } else { "" };
+        let shown = |value: f64| match name.rsplit('.').next() {
+            Some("memory") => size(value.max(0.0) as u64),
+            Some("read" | "write") => format!("{}/s", size(value.max(0.0) as u64)),
+            _ => format!("{value:.1} %"),
+        };
+        let (mean, max) = (shown(load.mean), shown(load.max));
+        ui.line(format!("{title:12} {name}: mean {mean}, highest {max}"));
     }
 }
 
@@ -86,6 +103,9 @@ fn show(id: RunId, run: &Run, ui: &mut Ui) {
         ("outputs", run.outputs.map_or("none".into(), |o| o.short())),
     ] {
         ui.line(format!("{title:12} {text}"));
+    }
+    if !run.origin.doubts.is_empty() {
+        ui.line(format!("{:12} {}", "in doubt", doubts(run)));
     }
     for (title, values) in [("params", &run.params), ("metrics", &run.metrics)] {
         for (i, (key, value)) in values.iter().enumerate() {

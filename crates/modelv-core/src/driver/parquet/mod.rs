@@ -22,11 +22,10 @@ mod text;
 mod values;
 mod write;
 
-use std::collections::HashMap;
-use std::io::{self, Cursor, Read, Seek, SeekFrom};
+use std::io::{self, Cursor, SeekFrom};
 
 use super::binary::Binary;
-use super::table::{Joined, Room, Scratch, Spill, TableError, stream_lines};
+use super::table::{InMemory, Joined, Scratch, Spill, TableError, stream_lines};
 use super::tensor::Source;
 use super::{Change, Item, Labels, Merged, Refusal, Rules, SettleError};
 use footer::{Leaf, Logical, Node, Physical};
@@ -50,7 +49,7 @@ impl Rules for Parquet {
     fn diff(&self, old: Option<&[u8]>, new: Option<&[u8]>) -> Vec<Change> {
         let (mut a, mut b) = (old.map(Cursor::new), new.map(Cursor::new));
         let sides = [&mut a, &mut b].map(|s| s.as_mut().map(|s| s as &mut dyn Source));
-        let found = diff(self.key.as_deref(), sides, &mut Memory::default());
+        let found = diff(self.key.as_deref(), sides, &mut InMemory::default());
         found.unwrap_or_else(|_| Binary.diff(old, new))
     }
 
@@ -66,7 +65,7 @@ impl Rules for Parquet {
             .each_mut()
             .map(|s| s.as_mut().map(|s| s as &mut dyn Source));
         let key = self.key.as_deref();
-        let done = merge(key, sides, labels, &mut Memory::default());
+        let done = merge(key, sides, labels, &mut InMemory::default());
         let done = done.and_then(|Joined { content, conflicts }| {
             let bytes = all_of(content)?;
             Ok(Merged { bytes, conflicts })
@@ -84,7 +83,7 @@ impl Rules for Parquet {
         let done = settle(
             &mut Cursor::new(current),
             &decisions,
-            &mut Memory::default(),
+            &mut InMemory::default(),
         );
         let bytes = done.and_then(|content| Ok(all_of(content)?));
         bytes.map_err(|e| SettleError(e.to_string()))
@@ -98,27 +97,6 @@ fn all_of(mut content: Box<dyn Scratch>) -> io::Result<Vec<u8>> {
     content.seek(SeekFrom::Start(0))?;
     content.read_to_end(&mut out)?;
     Ok(out)
-}
-
-impl Room for Memory {
-    fn file(&mut self) -> io::Result<Box<dyn Scratch>> {
-        Ok(Box::new(Cursor::new(Vec::new())))
-    }
-}
-
-/// Rows put aside in memory: of files that are there already.
-#[derive(Default)]
-struct Memory(HashMap<(usize, usize), Vec<u8>>);
-
-impl Spill for Memory {
-    fn put(&mut self, side: usize, part: usize, bytes: &[u8]) -> io::Result<()> {
-        self.0.entry((side, part)).or_default().extend(bytes);
-        Ok(())
-    }
-
-    fn take(&mut self, side: usize, part: usize) -> io::Result<Vec<u8>> {
-        Ok(self.0.remove(&(side, part)).unwrap_or_default())
-    }
 }
 
 /// Compares two files; `None` is absent. `key` is the declared one.

@@ -9,6 +9,7 @@
 
 mod columns;
 mod large;
+mod memory;
 mod merge;
 mod reader;
 mod rows;
@@ -18,6 +19,7 @@ use std::collections::HashMap;
 
 pub(super) use large::AsSource;
 pub use large::{Joined, Room, Scratch};
+pub use memory::InMemory;
 pub use stream::{Spill, TableError};
 
 use rows::Sheet;

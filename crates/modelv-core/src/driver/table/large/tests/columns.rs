@@ -173,7 +173,7 @@ fn settled(merged: &Merged, decisions: &[(&str, Option<&str>)]) -> String {
     for (item, value) in decisions {
         bytes = settle_small(CSV, &bytes, &Item::Key((*item).into()), *value).unwrap();
     }
-    let (mut source, mut room) = (Cursor::new(&merged.bytes), Memory::default());
+    let (mut source, mut room) = (Cursor::new(&merged.bytes), InMemory::default());
     let large = settle(Some(','), &mut source, decisions, &mut room).unwrap();
     let small = String::from_utf8(bytes).unwrap();
     assert_eq!(text(large), small, "{decisions:?}");
@@ -239,7 +239,7 @@ fn a_dropped_column_is_decided_by_its_cells() {
                 Some(','),
                 &mut source,
                 &[(item, value)],
-                &mut Memory::default()
+                &mut InMemory::default()
             )
             .is_err()
         );

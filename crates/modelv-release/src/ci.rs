@@ -1,0 +1,322 @@
+//! What a CI does with a commit: check it, evaluate it, release it, and verify the image. The result is
+//! kept in the repository by the commit's id, so that the same question again is answered at once.
+//!
+//! Must never answer from the record of another commit or base, or of a failure.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use modelv_repo::capture::clock;
+use modelv_repo::core::id::CommitId;
+use modelv_repo::worktree::{Ingredient, Rules};
+use modelv_repo::{Ctx, RecreateOptions, Repo};
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::release::{ReleaseOptions, release};
+use crate::verify::verify;
+
+/// Version of the record.
+const VERSION: u32 = 1;
+/// Largest record and file of metrics that are read.
+const BYTES_MAX: u64 = 4 << 20;
+
+/// With which packages a commit is evaluated.
+#[derive(Debug, Clone, Default)]
+pub enum CiEnv {
+    /// Those of this machine.
+    #[default]
+    Active,
+    /// Those of a virtual environment.
+    Folder(PathBuf),
+    /// Those of the commit, made again.
+    Recreate,
+}
+
+/// What a CI run is asked for.
+#[derive(Debug, Clone)]
+pub struct CiOptions {
+    /// How the image is built.
+    pub release: ReleaseOptions,
+    /// The base as typed: part of what a result is of.
+    pub base: String,
+    /// With which packages the commit is evaluated.
+    pub env: CiEnv,
+    /// Run even if there is a result.
+    pub force: bool,
+}
+
+/// One step.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CiStep {
+    /// `check`, `evaluate`, `release` or `verify`.
+    pub name: String,
+    /// What came of it.
+    pub detail: String,
+    /// How long it took.
+    pub milliseconds: u64,
+}
+
+/// The result for one commit.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CiRecord {
+    /// Version of this record.
+    pub version: u32,
+    /// The commit.
+    pub commit: String,
+    /// The base of its image.
+    pub base: String,
+    /// Whether every step passed.
+    pub passed: bool,
+    /// The steps that were taken; the last one is the one that failed, if any has.
+    pub steps: Vec<CiStep>,
+    /// What the evaluation wrote into `metrics.json`.
+    pub metrics: BTreeMap<String, serde_json::Value>,
+    /// Digest of the image.
+    pub image: Option<String>,
+    /// When it was done, in RFC 3339.
+    pub time: String,
+}
+
+/// Where the result of a commit is kept.
+#[must_use]
+pub fn record_path(repo: &Repo, id: CommitId) -> PathBuf {
+    repo.dir().join("ci").join(format!("{id}.json"))
+}
+
+fn read_record(path: &Path) -> Option<CiRecord> {
+    let mut text = String::new();
+    let file = std::fs::File::open(path).ok()?;
+    file.take(BYTES_MAX).read_to_string(&mut text).ok()?;
+    serde_json::from_str(&text).ok()
+}
+
+/// Whether a record answers the question.
+fn answers(record: &CiRecord, id: CommitId, options: &CiOptions) -> bool {
+    let image = crate::layout::read_manifest(&options.release.output);
+    let is_there = image.is_ok_and(|(digest, _)| record.image.as_ref() == Some(&digest));
+    record.version == VERSION
+        && record.passed
+        && record.commit == id.to_hex()
+        && record.base == options.base
+        && is_there
+}
+
+/// Takes all steps for a commit, or gives the result that is known; the second value says which. `talk` is told
+/// what is being done.
+///
+/// # Errors
+/// The record can't be written, or it was interrupted. A step that fails is no error: the record says so.
+pub fn ci(
+    repo: &Repo,
+    id: CommitId,
+    options: &CiOptions,
+    ctx: Ctx<'_>,
+    talk: &mut dyn FnMut(&str),
+) -> Result<(CiRecord, bool)> {
+    let path = record_path(repo, id);
+    let known = read_record(&path).filter(|record| answers(record, id, options));
+    if let Some(record) = known.filter(|_| !options.force) {
+        return Ok((record, true));
+    }
+    let mut record = CiRecord {
+        version: VERSION,
+        commit: id.to_hex(),
+        base: options.base.clone(),
+        passed: false,
+        steps: Vec::new(),
+        metrics: BTreeMap::new(),
+        image: None,
+        time: String::new(),
+    };
+    for (name, step) in STEPS {
+        talk(name);
+        let clock = Instant::now();
+        let done = step(repo, id, options, ctx, &mut record, talk);
+        ctx.cancel.check()?;
+        record.passed = done.is_ok();
+        let detail = done.unwrap_or_else(|e| with_causes(&e));
+        record.steps.push(CiStep {
+            name: (*name).to_owned(),
+            detail,
+            milliseconds: u64::try_from(clock.elapsed().as_millis()).unwrap_or(u64::MAX),
+        });
+        if !record.passed {
+            break;
+        }
+    }
+    record.time = clock::format_rfc3339(clock::now().seconds);
+    write(&path, &record)?;
+    Ok((record, false))
+}
+
+fn with_causes(e: &dyn std::error::Error) -> String {
+    let mut text = e.to_string();
+    let mut at = e.source();
+    while let Some(cause) = at {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        at = cause.source();
+    }
+    text
+}
+
+fn write(path: &Path, record: &CiRecord) -> Result<()> {
+    let failed = |e: std::io::Error| modelv_repo::Error::io("write", path)(e);
+    let dir = path.parent().unwrap_or(Path::new("."));
+    std::fs::create_dir_all(dir).map_err(failed)?;
+    let mut file = tempfile::NamedTempFile::new_in(dir).map_err(failed)?;
+    let mut text = serde_json::to_vec_pretty(record).unwrap_or_default();
+    text.push(b'\n');
+    std::io::Write::write_all(&mut file, &text).map_err(failed)?;
+    file.as_file().sync_all().map_err(failed)?;
+    file.persist(path).map_err(|e| failed(e.error))?;
+    Ok(())
+}
+
+type Step =
+    fn(&Repo, CommitId, &CiOptions, Ctx<'_>, &mut CiRecord, &mut dyn FnMut(&str)) -> Result<String>;
+
+const STEPS: &[(&str, Step)] = &[
+    ("check", check),
+    ("evaluate", evaluate),
+    ("release", build),
+    ("verify", compare),
+];
+
+/// Reads every byte that a release or the evaluation reads; each is checked against its id on the way.
+fn check(
+    repo: &Repo,
+    id: CommitId,
+    _: &CiOptions,
+    ctx: Ctx<'_>,
+    _: &mut CiRecord,
+    _: &mut dyn FnMut(&str),
+) -> Result<String> {
+    let (mut files, mut bytes) = (0, 0);
+    for file in repo.files(id)?.values() {
+        ctx.cancel.check()?;
+        let is_here = repo
+            .store()
+            .has_blob(&file.blob)
+            .map_err(modelv_repo::Error::from)?;
+        if file.ingredient == Ingredient::Data && !is_here {
+            continue;
+        }
+        let mut content = repo
+            .store()
+            .open_blob(&file.blob)
+            .map_err(modelv_repo::Error::from)?;
+        bytes += std::io::copy(&mut content, &mut std::io::sink())
+            .map_err(|e| modelv_repo::Error::from(modelv_repo::unwrap_io(e)))?;
+        files += 1;
+    }
+    Ok(format!("{files} files, {bytes} bytes"))
+}
+
+/// Executes `[evaluate] command` in a folder with all files of the commit.
+fn evaluate(
+    repo: &Repo,
+    id: CommitId,
+    options: &CiOptions,
+    ctx: Ctx<'_>,
+    record: &mut CiRecord,
+    _: &mut dyn FnMut(&str),
+) -> Result<String> {
+    let tmp = repo.dir().join("tmp");
+    let place = tempfile::Builder::new().prefix("ci-").tempdir_in(&tmp);
+    let place = place.map_err(modelv_repo::Error::io("create", &tmp))?;
+    let tree = place.path().join("tree");
+    // The commit's own modelv.toml says what to do.
+    let rules = match repo.files(id)?.get(b"modelv.toml".as_slice()) {
+        Some(file) => {
+            let text = repo.read_blob(file.blob)?;
+            Rules::parse(&String::from_utf8_lossy(&text))?
+        }
+        None => Rules::parse("")?,
+    };
+    let Some(command) = rules.evaluate_command() else {
+        return Ok("modelv.toml names no `[evaluate] command`".into());
+    };
+    repo.export(id, &tree, &ctx)?;
+    let bin = match &options.env {
+        CiEnv::Active => None,
+        CiEnv::Folder(dir) => Some(dir.join("bin")),
+        CiEnv::Recreate => {
+            let output = place.path().join("env");
+            let options = RecreateOptions {
+                output,
+                ..RecreateOptions::default()
+            };
+            let made = repo.recreate_env(id, &options, &ctx)?;
+            made.python.parent().map(Path::to_owned)
+        }
+    };
+    let metrics = tree.join("metrics.json");
+    let before = std::fs::read(&metrics).ok();
+    let mut job = Command::new("sh");
+    job.args(["-c", command])
+        .current_dir(&tree)
+        .env("MODELV_COMMIT", id.to_hex())
+        .stdin(Stdio::null())
+        .stdout(Stdio::from(std::io::stderr()));
+    if let Some(bin) = bin {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let all = std::iter::once(bin).chain(std::env::split_paths(&path));
+        if let Ok(path) = std::env::join_paths(all) {
+            job.env("PATH", path);
+        }
+    }
+    let status = job.status();
+    let status = status.map_err(modelv_repo::Error::io("execute", command))?;
+    if !status.success() {
+        return Err(modelv_repo::Error::Program {
+            program: command.to_owned(),
+            detail: status.to_string(),
+        }
+        .into());
+    }
+    let after = std::fs::metadata(&metrics)
+        .ok()
+        .filter(|m| m.len() <= BYTES_MAX);
+    let after = after.and_then(|_| std::fs::read(&metrics).ok());
+    if let Some(bytes) = after.filter(|after| Some(after) != before.as_ref()) {
+        record.metrics = serde_json::from_slice(&bytes).unwrap_or_default();
+    }
+    Ok(command.to_owned())
+}
+
+fn build(
+    repo: &Repo,
+    id: CommitId,
+    options: &CiOptions,
+    ctx: Ctx<'_>,
+    record: &mut CiRecord,
+    talk: &mut dyn FnMut(&str),
+) -> Result<String> {
+    let image = release(repo, id, &options.release, ctx, talk)?;
+    record.image = Some(image.digest.clone());
+    Ok(image.digest)
+}
+
+fn compare(
+    repo: &Repo,
+    id: CommitId,
+    options: &CiOptions,
+    ctx: Ctx<'_>,
+    _: &mut CiRecord,
+    talk: &mut dyn FnMut(&str),
+) -> Result<String> {
+    let layout = &options.release.output;
+    let found = verify(repo, layout, id, &options.release, ctx, talk)?;
+    match found.difference {
+        None => Ok("the same again".into()),
+        Some(difference) => Err(Error::Image {
+            image: layout.display().to_string(),
+            detail: format!("{} differs when it is built again", difference.part),
+        }),
+    }
+}

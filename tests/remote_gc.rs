@@ -1,0 +1,127 @@
+//! Collecting on a remote: what is deleted there goes, whatever is named stays, also beside people who push.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::remote::{clone, noise, origin, push_until_done};
+use crate::support::Tree;
+
+fn pack_bytes(remote: &Tree) -> u64 {
+    let entries = std::fs::read_dir(remote.path("remote/packs"))
+        .unwrap()
+        .flatten();
+    entries.map(|e| e.metadata().map_or(0, |m| m.len())).sum()
+}
+
+#[test]
+fn what_was_deleted_on_a_remote_goes_and_can_come_again() {
+    let (remote, a) = origin();
+    a.mv(&["switch", "-c", "side"]).success();
+    std::fs::write(a.path("data/large.bin"), noise(4, 12 << 20)).unwrap();
+    let side = a.commit("large");
+    a.mv(&["push"]).success();
+    a.mv(&["push", "origin", "--delete", "side"]).success();
+    let before = pack_bytes(&remote);
+    assert!(before > 12 << 20);
+    let told = a.mv(&["gc", "--remote", "--dry-run"]).success();
+    assert!(told.contains("would condemn"), "{told}");
+    // A day has to pass between the two steps.
+    a.mv(&["gc", "--remote", "origin"]).success();
+    let again = a.json(&["gc", "--remote", "origin", "--json"]);
+    assert_eq!(again["deleted"]["objects"], 0, "{again}");
+    assert_eq!(pack_bytes(&remote), before);
+    let b = clone(&remote, &[]);
+    assert!(!b.path("data/large.bin").exists());
+    b.mv(&["fsck"]).success();
+    a.mv(&["gc", "--remote", "--now"]).success();
+    assert!(pack_bytes(&remote) < 1 << 20, "{}", pack_bytes(&remote));
+    clone(&remote, &[]).mv(&["fsck"]).success();
+    a.mv(&["push", "origin", "side"]).success();
+    let c = clone(&remote, &["--branch", "side"]);
+    assert_eq!(c.id("HEAD"), side);
+    assert!(std::fs::read(c.path("data/large.bin")).unwrap() == noise(4, 12 << 20));
+}
+
+#[test]
+fn a_remote_that_lacks_something_is_left_alone() {
+    let (remote, a) = origin();
+    std::fs::write(a.path("data/large.bin"), noise(5, 1 << 20)).unwrap();
+    a.commit("large");
+    a.mv(&["push"]).success();
+    for entry in std::fs::read_dir(remote.path("remote/packs"))
+        .unwrap()
+        .flatten()
+    {
+        if entry.metadata().unwrap().len() > 1 << 19 {
+            std::fs::write(entry.path(), b"damaged").unwrap();
+            std::fs::remove_file(entry.path().with_extension("idx")).unwrap();
+        }
+    }
+    let before = pack_bytes(&remote);
+    let b = Tree::repo();
+    b.mv(&[
+        "remote",
+        "add",
+        "origin",
+        &format!("file://{}", remote.path("remote").display()),
+    ])
+    .success();
+    b.mv(&["gc", "--remote", "--now"]).fails_with(4);
+    assert_eq!(pack_bytes(&remote), before);
+}
+
+#[test]
+fn collections_beside_people_who_push_lose_nothing() {
+    let (remote, a) = origin();
+    let is_over = AtomicBool::new(false);
+    let (pushed, collected) = std::thread::scope(|scope| {
+        let writers: Vec<_> = (0..4)
+            .map(|person| {
+                let remote = &remote;
+                scope.spawn(move || {
+                    let tree = clone(remote, &[]);
+                    let own = format!("own-{person}");
+                    tree.mv(&["switch", "-c", &own]).success();
+                    let mut last = String::new();
+                    for round in 0..6 {
+                        // The same content comes and goes on several branches.
+                        tree.put("data/rows.csv", &format!("id,x\n1,{}\n", round % 2));
+                        std::fs::write(tree.path("data/noise"), noise(round % 3, 200_000)).unwrap();
+                        tree.put("mine.py", &format!("{person} {round}\n"));
+                        last = tree.commit("work");
+                        push_until_done(&tree, &[]);
+                        if round % 2 == 0 {
+                            tree.mv(&["push", "origin", "--delete", &own]).success();
+                        }
+                    }
+                    (own, last)
+                })
+            })
+            .collect();
+        let collector = {
+            let (a, is_over) = (&a, &is_over);
+            scope.spawn(move || {
+                let mut count = 0;
+                while !is_over.load(Ordering::Relaxed) {
+                    let done = a.mv(&["gc", "--remote", "--now"]);
+                    // Others may be faster all the time; nothing else may go wrong.
+                    assert!(
+                        done.status == Some(0) || done.err.contains("by others all the time"),
+                        "{}",
+                        done.err
+                    );
+                    count += usize::from(done.status == Some(0));
+                }
+                count
+            })
+        };
+        let pushed: Vec<_> = writers.into_iter().map(|w| w.join().unwrap()).collect();
+        is_over.store(true, Ordering::Relaxed);
+        (pushed, collector.join().unwrap())
+    });
+    assert!(collected > 0);
+    let last = clone(&remote, &[]);
+    last.mv(&["fsck"]).success();
+    for (branch, id) in pushed {
+        assert_eq!(last.id(&format!("origin/{branch}")), id);
+    }
+}
