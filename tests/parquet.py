@@ -3,6 +3,8 @@
 
     tests/parquet.py write 1|2 DIR      a file for each codec, version of pages and encoding, in one of two versions
     tests/parquet.py check DIFF.json    the difference of both versions, cell by cell
+    tests/parquet.py sides base|ours|theirs|again DIR   a flat file and a nested one, to be merged
+    tests/parquet.py merged FILE        what both sides of the flat file come to
 """
 
 import datetime, decimal, json, sys
@@ -120,8 +122,69 @@ def check(file):
     print(f"{len(files)} files are told cell by cell")
 
 
+def flat(version):
+    import numpy as np
+    import pyarrow as pa
+
+    fields = [
+        ("id", pa.int64()), ("small", pa.int8()), ("big", pa.uint64()), ("double", pa.float64()), ("single", pa.float32()),
+        ("half", pa.float16()), ("yes", pa.bool_()), ("text", pa.string()), ("raw", pa.binary()), ("day", pa.date32()),
+        ("at", pa.timestamp("us", tz="UTC")), ("nanos", pa.timestamp("ns")), ("clock", pa.time64("us")),
+        ("price", pa.decimal128(12, 3)), ("fixed", pa.binary(3)), ("none", pa.int32()),
+    ]
+    texts = ["", "a\tb", "line\r\nnext", "\\N", "\\x41", "null", "wört", " blank ", None]
+    doubles = [0.1, -0.0, float("inf"), float("nan"), 5e-324, None]
+
+    def row(i):
+        moment = datetime.datetime(1969, 12, 31, 23, 59, 58) + datetime.timedelta(days=97 * i, microseconds=250_000 * i)
+        return {
+            "id": i, "small": i % 100 - 50, "big": 2**63 + i, "double": doubles[i % 6], "single": i + 0.1, "half": np.float16(i / 4),
+            "yes": None if i % 7 == 0 else i % 2 == 0, "text": texts[i % 9], "raw": bytes([255, 0, i % 256]), "day": moment.date(),
+            "at": moment.replace(tzinfo=UTC), "nanos": moment, "clock": moment.time(), "price": decimal.Decimal(i - 30) / 8,
+            "fixed": bytes([i % 256, 10, 9]), "none": None,
+        }
+
+    rows = [row(i) for i in range(200)]
+    if version in ("ours", "both"):
+        rows[3].update(text="ours\n", double=None)
+        for r in rows:
+            r["more"] = f"m{r['id']}"
+        fields.append(("more", pa.string()))
+    if version == "again":
+        rows[3].update(text="again")
+    if version in ("theirs", "both"):
+        rows[3].update(yes=True)
+        rows[5].update(text=None, price=decimal.Decimal("-0.125"))
+        del rows[7]
+        rows.append(row(500))
+    return pa.Table.from_pylist(rows, schema=pa.schema(fields, metadata={"made by": "tests"}))
+
+
+def sides(version, folder):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    folder.mkdir(parents=True, exist_ok=True)
+    pq.write_table(flat(version), folder / "flat.parquet", row_group_size=64)
+    lists = [[ord(version[0])], [], [1, 2]]
+    pq.write_table(pa.table({"id": [1, 2, 3], "list": lists}), folder / "nested.parquet")
+
+
+def merged(file):
+    import pyarrow.parquet as pq
+
+    found, wanted = pq.read_table(file), flat("both")
+    assert found.schema.equals(wanted.schema, check_metadata=True), (found.schema, wanted.schema)
+    assert str(found.to_pylist()) == str(wanted.to_pylist())
+    print(pq.ParquetFile(file).metadata)
+
+
 if __name__ == "__main__":
-    if sys.argv[1] == "write":
+    if sys.argv[1] == "sides":
+        sides(sys.argv[2], Path(sys.argv[3]))
+    elif sys.argv[1] == "merged":
+        merged(sys.argv[2])
+    elif sys.argv[1] == "write":
         write(int(sys.argv[2]), Path(sys.argv[3]))
     else:
         check(sys.argv[2])

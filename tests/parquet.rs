@@ -83,3 +83,48 @@ fn what_is_no_parquet_is_binary_with_a_word() {
     tree.commit("bad");
     tree.mv(&["show", "-p"]).success();
 }
+
+#[test]
+fn rows_and_columns_of_pyarrow_merge_and_are_read_by_it() {
+    let tree = Tree::repo();
+    let data = tree.path("data");
+    script(&["sides", "base"], &data);
+    tree.commit("base");
+    tree.mv(&["switch", "-c", "side"]).success();
+    script(&["sides", "theirs"], &data);
+    tree.commit("side");
+    tree.mv(&["switch", "main"]).success();
+    script(&["sides", "ours"], &data);
+    tree.commit("left");
+    let done = tree.mv(&["merge", "side"]);
+    assert!(
+        done.out.contains("conflict data/nested.parquet (content)"),
+        "{}",
+        done.out
+    );
+    assert!(!done.out.contains("flat.parquet"), "{}", done.out);
+    let err = done.fails_with(3);
+    assert!(
+        err.contains("data/nested.parquet: its column `list` is nested, merged as a whole"),
+        "{err}"
+    );
+    script(&["merged"], &tree.path("data/flat.parquet"));
+    tree.mv(&["resolve", "data/nested.parquet", "--theirs"])
+        .success();
+    tree.mv(&["merge", "--continue", "-m", "both"]).success();
+    // One row in two ways is decided by itself.
+    tree.mv(&["switch", "side"]).success();
+    script(&["sides", "again"], &data);
+    tree.commit("again");
+    let done = tree.mv(&["merge", "main"]);
+    assert!(
+        done.out
+            .contains("conflict data/flat.parquet:row id=3 (key)"),
+        "{}",
+        done.out
+    );
+    done.fails_with(3);
+    tree.mv(&["merge", "--abort"]).success();
+    tree.mv(&["merge", "main", "--strategy", "theirs"])
+        .success();
+}

@@ -168,7 +168,8 @@ pub type MergeLarge<'a, E> =
 /// Where contents come from.
 struct Contents<'a, E> {
     read: Read<'a, E>,
-    large: MergeLarge<'a, E>,
+    /// Absent: everything is merged in memory.
+    large: Option<MergeLarge<'a, E>>,
 }
 
 /// What a merge goes by.
@@ -231,25 +232,32 @@ pub fn merge_by<E>(
     by: (&Labels<'_>, Keys<'_>),
     read: Read<'_, E>,
 ) -> Result<Merged, E> {
-    let mut large = |_: &RepoPath, _: [Option<Side>; 3]| {
-        Ok(Err("a file is too large to be merged inside".to_owned()))
-    };
-    merge_any(base, ours, theirs, by, (read, &mut large))
+    merge_from(base, ours, theirs, by, Contents { read, large: None })
 }
 
 /// The same; files that `read` does not give are merged by `large`.
 ///
 /// # Errors
 /// The first error of `read` or `large`.
-pub fn merge_any<E>(
+pub fn merge_any<'a, E>(
+    base: &Listing,
+    ours: &Listing,
+    theirs: &Listing,
+    by: (&Labels<'_>, Keys<'_>),
+    (read, large): (Read<'a, E>, MergeLarge<'a, E>),
+) -> Result<Merged, E> {
+    let large = Some(large);
+    merge_from(base, ours, theirs, by, Contents { read, large })
+}
+
+fn merge_from<E>(
     base: &Listing,
     ours: &Listing,
     theirs: &Listing,
     (labels, keys): (&Labels<'_>, Keys<'_>),
-    (read, large): (Read<'_, E>, MergeLarge<'_, E>),
+    mut from: Contents<'_, E>,
 ) -> Result<Merged, E> {
     let by = By { labels, keys };
-    let mut from = Contents { read, large };
     let mine = ours;
     let mut out = Merged::default();
     let mut moved;
@@ -399,6 +407,10 @@ fn merge_path<E>(
             return Ok(());
         }
     }
+    if from.large.is_some() && driver::is_packed(path.as_bytes()) {
+        let sides = [base, Some(ours), Some(theirs)].map(Option::<&Side>::copied);
+        return merge_large(out, path, sides, mode, from);
+    }
     let contents = (
         (from.read)(ours.blob, ours.size)?,
         (from.read)(theirs.blob, theirs.size)?,
@@ -460,7 +472,11 @@ fn merge_large<E>(
     let mut conflict = |why, part| {
         out.conflicts.push(Conflict::of(path, sides, why, part));
     };
-    match (from.large)(path, sides)? {
+    let merged = match &mut from.large {
+        Some(large) => large(path, sides)?,
+        None => Err("a file is too large to be merged inside".to_owned()),
+    };
+    match merged {
         Ok(Large {
             blob,
             size,

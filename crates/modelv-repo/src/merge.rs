@@ -556,7 +556,8 @@ impl Repo {
             "key" => Item::Key(part),
             _ => Item::Package(part),
         };
-        if std::fs::metadata(&full).is_ok_and(|m| m.len() > DOCUMENT_BYTES_MAX) {
+        let is_large = |m: std::fs::Metadata| m.len() > DOCUMENT_BYTES_MAX;
+        if driver::is_packed(path.as_bytes()) || std::fs::metadata(&full).is_ok_and(is_large) {
             return self.settle_large_part(conflict, item, value);
         }
         let bytes = std::fs::read(&full).map_err(Error::io("read", &full))?;

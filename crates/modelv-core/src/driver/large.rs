@@ -3,12 +3,20 @@
 
 use std::io::{BufWriter, Write};
 
-use super::table::{AsSource, Joined, Room, Scratch, TableError};
+use super::table::{AsSource, Joined, Room, Scratch, TableError, settle_items};
 use super::tensor::Stop;
-use super::{Item, Labels, Refusal, Source, TensorError, TensorFile, claimed, table_of_path};
+use super::{
+    Driver, Item, Labels, Refusal, Source, TensorError, TensorFile, claimed, parquet, table_of_path,
+};
 
 fn beyond(text: impl Into<String>) -> TableError {
     Refusal::Beyond(text.into()).into()
+}
+
+/// Whether a file of this name is compressed, and so to be merged in pieces, however small it is.
+#[must_use]
+pub fn is_packed(path: &[u8]) -> bool {
+    table_of_path(path) == Some(Driver::Parquet)
 }
 
 /// Merges three versions of a file by the rules of what its name claims; `None`: absent. A declared
@@ -25,6 +33,9 @@ pub fn merge_large(
 ) -> Result<Joined, TableError> {
     if let Some(format) = TensorFile::of_path(path) {
         return tensors(format, sides, room);
+    }
+    if is_packed(path) {
+        return parquet::merge(key, sides, labels, room);
     }
     match table_of_path(path).and_then(|driver| driver.table(key)) {
         Some(table) => table.join(sides, labels, room),
@@ -76,14 +87,10 @@ pub fn settle_large(
     decisions: &[(Item, Option<String>)],
     room: &mut dyn Room,
 ) -> Result<Box<dyn Scratch>, TableError> {
+    if is_packed(path) {
+        return parquet::settle(current, decisions, room);
+    }
     let table = table_of_path(path).and_then(|driver| driver.table(None));
     let table = table.ok_or_else(|| beyond("only rows of a table are decided in it"))?;
-    let mut rows = Vec::with_capacity(decisions.len());
-    for (item, value) in decisions {
-        match item {
-            Item::Key(key) => rows.push((key.as_str(), value.as_deref())),
-            _ => return Err(beyond("a table has no such part")),
-        }
-    }
-    table.settle_large(current, &rows, room)
+    settle_items(&table, current, decisions, room)
 }

@@ -26,7 +26,7 @@ use crate::path::name_of;
 
 pub use config::{Format, config_tree, config_values, is_secret, without_secrets};
 pub use image::{ImageChange, ImageFormat, ImageKind, Look, image_kind};
-pub use large::{merge_large, settle_large};
+pub use large::{is_packed, merge_large, settle_large};
 pub use lines::{Block, Hunk, In, LineDiff, LineOps, Piece, opposite, words};
 pub use packages::{Asking, PackageFile, clashes, is_asking};
 pub use table::{InMemory, Joined, Room, Scratch, Spill, TableError};

@@ -40,7 +40,7 @@ fn drivers_are_chosen_by_name_and_content() {
             "{name}"
         );
     }
-    assert_eq!(choose(b"x.txt", b"\xff\xfe"), Driver::Binary);
+    assert_eq!(choose(b"x.txt", b"\xff\xfe\xfd"), Driver::Binary);
 }
 
 #[test]

@@ -32,7 +32,11 @@ pub(super) fn all() -> Vec<Kind> {
         kind("a.onnx", onnx, Together),
         kind("a.npy", npy, Whole),
         kind("a.png", png, Whole),
-        kind("a.parquet", parquet, Whole),
+        kind(
+            "a.parquet",
+            parquet,
+            Unit::Parts(|p| format!("row id={}", hash(p))),
+        ),
         kind("a.bin", binary, Whole),
     ]
 }
@@ -265,12 +269,13 @@ fn png(parts: Parts<'_>) -> Vec<u8> {
     out
 }
 
+fn hash(s: &str) -> i64 {
+    s.bytes()
+        .fold(7i64, |n, b| (n * 31 + i64::from(b)) % 99_991)
+}
+
 fn parquet(parts: Parts<'_>) -> Vec<u8> {
     use crate::driver::parquet_testing::{TRUTH, Values, write};
-    let hash = |s: &str| {
-        s.bytes()
-            .fold(7i64, |n, b| (n * 31 + i64::from(b)) % 99_991)
-    };
     let column = |of: fn(&(&str, &str)) -> String| -> Vec<i64> {
         parts.iter().map(|part| hash(&of(part))).collect()
     };

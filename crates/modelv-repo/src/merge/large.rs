@@ -34,7 +34,10 @@ pub(crate) struct Contents {
 /// Decisions about parts of large files, which are put into each at once.
 pub(super) type Decisions = BTreeMap<RepoPath, Vec<(Item, Option<String>)>>;
 
-fn sized(path: &RepoPath, reason: &str) -> String {
+fn sized(path: &RepoPath, sides: [Option<Side>; 3], reason: &str) -> String {
+    if sides.iter().flatten().all(|s| s.size <= DOCUMENT_BYTES_MAX) {
+        return format!("{path}: {reason}, merged as a whole");
+    }
     let mib = DOCUMENT_BYTES_MAX >> 20;
     format!("{path} is larger than {mib} MiB: {reason}, merged as a whole")
 }
@@ -50,7 +53,7 @@ impl Repo {
         new: &mut HashMap<BlobId, Unstored>,
     ) -> Result<std::result::Result<Large, String>> {
         if !driver::claims_format(path.as_bytes()) {
-            return Ok(Err(sized(path, "its lines are not compared")));
+            return Ok(Err(sized(path, sides, "its lines are not compared")));
         }
         let like = sides[1].map(|side| side.blob);
         let found = self.join(path, sides, (key, labels), made);
@@ -64,7 +67,7 @@ impl Repo {
                     conflicts,
                 }))
             }
-            Err(TableError::Refused(why)) => Ok(Err(sized(path, &why.to_string()))),
+            Err(TableError::Refused(why)) => Ok(Err(sized(path, sides, &why.to_string()))),
             Err(TableError::Io(e)) => Err(Error::io("merge", path.to_string())(e)),
         }
     }

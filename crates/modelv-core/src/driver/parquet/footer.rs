@@ -4,7 +4,7 @@ use std::io::{Read, SeekFrom};
 
 use super::super::tensor::Source;
 use super::super::{Refusal, TableError};
-use crate::thrift::Compact;
+use crate::thrift::{Compact, LIST};
 
 const MAGIC: &[u8] = b"PAR1";
 const ENCRYPTED: &[u8] = b"PARE";
@@ -24,6 +24,8 @@ pub(super) struct Footer {
     /// Those that hold values, in the order of the file.
     pub(super) leaves: Vec<Leaf>,
     pub(super) groups: Vec<Group>,
+    /// Names and texts that it says of itself, as they stand in it: a list.
+    pub(super) facts: Vec<u8>,
 }
 
 /// Rows that stand together.
@@ -94,6 +96,8 @@ pub(super) struct Leaf {
 #[derive(Debug)]
 pub(super) struct Node {
     pub(super) name: String,
+    /// Its element of the schema, as it stands in the file.
+    pub(super) element: Vec<u8>,
     /// The name as it stands before its value in JSON.
     pub(super) label: String,
     pub(super) repetition: Repetition,
@@ -160,6 +164,7 @@ fn bytes(source: &mut dyn Source, size: u64) -> Result<Vec<u8>, TableError> {
 /// The footer as it stands in the file.
 #[derive(Default)]
 struct Raw {
+    facts: Vec<u8>,
     elements: Vec<Element>,
     groups: Vec<RawGroup>,
     encrypted: bool,
@@ -167,6 +172,7 @@ struct Raw {
 
 #[derive(Default)]
 struct Element {
+    raw: Vec<u8>,
     physical: Option<i64>,
     length: i64,
     repetition: i64,
@@ -196,13 +202,22 @@ impl Raw {
     fn read(&mut self, c: &mut Compact<'_>) -> Option<()> {
         c.fields(|c, number, kind| match number {
             2 => c.structs(kind, |c, _| {
-                self.elements.push(element(c)?);
+                let before = c.0;
+                let mut found = element(c)?;
+                found.raw = before[..before.len() - c.0.len()].to_vec();
+                self.elements.push(found);
                 Some(())
             }),
             4 => c.structs(kind, |c, _| {
                 self.groups.push(group(c)?);
                 Some(())
             }),
+            5 if kind == LIST => {
+                let before = c.0;
+                c.skip(kind, 0)?;
+                self.facts = before[..before.len() - c.0.len()].to_vec();
+                Some(())
+            }
             8 => {
                 self.encrypted = true;
                 c.skip(kind, 0)
@@ -227,6 +242,7 @@ impl Raw {
             .into_iter()
             .map(|g| g.resolve(leaves.len(), size));
         Ok(Footer {
+            facts: self.facts,
             columns,
             groups: groups.collect::<Result<_, _>>()?,
             leaves,
@@ -430,6 +446,7 @@ fn nodes(
         out.push(Node {
             label: format!("{}:", serde_json::Value::from(element.name.as_str())),
             name: element.name,
+            element: element.raw,
             repetition,
             logical,
             max_def,

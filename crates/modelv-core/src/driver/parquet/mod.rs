@@ -5,9 +5,13 @@
 //!
 //! It is read by hand and not with the `parquet` crate, whose readers own their file and are `'static`
 //! (ours borrow a store), unpack gzip and Brotli without a bound and trust the counts of a footer.
-//! Nothing is ever written: two changed versions are a conflict.
+//! Rows that are not nested merge as those of other tables (`join.rs`), and are written anew (`write.rs`):
+//! plain values, zstd, the columns and the words about them as the versions have them.
 
+mod build;
+mod cells;
 mod footer;
+mod join;
 mod page;
 mod rows;
 #[cfg(test)]
@@ -16,13 +20,14 @@ pub(crate) mod testing;
 mod tests;
 mod text;
 mod values;
+mod write;
 
-use std::io::Cursor;
+use std::io::{self, Cursor, SeekFrom};
 
 use super::binary::Binary;
-use super::table::{InMemory, Spill, TableError, stream_lines};
+use super::table::{InMemory, Joined, Scratch, Spill, TableError, stream_lines};
 use super::tensor::Source;
-use super::{Change, Refusal, Rules};
+use super::{Change, Item, Labels, Merged, Refusal, Rules, SettleError};
 use footer::{Leaf, Logical, Node, Physical};
 use rows::Lines;
 
@@ -47,6 +52,51 @@ impl Rules for Parquet {
         let found = diff(self.key.as_deref(), sides, &mut InMemory::default());
         found.unwrap_or_else(|_| Binary.diff(old, new))
     }
+
+    fn merge(
+        &self,
+        base: Option<&[u8]>,
+        ours: &[u8],
+        theirs: &[u8],
+        labels: &Labels<'_>,
+    ) -> Merged {
+        let mut all = [base, Some(ours), Some(theirs)].map(|v| v.map(Cursor::new));
+        let sides = all
+            .each_mut()
+            .map(|s| s.as_mut().map(|s| s as &mut dyn Source));
+        let key = self.key.as_deref();
+        let done = merge(key, sides, labels, &mut InMemory::default());
+        let done = done.and_then(|Joined { content, conflicts }| {
+            let bytes = all_of(content)?;
+            Ok(Merged { bytes, conflicts })
+        });
+        done.unwrap_or_else(|_| Binary.merge(base, ours, theirs, labels))
+    }
+
+    fn settle(
+        &self,
+        current: &[u8],
+        item: &Item,
+        value: Option<&str>,
+    ) -> Result<Vec<u8>, SettleError> {
+        let decisions = [(item.clone(), value.map(str::to_owned))];
+        let done = settle(
+            &mut Cursor::new(current),
+            &decisions,
+            &mut InMemory::default(),
+        );
+        let bytes = done.and_then(|content| Ok(all_of(content)?));
+        bytes.map_err(|e| SettleError(e.to_string()))
+    }
+}
+
+pub(super) use join::{merge, settle};
+
+fn all_of(mut content: Box<dyn Scratch>) -> io::Result<Vec<u8>> {
+    let mut out = Vec::new();
+    content.seek(SeekFrom::Start(0))?;
+    content.read_to_end(&mut out)?;
+    Ok(out)
 }
 
 /// Compares two files; `None` is absent. `key` is the declared one.

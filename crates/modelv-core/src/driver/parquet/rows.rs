@@ -6,7 +6,7 @@ use super::super::tensor::Source;
 use super::super::{Refusal, TableError};
 use super::footer::{self, Footer, Leaf, Logical, Node, Repetition, beyond, invalid};
 use super::page::Column;
-use super::text;
+use super::{cells, text};
 
 /// A longer row is refused, in bytes.
 const ROW_BYTES_MAX: usize = 8 << 20;
@@ -27,6 +27,8 @@ pub(super) struct Lines<'s> {
     left: u64,
     text: Vec<u8>,
     given: usize,
+    /// Lines of cells instead of JSON.
+    has_cells: bool,
 }
 
 /// Where all columns of a row group are read.
@@ -61,7 +63,17 @@ impl<'s> Lines<'s> {
             left: 0,
             text: Vec::new(),
             given: 0,
+            has_cells: false,
         })
+    }
+
+    /// The rows as lines of cells under the names of the columns.
+    pub(super) fn open_cells(source: &'s mut dyn Source) -> Result<Self, TableError> {
+        let mut out = Self::open(source)?;
+        cells::check(&out.footer)?;
+        out.text = cells::head(&out.footer.columns).into_bytes();
+        out.has_cells = true;
+        Ok(out)
     }
 
     /// Writes the next row; `false` at the end.
@@ -79,7 +91,8 @@ impl<'s> Lines<'s> {
         }
         self.left -= 1;
         self.columns.limit = self.text.len() + ROW_BYTES_MAX;
-        object(&self.footer.columns, &mut self.columns, &mut self.text)?;
+        let line = if self.has_cells { line } else { object };
+        line(&self.footer.columns, &mut self.columns, &mut self.text)?;
         self.text.push(b'\n');
         self.columns.end_row()?;
         Ok(true)
@@ -182,6 +195,26 @@ fn object(nodes: &[Node], columns: &mut Columns<'_>, out: &mut Vec<u8>) -> Resul
         field(node, columns, out)?;
     }
     out.push(b'}');
+    Ok(())
+}
+
+/// A row of cells.
+fn line(nodes: &[Node], columns: &mut Columns<'_>, out: &mut Vec<u8>) -> Result<(), TableError> {
+    for (i, node) in nodes.iter().enumerate() {
+        if i > 0 {
+            out.push(b'\t');
+        }
+        let at = node.leaves.start;
+        let leaf = columns.leaves[at];
+        let raw = columns.next(at)?;
+        if raw.is_none() && node.repetition == Repetition::Required {
+            return Err(invalid("a value that has to be there is not").into());
+        }
+        cells::write(out, &leaf, raw);
+        if out.len() > columns.limit {
+            return Err(beyond("a row is longer than 8 MiB").into());
+        }
+    }
     Ok(())
 }
 

@@ -1,6 +1,8 @@
 //! Writes Parquet for tests: flat columns and lists, uncompressed or not, page by page, as it stands in
 //! the format; and lies about it where a test wants that.
 
+use super::build::Struct;
+
 /// Values of a column.
 #[derive(Clone)]
 pub(crate) enum Values {
@@ -33,59 +35,6 @@ pub(crate) const TRUTH: Lie = Lie {
     encoding: 0,
     nested: 0,
 };
-
-fn varint(out: &mut Vec<u8>, mut n: u64) {
-    while n >= 0x80 {
-        out.push(n as u8 | 0x80);
-        n >>= 7;
-    }
-    out.push(n as u8);
-}
-
-/// A struct of Thrift under construction.
-#[derive(Default)]
-struct Struct(Vec<u8>, i64);
-
-impl Struct {
-    fn head(mut self, number: i64, kind: u8) -> Self {
-        self.0
-            .push(u8::try_from(number - self.1).unwrap() << 4 | kind);
-        self.1 = number;
-        self
-    }
-
-    fn int(self, number: i64, n: i64) -> Self {
-        let mut out = self.head(number, 6);
-        varint(&mut out.0, (n << 1 ^ n >> 63).cast_unsigned());
-        out
-    }
-
-    fn text(self, number: i64, text: &str) -> Self {
-        let mut out = self.head(number, 8);
-        varint(&mut out.0, text.len() as u64);
-        out.0.extend(text.as_bytes());
-        out
-    }
-
-    fn inside(self, number: i64, inside: Self) -> Self {
-        let mut out = self.head(number, 12);
-        out.0.extend(inside.end());
-        out
-    }
-
-    fn list(self, number: i64, all: Vec<Self>) -> Self {
-        let mut out = self.head(number, 9);
-        out.0.push(0xfc);
-        varint(&mut out.0, all.len() as u64);
-        out.0.extend(all.into_iter().flat_map(Self::end));
-        out
-    }
-
-    fn end(mut self) -> Vec<u8> {
-        self.0.push(0);
-        self.0
-    }
-}
 
 /// Levels of one bit each, in runs of one.
 fn levels(all: &[u8]) -> Vec<u8> {
@@ -140,16 +89,16 @@ fn page(values: &Values, lie: Lie) -> (i64, Vec<u8>) {
     };
     let packed = i64::try_from(data.len()).unwrap();
     let page = Struct::default()
-        .int(1, 0)
-        .int(2, lie.size.unwrap_or(size))
-        .int(3, packed)
+        .long(1, 0)
+        .long(2, lie.size.unwrap_or(size))
+        .long(3, packed)
         .inside(
             5,
             Struct::default()
-                .int(1, lie.entries.unwrap_or(entries))
-                .int(2, lie.encoding)
-                .int(3, 3)
-                .int(4, 3),
+                .long(1, lie.entries.unwrap_or(entries))
+                .long(2, lie.encoding)
+                .long(3, 3)
+                .long(4, 3),
         );
     (entries, [page.end(), data].concat())
 }
@@ -169,24 +118,20 @@ pub(crate) fn write(columns: &[(&str, Values)], lie: Lie) -> Vec<u8> {
             Values::Lists(_) => (2, 2),
         };
         let leaf = Struct::default()
-            .int(1, kind)
-            .int(3, repetition)
+            .long(1, kind)
+            .long(3, repetition)
             .text(4, name);
         schema.push(match values {
-            Values::Text(_) => leaf.int(6, 0),
-            _ => leaf,
+            Values::Text(_) => leaf.long(6, 0).end(),
+            _ => leaf.end(),
         });
-        chunks.push(
-            Struct::default().int(2, start).inside(
-                3,
-                Struct::default()
-                    .int(1, kind)
-                    .int(4, lie.codec)
-                    .int(5, entries)
-                    .int(7, length)
-                    .int(9, start),
-            ),
-        );
+        let facts = Struct::default()
+            .long(1, kind)
+            .long(4, lie.codec)
+            .long(5, entries)
+            .long(7, length)
+            .long(9, start);
+        chunks.push(Struct::default().long(2, start).inside(3, facts).end());
         rows = match values {
             Values::Int(all) => all.len(),
             Values::Text(all) => all.len(),
@@ -194,17 +139,21 @@ pub(crate) fn write(columns: &[(&str, Values)], lie: Lie) -> Vec<u8> {
         };
     }
     let count = i64::try_from(columns.len()).unwrap();
-    let mut all = vec![Struct::default().text(4, "schema").int(5, count)];
-    all.extend((0..lie.nested).map(|_| Struct::default().int(3, 1).text(4, "g").int(5, 1)));
+    let mut all = vec![Struct::default().text(4, "schema").long(5, count).end()];
+    all.extend((0..lie.nested).map(|_| Struct::default().long(3, 1).text(4, "g").long(5, 1).end()));
     all.extend(schema);
     let rows = i64::try_from(rows).unwrap() + lie.rows;
     let footer = Struct::default()
-        .int(1, 1)
-        .list(2, all)
-        .int(3, rows)
-        .list(
+        .long(1, 1)
+        .structs(2, &all)
+        .long(3, rows)
+        .structs(
             4,
-            vec![Struct::default().list(1, chunks).int(2, 0).int(3, rows)],
+            &[Struct::default()
+                .structs(1, &chunks)
+                .long(2, 0)
+                .long(3, rows)
+                .end()],
         )
         .end();
     out.extend(&footer);

@@ -109,7 +109,7 @@ fn rows_differ_by_key_and_columns_by_type() {
 }
 
 #[test]
-fn two_changed_versions_are_a_conflict() {
+fn two_changed_versions_with_lists_are_a_conflict() {
     let versions = [1, 2, 3].map(|n| write(&people(n), TRUTH));
     let [base, ours, theirs] = &versions;
     assert_eq!(examine(b"data/a.parquet", ours).driver, Driver::Parquet);
@@ -247,4 +247,82 @@ fn any_byte_may_be_wrong() {
             assert!(lines(&file[..at]).is_err(), "{at}");
         }
     }
+}
+
+fn rows_of(file: &[u8]) -> Vec<String> {
+    lines(file).unwrap().lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn rows_columns_and_conflicts_are_those_of_other_tables() {
+    const LABELS: Labels<'_> = Labels {
+        ours: "o",
+        base: "b",
+        theirs: "t",
+    };
+    let file = |words: &[&'static str], more: Option<i64>| {
+        let ids = (0..words.len() as i64).collect();
+        let mut columns = vec![
+            ("id", Values::Int(ids)),
+            ("word", Values::Text(words.to_vec())),
+        ];
+        columns.extend(more.map(|n| ("n", Values::Int(vec![n; words.len()]))));
+        write(&columns, TRUTH)
+    };
+    let base = file(&["a", "b\t\\N\n", ""], None);
+    let ours = file(&["A", "b\t\\N\n", ""], None);
+    let theirs = file(&["a", "b\t\\N\n", "c", "d"], None);
+    for (o, t) in [(&ours, &theirs), (&theirs, &ours)] {
+        let done = merge(Driver::Parquet, Some(&base), o, t, &LABELS);
+        assert_eq!(done.conflicts, []);
+        assert_eq!(
+            rows_of(&done.bytes),
+            rows_of(&file(&["A", "b\t\\N\n", "c", "d"], None))
+        );
+    }
+    // A column that has to be there can't be left open in the rows of the other side.
+    let wide = file(&["a", "b\t\\N\n", ""], Some(7));
+    let done = merge(Driver::Parquet, Some(&base), &wide, &ours, &LABELS);
+    assert_eq!(
+        rows_of(&done.bytes),
+        rows_of(&file(&["A", "b\t\\N\n", ""], Some(7)))
+    );
+    let done = merge(Driver::Parquet, Some(&base), &wide, &theirs, &LABELS);
+    assert_eq!((&done.bytes, done.conflicts.len()), (&wide, 1));
+    // One row in two ways: a decision is a line of cells.
+    let other = file(&["x", "b\t\\N\n", ""], None);
+    let done = merge(Driver::Parquet, Some(&base), &ours, &other, &LABELS);
+    let row = Item::Key("row id=0".into());
+    assert_eq!(done.conflicts[0].item, row);
+    assert_eq!(done.conflicts[0].theirs.as_deref(), Some("0\tx"));
+    for (value, want) in [(Some("0\tx"), "x"), (Some("0\t\\E"), "")] {
+        let settled = super::super::settle(Driver::Parquet, &done.bytes, &row, value).unwrap();
+        assert_eq!(
+            rows_of(&settled),
+            rows_of(&file(&[want, "b\t\\N\n", ""], None))
+        );
+    }
+    let gone = super::super::settle(Driver::Parquet, &done.bytes, &row, None).unwrap();
+    assert_eq!(rows_of(&gone).len(), 2);
+    for bad in ["0", "1\tx", "0\t\\q", "0\t"] {
+        let said = super::super::settle(Driver::Parquet, &done.bytes, &row, Some(bad));
+        assert!(said.is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn what_is_written_in_many_pages_and_groups_is_read_again() {
+    let ids: Vec<i64> = (0..300_000).collect();
+    let texts = (0..300_000)
+        .map(|n| ["one", "two", "three"][n % 3])
+        .collect();
+    let file = write(
+        &[("id", Values::Int(ids)), ("word", Values::Text(texts))],
+        TRUTH,
+    );
+    let row = Item::Key("row id=299999".into());
+    let settled = super::super::settle(Driver::Parquet, &file, &row, Some("299999\tlast")).unwrap();
+    let (old, new) = (rows_of(&file), rows_of(&settled));
+    assert_eq!((&old[..299_999], old.len()), (&new[..299_999], new.len()));
+    assert_eq!(new[299_999], r#"{"id":299999,"word":"last"}"#);
 }

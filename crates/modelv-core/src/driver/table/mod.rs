@@ -97,6 +97,43 @@ pub(super) fn stream_lines(
     stream::diff(None, key, sides, spill)
 }
 
+/// What is done with the names of the columns and, for each row, its cells; once without a row.
+pub(super) type EachRow<'a> =
+    &'a mut dyn FnMut(&[String], Option<&[&str]>) -> Result<(), TableError>;
+
+/// Reads a table without quotes, row by row.
+pub(super) fn each_row(
+    separator: char,
+    source: &mut dyn Source,
+    work: EachRow<'_>,
+) -> Result<(), TableError> {
+    large::each(Some(separator), source, &mut |sheet| {
+        work(&sheet.header, None)?;
+        for at in 0..sheet.rows.len() {
+            let cells = rows::parts_of(sheet.raw(at), separator);
+            work(&sheet.header, Some(&cells))?;
+        }
+        Ok(())
+    })
+}
+
+/// Puts decisions into a table of any size.
+pub(super) fn settle_items(
+    table: &Table,
+    current: &mut dyn Source,
+    decisions: &[(Item, Option<String>)],
+    room: &mut dyn Room,
+) -> Result<Box<dyn Scratch>, TableError> {
+    let mut rows = Vec::with_capacity(decisions.len());
+    for (item, value) in decisions {
+        match item {
+            Item::Key(key) => rows.push((key.as_str(), value.as_deref())),
+            _ => return Err(Refusal::Beyond("a table has no such part".into()).into()),
+        }
+    }
+    table.settle_large(current, &rows, room)
+}
+
 /// So many rows are listed one by one; all are counted.
 const ROWS_LISTED_MAX: usize = 100;
 

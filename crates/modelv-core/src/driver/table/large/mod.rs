@@ -137,6 +137,18 @@ fn one_way(
     })
 }
 
+/// Reads a table, batch by batch, each a small table of its own.
+pub(super) fn each(
+    separator: Option<char>,
+    source: &mut dyn Source,
+    work: &mut dyn FnMut(&rows::Sheet<'_>) -> Result<(), TableError>,
+) -> Result<(), TableError> {
+    scan::batches(Some(source), separator, &mut |sheet| {
+        work(sheet).map(|()| true)
+    })
+    .map(drop)
+}
+
 fn beyond(text: &str) -> TableError {
     Refusal::Beyond(text.into()).into()
 }
