@@ -78,17 +78,7 @@ fn what_nobody_needs_goes_in_two_steps() {
     let e = tree.mv(&["undo"]).fails_with(1);
     assert!(e.contains("given up by `gc`"), "{e}");
     tree.mv(&["log"]).success();
-    let reader =
-        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../spec/reader/check.py");
-    let said = std::process::Command::new("python3")
-        .args(["-B".as_ref(), reader.as_os_str(), tree.root().as_os_str()])
-        .output()
-        .unwrap();
-    assert!(
-        said.status.success(),
-        "{}",
-        String::from_utf8_lossy(&said.stderr)
-    );
+    crate::spec::sound(tree.root());
 }
 
 #[test]

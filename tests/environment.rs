@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::process::Command;
 
+use crate::spec::sound;
 use crate::support::Tree;
 
 /// Writes a wheel with one module that holds `value`.
@@ -96,14 +97,24 @@ fn a_machine_is_checked_against_a_commit() {
     let done = tree.mv(&["env", "check"]).success();
     assert!(done.contains("+ more 0.1\n"), "{done}");
     assert_eq!(tree.mv(&["env", "check", "--strict"]).status, Some(1));
-    // Patched in place, with the version it had: only a look at the files finds it.
+    // Patched in place, with the version it had.
     tree.mv(&["env", "check", "--files"]).success();
-    std::fs::write(site(&tree).join("accel.py"), "VALUE = 'mine'\n").unwrap();
-    tree.mv(&["env", "check"]).success();
-    let done = tree.mv(&["env", "check", "--files"]);
-    assert_eq!(done.status, Some(1));
-    let want = "accel was patched after it was installed: accel.py\n";
-    assert!(done.out.contains(want), "{}", done.out);
+    let accel = site(&tree).join("accel.py");
+    let plain = std::fs::read(&accel).unwrap();
+    std::fs::write(&accel, "VALUE = 'mine'\n").unwrap();
+    for args in [&["env", "check"][..], &["env", "check", "--files"]] {
+        let done = tree.mv(args);
+        assert_eq!(done.status, Some(1));
+        let want = "~ accel 2.0+cpu -> 2.0+cpu (patched: accel.py)\n\
+                    accel was patched after it was installed: accel.py\n";
+        assert!(done.out.contains(want), "{}", done.out);
+        assert!(
+            !done.out.contains("this machine has everything"),
+            "{}",
+            done.out
+        );
+    }
+    std::fs::write(&accel, plain).unwrap();
     pip(&tree, &["demo==1.1"]);
     let done = tree.mv(&["env", "check", "HEAD"]);
     assert_eq!(done.status, Some(1), "{}", done.err);
@@ -123,6 +134,50 @@ fn a_machine_is_checked_against_a_commit() {
         tree.mv(&["env", "show", "HEAD~1"]).success(),
         tree.mv(&["env", "HEAD~1"]).success()
     );
+}
+
+/// A training whose result is what a package says.
+const TELLS: &str = "import demo, pathlib\npathlib.Path('models').mkdir(exist_ok=True)\n\
+                     pathlib.Path('models/value').write_text(demo.VALUE)\n";
+
+#[test]
+fn a_patched_package_makes_another_recipe_and_is_named() {
+    let tree = committed();
+    tree.put("train.py", TELLS);
+    let train = &tree.path(".venv/bin/python").display().to_string();
+    let run = |args: &[&str]| tree.mv(&[&["run"], args, &["--", train, "train.py"]].concat());
+    run(&["-m", "plain"]).success();
+    let demo = site(&tree).join("demo.py");
+    let plain = std::fs::read(&demo).unwrap();
+    std::fs::write(&demo, "VALUE = 'other'\n").unwrap();
+    let said = run(&["-m", "patched"]);
+    let note = "demo was patched after it was installed (demo.py)";
+    assert!(said.err.contains(note), "{}", said.err);
+    said.success();
+    assert_eq!(tree.get("models/value"), "other");
+    let shown = tree.mv(&["env", "diff", "HEAD~1"]).success();
+    assert_eq!(shown, "~ demo 1.0 -> 1.0 (patched: demo.py)\n");
+    assert!(
+        run(&["-m", "again"])
+            .success()
+            .contains("taken from the store")
+    );
+    let same = tree.mv(&["reproduce", "HEAD"]);
+    assert!(same.err.contains(note), "{}", same.err);
+    assert!(same.out.contains("bit-equal"), "{}", same.out);
+    let said = tree.mv(&["reproduce", "HEAD~1"]).fails_with(1);
+    assert!(said.contains("demo, which is patched here"), "{said}");
+    // As it was installed: the first result is known, the second environment is not here.
+    std::fs::write(&demo, plain).unwrap();
+    assert!(
+        run(&["-m", "plain again"])
+            .success()
+            .contains("taken from the store")
+    );
+    assert_eq!(tree.get("models/value"), "one");
+    let said = tree.mv(&["reproduce", "HEAD~1"]).fails_with(1);
+    assert!(said.contains("demo, which was patched then"), "{said}");
+    sound(tree.root());
 }
 
 #[test]

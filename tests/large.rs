@@ -75,6 +75,73 @@ fn rows_of_large_tables_merge_and_are_decided_one_by_one() {
     same("theirs");
 }
 
+/// Makes another table of the one that is there, line by line.
+fn rewrite(tree: &Tree, line: impl Fn(usize, &str) -> String) {
+    let text = tree.get("data.csv");
+    let lines: String = text
+        .lines()
+        .enumerate()
+        .map(|(i, l)| line(i, l) + "\n")
+        .collect();
+    tree.put("data.csv", &lines);
+}
+
+#[test]
+fn columns_of_large_tables_meet_the_rows_of_the_other_side() {
+    let tree = Tree::repo();
+    table(&tree, &[], "");
+    tree.commit("base");
+    tree.mv(&["switch", "-c", "side"]).success();
+    table(&tree, &[(3, "theirs")], "a,theirs,\n");
+    tree.commit("side");
+    tree.mv(&["switch", "main"]).success();
+    rewrite(&tree, |i, l| {
+        format!("{l},{}", if i == 0 { "n".into() } else { i.to_string() })
+    });
+    tree.commit("a column");
+    tree.mv(&["merge", "side", "-m", "both"]).success();
+    let all = tree.get("data.csv");
+    let line = |n: usize| all.lines().nth(n).unwrap().replace('x', "");
+    let last = BYTES / (16 << 10) + 2;
+    assert_eq!(
+        (line(0).as_str(), line(4).as_str()),
+        ("id,v,pad,n", "3,theirs,,4")
+    );
+    assert_eq!(
+        (line(5).as_str(), line(last).as_str()),
+        ("4,same,,5", "a,theirs,,")
+    );
+    // Dropped here, edited there.
+    tree.mv(&["switch", "-c", "drop"]).success();
+    rewrite(&tree, |_, l| {
+        let cells: Vec<&str> = l.split(',').collect();
+        [cells[0], cells[2], cells[3]].join(",")
+    });
+    tree.commit("without v");
+    tree.mv(&["switch", "main"]).success();
+    rewrite(&tree, |i, l| {
+        if i == 9 {
+            l.replace("same", "other")
+        } else {
+            l.to_owned()
+        }
+    });
+    tree.commit("a cell of v");
+    let done = tree.mv(&["merge", "drop"]);
+    assert!(
+        done.out.contains("conflict data.csv:column v (key)"),
+        "{}",
+        done.out
+    );
+    assert!(done.out.contains("{\"id=8\":\"other\"}"), "{}", done.out);
+    done.fails_with(3);
+    tree.mv(&["resolve", "data.csv:column v", "--theirs"])
+        .success();
+    assert!(tree.get("data.csv").starts_with("id,pad,n\n0,x"));
+    tree.mv(&["merge", "--continue", "-m", "without v"])
+        .success();
+}
+
 #[test]
 fn a_large_file_that_is_not_merged_says_why() {
     let tree = Tree::repo();
@@ -147,5 +214,8 @@ fn large_weights_merge_by_tensor() {
     weights(&tree, [6, 1]);
     tree.commit("too");
     let err = tree.mv(&["merge", "main"]).fails_with(3);
-    assert!(err.contains("both sides changed the same tensors"), "{err}");
+    assert!(
+        err.contains("both sides changed the same tensors: `a`"),
+        "{err}"
+    );
 }

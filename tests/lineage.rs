@@ -79,12 +79,12 @@ fn a_commit_has_what_made_it_and_what_follows() {
 #[test]
 fn of_fifty_runs_at_once_none_is_lost() {
     let tree = Tree::repo();
-    tree.put("train.sh", "echo $1 > /dev/null\n");
+    tree.put("params.toml", "seed = 100\n");
     tree.commit("code");
     let start = |n: usize| {
-        let number = n.to_string();
-        // They fail, so that none commits: HEAD stays where it is.
-        let args = ["run", "--", "sh", "-c", "exit $0", "3", &number];
+        // In the working tree there is one at a time; points of sweeps have trees of their own.
+        let point = format!("seed={n}");
+        let args = ["run", "--sweep", &point, "--", "sh", "-c", "exit 3"];
         let mut command = tree.command(&args);
         command
             .stdout(std::process::Stdio::null())
@@ -94,14 +94,14 @@ fn of_fifty_runs_at_once_none_is_lost() {
     let all: Vec<_> = (0..50).map(start).collect();
     for child in all {
         let ended = child.wait_with_output().unwrap();
-        assert_eq!(ended.status.code(), Some(3), "{ended:?}");
+        assert_eq!(ended.status.code(), Some(1), "{ended:?}");
     }
     let runs = tree.json(&["runs", "--json", "--status", "failed"]);
     let runs = runs.as_array().unwrap();
-    let numbers: std::collections::BTreeSet<&str> = runs
-        .iter()
-        .map(|r| r["command"][4].as_str().unwrap())
+    let points = runs.iter().filter(|r| !r["parent"].is_null());
+    let seeds: std::collections::BTreeSet<i64> = points
+        .map(|r| r["params"]["seed"].as_i64().unwrap())
         .collect();
-    assert_eq!((runs.len(), numbers.len()), (50, 50));
+    assert_eq!((runs.len(), seeds), (100, (0..50).collect()));
     tree.mv(&["fsck"]).success();
 }

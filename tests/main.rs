@@ -8,6 +8,7 @@
 )]
 
 mod alias;
+mod azure;
 mod bases;
 mod bombs;
 mod chaos;
@@ -19,12 +20,14 @@ mod deciding;
 mod dependencies;
 mod diffs;
 mod docker;
+mod doubts;
 mod environment;
 mod errors;
 mod gates;
 mod habits;
 mod history;
 mod hooks;
+mod interop;
 mod kills;
 mod large;
 mod lineage;
@@ -51,6 +54,7 @@ mod spec;
 mod story;
 mod support;
 mod sweeps;
+mod tensors;
 mod vendor;
 mod venv;
 mod weights;

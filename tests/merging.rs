@@ -396,3 +396,48 @@ fn an_edit_of_an_entry_never_lands_on_another() {
     let want = "layers:\n  - name: enc\n    bias: true\n    lr: 0.5\n  - name: dec\n    lr: 0.1\n    wd: 1\n";
     assert_eq!(tree.get("a.yaml"), want);
 }
+
+#[test]
+fn a_column_of_one_side_meets_the_edits_of_the_other() {
+    let tree = Tree::repo();
+    tree.put("t.csv", "id,v\n1,a\n2,b\n3,c\n");
+    tree.commit("base");
+    tree.mv(&["switch", "-c", "o"]).success();
+    tree.put("t.csv", "id,v\n1,a\n2,b\n3,C\n");
+    tree.commit("a cell");
+    tree.mv(&["switch", "main"]).success();
+    tree.put("t.csv", "id,v,n\n1,a,1\n2,b,2\n3,c,3\n");
+    tree.commit("a column");
+    tree.mv(&["merge", "o", "-m", "both"]).success();
+    assert_eq!(tree.get("t.csv"), "id,v,n\n1,a,1\n2,b,2\n3,C,3\n");
+    // A column that went here and has other cells there is one decision.
+    tree.mv(&["switch", "o"]).success();
+    tree.mv(&["merge", "main"]).success();
+    tree.put("t.csv", "id,n\n1,1\n2,2\n3,3\n");
+    tree.commit("without v");
+    tree.mv(&["switch", "main"]).success();
+    tree.put("t.csv", "id,v,n\n1,a,1\n2,B,2\n3,C,30\n");
+    tree.commit("two cells");
+    let merge = |want: &str, args: &[&str]| {
+        let done = tree.mv(&["merge", "o"]);
+        assert!(
+            done.out.contains("conflict t.csv:column v (key)"),
+            "{}",
+            done.out
+        );
+        done.fails_with(3);
+        tree.mv(&[&["resolve", "t.csv:column v"], args].concat())
+            .success();
+        assert_eq!(tree.get("t.csv"), want);
+        tree.mv(&["merge", "--abort"]).success();
+    };
+    merge("id,n\n1,1\n2,2\n3,30\n", &["--theirs"]);
+    merge("id,v,n\n1,a,1\n2,B,2\n3,C,30\n", &["--ours"]);
+    merge("id,v,n\n1,a,1\n2,b,2\n3,C,30\n", &["--base"]);
+    merge(
+        "id,v,n\n1,a,1\n2,q,2\n3,C,30\n",
+        &["--value", "{\"id=2\": \"q\"}"],
+    );
+    tree.mv(&["merge", "o", "--strategy", "theirs"]).success();
+    assert_eq!(tree.get("t.csv"), "id,n\n1,1\n2,2\n3,30\n");
+}

@@ -150,21 +150,8 @@ fn known_outputs_are_restored_also_on_another_branch() {
     clone
         .mv(&["clone", clone.path("remote").to_str().unwrap(), "work"])
         .success();
-    let reader =
-        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../spec/reader/check.py");
-    for place in [tree.root().to_owned(), clone.path("work")] {
-        let said = Command::new("python3")
-            .arg("-B")
-            .arg(&reader)
-            .arg(&place)
-            .output()
-            .unwrap();
-        assert!(
-            said.status.success(),
-            "{}",
-            String::from_utf8_lossy(&said.stderr)
-        );
-    }
+    crate::spec::sound(tree.root());
+    crate::spec::sound(&clone.path("work"));
 }
 
 #[test]

@@ -78,7 +78,7 @@ fn an_environment_is_made_again_from_the_repository_alone() {
     for args in [&["gc", "--now", "--repack"][..], &["fsck"]] {
         tree.mv(args).success();
     }
-    sound(&tree);
+    sound(tree.root());
     let last = json(cut_off(
         &tree,
         &[

@@ -29,7 +29,8 @@ def body_of(kind, data):
     need(len(data) <= OBJECT_MAX, "OBJ-3", "an object of %d bytes" % len(data))
     need(len(data) >= 8 and data[:6] == b"MODELV", "OBJ-1", "no object")
     need(data[6] == KINDS[kind], "OBJ-1", "kind %d, expected %d" % (data[6], KINDS[kind]))
-    need(data[7] == 1 or data[7] == 2 and kind == "run", "OBJ-1", "version %d" % data[7])
+    known = {"run": 3, "env": 2}.get(kind, 1)
+    need(1 <= data[7] <= known, "OBJ-1", "version %d" % data[7])
     return Wire(data, 8)
 
 

@@ -6,6 +6,7 @@ from tree import check_path
 
 STATUS = ("Finished", "Failed", "Interrupted")
 DETERMINISM = ("Unknown", "BitEqual", "Tolerance", "Different")
+DOUBTS = ("Changed", "Beside")
 VALUES = ("Null", "Bool", "Int", "UInt", "Float", "Str", "List", "Map")
 TARGETS = ("Commit", "Symbolic", "Blob", "Run", "Text")
 DEPTH_MAX = 64
@@ -62,7 +63,31 @@ def env(w):
     ascending(e["locks"], "path", "ENV-3")
     for lock in e["locks"]:
         check_path(lock["path"], "ENV-4")
+    if w.data[7] == 2:
+        e["details"] = details(w, {p["name"] for p in e["packages"]})
     return e
+
+
+def details(w, packages):
+    """What only version 2 of an environment has."""
+    d = {"patched": w.list(lambda: {
+        "package": w.text(), "sha256": w.id(), "count": w.uint(), "files": w.list(w.text)})}
+    d["extras"] = w.list(lambda: {"package": w.text(), "names": w.list(w.text)})
+    d["system"] = w.list(lambda: {
+        "name": w.text(), "version": w.text(), "manager": w.text(), "libraries": w.list(w.text)})
+    d["libraries"] = w.list(lambda: {"name": w.text(), "sha256": w.optional(w.id)})
+    need(any(d.values()), "ENV-9", "details of nothing")
+    for key, name in (("patched", "package"), ("extras", "package"), ("system", "name"), ("libraries", "name")):
+        ascending(d[key], name, "ENV-5")
+    for row in d["patched"] + d["extras"]:
+        need(row["package"] in packages, "ENV-6", "details of `%s`, which is no package" % row["package"])
+    for names in [row["names"] for row in d["extras"]] + [row["libraries"] for row in d["system"]]:
+        need(names, "ENV-7", "no names")
+        ascending([{"name": n} for n in names], "name", "ENV-7")
+    for patch in d["patched"]:
+        need(patch["count"] and len(patch["files"]) == min(patch["count"], 16), "ENV-8", "files of a patch")
+        ascending([{"file": n} for n in patch["files"]], "file", "ENV-8")
+    return d
 
 
 def value(w, depth=1):
@@ -82,6 +107,11 @@ def value(w, depth=1):
     return [kind, content]
 
 
+def doubt(w):
+    kind = w.variant(DOUBTS)
+    return [kind, w.bytes() if kind == "Changed" else None]
+
+
 def run(w):
     r = {"command": w.list(w.text), "recipe": w.id(), "commit": w.optional(w.id)}
     r["params"], r["metrics"] = w.map(lambda: value(w)), w.map(lambda: value(w))
@@ -90,11 +120,16 @@ def run(w):
     r["started"], r["duration_ms"], r["host"] = time(w), w.uint(), w.map(w.text)
     r["determinism"], r["log"], r["nonce"] = w.variant(DETERMINISM), w.optional(w.id), w.take(16)
     need(r["command"], "RUN-1", "no command")
-    if w.data[7] == 2:
-        need(w.at < len(w.data), "OBJ-1", "version 2 without an origin")
+    if w.data[7] >= 2:
+        need(w.at < len(w.data), "OBJ-1", "version %d without an origin" % w.data[7])
         r["origin"] = o = {"ingredients": w.optional(lambda: recipe(w)), "parent": w.optional(lambda: w.take(16))}
         o["stage"] = w.optional(lambda: {"name": w.text(), "key": w.id(), "inputs": w.id()})
         o["repeats"] = w.optional(w.id)
+        if w.data[7] >= 3:
+            o["doubts"] = w.list(lambda: doubt(w))
+            need(o["doubts"], "RUN-14", "version 3 without a doubt")
+            order = [(DOUBTS.index(d[0]), d[1] or b"") for d in o["doubts"]]
+            need(all(a < b for a, b in zip(order, order[1:])), "RUN-15", "doubts not sorted or not unique")
         need(any(o.values()), "RUN-9", "an origin of nothing")
         if o["ingredients"]:
             parts = b"".join(o["ingredients"][name] for name in ("code", "data", "config", "env"))

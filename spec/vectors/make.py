@@ -92,6 +92,7 @@ def examples():
         "tree/leaf-two": (trees.leaf(two), header("tree") + [("Leaf", b"\0")] + entries),
         "commit/minimal": record("commit", encode.COMMIT, records.COMMIT_1),
         "env/minimal": record("env", encode.ENV, records.ENV_1),
+        "env/details": (records.with_details(), header("env", 2) + encode.ENV_OF_DETAILS.lines(records.ENV_2)),
         "run/minimal": record("run", encode.RUN, records.RUN_1),
         "run/origin": (records.with_origin(), header("run", 2) + encode.RUN_OF_ORIGIN.lines(records.RUN_2)),
         "blob/cuts-two": record("cuts", encode.CUTS, files.cuts_record(bytes(16387), (16384, 3))),

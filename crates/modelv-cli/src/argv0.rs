@@ -13,8 +13,6 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
-use clap::CommandFactory;
-
 /// Hands the command line to the system's `mv` where it is not ours. Where it is, gives it back
 /// without the flags people alias `mv` with.
 pub(crate) fn route(mut args: Vec<OsString>) -> Result<Vec<OsString>, ExitCode> {
@@ -53,9 +51,7 @@ fn is_ours(args: &[OsString], flags: usize) -> bool {
     let Some(word) = args.get(flags) else {
         return false;
     };
-    let is_verb = word.to_str().is_some_and(|w| {
-        w == "help" || crate::commands::Cli::command().find_subcommand(w).is_some()
-    });
+    let is_verb = word.to_str().is_some_and(crate::commands::is_verb);
     if !is_verb || args.iter().any(|a| is_long_help(a)) {
         return false;
     }

@@ -112,6 +112,22 @@ fn record_hint(e: &Error) -> Option<String> {
         Error::State(text) if text.contains("records no environment") => {
             "`modelv env show` is that of this machine; `[env] capture = \"auto\"` records it"
         }
+        Error::Invalid {
+            what: "Git repository",
+            ..
+        } => {
+            "name the folder that has `.git` in it, or a bare repository; `git fsck` there checks it"
+        }
+        Error::Invalid {
+            what: "file in a cache",
+            ..
+        } => "delete it and have the tool that keeps the cache fetch it again",
+        Error::State(text) if text.ends_with("is checked out there") => {
+            "`--branch NAME` writes another branch"
+        }
+        Error::State(text) if text.contains("there has commits that") => {
+            "`--branch NAME` writes another branch; `--force` moves this one"
+        }
         Error::Invalid { what: "sweep", .. } => {
             "for example `--sweep lr=1e-4,1e-3 --sweep seed=1..5`"
         }
@@ -139,7 +155,14 @@ fn causes(error: &dyn std::error::Error) -> Vec<String> {
     let mut out = Vec::new();
     let mut at = error.source();
     while let Some(cause) = at {
-        out.push(cause.to_string());
+        let text = cause.to_string();
+        // Many a library repeats in each error what its cause says.
+        if !out
+            .last()
+            .is_some_and(|before: &String| before.contains(&text))
+        {
+            out.push(text);
+        }
         at = cause.source();
     }
     out
@@ -329,6 +352,20 @@ const STATE_HINTS: &[(&str, &str)] = &[
     (
         "who commits",
         "`modelv config user.name \"Your Name\"` and `modelv config user.email you@example.org`",
+    ),
+    (
+        "a run is under way in this working tree",
+        "`modelv run --wait` waits for its end; a clone (`modelv clone . DIR`) is a working tree of its own, and so has \
+         every point of a sweep",
+    ),
+    (
+        "was killed, and what it started still writes here",
+        "end what is left of it with `kill PROCESS`, then try again",
+    ),
+    (
+        "which is a link to a folder",
+        "make it a folder (a mount of the other disk, for example), or declare the folder it leads to if that is in \
+         this tree",
     ),
     (
         "merge is not finished",

@@ -39,6 +39,7 @@ pub(crate) fn watch() {
 pub(crate) fn watch_termination() {
     watch();
     let _ = flag::register_conditional_default(SIGTERM, Arc::clone(&LAST));
+    let _ = flag::register(SIGTERM, CANCEL.termination_flag());
     let _ = flag::register(SIGTERM, CANCEL.flag());
     let _ = flag::register(SIGTERM, Arc::clone(&LAST));
 }

@@ -394,3 +394,44 @@ fn layouts_survive_merges_from_both_sides() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
+
+/// Parts at random, of numbers by name.
+fn random_parts()
+-> impl proptest::strategy::Strategy<Value = std::collections::BTreeMap<String, String>> {
+    proptest::collection::btree_map("[a-e]", "[1-3]", 0..5)
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(200))]
+    /// Where the whole file is open as soon as one part is: no part of one side is missing, none that
+    /// it removed is back, and both sides come to the same bytes.
+    #[test]
+    fn no_tensor_is_lost(base in random_parts(), ours in random_parts(), theirs in random_parts()) {
+        for kind in kinds::all().iter().filter(|k| matches!(k.unit, Unit::Together)) {
+            let write = |parts: &std::collections::BTreeMap<String, String>| {
+                let parts: Vec<(&str, &str)> = parts.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+                (kind.write)(&parts)
+            };
+            let mut world = World::default();
+            let [b, o, t] = [&base, &ours, &theirs]
+                .map(|parts| listing(&[(kind.path, world.side(Mode::File, &write(parts)))]));
+            let (forward, backward) = (world.merge(&b, &o, &t), world.merge(&b, &t, &o));
+            let mut want = std::collections::BTreeMap::new();
+            let mut fought = false;
+            for name in base.keys().chain(ours.keys()).chain(theirs.keys()) {
+                let [b, o, t] = [&base, &ours, &theirs].map(|parts| parts.get(name));
+                fought |= o != t && o != b && t != b;
+                want.extend(if o == b { t } else { o }.map(|v| (name.clone(), v.clone())));
+            }
+            proptest::prop_assert_eq!(!forward.conflicts.is_empty(), fought, "{}", kind.path);
+            proptest::prop_assert_eq!(!backward.conflicts.is_empty(), fought, "{}", kind.path);
+            if !fought {
+                let path = RepoPath::new(kind.path).unwrap();
+                let [f, b] = [&forward, &backward].map(|m| world.bytes(&m.files[&path]));
+                let driver = driver::choose(kind.path.as_bytes(), &f);
+                proptest::prop_assert!(!differ(driver, &f, &write(&want)), "{}", kind.path);
+                proptest::prop_assert_eq!(f, b, "{}", kind.path);
+            }
+        }
+    }
+}

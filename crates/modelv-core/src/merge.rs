@@ -104,6 +104,26 @@ pub struct Conflict {
     pub moved: Option<Moved>,
 }
 
+impl Conflict {
+    /// One of a file that did not move: its base, ours and theirs.
+    fn of(
+        path: &RepoPath,
+        [base, ours, theirs]: [Option<Side>; 3],
+        why: Why,
+        part: Option<driver::Conflict>,
+    ) -> Self {
+        Self {
+            path: path.clone(),
+            part,
+            why,
+            base,
+            ours,
+            theirs,
+            moved: None,
+        }
+    }
+}
+
 /// How a file that is in conflict moved.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Moved {
@@ -311,16 +331,11 @@ fn merge_apart<E>(
     }
     let mut conflict = |[path, twin]: [&RepoPath; 2], ours, theirs| {
         out.conflicts.push(Conflict {
-            path: path.clone(),
-            part: None,
-            why: Why::Rename,
-            base: b,
-            ours,
-            theirs,
             moved: Some(Moved {
                 from: apart.from.clone(),
                 twin: Some(twin.clone()),
             }),
+            ..Conflict::of(path, [b, ours, theirs], Why::Rename, None)
         });
     };
     conflict([&apart.ours, &apart.theirs], Some(ours), None);
@@ -346,16 +361,8 @@ fn merge_path<E>(
     from: &mut Contents<'_, E>,
 ) -> Result<(), E> {
     let conflict = |out: &mut Merged, why, part| {
-        let (base, ours, theirs) = (b.copied(), o.copied(), t.copied());
-        out.conflicts.push(Conflict {
-            path: path.clone(),
-            part,
-            why,
-            base,
-            ours,
-            theirs,
-            moved: None,
-        });
+        let sides = [b.copied(), o.copied(), t.copied()];
+        out.conflicts.push(Conflict::of(path, sides, why, part));
     };
     let (Some(ours), Some(theirs)) = (o, t) else {
         // Whoever kept the file keeps it until somebody decides.
@@ -450,17 +457,8 @@ fn merge_large<E>(
     mode: Mode,
     from: &mut Contents<'_, E>,
 ) -> Result<(), E> {
-    let [base, ours, theirs] = sides;
     let mut conflict = |why, part| {
-        out.conflicts.push(Conflict {
-            path: path.clone(),
-            part,
-            why,
-            base,
-            ours,
-            theirs,
-            moved: None,
-        });
+        out.conflicts.push(Conflict::of(path, sides, why, part));
     };
     match (from.large)(path, sides)? {
         Ok(Large {
@@ -477,7 +475,7 @@ fn merge_large<E>(
         Err(reason) => {
             conflict(Why::Content, None);
             out.notes.push(reason);
-            keep(out, path, ours.as_ref());
+            keep(out, path, sides[1].as_ref());
         }
     }
     Ok(())
@@ -525,19 +523,12 @@ fn part_files_from_directories(
         for part in out.conflicts.iter_mut().filter(|c| c.path == path) {
             part.path = aside.clone();
         }
-        let (base, ours, theirs) = match was {
-            Some(was) => (was.base, was.ours, was.theirs),
-            None => (None, side.filter(|_| is_ours), side.filter(|_| !is_ours)),
+        let sides = match was {
+            Some(was) => [was.base, was.ours, was.theirs],
+            None => [None, side.filter(|_| is_ours), side.filter(|_| !is_ours)],
         };
-        out.conflicts.push(Conflict {
-            path: aside,
-            part: None,
-            why: Why::FileDirectory,
-            base,
-            ours,
-            theirs,
-            moved: None,
-        });
+        let why = Why::FileDirectory;
+        out.conflicts.push(Conflict::of(&aside, sides, why, None));
     }
 }
 

@@ -45,6 +45,15 @@ pub enum Determinism {
     Different,
 }
 
+/// Why what a run made may not be what its recipe makes.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
+pub enum Doubt {
+    /// This file, which the run began with, was another one at its end; nobody knows which the program read.
+    Changed(Vec<u8>),
+    /// Another run was under way in the same folder.
+    Beside,
+}
+
 /// What a run was executed on, and what it is a part of. Runs of format version 1 have none of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Origin {
@@ -56,6 +65,8 @@ pub struct Origin {
     pub stage: Option<StageRun>,
     /// The run that it repeats, to see whether the same comes out.
     pub repeats: Option<RunId>,
+    /// Why its result stands for no other run; runs before format version 3 have none.
+    pub doubts: Vec<Doubt>,
 }
 
 /// Which stage of a pipeline was executed, and on what.
@@ -85,7 +96,11 @@ impl Encode for Origin {
         self.ingredients.encode(encoder)?;
         self.parent.encode(encoder)?;
         self.stage.encode(encoder)?;
-        self.repeats.encode(encoder)
+        self.repeats.encode(encoder)?;
+        match self.doubts.is_empty() {
+            true => Ok(()),
+            false => self.doubts.encode(encoder),
+        }
     }
 }
 
@@ -99,6 +114,10 @@ impl Decode<Version> for Origin {
             parent: Decode::decode(decoder)?,
             stage: Decode::decode(decoder)?,
             repeats: Decode::decode(decoder)?,
+            doubts: match decoder.context().0 < WITH_DOUBTS {
+                true => Vec::new(),
+                false => Decode::decode(decoder)?,
+            },
         })
     }
 }
@@ -107,6 +126,8 @@ bincode::impl_borrow_decode_with_context!(Origin, Version);
 
 /// The format version of runs with an [`Origin`].
 const WITH_ORIGIN: u8 = 2;
+/// The format version of runs with doubts.
+const WITH_DOUBTS: u8 = 3;
 
 /// The record of one execution.
 #[derive(Debug, Clone, PartialEq, Encode, Decode)]
@@ -148,13 +169,13 @@ pub struct Run {
 
 impl Object for Run {
     const KIND: Kind = Kind::Run;
-    const VERSION: u8 = WITH_ORIGIN;
+    const VERSION: u8 = WITH_DOUBTS;
 
     fn version(&self) -> u8 {
-        if self.origin.is_empty() {
-            1
-        } else {
-            WITH_ORIGIN
+        match &self.origin {
+            origin if origin.is_empty() => 1,
+            origin if origin.doubts.is_empty() => WITH_ORIGIN,
+            _ => WITH_DOUBTS,
         }
     }
 
@@ -168,8 +189,21 @@ impl Object for Run {
                 "run of other ingredients than its recipe",
             ));
         }
+        let doubts = &self.origin.doubts;
+        if !doubts.is_sorted_by(|a, b| a < b) {
+            return Err(DecodeError::NotCanonical(
+                "doubts are not sorted or not unique",
+            ));
+        }
         let named = [&self.params, &self.metrics].map(BTreeMap::len);
-        canon::check_lengths(&[self.command.len(), self.host.len(), named[0], named[1]])?;
+        let [params, metrics] = named;
+        canon::check_lengths(&[
+            self.command.len(),
+            self.host.len(),
+            params,
+            metrics,
+            doubts.len(),
+        ])?;
         let mut values = self.params.values().chain(self.metrics.values());
         values
             .try_for_each(Value::check)
@@ -236,12 +270,34 @@ mod tests {
                     inputs: TreeId([8; 32]),
                 }),
                 repeats: Some(RunId([9; 32])),
+                doubts: Vec::new(),
             },
             ..run()
         };
         let second = canon::encode(&whole).unwrap();
         assert_eq!(second[7], 2);
         assert_eq!(canon::decode::<Run>(&second).unwrap(), whole);
+        let changed = |path: &str| Doubt::Changed(path.into());
+        let doubtful = |doubts: &[Doubt]| {
+            let mut run = whole.clone();
+            run.origin.doubts = doubts.to_vec();
+            run
+        };
+        let third = doubtful(&[changed("a"), changed("b"), Doubt::Beside]);
+        let bytes = canon::encode(&third).unwrap();
+        assert_eq!(
+            (bytes[7], canon::decode::<Run>(&bytes).unwrap()),
+            (3, third)
+        );
+        for bad in [[Doubt::Beside, changed("a")], [changed("a"), changed("a")]] {
+            assert!(canon::encode(&doubtful(&bad)).is_err());
+            let bytes = canon::encode_unchecked(&doubtful(&bad));
+            assert!(canon::decode::<Run>(&bytes).is_err());
+        }
+        // An empty list is not written.
+        let mut none = [second.as_slice(), &[0]].concat();
+        none[7] = 3;
+        assert!(canon::decode::<Run>(&none).is_err());
         // The same in the other version has another id, so it is refused.
         let mut empty = [first.as_slice(), &[0; 4]].concat();
         assert!(canon::decode::<Run>(&empty).is_err());

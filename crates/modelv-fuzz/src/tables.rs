@@ -1,33 +1,11 @@
 //! Tables read in pieces: whatever a file holds, reading it ends, and merging three comes to what
 //! merging them in memory does.
 
-use std::collections::HashMap;
-use std::io::{self, Cursor, Read, Seek, SeekFrom};
+use std::io::{Cursor, Read, Seek, SeekFrom};
 
-use modelv_core::driver::{self, Driver, Room, Scratch, Source, Spill, TableError};
+use modelv_core::driver::{self, Driver, InMemory, Source, TableError};
 
 use crate::drivers::{LABELS, versions};
-
-/// Parts in memory.
-#[derive(Default)]
-struct Memory(HashMap<(usize, usize), Vec<u8>>);
-
-impl Spill for Memory {
-    fn put(&mut self, side: usize, part: usize, bytes: &[u8]) -> io::Result<()> {
-        self.0.entry((side, part)).or_default().extend(bytes);
-        Ok(())
-    }
-
-    fn take(&mut self, side: usize, part: usize) -> io::Result<Vec<u8>> {
-        Ok(self.0.remove(&(side, part)).unwrap_or_default())
-    }
-}
-
-impl Room for Memory {
-    fn file(&mut self) -> io::Result<Box<dyn Scratch>> {
-        Ok(Box::new(Cursor::new(Vec::new())))
-    }
-}
 
 /// The input is a file, or two of one length.
 pub(crate) fn parquet(data: &[u8]) {
@@ -38,7 +16,7 @@ pub(crate) fn parquet(data: &[u8]) {
             a.as_mut().map(|c| c as &mut dyn Source),
             Some(&mut b as &mut dyn Source),
         ];
-        let _ = driver::diff_tables(Driver::Parquet, None, sides, &mut Memory::default());
+        let _ = driver::diff_tables(Driver::Parquet, None, sides, &mut InMemory::default());
     }
     let _ = driver::examine(b"a.parquet", data);
     let _ = driver::diff(Driver::Parquet, Some(data), Some(new));
@@ -58,7 +36,7 @@ pub(crate) fn large(data: &[u8]) {
         }
         let [mut b, mut o, mut t] = all.map(Cursor::new);
         let sides = [&mut b, &mut o, &mut t].map(|c| Some(c as &mut dyn Source));
-        let mut room = Memory::default();
+        let mut room = InMemory::default();
         let large = driver::merge_large(path.as_bytes(), None, sides, &LABELS, &mut room);
         let small = driver::merge(kind, Some(base), ours, theirs, &LABELS);
         match large {

@@ -102,6 +102,7 @@ impl Repo {
     ) -> Result<BisectStep> {
         let _turn = self.take_turn()?;
         self.refuse_while_merging("bisect")?;
+        self.refuse_while_running("bisect")?;
         if self.bisect_state().is_some() {
             return Err(Error::State("a bisection is under way already".into()));
         }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use modelv_core::canon;
-use modelv_core::commit::{Commit, Model, Recipe};
+use modelv_core::commit::{Commit, Model, Person, Recipe};
 use modelv_core::env::{Env, Lock};
 use modelv_core::id::{BlobId, CommitId, RecipeId, RunId};
 use modelv_core::path::RepoPath;
@@ -93,6 +93,17 @@ pub struct Status {
     pub skipped: Vec<Skipped>,
     /// How the branch stands to the one it follows.
     pub upstream: Option<Upstream>,
+}
+
+/// Tells which packages are not what their names and versions say: nobody else can install them.
+pub(crate) fn tell_patches(env: &Env, ctx: &Ctx<'_>) {
+    for patch in &env.details.patched {
+        ctx.progress.note(&format!(
+            "{} was patched after it was installed ({}): no other machine has it so",
+            patch.package,
+            patch.shown()
+        ));
+    }
 }
 
 impl Repo {
@@ -362,6 +373,7 @@ impl Repo {
             }
             _ => self.capture_env(&since.new, rules, options.python.clone())?,
         };
+        tell_patches(&env, ctx);
         let trees = match parent {
             Some(parent) if is_part => patch_trees(&Trees::of(parent), &since, &session)?,
             _ => write_trees(&since.new, &session)?,
@@ -483,6 +495,14 @@ pub(crate) fn write_recipe_of(
         })
     });
     Ok((recipe, model))
+}
+
+/// The author of commits that hold what modelv keeps for itself.
+pub(crate) fn nobody() -> Person {
+    Person {
+        name: "modelv".into(),
+        email: String::new(),
+    }
 }
 
 /// The runs of the parent still describe the model when it is the same one.

@@ -38,7 +38,10 @@ impl Progress for Quiet {
 
 /// A flag that asks work to stop; set by a signal.
 #[derive(Debug, Default)]
-pub struct Cancel(Arc<AtomicBool>);
+pub struct Cancel {
+    asked: Arc<AtomicBool>,
+    terminate: Arc<AtomicBool>,
+}
 
 impl Cancel {
     /// A flag that is not set.
@@ -50,17 +53,29 @@ impl Cancel {
     /// The flag itself, for who sets it from a signal handler, where little else is allowed.
     #[must_use]
     pub fn flag(&self) -> Arc<AtomicBool> {
-        Arc::clone(&self.0)
+        Arc::clone(&self.asked)
+    }
+
+    /// The flag that says that the wish came as a request to terminate, which is passed on as such; set
+    /// before the other.
+    #[must_use]
+    pub fn termination_flag(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.terminate)
+    }
+
+    /// Whether it is a request to terminate, which reached this process alone.
+    pub fn is_termination(&self) -> bool {
+        self.terminate.load(Ordering::Relaxed)
     }
 
     /// Asks to stop.
     pub fn cancel(&self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.asked.store(true, Ordering::Relaxed);
     }
 
     /// Whether it was asked to stop.
     pub fn is_cancelled(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.asked.load(Ordering::Relaxed)
     }
 
     /// Stops here if asked to. Called once per file or object.

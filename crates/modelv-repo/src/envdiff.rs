@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use modelv_core::env::{Env, Package};
+use modelv_core::env::{Env, Extras, Library, Package, Patch, SystemPackage};
 
 /// One line of an environment's difference.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EnvChange {
-    /// Package name, or `python`, `platform`, `lock PATH`.
+    /// Package name, or `python`, `platform`, `lock PATH`, `system NAME`, `library NAME`.
     pub item: String,
     /// What it was; `None`: absent.
     pub old: Option<String>,
@@ -15,7 +15,8 @@ pub struct EnvChange {
     pub new: Option<String>,
 }
 
-/// Compares two environments. Sorted: platform, interpreter, packages, locks.
+/// Compares two environments. Sorted: platform, interpreter, packages, locks, system
+/// packages, libraries.
 #[must_use]
 pub fn diff_env(old: &Env, new: &Env) -> Vec<EnvChange> {
     let mut out = Vec::new();
@@ -96,6 +97,19 @@ enum Item {
     Python,
     Package(String),
     Lock(Vec<u8>),
+    System(String),
+    Library(String),
+}
+
+/// How an item of the operating system is named: nothing here can install it.
+const SYSTEM: [&str; 2] = ["system ", "library "];
+
+impl EnvChange {
+    /// Whether it is of the operating system: no virtual environment holds it.
+    #[must_use]
+    pub fn is_of_system(&self) -> bool {
+        SYSTEM.iter().any(|s| self.item.starts_with(s))
+    }
 }
 
 impl Item {
@@ -105,6 +119,8 @@ impl Item {
             Self::Python => "python".into(),
             Self::Package(name) => name.clone(),
             Self::Lock(path) => format!("lock {}", String::from_utf8_lossy(path)),
+            Self::System(name) => format!("{}{name}", SYSTEM[0]),
+            Self::Library(name) => format!("{}{name}", SYSTEM[1]),
         }
     }
 }
@@ -114,8 +130,10 @@ enum Part {
     Absent,
     Platform(String, String),
     Python(modelv_core::env::Interpreter),
-    Package(Package),
+    Package(Package, Option<Patch>, Vec<String>),
     Lock(modelv_core::env::Lock),
+    System(SystemPackage),
+    Library(Library),
 }
 
 fn items(envs: &[&Env]) -> BTreeSet<Item> {
@@ -123,6 +141,9 @@ fn items(envs: &[&Env]) -> BTreeSet<Item> {
     for env in envs {
         out.extend(env.packages.iter().map(|p| Item::Package(p.name.clone())));
         out.extend(env.locks.iter().map(|l| Item::Lock(l.path.clone())));
+        let (system, libraries) = (&env.details.system, &env.details.libraries);
+        out.extend(system.iter().map(|s| Item::System(s.name.clone())));
+        out.extend(libraries.iter().map(|l| Item::Library(l.name.clone())));
     }
     out
 }
@@ -132,13 +153,21 @@ fn part(env: &Env, item: &Item) -> Part {
         Item::Platform if env.os.is_empty() => Part::Absent,
         Item::Platform => Part::Platform(env.os.clone(), env.arch.clone()),
         Item::Python => env.interpreter.clone().map_or(Part::Absent, Part::Python),
-        Item::Package(name) => env
-            .find_package(name)
-            .cloned()
-            .map_or(Part::Absent, Part::Package),
+        Item::Package(name) => env.find_package(name).map_or(Part::Absent, |p| {
+            let patch = env.find_patch(name).cloned();
+            Part::Package(p.clone(), patch, env.extras_of(name).to_vec())
+        }),
         Item::Lock(path) => {
             let found = env.locks.iter().find(|l| l.path == *path);
             found.cloned().map_or(Part::Absent, Part::Lock)
+        }
+        Item::System(name) => {
+            let found = env.details.system.iter().find(|s| s.name == *name);
+            found.cloned().map_or(Part::Absent, Part::System)
+        }
+        Item::Library(name) => {
+            let found = env.details.libraries.iter().find(|l| l.name == *name);
+            found.cloned().map_or(Part::Absent, Part::Library)
         }
     }
 }
@@ -148,8 +177,17 @@ fn put(env: &mut Env, part: &Part) {
         Part::Absent => {}
         Part::Platform(os, arch) => (env.os, env.arch) = (os.clone(), arch.clone()),
         Part::Python(interpreter) => env.interpreter = Some(interpreter.clone()),
-        Part::Package(package) => env.packages.push(package.clone()),
+        Part::Package(package, patch, extras) => {
+            env.packages.push(package.clone());
+            env.details.patched.extend(patch.clone());
+            if !extras.is_empty() {
+                let (package, names) = (package.name.clone(), extras.clone());
+                env.details.extras.push(Extras { package, names });
+            }
+        }
         Part::Lock(lock) => env.locks.push(lock.clone()),
+        Part::System(system) => env.details.system.push(system.clone()),
+        Part::Library(library) => env.details.libraries.push(library.clone()),
     }
 }
 
@@ -158,11 +196,22 @@ fn text(env: &Env, item: &Item) -> Option<String> {
         Part::Absent => None,
         Part::Platform(os, arch) => Some(format!("{os} {arch}")),
         Part::Python(i) => Some(format!("{} {}", i.implementation, i.version)),
-        Part::Package(p) => {
+        Part::Package(p, patch, extras) => {
             let source = p.source.map(|s| format!(" ({s})")).unwrap_or_default();
-            Some(format!("{}{source}", p.version))
+            let patch = patch.map(|p| format!(" (patched: {})", p.shown()));
+            let extras = match extras.as_slice() {
+                [] => String::new(),
+                names => format!("[{}]", names.join(",")),
+            };
+            let patch = patch.unwrap_or_default();
+            Some(format!("{}{extras}{source}{patch}", p.version))
         }
         Part::Lock(l) => Some(l.blob.short()),
+        Part::System(s) => Some(format!("{} ({})", s.version, s.manager)),
+        Part::Library(l) => Some(l.sha256.map_or_else(
+            || "not found".to_owned(),
+            |h| modelv_core::id::to_hex(&h)[..12].to_owned(),
+        )),
     }
 }
 
@@ -237,6 +286,52 @@ mod tests {
         }
         assert_eq!(settled.0, settled.1);
         assert_eq!(settled.0.find_package("c").unwrap().version, "2");
+    }
+
+    #[test]
+    fn a_patch_goes_with_its_package() {
+        let plain = env("3.11.7", &[("a", "1"), ("b", "1")]);
+        let mut patched = plain.clone();
+        patched.details.patched.push(Patch {
+            package: "b".into(),
+            sha256: [1; 32],
+            count: 7,
+            files: ["c", "d", "e", "f", "g", "h", "i"]
+                .map(String::from)
+                .to_vec(),
+        });
+        let shown = |old: &Env, new: &Env| {
+            let change = &diff_env(old, new)[0];
+            format!(
+                "{} {:?} {:?}",
+                change.item,
+                change.old.as_deref(),
+                change.new.as_deref()
+            )
+        };
+        let want = r#"b Some("1") Some("1 (patched: c, d, e, f, g and 2 more)")"#;
+        assert_eq!(shown(&plain, &patched), want);
+        assert_eq!(merge_env(&plain, &plain, &patched).0, patched);
+        assert_eq!(take_item(&patched, &plain, "b"), plain);
+        assert_eq!(take_item(&plain, &patched, "b"), patched);
+        let mut other = plain.clone();
+        other.details.system.push(SystemPackage {
+            name: "libc6".into(),
+            version: "2.36-9".into(),
+            manager: "dpkg".into(),
+            libraries: vec!["libc.so.6".into()],
+        });
+        assert_eq!(
+            shown(&plain, &other),
+            r#"system libc6 None Some("2.36-9 (dpkg)")"#
+        );
+        assert!(diff_env(&plain, &other)[0].is_of_system());
+        let (both, conflicts) = merge_env(&plain, &patched, &other);
+        assert!(conflicts.is_empty());
+        assert_eq!(
+            (both.details.patched.len(), both.details.system.len()),
+            (1, 1)
+        );
     }
 
     #[test]

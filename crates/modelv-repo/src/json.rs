@@ -10,7 +10,7 @@ use modelv_core::driver::{
 };
 use modelv_core::id::{BlobId, CommitId, RunId, TreeId};
 use modelv_core::path::RepoPath;
-use modelv_core::run::{Determinism, Run};
+use modelv_core::run::{Determinism, Doubt, Run};
 use modelv_core::tree::Mode;
 use modelv_core::value::Value;
 use serde_json::json;
@@ -26,6 +26,7 @@ use crate::pipeline::{
 };
 use crate::repo::Repo;
 use crate::reproduce::{Comparison, FileVerdict, Reproduced};
+use crate::run::RunOutcome;
 use crate::sweep::{Axis, SweepOutcome, SweepPoint};
 use crate::worktree::{ChangeKind, FileChange, SnapFile};
 
@@ -82,6 +83,26 @@ pub fn run(id: RunId, run: &Run) -> serde_json::Value {
         "nonce": modelv_core::id::to_hex(&run.nonce),
         "parent": run.origin.parent.map(|p| modelv_core::id::to_hex(&p)),
         "repeats": run.origin.repeats.as_ref().map(RunId::to_hex),
+        "doubts": run.origin.doubts.iter().map(doubt).collect::<Vec<_>>(),
+    })
+}
+
+fn doubt(doubt: &Doubt) -> serde_json::Value {
+    match doubt {
+        Doubt::Changed(path) => {
+            json!({"kind": "changed", "path": String::from_utf8_lossy(path)})
+        }
+        Doubt::Beside => json!({"kind": "beside"}),
+    }
+}
+
+/// What a run came to.
+#[must_use]
+pub fn run_outcome(done: &RunOutcome) -> serde_json::Value {
+    json!({
+        "run": run(done.id, &done.run), "reused": done.reused,
+        "commit": done.commit.as_ref().map(CommitId::to_hex),
+        "strays": done.strays, "bad_lines": done.bad_lines,
     })
 }
 

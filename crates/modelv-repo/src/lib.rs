@@ -23,6 +23,7 @@ mod derived;
 mod diff;
 mod envdiff;
 pub mod error;
+mod export_git;
 mod file;
 mod fsck;
 #[cfg(feature = "fuzz")]
@@ -33,6 +34,7 @@ mod history;
 mod hooks;
 #[cfg(test)]
 mod hostile;
+mod import;
 pub mod json;
 mod lease;
 mod lineage;
@@ -71,10 +73,12 @@ pub use diff::{
 };
 pub use envdiff::{EnvChange, diff_env};
 pub use error::{Error, ErrorKind, Result};
+pub use export_git::{Exported, GitExport};
 pub use file::FileReader;
 pub use gc::{GcOptions, GcReport};
 pub use history::{KeyFilter, LogOptions};
 pub use hooks::{Hook, HookSource};
+pub use import::{GitImport, Imported};
 pub use lineage::{CommitLink, Lineage, RunLink, Source, Subject};
 pub use merge::{
     Action, ConflictState, Decision, FastForward, MergeOptions, MergeOutcome, MergeState, Sequence,

@@ -136,6 +136,9 @@ impl Repo {
             false => Some(self.take_turn()?),
         };
         self.refuse_while_merging("merge")?;
+        if !options.dry_run {
+            self.refuse_while_running("merge")?;
+        }
         if let Some(message) = &options.message {
             check_message(message)?;
         }

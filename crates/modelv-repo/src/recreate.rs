@@ -7,12 +7,12 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use modelv_core::env::{Env, Interpreter, Package};
+use modelv_core::env::{Env, Interpreter, Package, Patch};
 use modelv_core::id::CommitId;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use crate::capture::{env, python};
+use crate::capture::{env, metadata, python};
 use crate::ctx::Cancel;
 use crate::envdiff::{EnvChange, diff_env};
 use crate::error::{Error, Result};
@@ -28,6 +28,8 @@ pub struct EnvCheck {
     pub matters: Vec<EnvChange>,
     /// What is here in addition.
     pub more: Vec<EnvChange>,
+    /// Packages of this machine that were changed after they were installed.
+    pub patched: Vec<Patch>,
 }
 
 /// What `recreate` is asked for.
@@ -79,7 +81,11 @@ impl Repo {
         let (more, matters) = diff_env(&want, &here)
             .into_iter()
             .partition(|c| c.old.is_none());
-        Ok(EnvCheck { matters, more })
+        Ok(EnvCheck {
+            matters,
+            more,
+            patched: here.details.patched,
+        })
     }
 
     pub(crate) fn recorded_env(&self, id: CommitId) -> Result<Env> {
@@ -303,7 +309,7 @@ fn note_origin(sites: &[PathBuf], package: &Package, source: &str) -> Result<()>
     const NAME: &str = "direct_url.json";
     let Some(dir) = sites
         .iter()
-        .find_map(|site| env::metadata_dir(site, &package.name))
+        .find_map(|site| metadata::metadata_dir(site, &package.name))
     else {
         return Ok(());
     };
@@ -468,7 +474,7 @@ mod tests {
             for _ in 0..2 {
                 note_origin(&[dir.path().to_owned()], &bird, source).unwrap();
             }
-            let found = env::read_dist_info(&info).unwrap();
+            let found = metadata::read_dist_info(&info).unwrap();
             assert_eq!(found.source.as_deref(), Some(source));
             assert_eq!(found.archive_sha256, hash, "{source}");
             let record = std::fs::read_to_string(info.join("RECORD")).unwrap();

@@ -151,6 +151,7 @@ impl Repo {
     pub fn switch(&mut self, to: &SwitchTo, ctx: &Ctx<'_>) -> Result<CommitId> {
         let _turn = self.take_turn()?;
         self.refuse_while_merging("switch")?;
+        self.refuse_while_running("switch")?;
         let before = match to {
             SwitchTo::Branch(name) if name == "-" => Some(self.switch_before()?),
             _ => None,

@@ -80,6 +80,7 @@ impl Repo {
         }
         let commit = self.commit_object(id)?;
         let (original, before) = self.run_to_repeat(id, &commit)?;
+        crate::commit::tell_patches(&self.env_object(commit.recipe.env)?, ctx);
         let (bin, env) = self.packages(id, &commit, &options.env)?;
         let tree = self.clean_tree(&self.files_of_commit(&commit)?, ctx)?;
         let command = command_of(&before, &tree)?;
@@ -109,14 +110,9 @@ impl Repo {
             env: &variables,
             log: &record.log_path(),
             own_group: true,
+            grace: exec::GRACE,
         };
-        let execution = match exec::execute(&job, echo, ctx.cancel) {
-            Ok(execution) => execution,
-            Err(e) => {
-                record.discard();
-                return Err(e);
-            }
-        };
+        let execution = exec::execute(&job, echo, ctx.cancel).inspect_err(|_| record.forget())?;
         let ending = Ending::of(execution.exit_code);
         let (mut run, _) = self.close_record(&record, ending)?;
         let mut files = Vec::new();
@@ -176,9 +172,12 @@ impl Repo {
         }
         match env {
             ReproduceEnv::Active => {
-                let check = self.check_env(id, None)?;
-                if !check.matters.is_empty() {
-                    let items: Vec<String> = check.matters.iter().map(|c| c.item.clone()).collect();
+                let mut check = self.check_env(id, None)?;
+                // What the system has can't be made again here: it is told, and no reason to give up.
+                let (system, matters): (Vec<EnvChange>, _) =
+                    check.matters.into_iter().partition(EnvChange::is_of_system);
+                if !matters.is_empty() {
+                    let items: Vec<String> = matters.iter().map(named).collect();
                     let shown = items.iter().take(5).cloned().collect::<Vec<_>>().join(", ");
                     return Err(Error::State(format!(
                         "this machine is not the environment of commit `{}`: {} things differ ({shown})",
@@ -186,6 +185,7 @@ impl Repo {
                         items.len()
                     )));
                 }
+                check.more.extend(system);
                 Ok((None, check.more))
             }
             ReproduceEnv::Folder(dir) => {
@@ -200,6 +200,17 @@ impl Repo {
                 Ok((made.python.parent().map(Path::to_owned), made.changes))
             }
         }
+    }
+}
+
+/// An item, and that it was patched where that is what differs.
+fn named(change: &EnvChange) -> String {
+    let is_patched =
+        |side: &Option<String>| side.as_ref().is_some_and(|s| s.contains("(patched: "));
+    match (is_patched(&change.old), is_patched(&change.new)) {
+        (false, true) => format!("{}, which is patched here", change.item),
+        (true, false) => format!("{}, which was patched then", change.item),
+        _ => change.item.clone(),
     }
 }
 
@@ -235,6 +246,7 @@ fn command_of(run: &Run, tree: &CleanTree) -> Result<Vec<OsString>> {
 fn class_of(files: &[FileVerdict]) -> Determinism {
     let worst = files.iter().map(|f| f.verdict.rank()).max().unwrap_or(0);
     match worst {
+        _ if files.is_empty() => Determinism::Unknown,
         0 => Determinism::BitEqual,
         1 => Determinism::Tolerance,
         _ => Determinism::Different,

@@ -29,7 +29,7 @@ fn make_room(to: &mut Files, restored: &[RepoPath]) {
 }
 
 /// Says that files were put aside, and how they come back.
-pub(crate) fn put_aside_note(first: &RepoPath, count: usize, by: &str) -> String {
+fn put_aside_note(first: &RepoPath, count: usize, by: &str) -> String {
     let more = match count {
         1 => String::new(),
         n => format!(" and {} more", n - 1),
@@ -70,8 +70,7 @@ impl Repo {
         if let Some(path) = scope.unknown(wanted.keys().chain(current.keys())) {
             return Err(Error::not_found("path", path.to_string()));
         }
-        let head = self.head().map(|id| self.files(id)).transpose()?;
-        let head = head.unwrap_or_default();
+        let head = self.files_or_none(self.head())?;
         wanted.retain(|p, _| scope.holds(p));
         let restored: Vec<RepoPath> = wanted.keys().cloned().collect();
         let mut to = current.clone();
@@ -85,40 +84,38 @@ impl Repo {
         }
         let plan = checkout::plan(self.root(), &current, &current, &to, "restore")?;
         let (before, after) = (pick(&current, &changes), pick(&to, &changes));
-        let noted = self.keep_overwritten(source, &before, &after, &head, ctx)?;
+        let noted = self.keep_overwritten(Some(source), &before, &after, &head, ctx)?;
         // First: a restore that is cut short can be taken back too.
         self.append(noted, true, None)?;
         self.carry_out(&plan, ctx)?;
         Ok(changes.len())
     }
 
-    /// Keeps what HEAD does not hold of the files that `to` would write over, and says so.
-    pub(crate) fn keep_unrecorded(
-        &mut self,
-        current: &Files,
-        to: &Files,
-        what: &str,
-        ctx: &Ctx<'_>,
-    ) -> Result<()> {
-        let Some(source) = self.head() else {
-            return Ok(());
-        };
-        let head = self.files(source)?;
+    /// Of the files that `to` would write over, those that HEAD does not hold.
+    pub(crate) fn unrecorded(&self, current: &Files, to: &Files) -> Result<Files> {
+        let head = self.files_or_none(self.head())?;
         let mut lost = pick(current, &compare(current, to));
         lost.retain(|path, file| head.get(path).is_none_or(|h| h.blob != file.blob));
-        let Some(first) = lost.keys().next().cloned() else {
+        Ok(lost)
+    }
+
+    /// Keeps files that `by` is about to write over, so that `undo` and `restore` have them, and says
+    /// so.
+    pub(crate) fn keep_lost(&mut self, lost: &Files, by: &str, ctx: &Ctx<'_>) -> Result<()> {
+        let Some(first) = lost.keys().next() else {
             return Ok(());
         };
-        let noted = self.keep_overwritten(source, &lost, &Files::new(), &head, ctx)?;
+        let head = self.files_or_none(self.head())?;
+        let noted = self.keep_overwritten(self.head(), lost, &Files::new(), &head, ctx)?;
         self.append(noted, true, None)?;
-        ctx.progress.note(&put_aside_note(&first, lost.len(), what));
+        ctx.progress.note(&put_aside_note(first, lost.len(), by));
         Ok(())
     }
 
     /// Stores files as they are and as they will be, as two commits that no branch names.
     fn keep_overwritten(
         &self,
-        source: CommitId,
+        parent: Option<CommitId>,
         before: &Files,
         after: &Files,
         head: &Files,
@@ -131,8 +128,8 @@ impl Repo {
                 keep_file(self.root(), path, file.blob, base, &session, ctx)?;
             }
         }
-        let before = self.put_aside(source, before, OVERWRITTEN, &session)?;
-        let after = self.put_aside(source, after, RESTORED, &session)?;
+        let before = self.put_aside(parent, before, OVERWRITTEN, &session)?;
+        let after = self.put_aside(parent, after, RESTORED, &session)?;
         session.finish()?;
         let change = |name: &str, id| RefChange {
             name: name.into(),

@@ -6,6 +6,7 @@
 mod active;
 pub(crate) mod clean;
 mod crash;
+mod hold;
 mod journal;
 pub(crate) mod pool;
 mod promote;
@@ -16,11 +17,12 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 
 use modelv_core::id::{CommitId, RecipeId, RunId};
-use modelv_core::run::{Run, Status};
+use modelv_core::path::RepoPath;
+use modelv_core::run::{Doubt, Run, Status};
 use modelv_core::value::Value;
 
 use crate::capture::exec;
@@ -29,9 +31,10 @@ use crate::error::{Error, Result};
 use crate::names;
 use crate::oplog::Target;
 use crate::repo::Repo;
-use crate::worktree::{Files, Ingredient, files_of};
+use crate::worktree::{Files, Ingredient, SnapFile, files_of};
 
 pub use active::ActiveRun;
+pub(crate) use hold::Hold;
 pub use journal::{Journal, Point};
 pub use record::Ending;
 pub(crate) use record::{Beginning, Record, record_of};
@@ -41,6 +44,9 @@ pub const METRICS_FILE: &str = "metrics.json";
 
 /// The variable that names the run's folder to the programs that belong to it.
 pub const RUN_VARIABLE: &str = "MODELV_RUN";
+
+/// Most files that a record names as changed.
+const DOUBTS_MAX: usize = 100;
 
 /// What `run` is asked for.
 #[derive(Debug, Clone, Default)]
@@ -59,6 +65,8 @@ pub struct RunOptions {
     pub allow_secret: bool,
     /// Parameters that stand in no configuration file, for example those of the command line.
     pub params: BTreeMap<String, Value>,
+    /// Wait for a run that is under way in the working tree.
+    pub wait: bool,
 }
 
 /// What a run came to.
@@ -94,7 +102,8 @@ impl Repo {
         self.refuse_while_merging("run")?;
         let command = self.command_of(options)?;
         let words = words_of(&command);
-        let active = self.begin_run(options, &words, ctx)?;
+        let hold = self.hold(&words.join(" "), options.wait, ctx)?;
+        let active = self.begin_held(options, &words, hold, ctx)?;
         if !options.force
             && let Some((id, run)) = find_result(
                 self.runs()?,
@@ -116,15 +125,12 @@ impl Repo {
             cwd: self.root(),
             env: &env,
             log: &log,
-            own_group: false,
+            // A terminal's Ctrl-C and Ctrl-Z reach all of its group by themselves.
+            own_group: !std::io::stdin().is_terminal(),
+            grace: exec::LONG_GRACE,
         };
-        let execution = match exec::execute(&job, echo, ctx.cancel) {
-            Ok(execution) => execution,
-            Err(e) => {
-                active.discard();
-                return Err(e);
-            }
-        };
+        let execution =
+            exec::execute(&job, echo, ctx.cancel).inspect_err(|_| active.record.forget())?;
         self.finish_run(active, Ending::of(execution.exit_code), ctx)
     }
 
@@ -157,7 +163,8 @@ impl Repo {
             Some(outputs),
         )?;
         let _turn = self.take_turn()?;
-        self.keep_unrecorded(&active.files, &to, "the known result", ctx)?;
+        let lost = self.unrecorded(&active.files, &to)?;
+        self.keep_lost(&lost, "the known result", ctx)?;
         let commit = self
             .check_out_files(&active.files, &to, "run", ctx)
             .and_then(|()| self.commit_model(&active, outputs, id, &run, Vec::new()));
@@ -208,7 +215,8 @@ pub(crate) fn find_result(
 ) -> Option<(RunId, Run)> {
     runs.into_iter().find(|(_, run)| {
         let same = run.recipe == recipe && run.command == command;
-        let is_done = run.status == Status::Finished && run.outputs.is_some();
+        let is_sure = run.origin.doubts.is_empty();
+        let is_done = run.status == Status::Finished && run.outputs.is_some() && is_sure;
         // What a stage makes is not all that a run of the recipe does, and a repetition may differ.
         let is_own = run.origin.stage.is_none() && run.origin.repeats.is_none();
         let has = |(name, value): (&String, &Value)| {
@@ -216,6 +224,21 @@ pub(crate) fn find_result(
         };
         same && is_done && is_own && given.iter().all(has)
     })
+}
+
+/// Files a run began with that are others at its end, and no outputs: nobody knows which its program read. A
+/// notebook is read as a whole before anything in it is executed, and its editor saves it meanwhile.
+fn moved(before: &Files, after: &Files) -> Vec<Doubt> {
+    let is_input = |path: &RepoPath, file: &SnapFile| {
+        file.ingredient != Ingredient::Model && !path.as_bytes().ends_with(b".ipynb")
+    };
+    let is_same = |path, file: &SnapFile| after.get(path).is_some_and(|a| a.blob == file.blob);
+    before
+        .iter()
+        .filter(|(path, file)| is_input(path, file) && !is_same(*path, file))
+        .take(DOUBTS_MAX)
+        .map(|(path, _)| Doubt::Changed(path.as_bytes().to_vec()))
+        .collect()
 }
 
 /// Files that changed and are no outputs.

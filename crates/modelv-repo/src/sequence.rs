@@ -152,6 +152,7 @@ impl Repo {
         ctx: &Ctx<'_>,
     ) -> Result<SequenceOutcome> {
         self.refuse_while_merging(action.word())?;
+        self.refuse_while_running(action.word())?;
         let head = self.get_head()?;
         let steps = self.steps_of(action, revisions, options.mainline)?;
         if steps.len() > 1 && (options.message.is_some() || options.no_commit) {
@@ -246,6 +247,7 @@ impl Repo {
     ) -> Result<SequenceOutcome> {
         let _turn = self.take_turn()?;
         self.refuse_while_merging("rebase")?;
+        self.refuse_while_running("rebase")?;
         let (head, above) = (self.get_head()?, self.resolve(upstream)?);
         let onto = options.onto.as_deref().map(|r| self.resolve(r));
         let onto = onto.transpose()?.unwrap_or(above);

@@ -25,7 +25,7 @@ use crate::repo::Repo;
 use crate::run::clean::CleanTree;
 use crate::run::pool::{self, Start, Work};
 use crate::run::{
-    ActiveRun, Beginning, Ending, RUN_VARIABLE, Record, RunOptions, find_result, record_of,
+    ActiveRun, Beginning, Ending, Hold, RUN_VARIABLE, Record, RunOptions, find_result, record_of,
     words_of,
 };
 use crate::worktree::{Files, Ingredient, write_one_tree, write_trees};
@@ -177,15 +177,11 @@ impl Repo {
         }
         words.push("--".into());
         words.extend(words_of(&command));
-        let whole = self.begin_run(&options.run, &words, ctx)?;
+        // Its points are executed in folders of their own: it need not have the working tree.
+        let whole = self.begin_held(&options.run, &words, Hold::Free, ctx)?;
         let session = self.store.begin()?;
-        let points = match points(self, &whole, options, &session) {
-            Ok(points) => points,
-            Err(e) => {
-                whole.discard();
-                return Err(e);
-            }
-        };
+        let points =
+            points(self, &whole, options, &session).inspect_err(|_| whole.record.forget())?;
         session.finish()?;
         let trees = points
             .iter()
@@ -435,13 +431,7 @@ impl Work for Sweep<'_> {
         let Some((record, tree)) = self.active.remove(&at) else {
             return Ok(());
         };
-        let execution = match execution {
-            Ok(execution) => execution,
-            Err(e) => {
-                record.discard();
-                return Err(e);
-            }
-        };
+        let execution = execution.inspect_err(|_| record.forget())?;
         let ending = Ending::of(execution.exit_code);
         let (mut run, _) = self.repo.close_record(&record, ending)?;
         let session = self.repo.store.begin()?;

@@ -89,6 +89,12 @@ def target(v):
     return u(number) + enc(text if number in (1, 4) else fixed, content)
 
 
+def doubt(v):
+    kind, content = v
+    number = ("Changed", "Beside").index(kind)
+    return u(number) + (b"" if number else enc(raw, content))
+
+
 PERSON = Record(("name", text), ("email", text))
 TIME = Record(("seconds", i), ("offset_minutes", i))
 RECIPE = Record(("code", fixed), ("data", fixed), ("config", fixed), ("env", fixed))
@@ -104,6 +110,14 @@ LOCK = Record(("path", raw), ("blob", fixed))
 ENV = Record(
     ("os", text), ("arch", text), ("interpreter", optional(INTERPRETER)), ("packages", sequence(PACKAGE)),
     ("locks", sequence(LOCK)))
+PATCH = Record(("package", text), ("sha256", fixed), ("count", u), ("files", sequence(text)))
+EXTRAS = Record(("package", text), ("names", sequence(text)))
+SYSTEM = Record(("name", text), ("version", text), ("manager", text), ("libraries", sequence(text)))
+LIBRARY = Record(("name", text), ("sha256", optional(fixed)))
+DETAILS = Record(
+    ("patched", sequence(PATCH)), ("extras", sequence(EXTRAS)), ("system", sequence(SYSTEM)),
+    ("libraries", sequence(LIBRARY)))
+ENV_OF_DETAILS = Record(*ENV.fields, ("details", DETAILS))
 STATUS = one_of("Finished", "Failed", "Interrupted")
 DETERMINISM = one_of("Unknown", "BitEqual", "Tolerance", "Different")
 RUN = Record(
@@ -116,6 +130,7 @@ ORIGIN = Record(
     ("ingredients", optional(RECIPE)), ("parent", optional(fixed)), ("stage", optional(STAGE_RUN)),
     ("repeats", optional(fixed)))
 RUN_OF_ORIGIN = Record(*RUN.fields, ("origin", ORIGIN))
+RUN_OF_DOUBTS = Record(*RUN.fields, ("origin", Record(*ORIGIN.fields, ("doubts", sequence(doubt)))))
 STAGE = Record(
     ("command", text), ("env", fixed), ("inputs", fixed), ("params", mapping(value)), ("outputs", sequence(raw)))
 CUT = Record(("id", fixed), ("length", u))

@@ -1,6 +1,8 @@
 """ids, object, commit, env, run."""
 from .collect import MARK, Folder, derived
-from .encode import COMMIT, ORIGIN, PACKAGE, RUN_OF_ORIGIN, canonical, changed, enc, head, long, text, u, value
+from .encode import (
+    COMMIT, DETAILS, ENV_OF_DETAILS, ORIGIN, PACKAGE, RUN_OF_DOUBTS, RUN_OF_ORIGIN, canonical, changed, enc, head,
+    long, text, u, value)
 
 A, B, C, D = "aa" * 32, "bb" * 32, "cc" * 32, "dd" * 32
 COMMIT_1 = {
@@ -12,6 +14,14 @@ ENV_1 = {"os": "linux", "arch": "x86_64",
          "interpreter": {"implementation": "cpython", "version": "3.11.7", "abi": "cp311"},
          "packages": [{"name": "numpy", "version": "2.1.0", "archive_sha256": None, "source": None,
                        "record_sha256": A, "editable": False}], "locks": []}
+DETAILS_0 = {"patched": [], "extras": [], "system": [], "libraries": []}
+PATCH_1 = {"package": "numpy", "sha256": B, "count": 1, "files": ["numpy/core.py"]}
+DETAILS_1 = {
+    "patched": [PATCH_1], "extras": [{"package": "numpy", "names": ["fast", "slow"]}],
+    "system": [{"name": "libc6", "version": "2.36-9+deb12u13", "manager": "dpkg",
+                "libraries": ["libc.so.6", "libm.so.6"]}],
+    "libraries": [{"name": "liba.so.1", "sha256": C}, {"name": "libb.so.1", "sha256": None}]}
+ENV_2 = dict(ENV_1, details=DETAILS_1)
 RUN_1 = {"command": ["train"], "recipe": A, "commit": None, "params": {}, "metrics": {}, "series": None,
          "outputs": None, "status": "Finished", "exit_code": 0, "started": {"seconds": 0, "offset_minutes": 0},
          "duration_ms": 7, "host": {}, "determinism": "Unknown", "log": None, "nonce": "00" * 16}
@@ -36,6 +46,16 @@ STAGE_1 = {"command": "sh train.sh", "env": A, "inputs": B, "params": {"lr": ["F
 def with_origin(**fields):
     """A run of version 2."""
     return head("run", 2) + RUN_OF_ORIGIN(changed(RUN_2, **fields))
+
+
+def with_doubts(*doubts):
+    """A run of version 3."""
+    return head("run", 3) + RUN_OF_DOUBTS(dict(RUN_2, origin=dict(ORIGIN_1, doubts=list(doubts))))
+
+
+def with_details(**fields):
+    """An environment of version 2."""
+    return head("env", 2) + ENV_OF_DETAILS(changed(ENV_2, **fields))
 
 
 def run(**fields):
@@ -282,7 +302,48 @@ def envs():
               {"repeat": PACKAGE(package("a")).hex(), "times": 65537})
     f.hostile("locks-missing", "env", "WIRE-7", data()[:-1])
     f.hostile("count-in-2-bytes", "env", "WIRE-1", data(packages=long(1, 2) + PACKAGE(package("a"))))
+    details(f)
     return f
+
+
+def details(f):
+    """What only version 2 of an environment has."""
+    for name, d in [("details", DETAILS_1)] + [
+            ("details-" + key, dict(DETAILS_0, **{key: DETAILS_1[key]})) for key in DETAILS_0]:
+        f.object(name, "env", with_details(details=d), changed(ENV_2, details=d))
+    many = dict(PATCH_1, count=17, files=["%02d" % n for n in range(16)])
+    for name, patch in (("many", many), ("more", dict(many, count=1 << 32))):
+        d = dict(DETAILS_0, patched=[patch])
+        f.object("details-patched-" + name, "env", with_details(details=d), changed(ENV_2, details=d))
+    f.hostile("details-of-nothing", "env", "ENV-9", with_details(details=DETAILS_0))
+    f.hostile("details-in-version-1", "env", "OBJ-1", canonical("env", ENV_1) + DETAILS(DETAILS_1))
+    f.hostile("details-missing", "env", "WIRE-7", head("env", 2) + canonical("env", ENV_1)[8:])
+    f.hostile("details-cut-off", "env", "WIRE-7", with_details()[:-1])
+    f.hostile("library-sha256-2", "env", "WIRE-3", with_details(details__libraries=[{"name": "a", "sha256": b"\2"}]))
+    package = ENV_1["packages"][0]
+    two = [dict(package, name="a"), dict(package, name="b")]
+    for name, order in (("descending", "ba"), ("twice", "aa")):
+        rows = {
+            "patched": [dict(PATCH_1, package=n) for n in order],
+            "extras": [{"package": n, "names": ["x"]} for n in order],
+            "system": [dict(DETAILS_1["system"][0], name=n) for n in order],
+            "libraries": [{"name": n, "sha256": A} for n in order]}
+        for key, value in rows.items():
+            d = dict(DETAILS_0, **{key: value})
+            f.hostile("%s-%s" % (key, name), "env", "ENV-5", with_details(packages=two, details=d))
+    for key in ("patched", "extras"):
+        d = dict(DETAILS_0, **{key: DETAILS_1[key]})
+        f.hostile(key + "-of-no-package", "env", "ENV-6", with_details(packages=[], details=d))
+    for name, names in (("none", []), ("descending", ["b", "a"]), ("twice", ["a", "a"])):
+        f.hostile("extras-names-" + name, "env", "ENV-7", with_details(
+            details=dict(DETAILS_0, extras=[{"package": "numpy", "names": names}])))
+        f.hostile("system-libraries-" + name, "env", "ENV-7", with_details(
+            details=dict(DETAILS_0, system=[dict(DETAILS_1["system"][0], libraries=names)])))
+    for name, fields in (
+            ("none", {"count": 0, "files": []}), ("too-few", {"count": 2}), ("too-many", {"count": 1, "files": ["a", "b"]}),
+            ("descending", {"count": 2, "files": ["b", "a"]}), ("seventeen", dict(count=17, files=["%02d" % n for n in range(17)]))):
+        f.hostile("patched-files-" + name, "env", "ENV-8", with_details(
+            details=dict(DETAILS_0, patched=[dict(PATCH_1, **fields)])))
 
 
 def runs():
@@ -303,6 +364,15 @@ def runs():
     f.hostile("origin-in-version-1", "run", "OBJ-1", run() + ORIGIN(ORIGIN_1))
     f.hostile("origin-cut-off", "run", "WIRE-7", with_origin()[:-1])
     f.hostile("origin-ingredients-2", "run", "WIRE-3", with_origin(origin__ingredients=b"\2" + bytes(128)))
+    a, b, beside = ["Changed", b"a.py".hex()], ["Changed", b"b.toml".hex()], ["Beside", None]
+    for name, doubts in (("doubts", [a, b, beside]), ("doubts-changed", [a]), ("doubts-beside", [beside])):
+        f.object(name, "run", with_doubts(*doubts), changed(RUN_2, origin=dict(ORIGIN_1, doubts=doubts)))
+    f.hostile("doubts-none", "run", "RUN-14", with_doubts())
+    f.hostile("doubts-descending", "run", "RUN-15", with_doubts(beside, a))
+    f.hostile("doubts-twice", "run", "RUN-15", with_doubts(a, a))
+    f.hostile("doubts-in-version-2", "run", "OBJ-1", head("run", 2) + with_doubts(a)[8:])
+    f.hostile("doubts-of-no-kind", "run", "WIRE-8", with_doubts(beside)[:-1] + b"\2")
+    f.hostile("run-version-4", "run", "OBJ-1", head("run", 4) + with_doubts(a)[8:])
     f.object("stage", "stage", canonical("stage", STAGE_1), STAGE_1)
     f.hostile("stage-outputs-descending", "stage", "RUN-12", canonical("stage", changed(
         STAGE_1, outputs=STAGE_1["outputs"][::-1])))

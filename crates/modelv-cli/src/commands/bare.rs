@@ -31,8 +31,21 @@ fn verb_of(args: &[OsString]) -> Option<&str> {
     }
 }
 
+/// Whether a word is a verb; `help` is one.
+pub(crate) fn is_verb(word: &str) -> bool {
+    VERBS.contains(&word)
+}
+
+/// Names of verbs that lie about as files at the top: `mv` would take them for files.
+pub(super) fn verb_named_entries(root: &Path) -> Vec<&'static str> {
+    let is_there = |name: &&str| std::fs::symlink_metadata(root.join(name)).is_ok();
+    VERBS.iter().copied().filter(is_there).collect()
+}
+
 macro_rules! verbs {
     ($($name:literal => $args:ty,)*) => {
+        const VERBS: &[&str] = &[$($name,)* "list-refs", "help"];
+
         fn one(name: &str) -> Option<Command> {
             match name {
                 $($name => Some(<$args>::augment_args(Command::new($name))),)*
@@ -67,6 +80,7 @@ verbs! {
     "blame" => blame::Args,
     "bisect" => bisect::Args,
     "clone" => clone::Args,
+    "import" => import::Args,
     "remote" => remote::Args,
     "fetch" => fetch::Args,
     "pull" => pull::Args,
@@ -125,6 +139,18 @@ mod tests {
             };
             assert_eq!(below(&bare), below(whole), "{name}");
         }
+    }
+
+    #[test]
+    fn the_list_of_verbs_is_that_of_the_whole() {
+        let mut whole = Cli::command();
+        whole.build();
+        let mut of_whole: Vec<&str> = whole.get_subcommands().map(Command::get_name).collect();
+        let mut listed = VERBS.to_vec();
+        of_whole.sort_unstable();
+        listed.sort_unstable();
+        assert_eq!(listed, of_whole);
+        assert!(is_verb("log") && is_verb("help") && !is_verb("logs"));
     }
 
     #[test]

@@ -62,6 +62,13 @@ const ROWS: &[Row] = &[
     ("bisect status", "modelv bisect status", &[]),
     ("bisect reset", "modelv bisect reset", &[]),
     ("clone", "modelv clone s3://bucket/tweets", &[]),
+    ("import", "modelv import git ../old", &[]),
+    ("import git", "modelv import git ../old --branch main", &[]),
+    (
+        "export git",
+        "modelv export git ../code --branch modelv",
+        &[],
+    ),
     ("remote", "modelv remote", &[]),
     (
         "remote add",

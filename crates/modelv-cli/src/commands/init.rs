@@ -27,7 +27,7 @@ pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
         "made an empty repository in {}",
         repo.dir().display()
     ));
-    for name in super::verb_named_entries(repo.root()) {
+    for name in super::bare::verb_named_entries(repo.root()) {
         s.ui.warn(format!(
             "`{name}` is also a verb: `mv {name} X` renames it, `modelv {name}` is ours"
         ));

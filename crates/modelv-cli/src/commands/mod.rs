@@ -22,6 +22,7 @@ mod fsck;
 mod gc;
 mod help;
 mod hooks;
+mod import;
 mod init;
 mod lineage;
 pub(crate) mod log;
@@ -56,7 +57,7 @@ mod track;
 mod undo;
 mod weights;
 
-pub(crate) use bare::bare;
+pub(crate) use bare::{bare, is_verb};
 pub(crate) use help::command;
 pub(crate) use status::{change_line, show_env};
 
@@ -119,6 +120,7 @@ enum Command {
     Blame(blame::Args),
     Bisect(bisect::Args),
     Clone(clone::Args),
+    Import(import::Args),
     Remote(remote::Args),
     Fetch(fetch::Args),
     Pull(pull::Args),
@@ -280,6 +282,7 @@ pub(crate) fn run(cli: Cli, ui: &mut Ui, cancel: &Cancel) -> Done {
         Command::Compose(args) => compose::run(args, s),
         Command::Weights(args) => weights::run(args, s),
         Command::Undo(args) => undo::run(&args, s),
+        Command::Import(args) => import::run(&args, s),
         Command::Clone(args) => clone::run(args, s),
         Command::Remote(args) => remote::run(&args, s),
         Command::Fetch(args) => fetch::run(args, s),
@@ -334,14 +337,4 @@ fn write_page(ui: &mut Ui, dir: &Path, file: &Path, page: &str) -> Result<(), Co
     std::fs::write(&full, page).map_err(modelv_repo::Error::io("write", &full))?;
     ui.talk(format!("wrote {}", file.display()));
     Ok(())
-}
-
-/// Names of verbs that lie about as files at the top: `mv` would take them for files.
-fn verb_named_entries(root: &Path) -> Vec<String> {
-    use clap::CommandFactory;
-    Cli::command()
-        .get_subcommands()
-        .map(|c| c.get_name().to_owned())
-        .filter(|name| std::fs::symlink_metadata(root.join(name)).is_ok())
-        .collect()
 }

@@ -72,6 +72,9 @@ struct Execute {
     /// Run even with what looks like a password or a key in the files.
     #[arg(long)]
     allow_secret: bool,
+    /// Wait for a run that is under way in this working tree.
+    #[arg(long)]
+    wait: bool,
 }
 
 pub(super) fn run(args: Args, s: Session<'_>) -> Done {
@@ -93,6 +96,7 @@ pub(super) fn run(args: Args, s: Session<'_>) -> Done {
             options.jobs = args.jobs;
             options.run.force = args.force;
             options.run.allow_secret = args.allow_secret;
+            options.run.wait = args.wait;
             execute(&mut repo, &options, args.dry_run, args.ask.json, s)
         }
     }

@@ -89,6 +89,7 @@ fn show(done: &Reproduced, ui: &mut Ui) {
     }
     let time = clock::format_duration(done.run.duration_ms);
     let words = match (done.run.status, done.run.determinism) {
+        (Status::Finished, _) if done.files.is_empty() => "nothing to compare".into(),
         (Status::Finished, class) => json::determinism_word(class).to_owned(),
         (status, _) => status.to_string(),
     };

@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use modelv_repo::capture::clock;
-use modelv_repo::core::run::Status;
+use modelv_repo::core::run::{Doubt, Run, Status};
 use modelv_repo::core::value::Value;
-use modelv_repo::{Axis, PipelineOptions, Repo, RunOptions, RunOutcome, SweepOptions};
+use modelv_repo::{Axis, PipelineOptions, Repo, RunOptions, RunOutcome, SweepOptions, json};
 
 use super::sweep::Promote;
 use super::{Done, Session};
@@ -51,12 +51,15 @@ pub(crate) struct Args {
     /// Name of that branch; `best-METRIC` otherwise.
     #[arg(long, value_name = "NAME", requires = "promote")]
     branch: Option<String>,
-    /// As JSON: what a sweep or a pipeline came to.
+    /// As JSON: what the run, sweep or pipeline came to.
     #[arg(long)]
     json: bool,
     /// So many points of a sweep, or stages of a pipeline, at once.
     #[arg(short, long, value_name = "N", default_value_t = 1)]
     jobs: usize,
+    /// Wait for a run that is under way in this working tree.
+    #[arg(long)]
+    wait: bool,
     /// Only tell which stages of the pipeline would be executed, and why.
     #[arg(long, conflicts_with_all = ["command", "sweep"])]
     dry_run: bool,
@@ -76,6 +79,7 @@ pub(super) fn run(args: Args, s: Session<'_>) -> Done {
         author: args.author,
         allow_secret: args.allow_secret,
         params: params(&args.param)?,
+        wait: args.wait,
     };
     if !args.sweep.is_empty() {
         let axes = args.sweep.iter().map(|text| Axis::parse(text));
@@ -109,24 +113,44 @@ pub(super) fn run(args: Args, s: Session<'_>) -> Done {
     }
     // What the command prints is talk; the record is the result.
     let outcome = repo.run(&options, &mut std::io::stderr(), &s.ctx())?;
-    show(&outcome, &repo, s.ui);
+    if args.json {
+        s.ui.json(&json::run_outcome(&outcome));
+    } else {
+        show(&outcome, &repo, s.ui);
+    }
+    Ok(end(&outcome, s.ui))
+}
+
+/// Exit status of a run, with what is to be said about it.
+fn end(outcome: &RunOutcome, ui: &mut Ui) -> ExitCode {
     let run = &outcome.run;
-    Ok(match run.status {
+    match run.status {
+        Status::Finished if !run.origin.doubts.is_empty() => {
+            ui.talk(format!(
+                "error: {}; the run is recorded, its outputs are not committed",
+                doubts(run)
+            ));
+            ui.talk(
+                "\nhint: the same command again, with nothing else going on; files that the command itself writes \
+                 belong under `[ingredients] model` in modelv.toml, or into `.mvignore`",
+            );
+            ExitCode::FAILURE
+        }
         Status::Finished => {
-            if outcome.commit.is_none() {
-                s.ui.warn("it wrote no model and no metrics.json, so there is nothing to commit");
+            if run.outputs.is_none() {
+                ui.warn("it wrote no model and no metrics.json, so there is nothing to commit");
             }
             ExitCode::SUCCESS
         }
         Status::Failed => {
-            s.ui.talk(format!(
+            ui.talk(format!(
                 "error: the command ended with status {}",
                 run.exit_code.unwrap_or(1)
             ));
             ExitCode::from(u8::try_from(run.exit_code.unwrap_or(1)).unwrap_or(1))
         }
         Status::Interrupted => ExitCode::from(130),
-    })
+    }
 }
 
 /// Parameters as typed: numbers, `true`, `false` and JSON are what they look like, all else is text.
@@ -145,6 +169,23 @@ fn params(typed: &[String]) -> Result<BTreeMap<String, Value>, CommandError> {
         Ok((name.to_owned(), Value::from_json(&json).or_summary()))
     };
     typed.iter().map(read).collect()
+}
+
+/// Why a run's result stands for no other run, in words.
+pub(super) fn doubts(run: &Run) -> String {
+    let changed: Vec<String> = run
+        .origin
+        .doubts
+        .iter()
+        .filter_map(|d| match d {
+            Doubt::Changed(path) => Some(format!("`{}`", String::from_utf8_lossy(path))),
+            Doubt::Beside => None,
+        })
+        .collect();
+    match changed.as_slice() {
+        [] => "another run was under way in this folder".into(),
+        files => format!("{} changed while it ran", files.join(", ")),
+    }
 }
 
 /// What a run came to: its metrics, the commit, and what is to be said about it.
@@ -172,8 +213,15 @@ pub(super) fn show(outcome: &RunOutcome, repo: &Repo, ui: &mut Ui) {
             run.recipe.short()
         ));
     }
-    if !outcome.strays.is_empty() {
-        let list = outcome.strays.join(", ");
+    let is_moved = |path: &&String| {
+        let mut doubts = run.origin.doubts.iter();
+        doubts
+            .any(|d| matches!(d, Doubt::Changed(p) if String::from_utf8_lossy(p) == path.as_str()))
+    };
+    let strays: Vec<&String> = outcome.strays.iter().filter(|p| !is_moved(p)).collect();
+    if !strays.is_empty() {
+        let list: Vec<&str> = strays.into_iter().map(String::as_str).collect();
+        let list = list.join(", ");
         ui.warn(format!(
             "the command changed files that are no model, they stay uncommitted: {list}"
         ));

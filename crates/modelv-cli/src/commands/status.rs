@@ -99,7 +99,7 @@ pub(super) fn run(args: Args, s: Session<'_>) -> Done {
     if status.changes.is_empty() && status.env.is_empty() && status.merge.is_none() {
         s.ui.line("nothing to commit");
     }
-    for name in super::verb_named_entries(repo.root()) {
+    for name in super::bare::verb_named_entries(repo.root()) {
         s.ui.warn(format!(
             "`{name}` is also a verb: `mv {name} X` renames it, `modelv {name}` is ours"
         ));

@@ -1,9 +1,10 @@
 //! Files that are too large for memory, merged where their format can be read in pieces: tables row
-//! by row, safetensors tensor by tensor. Must never hold a file.
+//! by row, files of tensors tensor by tensor. Must never hold a file.
 
 use std::io::{BufWriter, Write};
 
-use super::table::{Joined, Room, Scratch, TableError};
+use super::table::{AsSource, Joined, Room, Scratch, TableError};
+use super::tensor::Stop;
 use super::{Item, Labels, Refusal, Source, TensorError, TensorFile, claimed, table_of_path};
 
 fn beyond(text: impl Into<String>) -> TableError {
@@ -48,16 +49,21 @@ fn tensors(
     let merged = format.join([base, ours, theirs], &mut out);
     out.flush()?;
     drop(out);
-    let conflicts = match merged {
-        Ok(true) => Vec::new(),
-        Ok(false) if format == TensorFile::Safetensors => {
-            return Err(beyond("both sides changed the same tensors"));
-        }
-        Ok(false) => return Err(beyond(format!("{format} is not merged by tensor"))),
-        Err(TensorError::Io(e)) => return Err(e.into()),
-        Err(TensorError::Refused(refusal)) => return Err(refusal.into()),
-    };
+    match merged {
+        Ok(()) => {}
+        Err(Stop::Open(why)) => return Err(beyond(why)),
+        Err(Stop::Failed(e)) => return Err(failed(e)),
+    }
+    format.read(&mut AsSource(&mut *content)).map_err(failed)?;
+    let conflicts = Vec::new();
     Ok(Joined { content, conflicts })
+}
+
+fn failed(e: TensorError) -> TableError {
+    match e {
+        TensorError::Io(e) => e.into(),
+        TensorError::Refused(refusal) => refusal.into(),
+    }
 }
 
 /// Puts decisions into a table of any size; `None` removes a row.

@@ -23,12 +23,12 @@ use std::fmt;
 
 use crate::path::name_of;
 
-pub use config::{Format, config_values, is_secret, without_secrets};
+pub use config::{Format, config_tree, config_values, is_secret, without_secrets};
 pub use image::{ImageChange, ImageFormat, ImageKind, Look, image_kind};
 pub use large::{merge_large, settle_large};
 pub use lines::{Block, Hunk, In, LineDiff, LineOps, Piece, opposite, words};
 pub use packages::{Asking, PackageFile, clashes, is_asking};
-pub use table::{Joined, Room, Scratch, Spill, TableError};
+pub use table::{InMemory, Joined, Room, Scratch, Spill, TableError};
 pub use tensor::{Source, TensorError, TensorFile};
 pub use text::{has_markers, unified};
 pub use types::{

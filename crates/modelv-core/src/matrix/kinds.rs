@@ -27,8 +27,10 @@ pub(super) fn all() -> Vec<Kind> {
         kind("a.jsonl", jsonl, Unit::Parts(|p| format!("row id=\"{p}\""))),
         kind("a.ipynb", notebook, Unit::Parts(|p| format!("cell {p}"))),
         kind("a.safetensors", safetensors, Together),
+        kind("a.npz", npz, Together),
+        kind("a.gguf", gguf, Together),
+        kind("a.onnx", onnx, Together),
         kind("a.npy", npy, Whole),
-        kind("a.npz", npz, Whole),
         kind("a.png", png, Whole),
         kind("a.parquet", parquet, Whole),
         kind("a.bin", binary, Whole),
@@ -197,6 +199,50 @@ fn npz(parts: Parts<'_>) -> Vec<u8> {
     out.extend(table);
     out.extend([b"PK\x05\x06", [0; 8].as_slice(), &size, &at, &[0, 0]].concat());
     out
+}
+
+/// A value of the same name beside each tensor.
+fn gguf(parts: Parts<'_>) -> Vec<u8> {
+    let text = |t: &str| [&(t.len() as u64).to_le_bytes()[..], t.as_bytes()].concat();
+    let count = (parts.len() as u64).to_le_bytes();
+    let mut out = [b"GGUF\x03\0\0\0".as_slice(), &count, &count].concat();
+    for (name, value) in parts {
+        out.extend([text(name), 8u32.to_le_bytes().to_vec(), text(value)].concat());
+    }
+    for (i, (name, _)) in parts.iter().enumerate() {
+        let head = [
+            text(name),
+            1u32.to_le_bytes().to_vec(),
+            1u64.to_le_bytes().to_vec(),
+        ];
+        out.extend(head.concat());
+        out.extend(0u32.to_le_bytes());
+        out.extend((32 * i as u64).to_le_bytes());
+    }
+    for (_, value) in parts {
+        out.resize(out.len().next_multiple_of(32), 0);
+        out.extend(number(value));
+    }
+    out
+}
+
+/// A graph of a name and initializers.
+fn onnx(parts: Parts<'_>) -> Vec<u8> {
+    let field =
+        |n: u8, body: &[u8]| [&[n << 3 | 2, u8::try_from(body.len()).unwrap()], body].concat();
+    let tensor = |(n, v): &(&str, &str)| {
+        let tensor = [
+            &[8, 1, 16, 1][..],
+            &field(8, n.as_bytes()),
+            &field(9, &number(v)),
+        ]
+        .concat();
+        field(5, &tensor)
+    };
+    let tensors: Vec<u8> = parts.iter().flat_map(tensor).collect();
+    let graph = [field(2, b"graph"), tensors, field(10, b"about")].concat();
+    let producer = field(2, "who made it, in which version ".repeat(4).as_bytes());
+    [&[8, 9][..], &producer, &field(7, &graph)].concat()
 }
 
 /// A picture of one row.

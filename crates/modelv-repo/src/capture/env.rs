@@ -1,35 +1,23 @@
 //! The environment document of an interpreter: asked once, then read from the installed metadata.
 //!
 //! A cache keyed by what an installation must change answers later calls without starting the
-//! interpreter. A package that is edited in place is not seen by it.
+//! interpreter. Whether a package was edited in place is looked at every time ([`super::installed`]).
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use modelv_core::canon;
-use modelv_core::env::{Env, Interpreter, Lock, Package, normal_name};
-use sha2::{Digest, Sha256};
+use modelv_core::env::{Env, Interpreter, Lock, Package};
 
 use super::imports::{Modules, modules_in_record};
+use super::installed::{self, Care};
+use super::metadata::{read_egg_info, read_metadata};
+pub use super::metadata::{record_sha256, strip_credentials};
 use crate::error::{Error, Result};
 use crate::worktree::StatStamp;
 
-/// What installers write beside the metadata that came with a distribution.
-pub(crate) const INSTALLER_FILES: [&str; 6] = [
-    "INSTALLER",
-    "REQUESTED",
-    "RECORD",
-    "direct_url.json",
-    "uv_cache.json",
-    "uv_build.json",
-];
 const PROBE: &str = include_str!("probe.py");
-/// Largest metadata file that is read, in bytes.
-pub(super) const METADATA_BYTES_MAX: u64 = 16 << 20;
-
 /// Whether a file name is that of a lock file: one that pins the packages of an environment.
 #[must_use]
 pub fn is_lock_file(name: &[u8]) -> bool {
@@ -73,13 +61,27 @@ struct Cached {
 /// # Errors
 /// The interpreter does not answer.
 pub fn capture(python: &Path) -> Result<Env> {
-    Ok(describe(&probe(python)?)?.0)
+    let answer = probe(python)?;
+    let env = describe(&answer)?.0;
+    Ok(with_patches(
+        env,
+        installed::patched(&answer.sites, Care::Whole),
+    ))
+}
+
+/// The environment with what was found changed in it.
+fn with_patches(mut env: Env, found: Vec<installed::Patched>) -> Env {
+    let known = found
+        .iter()
+        .filter(|p| env.find_package(&p.package).is_some());
+    env.details.patched = known.map(installed::Patched::to_patch).collect();
+    env
 }
 
 /// How the interpreter that was captured last was built, and which distributions bring which modules.
 #[must_use]
 pub fn last_look(cache: &Path) -> Option<(String, Modules)> {
-    let known = read_cache(&std::fs::read(cache).ok()?)?;
+    let known: Cached = read_cache(&std::fs::read(cache).ok()?)?;
     Some((known.answer.build, known.modules))
 }
 
@@ -104,7 +106,8 @@ pub fn interpreter(python: &Path) -> Result<Interpreter> {
     })
 }
 
-/// The environment document of `python`, from the cache where nothing was installed since.
+/// The environment document of `python`, from the cache where nothing was installed since. A second
+/// file beside the cache remembers which files were hashed.
 ///
 /// # Errors
 /// The interpreter does not answer.
@@ -115,41 +118,53 @@ pub fn capture_cached(cache: &Path, python: Option<&Path>, locks: Vec<Lock>) -> 
             ..platform()
         });
     };
-    let known = std::fs::read(cache).ok().and_then(|b| read_cache(&b));
-    if let Some(known) = known
-        && known.key == key(python, &known.answer.sites)
-        && let Some(env) = unpack(&known.env)
-    {
-        return Ok(Env {
-            locks: sorted(locks),
-            ..env
-        });
-    }
+    let known = std::fs::read(cache).ok();
+    let known = known.and_then(|b| read_cache::<Cached>(&b));
+    let known = known.filter(|known| known.key == key(python, &known.answer.sites));
+    let known = known.and_then(|known| Some((unpack(&known.env)?, known.answer.sites)));
+    let (env, sites) = match known {
+        Some(known) => known,
+        None => describe_anew(cache, python)?,
+    };
+    let hashed = cache.with_file_name(installed::CACHE);
+    let patched = installed::patched(&sites, Care::Quick(&hashed));
+    Ok(Env {
+        locks: sorted(locks),
+        ..with_patches(env, patched)
+    })
+}
+
+/// The document without locks and patches, and the folders of packages; both go into the cache.
+fn describe_anew(cache: &Path, python: &Path) -> Result<(Env, Vec<PathBuf>)> {
     let answer = probe(python)?;
     let (env, modules) = describe(&answer)?;
     let bytes = canon::encode(&env).map_err(modelv_store::Error::from)?;
+    let sites = answer.sites.clone();
     let cached = Cached {
         key: key(python, &answer.sites),
         env: modelv_core::id::to_hex(&bytes),
         answer,
         modules,
     };
-    // A cache that can't be written makes the next call slower, nothing else.
-    if let Ok(mut bytes) = serde_json::to_vec(&cached) {
+    write_cache(cache, &cached);
+    Ok((env, sites))
+}
+
+/// Writes a value with a hash behind it. A cache that can't be written makes the next call slower,
+/// nothing else.
+pub(super) fn write_cache(path: &Path, value: &impl serde::Serialize) {
+    if let Ok(mut bytes) = serde_json::to_vec(value) {
         let hash = cache_hash(&bytes);
         bytes.extend_from_slice(&hash);
-        let _ = modelv_store::fs::write_unsynced(cache, &bytes);
+        let _ = modelv_store::fs::write_unsynced(path, &bytes);
     }
-    Ok(Env {
-        locks: sorted(locks),
-        ..env
-    })
 }
 
 /// The folders in which an interpreter finds packages, from the cache where nothing was installed
 /// since.
 pub(super) fn known_sites(cache: &Path, python: &Path) -> Result<Vec<PathBuf>> {
-    let known = std::fs::read(cache).ok().and_then(|b| read_cache(&b));
+    let known = std::fs::read(cache).ok();
+    let known = known.and_then(|b| read_cache::<Cached>(&b));
     let known = known.filter(|known| known.key == key(python, &known.answer.sites));
     Ok(match known {
         Some(known) => known.answer.sites,
@@ -158,7 +173,7 @@ pub(super) fn known_sites(cache: &Path, python: &Path) -> Result<Vec<PathBuf>> {
 }
 
 /// The cache, if its bytes are those that were written.
-fn read_cache(bytes: &[u8]) -> Option<Cached> {
+pub(super) fn read_cache<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Option<T> {
     serde_json::from_slice(checked(bytes)?).ok()
 }
 
@@ -271,162 +286,4 @@ fn describe(answer: &Answer) -> Result<(Env, Modules)> {
         ..platform()
     };
     Ok((env, modules))
-}
-
-fn read_small(path: &Path) -> Option<String> {
-    let meta = std::fs::metadata(path).ok()?;
-    if meta.len() > METADATA_BYTES_MAX {
-        return None;
-    }
-    std::fs::read(path)
-        .ok()
-        .map(|b| String::from_utf8_lossy(&b).into_owned())
-}
-
-/// Name and version from the head of METADATA or PKG-INFO.
-fn read_head(path: &Path) -> Option<(String, String)> {
-    let (mut name, mut version) = (None, None);
-    for line in BufReader::new(File::open(path).ok()?).lines().take(200) {
-        let line = line.ok()?;
-        if line.is_empty() {
-            break;
-        }
-        match line.split_once(": ") {
-            Some(("Name", value)) => name = Some(value.trim().to_owned()),
-            Some(("Version", value)) => version = Some(value.trim().to_owned()),
-            _ => {}
-        }
-        if name.is_some() && version.is_some() {
-            break;
-        }
-    }
-    Some((name?, version?))
-}
-
-/// The metadata folder of a distribution in a folder of packages, by its normal name.
-pub(crate) fn metadata_dir(site: &Path, name: &str) -> Option<PathBuf> {
-    let entries = std::fs::read_dir(site).ok()?.flatten();
-    let is_it = |path: &PathBuf| {
-        let stem = path.file_stem().and_then(|s| s.to_str()).unwrap_or("");
-        path.extension().is_some_and(|e| e == "dist-info")
-            && stem
-                .split_once('-')
-                .is_some_and(|(n, _)| normal_name(n) == name)
-    };
-    entries.map(|e| e.path()).find(is_it)
-}
-
-/// What the metadata folder of a distribution says.
-#[cfg(test)]
-pub(crate) fn read_dist_info(dir: &Path) -> Option<Package> {
-    read_metadata(dir).map(|(package, _)| package)
-}
-
-/// The same with its RECORD, if it has one.
-fn read_metadata(dir: &Path) -> Option<(Package, Option<String>)> {
-    let (name, version) = read_head(&dir.join("METADATA"))?;
-    let direct = read_small(&dir.join("direct_url.json"))
-        .and_then(|text| serde_json::from_str::<serde_json::Value>(&text).ok());
-    let record = read_small(&dir.join("RECORD"));
-    let folder = dir.file_name()?.to_string_lossy().into_owned();
-    let editable = direct
-        .as_ref()
-        .is_some_and(|d| d["dir_info"]["editable"].as_bool() == Some(true));
-    let package = Package {
-        name: normal_name(&name),
-        version,
-        archive_sha256: direct.as_ref().and_then(archive_sha256),
-        source: direct.as_ref().and_then(source),
-        record_sha256: record.as_ref().map(|text| record_sha256(text, &folder)),
-        editable,
-    };
-    Some((package, record))
-}
-
-fn read_egg_info(path: &Path) -> Option<Package> {
-    let file = if path.is_dir() {
-        path.join("PKG-INFO")
-    } else {
-        path.to_owned()
-    };
-    let (name, version) = read_head(&file)?;
-    Some(Package {
-        name: normal_name(&name),
-        version,
-        archive_sha256: None,
-        source: None,
-        record_sha256: None,
-        editable: false,
-    })
-}
-
-fn archive_sha256(direct: &serde_json::Value) -> Option<[u8; 32]> {
-    let info = &direct["archive_info"];
-    let hex = info["hashes"]["sha256"].as_str().or_else(|| {
-        info["hash"]
-            .as_str()
-            .and_then(|h| h.strip_prefix("sha256="))
-    })?;
-    modelv_core::id::from_hex(&hex.to_ascii_lowercase()).ok()
-}
-
-/// URL of a direct reference, with the commit of a version control system; never credentials, and
-/// never a folder of this machine.
-fn source(direct: &serde_json::Value) -> Option<String> {
-    let url = strip_credentials(direct["url"].as_str()?);
-    if url.starts_with("file:") {
-        return Some("file".into());
-    }
-    match (
-        direct["vcs_info"]["vcs"].as_str(),
-        direct["vcs_info"]["commit_id"].as_str(),
-    ) {
-        (Some(vcs), Some(commit)) => Some(format!("{vcs}+{url}@{commit}")),
-        _ => Some(url),
-    }
-}
-
-/// A URL without user, password and query.
-#[must_use]
-pub fn strip_credentials(url: &str) -> String {
-    let url = url.split(['?', '#']).next().unwrap_or(url);
-    let Some((scheme, rest)) = url.split_once("://") else {
-        // `user@host:path`, as SSH has it.
-        let user = url
-            .split_once('@')
-            .filter(|(user, _)| !user.contains(['/', ':']));
-        return user.map_or(url, |(_, rest)| rest).to_owned();
-    };
-    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-    let host = authority.rsplit('@').next().unwrap_or(authority);
-    format!("{scheme}://{host}{path}")
-}
-
-/// SHA-256 over the sorted (path, hash) rows of a RECORD, without what installers write: equal for
-/// the wheel and for every tree it was installed to.
-#[must_use]
-pub fn record_sha256(record: &str, dist_info: &str) -> [u8; 32] {
-    let mut rows: Vec<(&str, &str)> = record
-        .lines()
-        .filter_map(|line| {
-            let (rest, _size) = line.rsplit_once(',')?;
-            let (path, hash) = rest.rsplit_once(',')?;
-            let own = path
-                .strip_prefix(dist_info)
-                .and_then(|p| p.strip_prefix('/'));
-            let installer = own.is_some_and(|p| INSTALLER_FILES.contains(&p));
-            let script = path.starts_with("../") || path.contains(".data/scripts/");
-            let keep = !hash.is_empty() && !installer && !script && !path.ends_with(".pyc");
-            keep.then_some((path, hash))
-        })
-        .collect();
-    rows.sort_unstable();
-    let mut hasher = Sha256::new();
-    for (path, hash) in rows {
-        hasher.update(path.as_bytes());
-        hasher.update(b",");
-        hasher.update(hash.as_bytes());
-        hasher.update(b"\n");
-    }
-    hasher.finalize().into()
 }

@@ -45,12 +45,16 @@ pub struct Job<'a> {
     /// Whether it gets a process group of its own, which a cancellation ends as a whole. Otherwise it
     /// stays in the terminal's group, and Ctrl-C reaches it by itself.
     pub own_group: bool,
+    /// How long it has from the wish to end to its end.
+    pub grace: Duration,
 }
 
 /// How often a job of its own group is asked whether it is to end.
 const LOOK: Duration = Duration::from_millis(50);
-/// From the wish to end to the end.
-const GRACE: Duration = Duration::from_secs(5);
+/// From the wish to end to the end, for one of many programs.
+pub const GRACE: Duration = Duration::from_secs(5);
+/// The same for a training that may have to save its state; schedulers wait half a minute before they kill.
+pub const LONG_GRACE: Duration = Duration::from_secs(20);
 
 /// Runs a command. Both its streams go to `echo` and into the log as they come. A cancellation counts
 /// as its end.
@@ -65,10 +69,9 @@ pub fn execute(job: &Job<'_>, echo: &mut dyn Write, cancel: &Cancel) -> Result<E
     let clock = Instant::now();
     let mut child = spawn(job, writer)?;
     let done = (Mutex::new(false), Condvar::new());
-    let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-    let group = group.filter(|_| job.own_group);
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
     let status = std::thread::scope(|scope| {
-        scope.spawn(|| end_when_cancelled(group, &done, cancel));
+        scope.spawn(|| end_when_cancelled(pid, job, &done, cancel));
         let copied = copy(&mut reader, &mut log_file, echo, log);
         let status = child.wait().map_err(Error::io("wait for", job.cwd));
         *done.0.lock().unwrap_or_else(PoisonError::into_inner) = true;
@@ -134,9 +137,14 @@ fn copy(
     }
 }
 
-/// Passes a cancellation on to a process group, first politely.
-fn end_when_cancelled(group: Option<Pid>, done: &(Mutex<bool>, Condvar), cancel: &Cancel) {
-    let Some(group) = group else { return };
+/// Passes a cancellation on to the program, first politely.
+fn end_when_cancelled(
+    pid: Option<Pid>,
+    job: &Job<'_>,
+    done: &(Mutex<bool>, Condvar),
+    cancel: &Cancel,
+) {
+    let Some(pid) = pid else { return };
     let mut asked: Option<Instant> = None;
     let mut is_done = done.0.lock().unwrap_or_else(PoisonError::into_inner);
     loop {
@@ -147,16 +155,49 @@ fn end_when_cancelled(group: Option<Pid>, done: &(Mutex<bool>, Condvar), cancel:
         if *is_done {
             return;
         }
-        if !cancel.is_cancelled() {
+        // The terminal has told all of its group by itself, and waits as long as the program takes.
+        if !cancel.is_cancelled() || !(job.own_group || cancel.is_termination()) {
             continue;
         }
         let signal = match asked {
+            None if cancel.is_termination() => Signal::TERM,
             None => Signal::INT,
-            Some(since) if since.elapsed() > GRACE => Signal::KILL,
+            Some(since) if since.elapsed() > job.grace => Signal::KILL,
             Some(_) => continue,
         };
         asked.get_or_insert_with(Instant::now);
-        // It may have ended by itself a moment ago.
-        let _ = rustix::process::kill_process_group(group, signal);
+        // They may have ended by themselves a moment ago.
+        if job.own_group {
+            let _ = rustix::process::kill_process_group(pid, signal);
+        } else {
+            for one in family_of(pid) {
+                let _ = rustix::process::kill_process(one, signal);
+            }
+        }
     }
+}
+
+/// A process and all that it has started, as far as the system tells.
+fn family_of(first: Pid) -> Vec<Pid> {
+    let children: Vec<(i32, i32)> = std::fs::read_dir("/proc")
+        .into_iter()
+        .flatten()
+        .filter_map(|e| {
+            let pid: i32 = e.ok()?.file_name().to_str()?.parse().ok()?;
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+            // The name in brackets may hold anything; the state and the parent follow it.
+            let rest = stat.rsplit_once(')')?.1;
+            Some((pid, rest.split_whitespace().nth(1)?.parse().ok()?))
+        })
+        .collect();
+    let mut family = vec![first];
+    let mut at = 0;
+    while let Some(parent) = family.get(at).copied() {
+        let own = children
+            .iter()
+            .filter(|(_, of)| *of == parent.as_raw_nonzero().get());
+        family.extend(own.filter_map(|(pid, _)| Pid::from_raw(*pid)));
+        at += 1;
+    }
+    family
 }

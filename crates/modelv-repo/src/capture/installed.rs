@@ -1,71 +1,284 @@
 //! Installed distributions looked at file by file: what was changed after it was installed, and what is
 //! used in place from a folder. Must never change what it reads.
+//!
+//! Installers write RECORD last. A file of the recorded size whose times are all before those of RECORD
+//! is as it was installed, and is not hashed; every other one is, once for each state of it.
 
+use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use modelv_core::env::normal_name;
+use modelv_core::env::{PATCHED_NAMES_MAX, Patch, normal_name};
+use sha2::{Digest, Sha256};
 
 use super::env;
-use crate::ctx::Ctx;
+use super::metadata::is_of_distribution;
+use crate::ctx::Cancel;
 use crate::error::Result;
-use crate::wheels::record::{Record, sha256_of};
+use crate::wheels::record::{self, base64url, sha256_of};
+
+/// The file that remembers which states of files were hashed.
+pub(crate) const CACHE: &str = "filecache";
+
+/// Largest RECORD that is read, in bytes.
+const RECORD_BYTES_MAX: u64 = 64 << 20;
 
 /// A distribution whose files are not those that were installed.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Patched {
     /// Its normal name.
     pub package: String,
-    /// Files that differ or are gone, as RECORD has them.
+    /// Files that differ, or are gone, as RECORD has them.
     pub files: Vec<String>,
+    /// SHA-256 over what they are now.
+    pub sha256: [u8; 32],
 }
 
-/// Compares every installed file of an interpreter with the RECORD of its distribution. Distributions without
-/// one can't be looked at.
-///
-/// # Errors
-/// The interpreter does not answer, or it was interrupted.
-pub fn patched(python: &Path, ctx: &Ctx<'_>) -> Result<Vec<Patched>> {
-    let found = distributions(python)?;
-    let threads = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
-    let (next, out) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                while let Some((name, site, dist_info)) =
-                    found.get(next.fetch_add(1, Ordering::Relaxed))
-                {
-                    if ctx.cancel.is_cancelled() {
-                        return;
-                    }
-                    let files = changed_files(site, dist_info);
-                    if !files.is_empty() {
-                        let package = name.clone();
-                        let mut out = out
-                            .lock()
-                            .unwrap_or_else(std::sync::PoisonError::into_inner);
-                        out.push(Patched { package, files });
-                    }
-                }
-            });
+impl Patched {
+    /// As an environment document has it.
+    #[must_use]
+    pub fn to_patch(&self) -> Patch {
+        Patch {
+            package: self.package.clone(),
+            sha256: self.sha256,
+            count: u64::try_from(self.files.len()).unwrap_or(u64::MAX),
+            files: self.files.iter().take(PATCHED_NAMES_MAX).cloned().collect(),
         }
+    }
+}
+
+/// How closely files are looked at.
+#[derive(Debug, Clone, Copy)]
+pub enum Care<'a> {
+    /// Every file is hashed.
+    All(&'a Cancel),
+    /// Files whose times tell that they may have changed are hashed.
+    Whole,
+    /// The same, and those that were hashed before, as this file remembers, are not hashed again.
+    Quick(&'a Path),
+}
+
+/// What one look at the files of a distribution found.
+#[derive(Debug, Clone, PartialEq, serde::Deserialize, serde::Serialize)]
+struct Look {
+    /// Over path, hash and stamp of every file that was hashed.
+    state: String,
+    /// The newest time of these files, in nanoseconds.
+    newest_ns: i64,
+    /// Files that differ, and what they are now: `sha256=…` as RECORD writes it, nothing: gone.
+    changed: BTreeMap<String, String>,
+}
+
+/// Distributions whose files are not those that RECORD names, by name. Those without a RECORD
+/// can't be looked at.
+#[must_use]
+pub fn patched(sites: &[PathBuf], care: Care<'_>) -> Vec<Patched> {
+    let found = distributions(sites);
+    let known = match care {
+        Care::Quick(cache) => Known::read(cache),
+        _ => Known::default(),
+    };
+    let threads = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+    let (next, looks) = (AtomicUsize::new(0), Mutex::new(BTreeMap::new()));
+    let work = || {
+        while let Some((name, site, dist_info)) = found.get(next.fetch_add(1, Ordering::Relaxed)) {
+            if matches!(care, Care::All(cancel) if cancel.is_cancelled()) {
+                return;
+            }
+            let key = format!("{}/{dist_info}", site.display());
+            if let Some(look) = look(site, dist_info, known.get(&key), care) {
+                let mut looks = looks
+                    .lock()
+                    .unwrap_or_else(std::sync::PoisonError::into_inner);
+                looks.insert(key, (name.clone(), look));
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        (1..threads.min(found.len())).for_each(|_| drop(scope.spawn(work)));
+        work();
     });
-    ctx.cancel.check()?;
-    let mut out = out
+    let looks = looks
         .into_inner()
         .unwrap_or_else(std::sync::PoisonError::into_inner);
+    if let Care::Quick(cache) = care {
+        known.keep(cache, &looks);
+    }
+    let changed = looks.into_values().filter(|(_, l)| !l.changed.is_empty());
+    let mut out: Vec<Patched> = changed
+        .map(|(package, look)| Patched {
+            package,
+            sha256: digest_of(&look.changed),
+            files: look.changed.into_keys().collect(),
+        })
+        .collect();
     out.sort();
-    Ok(out)
+    out
+}
+
+fn digest_of(changed: &BTreeMap<String, String>) -> [u8; 32] {
+    let mut hasher = Sha256::new();
+    for (path, hash) in changed {
+        hasher.update(format!("{path},{hash}\n"));
+    }
+    hasher.finalize().into()
+}
+
+/// Looks of earlier calls, and when they were written down.
+#[derive(Default)]
+struct Known {
+    looks: BTreeMap<String, Look>,
+    written_ns: i64,
+}
+
+impl Known {
+    fn read(path: &Path) -> Self {
+        let read = || {
+            let written_ns = modified_ns(&std::fs::metadata(path).ok()?);
+            let looks = env::read_cache(&std::fs::read(path).ok()?)?;
+            Some(Self { looks, written_ns })
+        };
+        read().unwrap_or_default()
+    }
+
+    /// A look, unless its files changed in the tick of the clock in which it was written: they could
+    /// have changed again without a trace.
+    fn get(&self, key: &str) -> Option<&Look> {
+        let look = self.looks.get(key)?;
+        (look.newest_ns < self.written_ns).then_some(look)
+    }
+
+    fn keep(&self, path: &Path, looks: &BTreeMap<String, (String, Look)>) {
+        let is_same = looks.len() == self.looks.len()
+            && looks
+                .iter()
+                .all(|(key, (_, look))| self.get(key) == Some(look));
+        if !is_same {
+            let looks: BTreeMap<_, _> = looks.iter().map(|(key, (_, look))| (key, look)).collect();
+            env::write_cache(path, &looks);
+        }
+    }
+}
+
+fn modified_ns(meta: &std::fs::Metadata) -> i64 {
+    nanoseconds(meta.mtime(), meta.mtime_nsec())
+}
+
+fn nanoseconds(seconds: i64, rest: i64) -> i64 {
+    seconds.saturating_mul(1_000_000_000).saturating_add(rest)
+}
+
+/// Looks at the files of a distribution; `None`: times and sizes tell that nothing has changed.
+fn look(site: &Path, dist_info: &str, known: Option<&Look>, care: Care<'_>) -> Option<Look> {
+    let path = site.join(dist_info).join("RECORD");
+    let file = File::open(path).ok()?;
+    let meta = file.metadata().ok()?;
+    if meta.len() > RECORD_BYTES_MAX {
+        return None;
+    }
+    let text = std::io::read_to_string(file).ok()?;
+    let doubtful = doubtful(site, dist_info, &text, &meta, matches!(care, Care::All(_)));
+    if doubtful.is_empty() {
+        return None;
+    }
+    let mut state = blake3::Hasher::new();
+    for file in &doubtful {
+        state.update(format!("{} {} {}\n", file.path, file.hash, file.stamp).as_bytes());
+    }
+    let state = state.finalize().to_hex().to_string();
+    if let Some(known) = known.filter(|k| k.state == state) {
+        return Some(known.clone());
+    }
+    let mut changed = BTreeMap::new();
+    for file in &doubtful {
+        if matches!(care, Care::All(cancel) if cancel.is_cancelled()) {
+            break;
+        }
+        let path = record::unquoted(file.path);
+        let found = File::open(site.join(&path)).and_then(|f| sha256_of(f, u64::MAX));
+        let now = found.map_or_else(
+            |_| String::new(),
+            |(hash, _)| format!("sha256={}", base64url(&hash)),
+        );
+        if now != file.hash.trim_end_matches('=') {
+            changed.insert(path, now);
+        }
+    }
+    Some(Look {
+        state,
+        newest_ns: doubtful.iter().map(|f| f.newest_ns).max().unwrap_or(0),
+        changed,
+    })
+}
+
+/// A file that may be another than the one that was installed.
+struct Doubtful<'a> {
+    path: &'a str,
+    hash: &'a str,
+    stamp: String,
+    newest_ns: i64,
+}
+
+/// The files that are to be hashed: all, or those that sizes and times do not vouch for.
+fn doubtful<'a>(
+    site: &Path,
+    dist_info: &str,
+    text: &'a str,
+    record: &std::fs::Metadata,
+    all: bool,
+) -> Vec<Doubtful<'a>> {
+    let Ok(dir) = File::open(site) else {
+        return Vec::new();
+    };
+    let (mtime, ctime) = (
+        modified_ns(record),
+        nanoseconds(record.ctime(), record.ctime_nsec()),
+    );
+    let mut out = Vec::new();
+    for line in text.lines() {
+        let Some((path, hash, size)) = record::parts(line) else {
+            continue;
+        };
+        let is_meant = hash.starts_with("sha256=") && is_of_distribution(path, hash, dist_info);
+        if !is_meant || path.starts_with('/') {
+            continue;
+        }
+        let plain = match path.starts_with('"') {
+            true => rustix::fs::stat(site.join(record::unquoted(path))),
+            false => rustix::fs::statat(&dir, path, rustix::fs::AtFlags::empty()),
+        };
+        let ns = |n| i64::try_from(n).unwrap_or(0);
+        let doubt = plain.map_or(Some(("-".to_owned(), 0)), |s| {
+            let modified = nanoseconds(s.st_mtime, ns(s.st_mtime_nsec));
+            let mut changed = nanoseconds(s.st_ctime, ns(s.st_ctime_nsec));
+            // A file with several names is changed by each new name: uv links what it keeps.
+            if s.st_nlink > 1 {
+                changed = 0;
+            }
+            let same_size = size.is_empty() || size.parse() == Ok(s.st_size);
+            let vouched = same_size && modified < mtime && changed < ctime;
+            let stamp = || format!("{} {modified} {changed} {}", s.st_size, s.st_ino);
+            (all || !vouched).then(|| (stamp(), modified.max(changed)))
+        });
+        out.extend(doubt.map(|(stamp, newest_ns)| Doubtful {
+            path,
+            hash,
+            stamp,
+            newest_ns,
+        }));
+    }
+    out
 }
 
 /// Normal name, folder and metadata folder of each distribution; the first on the path counts.
-fn distributions(python: &Path) -> Result<Vec<(String, PathBuf, String)>> {
-    let mut seen = std::collections::HashSet::new();
+fn distributions(sites: &[PathBuf]) -> Vec<(String, PathBuf, String)> {
+    let mut seen = HashSet::new();
     let mut out = Vec::new();
-    for site in env::sites(python)? {
-        for entry in std::fs::read_dir(&site).into_iter().flatten().flatten() {
+    for site in sites {
+        for entry in std::fs::read_dir(site).into_iter().flatten().flatten() {
             let folder = entry.file_name().to_string_lossy().into_owned();
             let stem = folder.strip_suffix(".dist-info");
             let Some((name, _)) = stem.and_then(|s| s.split_once('-')) else {
@@ -77,32 +290,6 @@ fn distributions(python: &Path) -> Result<Vec<(String, PathBuf, String)>> {
             }
         }
     }
-    Ok(out)
-}
-
-/// Files that RECORD has a hash of and that are others, or none. What is compiled anew and what
-/// installers write for themselves doesn't count.
-fn changed_files(site: &Path, dist_info: &str) -> Vec<String> {
-    let Ok(text) = std::fs::read_to_string(site.join(dist_info).join("RECORD")) else {
-        return Vec::new();
-    };
-    let record = Record::parse(dist_info, text);
-    let mut out: Vec<String> = record
-        .rows()
-        .filter(|(name, hash)| hash.starts_with("sha256=") && !name.ends_with(".pyc"))
-        .filter(|(name, _)| {
-            let own = name
-                .strip_prefix(dist_info)
-                .and_then(|n| n.strip_prefix('/'));
-            !own.is_some_and(|n| env::INSTALLER_FILES.contains(&n))
-        })
-        .filter(|(name, _)| {
-            let found = File::open(site.join(name)).and_then(|f| sha256_of(f, u64::MAX));
-            !found.is_ok_and(|(sha256, _)| record.check(name, &sha256).is_ok())
-        })
-        .map(|(name, _)| name.to_owned())
-        .collect();
-    out.sort();
     out
 }
 
@@ -112,7 +299,7 @@ fn changed_files(site: &Path, dist_info: &str) -> Vec<String> {
 /// The interpreter does not answer.
 pub fn in_place(python: &Path) -> Result<Vec<(String, PathBuf)>> {
     let mut out = Vec::new();
-    for (name, site, dist_info) in distributions(python)? {
+    for (name, site, dist_info) in distributions(&env::sites(python)?) {
         let direct = std::fs::read(site.join(dist_info).join("direct_url.json"));
         let direct: Option<serde_json::Value> =
             direct.ok().and_then(|b| serde_json::from_slice(&b).ok());
@@ -146,28 +333,107 @@ fn unescaped(text: &str) -> std::ffi::OsString {
 
 #[cfg(test)]
 mod tests {
-    use sha2::{Digest, Sha256};
-
     use super::*;
-    use crate::wheels::record::base64url;
+
+    const INFO: &str = "bird-1.0.dist-info";
+
+    /// A distribution of four files as an installer leaves it: RECORD is last.
+    fn installed(dir: &Path) {
+        std::fs::create_dir_all(dir.join(INFO)).unwrap();
+        let hash = base64url(&Sha256::digest("same"));
+        let names = ["a.py", "b.py", "\"c,d.py\"", "bird-1.0.dist-info/INSTALLER"];
+        let rows = names.map(|n| format!("{n},sha256={hash},4\n"));
+        for name in ["a.py", "b.py", "c,d.py"] {
+            std::fs::write(dir.join(name), "same").unwrap();
+        }
+        tick(&dir.join("a.py"));
+        std::fs::write(dir.join(INFO).join("RECORD"), rows.concat() + "x.pyc,,\n").unwrap();
+    }
+
+    /// Waits until the clock of the file system has moved on.
+    fn tick(than: &Path) {
+        let before = modified_ns(&std::fs::metadata(than).unwrap());
+        let probe = than.with_extension("tick");
+        loop {
+            std::fs::write(&probe, "").unwrap();
+            if modified_ns(&std::fs::metadata(&probe).unwrap()) > before {
+                return;
+            }
+        }
+    }
+
+    fn files(dir: &Path, care: Care<'_>) -> Vec<String> {
+        let found = patched(&[dir.to_owned()], care);
+        found.into_iter().flat_map(|p| p.files).collect()
+    }
 
     #[test]
-    fn what_was_changed_in_place_is_named() {
+    fn what_was_changed_in_place_is_named_and_hashed_once() {
         let dir = tempfile::tempdir().unwrap();
-        let info = "bird-1.0.dist-info";
-        std::fs::create_dir_all(dir.path().join(info)).unwrap();
-        let hash = base64url(&Sha256::digest("same"));
-        let rows = ["a.py", "b.py", "c.py", "bird-1.0.dist-info/INSTALLER"]
-            .map(|n| format!("{n},sha256={hash},4\n"));
-        std::fs::write(
-            dir.path().join(info).join("RECORD"),
-            rows.concat() + "x.pyc,,\n",
-        )
-        .unwrap();
-        std::fs::write(dir.path().join("a.py"), "same").unwrap();
-        std::fs::write(dir.path().join("b.py"), "other").unwrap();
-        assert_eq!(changed_files(dir.path(), info), ["b.py", "c.py"]);
-        assert_eq!(changed_files(dir.path(), "none-1.dist-info"), [""; 0]);
+        installed(dir.path());
+        let cache = dir.path().join(CACHE);
+        let quick = || files(dir.path(), Care::Quick(&cache));
+        assert_eq!(quick(), [""; 0]);
+        assert!(!cache.exists(), "nothing was hashed");
+        tick(&dir.path().join(INFO).join("RECORD"));
+        // Of the same size: the times tell.
+        std::fs::write(dir.path().join("b.py"), "SAME").unwrap();
+        std::fs::remove_file(dir.path().join("c,d.py")).unwrap();
+        tick(&dir.path().join("b.py"));
+        for _ in 0..2 {
+            assert_eq!(quick(), ["b.py", "c,d.py"]);
+            assert_eq!(files(dir.path(), Care::Whole), ["b.py", "c,d.py"]);
+        }
+        let known = Known::read(&cache);
+        let look = known.looks.values().next().unwrap();
+        assert_eq!(look.changed["c,d.py"], "");
+        // What it remembers is believed as long as nothing has changed.
+        let mut other = known.looks.clone();
+        other.values_mut().for_each(|l| l.changed.clear());
+        env::write_cache(&cache, &other);
+        assert_eq!(quick(), [""; 0]);
+        std::fs::write(dir.path().join("b.py"), "more").unwrap();
+        assert_eq!(quick(), ["b.py", "c,d.py"]);
+        std::fs::write(&cache, "damaged").unwrap();
+        assert_eq!(quick(), ["b.py", "c,d.py"]);
+    }
+
+    #[test]
+    fn another_patch_is_another_digest() {
+        let dir = tempfile::tempdir().unwrap();
+        installed(dir.path());
+        let digest = |text: &str| {
+            std::fs::write(dir.path().join("a.py"), text).unwrap();
+            let found = patched(&[dir.path().to_owned()], Care::Whole);
+            found.first().map(|p| p.to_patch().sha256)
+        };
+        let (one, two) = (digest("one"), digest("two"));
+        assert!(one.is_some() && two.is_some() && one != two);
+        assert_eq!(digest("one"), one);
+        assert_eq!(digest("same"), None);
+    }
+
+    #[test]
+    fn a_change_that_hides_its_times_is_found_when_all_is_hashed() {
+        let dir = tempfile::tempdir().unwrap();
+        installed(dir.path());
+        let path = dir.path().join("a.py");
+        std::fs::write(&path, "SAME").unwrap();
+        // As if it had been installed now, with the patch in it.
+        let record = dir.path().join(INFO).join("RECORD");
+        let text = std::fs::read(&record).unwrap();
+        tick(&path);
+        std::fs::write(&record, text).unwrap();
+        assert_eq!(files(dir.path(), Care::Whole), [""; 0]);
+        let never = Cancel::new();
+        assert_eq!(files(dir.path(), Care::All(&never)), ["a.py"]);
+    }
+
+    #[test]
+    fn a_distribution_without_a_list_of_files_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("none-1.dist-info")).unwrap();
+        assert_eq!(files(dir.path(), Care::Whole), [""; 0]);
     }
 
     #[test]

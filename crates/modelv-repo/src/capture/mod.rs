@@ -7,6 +7,7 @@ pub mod git;
 pub mod host;
 pub mod imports;
 pub mod installed;
+pub(crate) mod metadata;
 pub mod metrics;
 mod observed;
 pub mod params;

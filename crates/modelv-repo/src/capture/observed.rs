@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use modelv_core::id::CommitId;
 
-use super::installed::{self, Patched};
+use super::installed::{self, Care, Patched};
 use super::{env, host, imports, python};
 use crate::ctx::Ctx;
 use crate::envdiff::EnvChange;
@@ -83,13 +83,17 @@ impl Repo {
         Ok(compare(&old, &self.machine_facts()?))
     }
 
-    /// Distributions of this machine whose files are not those that were installed.
+    /// Distributions of this machine whose files are not those that were installed: every one is hashed.
     ///
     /// # Errors
     /// The interpreter does not answer.
     pub fn patched_packages(&self, explicit: Option<&Path>, ctx: &Ctx<'_>) -> Result<Vec<Patched>> {
-        self.active_python(explicit)?
-            .map_or(Ok(Vec::new()), |python| installed::patched(&python, ctx))
+        let Some(python) = self.active_python(explicit)? else {
+            return Ok(Vec::new());
+        };
+        let found = installed::patched(&env::sites(&python)?, Care::All(ctx.cancel));
+        ctx.cancel.check()?;
+        Ok(found)
     }
 
     /// Distributions that are used in place from folders outside of this repository: no commit has

@@ -5,7 +5,8 @@ use std::path::Path;
 
 use modelv_core::env::normal_name;
 
-use super::env::{METADATA_BYTES_MAX, known_sites};
+use super::env::known_sites;
+use super::metadata::METADATA_BYTES_MAX;
 use crate::error::Result;
 
 /// One installed package and its demands.

@@ -183,6 +183,7 @@ fn run(command: &[&str]) -> (crate::error::Result<exec::Execution>, String, Stri
         env: &env,
         log: &log,
         own_group: true,
+        grace: exec::GRACE,
     };
     let done = exec::execute(&job, &mut echo, &Cancel::new());
     let logged = std::fs::read_to_string(&log).unwrap_or_default();

@@ -10,7 +10,9 @@ use modelv_store::Session;
 use super::Work;
 use super::state::{Action, ConflictState, MergeState};
 use crate::capture::{clock, git};
-use crate::commit::{CommitOptions, Committed, check_message, write_recipe, write_recipe_of};
+use crate::commit::{
+    CommitOptions, Committed, check_message, nobody, write_recipe, write_recipe_of,
+};
 use crate::ctx::Ctx;
 use crate::envdiff::diff_env;
 use crate::error::{Error, Result};
@@ -115,31 +117,40 @@ impl Repo {
     pub(crate) fn keep_worktree(&self, ctx: &Ctx<'_>) -> Result<RefChange> {
         let session = self.store.begin()?;
         let files = self.snapshot(&self.rules()?, Some(&session), ctx)?.files;
-        let id = self.put_aside(self.get_head()?, &files, GIVEN_UP, &session)?;
+        let id = self.put_aside(Some(self.get_head()?), &files, GIVEN_UP, &session)?;
         session.finish()?;
         Ok(self.merge_files_change(id))
     }
 
-    /// A commit of these files after `parent`, with its environment. No name points to it yet.
+    /// A commit of these files after `parent`, with its environment and authors; before the first
+    /// commit it is nobody's. No name points to it yet.
     pub(crate) fn put_aside(
         &self,
-        parent: CommitId,
+        parent: Option<CommitId>,
         files: &Files,
         message: &str,
         session: &Session<'_>,
     ) -> Result<CommitId> {
-        let before = self.commit_object(parent)?;
-        let env = self.env_object(before.recipe.env)?;
-        let (recipe, model) = write_recipe(files, &env, Some(&before), session)?;
+        let before = parent.map(|p| self.commit_object(p)).transpose()?;
+        let env = match &before {
+            Some(before) => self.env_object(before.recipe.env)?,
+            None => Env::none(),
+        };
+        let (recipe, model) = write_recipe(files, &env, before.as_ref(), session)?;
+        let (author, committer) = match before {
+            Some(before) => (before.author, before.committer),
+            None => (nobody(), nobody()),
+        };
         let commit = Commit {
             recipe,
             model,
-            parents: vec![parent],
-            message: message.into(),
+            parents: parent.into_iter().collect(),
+            author,
+            committer,
             time: clock::now(),
+            message: message.into(),
             runs: vec![],
             extra: Default::default(),
-            ..before
         };
         Ok(CommitId(session.put_object(&commit)?))
     }

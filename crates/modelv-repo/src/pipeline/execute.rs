@@ -7,44 +7,51 @@
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsString;
 
-use modelv_core::commit::Commit;
-use modelv_core::id::{BlobId, CommitId, RunId};
+use modelv_core::id::RunId;
 use modelv_core::path::RepoPath;
-use modelv_core::run::{Origin, Status};
+use modelv_core::run::Origin;
 use modelv_core::value::Value;
 
 use super::plan::{Decided, Decision, Planner};
 use super::{PipelineOptions, PipelineOutcome, StageDone, StageEvent, StageOutcome, Watch, Why};
 use crate::capture::exec::Execution;
-use crate::capture::{clock, metrics};
 use crate::ctx::Ctx;
 use crate::error::{Error, Result};
-use crate::merge::conclude::{OVERWRITTEN, RESTORED};
-use crate::names;
-use crate::oplog::{RefChange, Target};
 use crate::repo::Repo;
-use crate::restore::put_aside_note;
 use crate::run::pool::{self, Start, Work};
-use crate::run::{ActiveRun, Beginning, Ending, METRICS_FILE, RUN_VARIABLE, Record, record_of};
-use crate::worktree::{Files, keep_file, write_one_tree};
+use crate::run::{ActiveRun, Beginning, Hold, RUN_VARIABLE, Record};
+use crate::worktree::{Files, write_one_tree};
 
 /// What the record of a whole pipeline says was executed.
 pub(crate) const COMMAND: [&str; 3] = ["modelv", "pipeline", "run"];
 /// Names the stage to its program.
 const STAGE_VARIABLE: &str = "MODELV_STAGE";
 
-struct Runner<'a> {
-    repo: &'a mut Repo,
-    planner: Planner,
-    options: &'a PipelineOptions,
+pub(super) struct Runner<'a> {
+    pub(super) repo: &'a mut Repo,
+    pub(super) planner: Planner,
+    pub(super) options: &'a PipelineOptions,
     watch: &'a dyn Watch,
-    ctx: &'a Ctx<'a>,
+    pub(super) ctx: &'a Ctx<'a>,
     /// One for each stage that is done, by number.
-    done: BTreeMap<usize, StageOutcome>,
+    pub(super) done: BTreeMap<usize, StageOutcome>,
     /// Stages whose programs run.
-    active: HashMap<usize, (Record, Vec<Why>)>,
+    pub(super) active: HashMap<usize, Running>,
     /// The run of the whole, once it was needed.
-    whole: Option<ActiveRun>,
+    pub(super) whole: Option<ActiveRun>,
+    /// The right to execute here, until the run of the whole has it.
+    hold: Hold,
+}
+
+/// A stage whose program runs.
+pub(super) struct Running {
+    pub(super) record: Record,
+    pub(super) why: Vec<Why>,
+    /// What it was given.
+    pub(super) inputs: Files,
+    pub(super) params: BTreeMap<String, Value>,
+    /// What was at its outputs.
+    pub(super) before: Files,
 }
 
 impl Repo {
@@ -60,6 +67,7 @@ impl Repo {
         ctx: &Ctx<'_>,
     ) -> Result<PipelineOutcome> {
         self.refuse_while_merging("run")?;
+        let hold = self.hold(&COMMAND.join(" "), options.run.wait, ctx)?;
         let planner = Planner::new(self, options, ctx)?;
         let mut runner = Runner {
             repo: self,
@@ -70,6 +78,7 @@ impl Repo {
             done: BTreeMap::new(),
             active: HashMap::new(),
             whole: None,
+            hold,
         };
         let failed = pool::carry_out(&mut runner, options.jobs, watch, ctx).err();
         runner.planner.reader.save();
@@ -104,11 +113,18 @@ impl Runner<'_> {
         (0..count).filter(is_open).find(is_free)
     }
 
-    fn name(&self, at: usize) -> String {
+    pub(super) fn name(&self, at: usize) -> String {
         self.planner.pipeline.stages()[at].name.clone()
     }
 
-    fn close(&mut self, at: usize, done: StageDone, run: Option<RunId>, time: u64, why: Vec<Why>) {
+    pub(super) fn close(
+        &mut self,
+        at: usize,
+        done: StageDone,
+        run: Option<RunId>,
+        time: u64,
+        why: Vec<Why>,
+    ) {
         let outcome = StageOutcome {
             name: self.name(at),
             done,
@@ -150,7 +166,7 @@ impl Runner<'_> {
             }
             Decision::Execute(on_disk, why) => {
                 self.watch.tell(&self.name(at), StageEvent::Starts(&why));
-                self.start(at, &decided, &on_disk, why).map(Some)
+                self.start(at, decided, on_disk, why).map(Some)
             }
         }
     }
@@ -169,8 +185,8 @@ impl Runner<'_> {
     fn start(
         &mut self,
         at: usize,
-        decided: &Decided,
-        on_disk: &Files,
+        decided: Decided,
+        on_disk: Files,
         why: Vec<Why>,
     ) -> Result<Start> {
         let spec = self.planner.pipeline.stages()[at].clone();
@@ -180,7 +196,7 @@ impl Runner<'_> {
         self.planner.reader.read(&spec.inputs, keep, self.ctx)?;
         write_one_tree(&decided.inputs, Some(&session))?;
         session.finish()?;
-        self.place(at, on_disk, &Files::new())?;
+        self.place(at, &on_disk, &Files::new())?;
         for output in &spec.outputs {
             let full = crate::worktree::place(self.repo.root(), output);
             if let Some(above) = full.parent() {
@@ -216,16 +232,27 @@ impl Runner<'_> {
             log: record.log_path(),
             name: spec.name,
         };
-        self.active.insert(at, (record, why));
+        let running = Running {
+            record,
+            why,
+            inputs: decided.inputs,
+            params: decided.params,
+            before: on_disk,
+        };
+        self.active.insert(at, running);
         Ok(start)
     }
 
     /// The recipe and the nonce of the run of the whole, which begins with the first stage.
-    fn whole_run(&mut self) -> Result<(modelv_core::commit::Recipe, [u8; 16])> {
+    pub(super) fn whole_run(&mut self) -> Result<(modelv_core::commit::Recipe, [u8; 16])> {
         if self.whole.is_none() {
             let words = COMMAND.map(str::to_owned);
-            let mut active = self.repo.begin_run(&self.options.run, &words, self.ctx)?;
-            active.commits = self.options.commit;
+            let mut active = {
+                let hold = std::mem::replace(&mut self.hold, Hold::Free);
+                self.repo
+                    .begin_held(&self.options.run, &words, hold, self.ctx)?
+            };
+            active.commits &= self.options.commit;
             // What it says was measured by this pipeline, whichever stage wrote it, and when.
             active.metrics_before = None;
             self.whole = Some(active);
@@ -238,198 +265,19 @@ impl Runner<'_> {
     /// Writes `to` over what is at the outputs of a stage.
     fn place(&mut self, at: usize, on_disk: &Files, to: &Files) -> Result<()> {
         let _turn = self.repo.take_turn()?;
-        let lost = self.unrecorded(at, on_disk, to);
-        let ctx = self.ctx;
-        if let Some((first, _)) = lost.first_key_value() {
-            self.put_aside(&lost)?;
-            let by = format!("the output of stage `{}`", self.name(at));
-            ctx.progress.note(&put_aside_note(first, lost.len(), &by));
-        }
+        let lost = self.unrecorded(at, on_disk, to)?;
+        let by = format!("the output of stage `{}`", self.name(at));
+        self.repo.keep_lost(&lost, &by, self.ctx)?;
         self.repo
-            .check_out_over(on_disk.clone(), on_disk, to, "pipeline", ctx)
+            .check_out_over(on_disk.clone(), on_disk, to, "pipeline", self.ctx)
     }
 
     /// Files at outputs that neither HEAD nor the last run of the stage has.
-    fn unrecorded(&self, at: usize, on_disk: &Files, to: &Files) -> Files {
+    fn unrecorded(&self, at: usize, on_disk: &Files, to: &Files) -> Result<Files> {
         let last = self.planner.last_outputs(self.repo, &self.name(at));
-        let mut lost: Files = on_disk
-            .iter()
-            .filter(|(path, file)| {
-                let known = |files: &Files| holds(files, path, file.blob);
-                !known(to) && !last.as_ref().is_some_and(known)
-            })
-            .map(|(path, file)| (path.clone(), file.clone()))
-            .collect();
-        if let (false, Some(head)) = (lost.is_empty(), self.repo.head())
-            && let Ok(head) = self.repo.files(head)
-        {
-            lost.retain(|path, file| !holds(&head, path, file.blob));
-        }
-        lost
+        let last = last.unwrap_or_default();
+        let mut lost = self.repo.unrecorded(on_disk, to)?;
+        lost.retain(|path, file| last.get(path).is_none_or(|l| l.blob != file.blob));
+        Ok(lost)
     }
-
-    /// Stores files that are about to go, as a restore does.
-    fn put_aside(&mut self, files: &Files) -> Result<()> {
-        let (recipe, _) = self.whole_run()?;
-        let session = self.repo.store.begin()?;
-        for (path, file) in files {
-            if !self.repo.store.keeps_blob(&file.blob)? {
-                keep_file(self.repo.root(), path, file.blob, None, &session, self.ctx)?;
-            }
-        }
-        let person = self.repo.author(self.options.run.author.as_deref())?;
-        let mut changes = Vec::new();
-        let two = [
-            (names::RESTORE_BEFORE, OVERWRITTEN, files.clone()),
-            (names::RESTORE_AFTER, RESTORED, Files::new()),
-        ];
-        for (name, message, files) in two {
-            let env = self.repo.env_object(recipe.env)?;
-            let (recipe, model) = crate::commit::write_recipe(&files, &env, None, &session)?;
-            let commit = Commit {
-                recipe,
-                model,
-                parents: self.repo.head().into_iter().collect(),
-                author: person.clone(),
-                committer: person.clone(),
-                time: clock::now(),
-                message: message.into(),
-                runs: Vec::new(),
-                extra: BTreeMap::new(),
-            };
-            let id = CommitId(session.put_object(&commit)?);
-            changes.push(RefChange {
-                name: name.into(),
-                old: self.repo.log.refs.get(name).cloned(),
-                new: Some(Target::Commit(id)),
-            });
-        }
-        session.finish()?;
-        self.repo.append(changes, true, None).map(|_| ())
-    }
-
-    /// Records a stage whose program has ended.
-    fn record(&mut self, at: usize, execution: Result<Execution>) -> Result<()> {
-        let Some((record, why)) = self.active.remove(&at) else {
-            return Ok(());
-        };
-        let execution = match execution {
-            Ok(execution) => execution,
-            Err(e) => {
-                record.discard();
-                return Err(e);
-            }
-        };
-        let mut ending = Ending::of(execution.exit_code);
-        let outputs = self.planner.pipeline.stages()[at].outputs.clone();
-        let (mut made, mut gone) = (Files::new(), None);
-        let session = self.repo.store.begin()?;
-        if ending.status == Status::Finished {
-            let keep = Some((&session, &self.repo.store));
-            made = self.planner.reader.read(&outputs, keep, self.ctx)?;
-            gone = outputs.iter().find(|o| !self.planner.reader.exists(o));
-        }
-        if gone.is_some() {
-            ending.status = Status::Failed;
-        }
-        let (mut run, _) = self.repo.close_record(&record, ending)?;
-        if ending.status == Status::Finished {
-            run.outputs = Some(write_one_tree(&made, Some(&session))?);
-            run.metrics.extend(self.metrics_in(&made));
-        }
-        let id = RunId(session.put_object(&run)?);
-        session.finish()?;
-        self.repo.update_refs(vec![record_of(id)])?;
-        record.forget();
-        let done = match (ending.status, gone, execution.exit_code) {
-            (Status::Finished, ..) => StageDone::Finished,
-            (Status::Interrupted, ..) => StageDone::Interrupted,
-            (_, Some(gone), _) => StageDone::Failed(format!("it did not write `{gone}`")),
-            (_, None, code) => {
-                let code = code.unwrap_or(1);
-                StageDone::Failed(format!("its command ended with status {code}"))
-            }
-        };
-        if done.is_ok() {
-            self.planner.note(at, made);
-        }
-        self.close(at, done, Some(id), run.duration_ms, why);
-        Ok(())
-    }
-
-    fn metrics_in(&self, made: &Files) -> BTreeMap<String, Value> {
-        let is_made = made.contains_key(METRICS_FILE.as_bytes());
-        let path = self.repo.root().join(METRICS_FILE);
-        let mut found = if is_made {
-            metrics::read_or_tell(&path, self.ctx)
-        } else {
-            BTreeMap::new()
-        };
-        crate::capture::secrets::mask_values(&mut found);
-        found
-    }
-
-    /// Records the whole, and commits it where that is asked for.
-    fn finish(mut self, failed: Option<Error>) -> Result<PipelineOutcome> {
-        let stages: Vec<StageOutcome> = std::mem::take(&mut self.done).into_values().collect();
-        let all = self.planner.pipeline.stages().len();
-        let is_ok = stages.len() == all && stages.iter().all(|s| s.done.is_ok());
-        if failed.is_none() && is_ok && self.options.commit && self.whole.is_none() {
-            let is_current = self.is_current()?;
-            if !is_current {
-                self.whole_run()?;
-            }
-        }
-        let Some(mut whole) = self.whole.take() else {
-            return failed.map_or(
-                Ok(PipelineOutcome {
-                    stages,
-                    result: None,
-                }),
-                Err,
-            );
-        };
-        whole.parts = stages.iter().filter_map(|s| s.run).collect();
-        whole.parts.dedup();
-        let status = match () {
-            () if self.ctx.cancel.is_cancelled() => Status::Interrupted,
-            () if is_ok && failed.is_none() => Status::Finished,
-            () => Status::Failed,
-        };
-        let exit_code = match status {
-            Status::Finished => Some(0),
-            Status::Failed => Some(1),
-            Status::Interrupted => None,
-        };
-        if status != Status::Finished {
-            // What lies there is of an earlier run.
-            whole.metrics_before = metrics::stamp(&self.repo.root().join(METRICS_FILE));
-        }
-        let ending = Ending { status, exit_code };
-        let result = self.repo.finish_run(whole, ending, self.ctx);
-        match failed {
-            Some(e) => Err(e),
-            None => Ok(PipelineOutcome {
-                stages,
-                result: Some(result?),
-            }),
-        }
-    }
-
-    /// Whether HEAD is the model of the recipe that the working tree holds.
-    fn is_current(&self) -> Result<bool> {
-        let Some(head) = self.repo.head() else {
-            return Ok(false);
-        };
-        let status = self
-            .repo
-            .status(self.options.run.python.clone(), self.ctx)?;
-        let commit = self.repo.commit_object(head)?;
-        let is_same = status.changes.is_empty() && status.env.is_empty();
-        Ok(is_same && commit.model.is_some() && !commit.is_stale() && !commit.runs.is_empty())
-    }
-}
-
-fn holds(files: &Files, path: &RepoPath, blob: BlobId) -> bool {
-    files.get(path).is_some_and(|f| f.blob == blob)
 }

@@ -50,6 +50,12 @@ impl Reader {
         std::fs::symlink_metadata(place(&self.root, path)).is_ok()
     }
 
+    /// Whether a link that leads to a folder is there.
+    pub(super) fn is_link_to_folder(&self, path: &RepoPath) -> bool {
+        let full = place(&self.root, path);
+        full.is_symlink() && full.is_dir()
+    }
+
     /// The files at and below some paths; stored where there is a session.
     ///
     /// # Errors
@@ -119,7 +125,8 @@ impl Reader {
         Ok(())
     }
 
-    fn refuse_links_above(&self, path: &RepoPath) -> Result<()> {
+    /// Refuses what only is reached through a link.
+    pub(super) fn refuse_links_above(&self, path: &RepoPath) -> Result<()> {
         for above in modelv_core::path::folders_of(path.as_bytes()) {
             let full = self.root.join(std::ffi::OsStr::from_bytes(above));
             let is_link = std::fs::symlink_metadata(full).is_ok_and(|m| !m.is_dir());

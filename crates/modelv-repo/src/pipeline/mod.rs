@@ -5,14 +5,18 @@
 //! of executing the command again. Nothing is written into the working tree but declared outputs.
 //!
 //! `spec.rs` reads the declarations, `graph.rs` puts them in order, `plan.rs` decides what has to be
-//! done and says why, `execute.rs` does it. Must never take an output for what its run made without
+//! done, by what `known.rs` and `configs.rs` read, and says why; `execute.rs` does it, `record.rs` records it. Must never take an output for what its run made without
 //! having compared the content.
 
+mod configs;
 mod execute;
 mod files;
 mod graph;
+mod known;
 mod plan;
+mod record;
 mod spec;
+mod status;
 mod why;
 
 use modelv_core::id::RunId;
@@ -23,8 +27,8 @@ pub(crate) use execute::COMMAND;
 pub(crate) use plan::files_of_tree;
 
 pub use graph::Pipeline;
-pub use plan::{StageState, StageStatus};
 pub use spec::{ParamName, StageSpec};
+pub use status::{StageState, StageStatus};
 pub use why::Why;
 
 /// What running a pipeline is asked for.

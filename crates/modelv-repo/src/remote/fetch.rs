@@ -339,6 +339,7 @@ impl Repo {
         ctx: &Ctx<'_>,
     ) -> Result<(FetchReport, MergeOutcome)> {
         self.refuse_while_merging("pull")?;
+        self.refuse_while_running("pull")?;
         let current = self
             .head_ref()
             .map(|r| names::short(r).to_owned())

@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 
 use modelv_core::commit::{Commit, Model, Person, Recipe};
 use modelv_core::id::{CommitId, RecipeId, RunId, TreeId};
-use modelv_core::run::{Origin, Run, Status};
+use modelv_core::run::{Doubt, Origin, Run, Status};
 use modelv_core::value::Value;
 
 use super::record::{Beginning, Ending, Record, record_of};
-use super::{METRICS_FILE, RunOptions, RunOutcome};
+use super::{Hold, METRICS_FILE, RunOptions, RunOutcome};
 use crate::capture::{clock, git, metrics, params, secrets};
 use crate::ctx::Ctx;
 use crate::error::{Error, Result};
@@ -34,6 +34,9 @@ pub struct ActiveRun {
     pub(crate) parts: Vec<RunId>,
     /// Whether its outputs are committed.
     pub(crate) commits: bool,
+    /// Branch that was checked out.
+    pub(super) branch: Option<String>,
+    pub(crate) hold: Hold,
 }
 
 impl ActiveRun {
@@ -69,7 +72,8 @@ impl ActiveRun {
 }
 
 impl Repo {
-    /// Begins a run of the working tree as it is: stores its files and notes its parameters.
+    /// Begins a run of the working tree as it is: stores its files and notes its parameters. Beside another
+    /// run there, its outputs are recorded and not committed: nobody knows whose they are.
     ///
     /// # Errors
     /// A merge is open, nobody said who commits, there are credentials in the files, or something
@@ -78,6 +82,18 @@ impl Repo {
         &mut self,
         options: &RunOptions,
         command: &[String],
+        ctx: &Ctx<'_>,
+    ) -> Result<ActiveRun> {
+        let hold = self.hold_or_beside(&command.join(" "))?;
+        self.begin_held(options, command, hold, ctx)
+    }
+
+    /// The same for who has the working tree, or need not have it.
+    pub(crate) fn begin_held(
+        &mut self,
+        options: &RunOptions,
+        command: &[String],
+        hold: Hold,
         ctx: &Ctx<'_>,
     ) -> Result<ActiveRun> {
         self.refuse_while_merging("run")?;
@@ -102,7 +118,10 @@ impl Repo {
             message: options.message.clone(),
             metrics_before: metrics::stamp(&self.root().join(METRICS_FILE)),
             parts: Vec::new(),
-            commits: true,
+            // A part of another run is committed with that.
+            commits: self.enclosing_run().is_none(),
+            branch: self.head_ref().map(str::to_owned),
+            hold,
         })
     }
 
@@ -119,6 +138,7 @@ impl Repo {
             self.refuse_secrets(&files, &[&head.unwrap_or_default()], &rules, ctx)?;
         }
         let env = self.capture_env(&files, &rules, options.python.clone())?;
+        crate::commit::tell_patches(&env, ctx);
         let trees = write_trees(&files, &session)?;
         session.put_object(&env)?;
         session.finish()?;
@@ -162,11 +182,18 @@ impl Repo {
             let outputs = write_trees(&after, &session)?.model;
             run.outputs = outputs.filter(|_| ending.status == Status::Finished);
             strays = super::strays(&active.files, &after);
+            run.origin.doubts = super::moved(&active.files, &after);
+        }
+        if active.hold.is_shared() {
+            run.origin.doubts.push(Doubt::Beside);
         }
         let id = RunId(session.put_object(&run)?);
         session.finish()?;
+        let is_sure = run.origin.doubts.is_empty();
         let commit = match run.outputs {
-            Some(outputs) if active.commits => self.commit_outputs(&active, outputs, id, &run),
+            Some(outputs) if active.commits && is_sure => {
+                self.commit_outputs(&active, outputs, id, &run)
+            }
             _ => self.update_refs(vec![record_of(id)]).map(|_| None),
         };
         if matches!(commit, Ok(_) | Err(Error::RefMoved { .. })) {
@@ -207,7 +234,9 @@ impl Repo {
         let moved = || Error::RefMoved {
             name: names::HEAD.into(),
         };
-        let done = if self.head() == run.commit {
+        self.log.catch_up()?;
+        let is_there = self.head() == run.commit && self.head_ref() == active.branch.as_deref();
+        let done = if is_there {
             self.commit_model(active, outputs, id, run, vec![record_of(id)])
         } else {
             Err(moved())

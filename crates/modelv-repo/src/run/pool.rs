@@ -68,6 +68,7 @@ pub(crate) fn carry_out(
                                 env: &start.env,
                                 log: &start.log,
                                 own_group: true,
+                                grace: exec::GRACE,
                             };
                             // The other end is there as long as a program is active.
                             let _ = tell.send((start.at, exec::execute(&job, &mut echo, cancel)));

@@ -25,6 +25,11 @@ impl Repo {
         let refuse = |why: &str| Error::State(format!("run `{}` {why}", id.short()));
         let recipe = run.origin.ingredients;
         let recipe = recipe.ok_or_else(|| refuse("was recorded without its ingredients"))?;
+        if !run.origin.doubts.is_empty() {
+            return Err(refuse(
+                "is in doubt: its files changed, or another run was under way, while it ran",
+            ));
+        }
         if run.origin.stage.is_some() {
             return Err(refuse("is that of a stage: it made a part of a model"));
         }

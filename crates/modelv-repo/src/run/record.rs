@@ -156,7 +156,7 @@ impl Repo {
     }
 
     /// The nonce of the run that this process belongs to, if that is an active one of this repository.
-    fn enclosing_run(&self) -> Option<[u8; 16]> {
+    pub(super) fn enclosing_run(&self) -> Option<[u8; 16]> {
         let folder = PathBuf::from(std::env::var_os(RUN_VARIABLE)?);
         let tmp = self.dir().join("tmp").canonicalize().ok()?;
         let is_ours = folder.parent()?.canonicalize().ok()? == tmp;

@@ -13,7 +13,7 @@ mod search;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use modelv_core::commit::{Commit, Person, Time};
+use modelv_core::commit::{Commit, Time};
 use modelv_core::env::{Env, Package};
 use modelv_core::id::{BlobId, CommitId, EnvId};
 use modelv_core::path::RepoPath;
@@ -21,7 +21,7 @@ use modelv_core::tree::Mode;
 use modelv_store::fs;
 
 use crate::capture::{env, python};
-use crate::commit::write_recipe;
+use crate::commit::{nobody, write_recipe};
 use crate::ctx::{Ctx, Unit};
 use crate::error::{Error, Result};
 use crate::names;
@@ -322,16 +322,12 @@ impl Repo {
         let document = self.env_object(env)?;
         let (recipe, model) = write_recipe(&files, &document, None, &session)?;
         // Nobody's and timeless: whoever vendors the same wheels makes the same commit.
-        let nobody = Person {
-            name: "modelv".into(),
-            email: String::new(),
-        };
         let commit = Commit {
             recipe,
             model,
             parents: Vec::new(),
-            author: nobody.clone(),
-            committer: nobody,
+            author: nobody(),
+            committer: nobody(),
             time: Time {
                 seconds: 0,
                 offset_minutes: 0,

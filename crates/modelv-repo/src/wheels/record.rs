@@ -106,15 +106,25 @@ impl Record {
     }
 }
 
-/// Path and hash of a line. A path with a comma is in quotes.
-fn row(line: &str) -> Option<(String, String)> {
-    let (rest, _size) = line.rsplit_once(',')?;
+/// Path, hash and size of a line, as they are written.
+pub(crate) fn parts(line: &str) -> Option<(&str, &str, &str)> {
+    let (rest, size) = line.rsplit_once(',')?;
     let (path, hash) = rest.rsplit_once(',')?;
-    let path = match path.strip_prefix('"').and_then(|p| p.strip_suffix('"')) {
+    Some((path, hash, size))
+}
+
+/// A path as it is meant: one with a comma is written in quotes.
+pub(crate) fn unquoted(path: &str) -> String {
+    match path.strip_prefix('"').and_then(|p| p.strip_suffix('"')) {
         Some(inner) => inner.replace("\"\"", "\""),
         None => path.to_owned(),
-    };
-    Some((path, hash.to_owned()))
+    }
+}
+
+/// Path and hash of a line.
+fn row(line: &str) -> Option<(String, String)> {
+    let (path, hash, _) = parts(line)?;
+    Some((unquoted(path), hash.to_owned()))
 }
 
 /// A hash as RECORD writes it: base 64 with the alphabet for URLs and no padding (RFC 4648, section 5).

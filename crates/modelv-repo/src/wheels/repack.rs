@@ -15,7 +15,7 @@ use zip::write::SimpleFileOptions;
 
 use super::archive::is_inside;
 use super::record::{Record, base64url};
-use crate::capture::env::INSTALLER_FILES;
+use crate::capture::metadata::INSTALLER_FILES;
 use crate::ctx::Cancel;
 
 /// Scripts above this size are no launchers.

@@ -6,6 +6,8 @@ use std::process::ExitCode;
 use serde_json::json;
 
 use super::{Done, Session, show_changes};
+use modelv_repo::capture::installed::Patched;
+use modelv_repo::core::env::Patch;
 use modelv_repo::json::env as env_json;
 
 /// Check whether this machine has the environment of a commit.
@@ -21,7 +23,8 @@ pub(super) struct Args {
     /// The interpreter to look at.
     #[arg(long, value_name = "PATH")]
     python: Option<PathBuf>,
-    /// Compare every installed file with what its package says of it: one that was patched in place matters.
+    /// Hash every installed file: without, only those whose size or times tell that they were changed after they
+    /// were installed.
     #[arg(long)]
     files: bool,
     /// Count what is here in addition as a difference.
@@ -42,14 +45,19 @@ pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
         true => repo.patched_packages(args.python.as_deref(), &s.ctx())?,
         false => Vec::new(),
     };
+    // What the commit records as patched, and is so here, is no difference.
+    let hidden = patched
+        .iter()
+        .filter(|p| !check.patched.contains(&p.to_patch()));
+    let hidden: Vec<_> = hidden.collect();
     let differs =
-        !check.matters.is_empty() || !patched.is_empty() || (args.strict && !check.more.is_empty());
+        !check.matters.is_empty() || !hidden.is_empty() || (args.strict && !check.more.is_empty());
     if args.json {
         s.ui.json(&json!({
             "commit": id.to_hex(), "same": !differs,
             "matters": env_json(&check.matters), "more": env_json(&check.more),
             "observed": env_json(&observed),
-            "patched": patched.iter().map(|p| json!({"package": p.package, "files": p.files})).collect::<Vec<_>>(),
+            "patched": patched_json(&check.patched, &hidden),
             "outside": foreign.iter().map(|(p, dir)| json!({"package": p, "folder": dir})).collect::<Vec<_>>(),
         }));
         return Ok(ExitCode::from(u8::from(differs)));
@@ -58,11 +66,13 @@ pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
         s.ui.line(format!("differs from {}:", id.short()));
         show_changes(s.ui, &check.matters);
     }
-    for p in &patched {
+    let seen = check.patched.iter().cloned();
+    let both = seen.chain(hidden.iter().map(|p| p.to_patch()));
+    for patch in both.collect::<std::collections::BTreeSet<_>>() {
         s.ui.line(format!(
             "{} was patched after it was installed: {}",
-            p.package,
-            shortened(&p.files)
+            patch.package,
+            patch.shown()
         ));
     }
     if !check.more.is_empty() {
@@ -79,7 +89,7 @@ pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
             dir.display()
         ));
     }
-    if check.matters.is_empty() {
+    if check.matters.is_empty() && hidden.is_empty() {
         s.ui.line(format!(
             "this machine has everything that {} records",
             id.short()
@@ -88,12 +98,15 @@ pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
     Ok(ExitCode::from(u8::from(differs)))
 }
 
-/// The first few of many files.
-fn shortened(files: &[String]) -> String {
-    const SHOWN: usize = 5;
-    let mut text = files[..files.len().min(SHOWN)].join(", ");
-    if files.len() > SHOWN {
-        text.push_str(&format!(" and {} more", files.len() - SHOWN));
-    }
-    text
+/// Every patched package with its files: those that the commit knows of, and those that only a look at
+/// every file found.
+fn patched_json(known: &[Patch], hidden: &[&Patched]) -> serde_json::Value {
+    let known = known
+        .iter()
+        .filter(|k| hidden.iter().all(|h| h.package != k.package));
+    let known = known.map(|p| json!({"package": p.package, "count": p.count, "files": p.files}));
+    let all = hidden
+        .iter()
+        .map(|p| json!({"package": p.package, "count": p.files.len(), "files": p.files}));
+    known.chain(all).collect()
 }

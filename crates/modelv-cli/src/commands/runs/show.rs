@@ -8,6 +8,7 @@ use modelv_repo::core::id::{BlobId, RunId};
 use modelv_repo::core::run::Run;
 use modelv_repo::{Error, Repo};
 
+use super::super::run::doubts;
 use super::{Done, Session, command_line};
 use crate::error::CommandError;
 use crate::ui::{Style, Ui};
@@ -86,6 +87,9 @@ fn show(id: RunId, run: &Run, ui: &mut Ui) {
         ("outputs", run.outputs.map_or("none".into(), |o| o.short())),
     ] {
         ui.line(format!("{title:12} {text}"));
+    }
+    if !run.origin.doubts.is_empty() {
+        ui.line(format!("{:12} {}", "in doubt", doubts(run)));
     }
     for (title, values) in [("params", &run.params), ("metrics", &run.metrics)] {
         for (i, (key, value)) in values.iter().enumerate() {

@@ -184,6 +184,18 @@ pub fn config_values(format: Format, bytes: &[u8]) -> Result<BTreeMap<String, Va
     Ok(out)
 }
 
+/// The top level of a configuration file, its lists and maps as they are nested.
+///
+/// # Errors
+/// It does not parse, or its top level is no map.
+pub fn config_tree(format: Format, bytes: &[u8]) -> Result<BTreeMap<String, Value>, Refusal> {
+    let text = checked(bytes)?;
+    match format.parse(text)?.root.value() {
+        Value::Map(map) => Ok(map),
+        _ => Err(Refusal::Beyond("its top level is no map".into())),
+    }
+}
+
 /// Refuses JSON that has a key twice, is nested too deep or has numbers that we would change.
 pub(super) fn check_json(text: &str) -> Result<(), Refusal> {
     json::parse(text).map(drop)

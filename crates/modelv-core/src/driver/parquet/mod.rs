@@ -17,11 +17,10 @@ mod tests;
 mod text;
 mod values;
 
-use std::collections::HashMap;
-use std::io::{self, Cursor};
+use std::io::Cursor;
 
 use super::binary::Binary;
-use super::table::{Spill, TableError, stream_lines};
+use super::table::{InMemory, Spill, TableError, stream_lines};
 use super::tensor::Source;
 use super::{Change, Refusal, Rules};
 use footer::{Leaf, Logical, Node, Physical};
@@ -45,23 +44,8 @@ impl Rules for Parquet {
     fn diff(&self, old: Option<&[u8]>, new: Option<&[u8]>) -> Vec<Change> {
         let (mut a, mut b) = (old.map(Cursor::new), new.map(Cursor::new));
         let sides = [&mut a, &mut b].map(|s| s.as_mut().map(|s| s as &mut dyn Source));
-        let found = diff(self.key.as_deref(), sides, &mut Memory::default());
+        let found = diff(self.key.as_deref(), sides, &mut InMemory::default());
         found.unwrap_or_else(|_| Binary.diff(old, new))
-    }
-}
-
-/// Rows put aside in memory: of files that are there already.
-#[derive(Default)]
-struct Memory(HashMap<(usize, usize), Vec<u8>>);
-
-impl Spill for Memory {
-    fn put(&mut self, side: usize, part: usize, bytes: &[u8]) -> io::Result<()> {
-        self.0.entry((side, part)).or_default().extend(bytes);
-        Ok(())
-    }
-
-    fn take(&mut self, side: usize, part: usize) -> io::Result<Vec<u8>> {
-        Ok(self.0.remove(&(side, part)).unwrap_or_default())
     }
 }
 

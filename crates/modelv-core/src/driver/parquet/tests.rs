@@ -215,7 +215,7 @@ fn a_comparison_with_a_lie_falls_back_and_says_so() {
         Some(&mut a as &mut dyn Source),
         Some(&mut b as &mut dyn Source),
     ];
-    let found = diff_tables(Driver::Parquet, None, sides, &mut Memory::default());
+    let found = diff_tables(Driver::Parquet, None, sides, &mut InMemory::default());
     assert!(
         matches!(found, Err(TableError::Refused(Refusal::Beyond(_)))),
         "{found:?}"

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 
 use super::super::config::Format;
 use super::super::{Conflict, Item, Labels, Merged, Rules, SettleError, order, text};
+use super::columns::{Columns, Decision, Fit, named_row};
 use super::rows::{Sheet, find_key};
 
 pub(super) fn merge(
@@ -21,7 +22,12 @@ pub(super) fn merge(
         return by_lines;
     };
     let key = find_key(&[&b, &o, &t], declared, true);
-    if by_lines.conflicts.is_empty() {
+    let fit = separator.map_or(Fit::Alike, |separator| {
+        let heads = [&b, &o, &t].map(|s| (s.head(), s.header.as_slice()));
+        Fit::of(separator, heads, base.is_some())
+    });
+    let keeps_lines = fit.keeps_lines();
+    if by_lines.conflicts.is_empty() && keeps_lines {
         // Lines can meet to two rows of one key, or to half a row.
         let sheet = read(&by_lines.bytes);
         let is_one = |s: &Sheet<'_>| key.as_ref().is_none_or(|k| s.by_key(k).is_some());
@@ -29,18 +35,55 @@ pub(super) fn merge(
             return by_lines;
         }
     }
-    let same_columns = o.head().trim_end() == t.head().trim_end()
-        && (base.is_none() || separator.is_none() || b.head().trim_end() == o.head().trim_end());
-    let merged = match key {
-        _ if !same_columns => None,
-        Some(key) => keyed(separator, &key, [&b, &o, &t], labels),
-        None => appended([&b, &o, &t]),
+    let merged = match (fit, key) {
+        (Fit::Alike, Some(key)) => keyed((separator, &key, None), [&b, &o, &t], labels),
+        (Fit::Alike, None) => appended([&b, &o, &t]),
+        (Fit::Crossed(columns), Some(key)) => crossed(columns, &key, [&b, &o, &t], labels),
+        (Fit::Crossed(_), None) | (Fit::Apart(_), _) => None,
     };
     match merged {
         Some(merged) if read(&merged.bytes).is_some() => merged,
-        _ if by_lines.conflicts.is_empty() => text::whole_conflict(old, ours, theirs, labels),
+        _ if by_lines.conflicts.is_empty() || !keeps_lines => {
+            text::whole_conflict(old, ours, theirs, labels)
+        }
         _ => by_lines,
     }
+}
+
+/// Rows of tables with different columns, laid out by those of all.
+fn crossed(
+    mut columns: Columns,
+    key: &str,
+    sheets: [&Sheet<'_>; 3],
+    labels: &Labels<'_>,
+) -> Option<Merged> {
+    let old: HashMap<_, _> = sheets[0].keys(key).collect();
+    let is_contested = |(name, keeper): &(String, usize)| {
+        let side = sheets[*keeper];
+        side.keys(key).any(|(key, at)| {
+            let was = old.get(&key).and_then(|at| sheets[0].value(*at, name));
+            was.unwrap_or_default() != side.value(at, name).unwrap_or_default()
+        })
+    };
+    let dropped = columns.dropped().into_iter().filter(is_contested);
+    let contested: Vec<String> = dropped.map(|(name, _)| name).collect();
+    columns.drop_but(&contested);
+    let lay = |side: usize| {
+        let sheet = sheets[side];
+        let mut out = Writer::under(columns.head(), sheet);
+        for at in 0..sheet.rows.len() {
+            out.row(&columns.lay(side, sheet.raw(at)).ok()?);
+        }
+        Some(out.finish(Vec::new()).bytes)
+    };
+    let [b, o, t] = [lay(0)?, lay(1)?, lay(2)?];
+    let read = |bytes| Sheet::read(bytes, columns.separator()).ok();
+    let [b, o, t] = [read(&b)?, read(&o)?, read(&t)?];
+    keyed(
+        (columns.separator(), key, Some(&columns)),
+        [&b, &o, &t],
+        labels,
+    )
 }
 
 /// Both sides only added rows at the end: all of them stand there, in an order that does not
@@ -69,8 +112,7 @@ fn appended([base, ours, theirs]: [&Sheet<'_>; 3]) -> Option<Merged> {
 
 /// Rows in the order of the side that moved some; `None`: both did, in different ways.
 fn keyed(
-    separator: Option<char>,
-    column: &str,
+    (separator, column, columns): (Option<char>, &str, Option<&Columns>),
     [b, o, t]: [&Sheet<'_>; 3],
     labels: &Labels<'_>,
 ) -> Option<Merged> {
@@ -107,25 +149,11 @@ fn keyed(
         places
     });
     let mut out = Writer::new(o);
-    let mut conflicts = Vec::new();
-    let mut put = |out: &mut Writer, key: &str, rows: [Option<&str>; 3]| match decide(
-        separator, rows, labels,
-    ) {
-        Ok(Some(row)) => out.row(&row),
-        Ok(None) => {}
-        Err(()) => {
-            let [base, ours, theirs] = rows.map(|r| r.map(str::to_owned));
-            if let Some(ours) = &ours {
-                out.row(ours);
-            }
-            let item = Item::Key(format!("row {column}={key}"));
-            conflicts.push(Conflict {
-                item,
-                base,
-                ours,
-                theirs,
-            });
-        }
+    let mut done = Done {
+        column,
+        columns,
+        conflicts: Vec::new(),
+        contests: Vec::new(),
     };
     for n in list {
         let (ours, theirs) = (in_ours[n], in_theirs[n]);
@@ -135,10 +163,64 @@ fn keyed(
             None => t.value(theirs?, column),
         };
         let rows = [base, ours.map(|at| o.raw(at)), theirs.map(|at| t.raw(at))];
-        put(&mut out, &key?, rows);
+        let row = match columns {
+            Some(columns) => columns.decide(rows),
+            None => decide(separator, rows, labels),
+        };
+        if let Some(row) = done.row(&key?, rows, row) {
+            out.row(&row);
+        }
     }
-    conflicts.sort_by(|a, b| a.item.cmp(&b.item));
-    Some(out.finish(conflicts))
+    Some(out.finish(done.finish()))
+}
+
+/// What is left to decide about rows and columns, while rows are written.
+pub(super) struct Done<'a> {
+    pub(super) column: &'a str,
+    pub(super) columns: Option<&'a Columns>,
+    pub(super) conflicts: Vec<Conflict>,
+    pub(super) contests: Vec<(String, super::columns::Contest)>,
+}
+
+impl Done<'_> {
+    /// The row to write, if there is one; `Err`: both sides changed it.
+    pub(super) fn row(
+        &mut self,
+        key: &str,
+        rows: [Option<&str>; 3],
+        row: Result<Option<String>, ()>,
+    ) -> Option<String> {
+        let named = || format!("{}={key}", self.column);
+        let contests = self.columns.map(|c| c.contests(rows)).unwrap_or_default();
+        self.contests
+            .extend(contests.into_iter().map(|c| (named(), c)));
+        let Err(()) = row else {
+            return row.ok()?;
+        };
+        let [base, ours, theirs] = match self.columns {
+            Some(columns) => columns.filled(rows),
+            None => rows.map(|r| r.map(str::to_owned)),
+        };
+        let shown = |row: Option<String>| match self.columns {
+            Some(columns) => row.map(|r| columns.shown(r)),
+            None => row,
+        };
+        self.conflicts.push(Conflict {
+            item: Item::Key(format!("row {}", named())),
+            base: shown(base),
+            ours: shown(ours.clone()),
+            theirs: shown(theirs),
+        });
+        ours
+    }
+
+    /// All that is left to decide.
+    pub(super) fn finish(mut self) -> Vec<Conflict> {
+        let columns = self.columns.map(|c| c.conflicts(&self.contests));
+        self.conflicts.extend(columns.unwrap_or_default());
+        self.conflicts.sort_by(|a, b| a.item.cmp(&b.item));
+        self.conflicts
+    }
 }
 
 /// One row of the result; `Err`: both sides changed it in different ways.
@@ -192,12 +274,16 @@ struct Writer {
 
 impl Writer {
     fn new(like: &Sheet<'_>) -> Self {
+        Self::under(like.head().to_owned(), like)
+    }
+
+    /// In the layout of a file, under another head.
+    fn under(mut out: String, like: &Sheet<'_>) -> Self {
         let end = if like.text.contains("\r\n") {
             "\r\n"
         } else {
             "\n"
         };
-        let mut out = like.head().to_owned();
         if !out.trim_start_matches('\u{feff}').is_empty() && !out.ends_with('\n') {
             out.push_str(end);
         }
@@ -232,6 +318,12 @@ pub(super) fn settle(
     value: Option<&str>,
 ) -> Result<Vec<u8>, SettleError> {
     let sheet = Sheet::read(current, separator)?;
+    if let Some(decision) = Decision::read(separator, &sheet.header, item, value) {
+        let decision = decision?;
+        let mut out = Writer::under(decision.head(sheet.head()), &sheet);
+        (0..sheet.rows.len()).for_each(|at| out.row(&decision.row(&sheet, at)));
+        return Ok(out.finish(Vec::new()).bytes);
+    }
     let bad = || SettleError(format!("the table has no `{item}`"));
     let (column, key) = item
         .strip_prefix("row ")
@@ -243,6 +335,9 @@ pub(super) fn settle(
         sheet.by_key(column).ok_or_else(bad)?
     };
     let at = by_key.get(key).copied();
+    let there = at.map(|at| sheet.raw(at));
+    let named = value.and_then(|v| named_row(v, &sheet.header, there, separator));
+    let value = named.as_deref().or(value);
     let mut out = Writer::new(&sheet);
     for i in 0..sheet.rows.len() {
         match value {

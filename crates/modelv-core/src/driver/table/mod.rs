@@ -4,8 +4,12 @@
 //! Without a declared key (`[tables]` of `modelv.toml`), a key is a column called `id`, `key`, `uuid`, `index` or `…_id` that is filled and different in
 //! every row of every version. A difference may also go by the first column; a merge may not, for
 //! a value that somebody corrected would make two rows of one.
+//!
+//! Columns go by their names (`columns.rs`): one side may add, drop or move some while the other edits rows.
 
+mod columns;
 mod large;
+mod memory;
 mod merge;
 mod reader;
 mod rows;
@@ -13,7 +17,9 @@ mod stream;
 
 use std::collections::HashMap;
 
+pub(super) use large::AsSource;
 pub use large::{Joined, Room, Scratch};
+pub use memory::InMemory;
 pub use stream::{Spill, TableError};
 
 use rows::Sheet;

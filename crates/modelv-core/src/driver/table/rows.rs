@@ -267,8 +267,17 @@ pub(super) fn parts_of(row: &str, separator: char) -> Vec<&str> {
         .collect()
 }
 
+/// A field that says this.
+pub(super) fn quoted(text: &str, separator: char) -> String {
+    if separator == ',' && text.contains([',', '"', '\n', '\r']) {
+        format!("\"{}\"", text.replace('"', "\"\""))
+    } else {
+        text.to_owned()
+    }
+}
+
 /// What a field says without its quotes.
-fn plain(field: &str, separator: char) -> Cow<'_, str> {
+pub(super) fn plain(field: &str, separator: char) -> Cow<'_, str> {
     if separator != ',' || field.len() < 2 || !field.starts_with('"') || !field.ends_with('"') {
         return Cow::Borrowed(field);
     }

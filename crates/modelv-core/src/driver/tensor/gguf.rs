@@ -12,10 +12,32 @@ const UINT32: u32 = 4;
 /// Dimensions of a tensor.
 const DIMENSIONS_MAX: u32 = 8;
 
+/// How tensors are aligned where nothing is said of it.
+pub(super) const DEFAULT_ALIGNMENT: u64 = 32;
+
+/// A value by its key, and where it stands.
+#[derive(Debug, Clone)]
+pub(super) struct Value {
+    pub(super) key: String,
+    pub(super) kind: u32,
+    pub(super) start: u64,
+    pub(super) end: u64,
+}
+
+impl Value {
+    /// Whether it is a number of 32 bits without a sign.
+    pub(super) fn is_u32(&self) -> bool {
+        self.kind == UINT32
+    }
+}
+
 /// What a file says before its numbers.
 #[derive(Debug, Default)]
 pub(crate) struct GgufHeader {
     pub(super) tensors: Tensors,
+    /// Its values, in their order.
+    pub(super) values: Vec<Value>,
+    pub(super) version: u32,
     /// Chat templates by their keys: programs that the loader runs.
     pub(crate) templates: Vec<(String, String)>,
 }
@@ -57,6 +79,11 @@ fn block(kind: u32) -> Option<(&'static str, u64, u64)> {
         39 => ("MXFP4", 32, 17),
         _ => return None,
     })
+}
+
+/// The number of a type.
+pub(super) fn kind_number(name: &str) -> Option<u32> {
+    (0..64).find(|n| block(*n).is_some_and(|(found, ..)| found == name))
 }
 
 fn number(name: &str) -> Option<Number> {
@@ -119,11 +146,16 @@ impl GgufHeader {
         if tensors > TENSORS_MAX as u64 {
             return Err(bad("it has too many tensors"));
         }
-        let mut out = Self::default();
-        let mut alignment = 32;
+        let mut out = Self {
+            version,
+            ..Self::default()
+        };
+        let mut alignment = DEFAULT_ALIGNMENT;
         for _ in 0..values {
             let len = fields.u64()?;
             let (key, kind) = (fields.text(len)?, fields.u32()?);
+            let start = fields.at;
+            let name = key.clone();
             if key == "general.alignment" && kind == UINT32 {
                 alignment = u64::from(fields.u32()?);
             } else if key.contains("chat_template") && kind == STRING {
@@ -132,6 +164,12 @@ impl GgufHeader {
             } else {
                 skip_value(&mut fields, kind, 0)?;
             }
+            out.values.push(Value {
+                key: name,
+                kind,
+                start,
+                end: fields.at,
+            });
         }
         if !alignment.is_power_of_two() {
             return Err(bad("its alignment is no power of two"));

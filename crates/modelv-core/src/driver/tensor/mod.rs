@@ -1,5 +1,5 @@
 //! Tensors in files of several formats: compared one by one; files that were changed in different
-//! tensors are merged (safetensors), all others as a whole. Reads
+//! tensors are merged (`join/`). Reads
 //! through [`Source`] in pieces of a fixed size; headers are bounded and checked before anything
 //! in them is believed. Nothing in such a file is ever executed or unpickled.
 
@@ -19,6 +19,7 @@ use std::fmt;
 use std::io::{self, Cursor, Read, Seek, SeekFrom};
 
 pub(crate) use gguf::GgufHeader;
+pub(super) use join::Stop;
 pub(crate) use numbers::Number;
 pub(crate) use onnx::OnnxFacts;
 pub(crate) use zip::{Member, member_place, zip_members};
@@ -122,16 +123,18 @@ pub(crate) struct Tensor {
 type Tensors = BTreeMap<String, Tensor>;
 
 impl TensorFile {
-    /// Merges files of any size by tensor; `false`: somebody must decide, and nothing is written.
+    /// Merges files of any size by tensor. Nothing is written where somebody must decide.
     pub(super) fn join(
         self,
         sides: [&mut dyn Source; 3],
         out: &mut dyn io::Write,
-    ) -> Result<bool, TensorError> {
-        match self {
-            Self::Safetensors => join::by_tensor(sides, out),
-            _ => Ok(false),
-        }
+    ) -> Result<(), Stop> {
+        join::merge(self, sides, out)
+    }
+
+    /// Whether a file is what its name claims.
+    pub(super) fn read(self, source: &mut dyn Source) -> Result<(), TensorError> {
+        self.tensors(source).map(drop)
     }
 
     pub(super) fn claimed(name: &[u8]) -> Option<Self> {
@@ -341,10 +344,11 @@ impl Rules for TensorFile {
         theirs: &[u8],
         labels: &Labels<'_>,
     ) -> Merged {
-        if let (Self::Safetensors, Some(base)) = (self, base) {
+        if let Some(base) = base {
             let mut bytes = Vec::new();
             let [mut b, mut o, mut t] = [base, ours, theirs].map(Cursor::new);
-            if let Ok(true) = join::by_tensor([&mut b, &mut o, &mut t], &mut bytes) {
+            let done = self.join([&mut b, &mut o, &mut t], &mut bytes);
+            if done.is_ok() && self.check(&bytes).is_ok() {
                 return Merged::clean(&bytes);
             }
         }

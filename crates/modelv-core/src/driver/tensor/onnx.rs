@@ -45,7 +45,7 @@ impl Message {
             (Self::Node, 5) => Self::Attribute,
             (Self::Graph, 5) => Self::Initializer,
             (Self::Attribute, 5 | 10) => Self::Tensor,
-            (Self::Initializer | Self::Tensor, 13) => Self::External,
+            (Self::Initializer | Self::Tensor, EXTERNAL) => Self::External,
             _ => return None,
         })
     }
@@ -64,7 +64,10 @@ struct Row {
 
 const DIMS: u64 = 1;
 const KIND: u64 = 2;
-const NAME: u64 = 8;
+/// The name of a tensor.
+pub(super) const NAME: u64 = 8;
+/// Where a tensor lies outside of the file.
+pub(super) const EXTERNAL: u64 = 13;
 const RAW: u64 = 9;
 
 fn dtype(kind: u64) -> (&'static str, Option<Number>) {
@@ -114,6 +117,41 @@ impl Row {
             block: None,
         }
     }
+}
+
+/// Is told of a field: its number and type, where its tag begins, and where its content begins and
+/// ends.
+pub(super) type Each<'a> = &'a mut dyn FnMut(u64, u64, u64, u64, u64) -> Result<(), TensorError>;
+
+/// Goes through the fields of one message, not into them.
+pub(super) fn fields(
+    source: &mut dyn Source,
+    start: u64,
+    end: u64,
+    each: Each<'_>,
+) -> Result<(), TensorError> {
+    let mut fields = Fields::new(source, start, end)?;
+    while fields.at < end {
+        let begin = fields.at;
+        let tag = fields.varint()?;
+        let before = fields.at;
+        let (inside, len) = match tag & 7 {
+            0 => {
+                fields.varint()?;
+                (before, 0)
+            }
+            1 => (before, 8),
+            2 => {
+                let len = fields.varint()?;
+                (fields.at, len)
+            }
+            5 => (before, 4),
+            _ => return Err(bad("it is no ONNX")),
+        };
+        fields.skip(len)?;
+        each(tag >> 3, tag & 7, begin, inside, fields.at)?;
+    }
+    Ok(())
 }
 
 impl OnnxFacts {

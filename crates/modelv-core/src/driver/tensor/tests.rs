@@ -473,3 +473,228 @@ fn files_changed_in_different_tensors_are_merged() {
         1
     );
 }
+
+const LABELS: Labels<'_> = Labels {
+    ours: "o",
+    base: "b",
+    theirs: "t",
+};
+
+/// Merges in pieces, from both sides; the reason where somebody must decide.
+fn joined(format: TensorFile, base: &[u8], ours: &[u8], theirs: &[u8]) -> Result<Vec<u8>, String> {
+    let join = |sides: [&[u8]; 3]| {
+        let mut out = Vec::new();
+        let [mut b, mut o, mut t] = sides.map(Cursor::new);
+        match format.join([&mut b, &mut o, &mut t], &mut out) {
+            Ok(()) => Ok(out),
+            Err(Stop::Open(why)) => {
+                assert!(out.is_empty(), "{why}");
+                Err(why)
+            }
+            Err(Stop::Failed(e)) => Err(e.to_string()),
+        }
+    };
+    let done = join([base, ours, theirs]);
+    assert_eq!(done, join([base, theirs, ours]));
+    if let Ok(merged) = &done {
+        let small = merge(Driver::Tensors(format), Some(base), ours, theirs, &LABELS);
+        assert_eq!((&small.bytes, small.conflicts), (merged, vec![]));
+        assert!(format.read(&mut Cursor::new(merged)).is_ok());
+    }
+    done
+}
+
+/// A checkpoint: a pickle that names tensors, storages, and what PyTorch writes beside them.
+fn checkpoint(numbers: [f32; 2], pickle: &[u8], id: &str) -> Vec<u8> {
+    let raw = |n: f32| n.to_le_bytes().to_vec();
+    let members = [
+        ("m/data.pkl", pickle.to_vec()),
+        ("m/byteorder", b"little".to_vec()),
+        ("m/data/0", raw(numbers[0])),
+        ("m/data/1", raw(numbers[1])),
+        ("m/version", b"3\n".to_vec()),
+        ("m/.data/serialization_id", id.as_bytes().to_vec()),
+    ];
+    npz(&members, 0)
+}
+
+#[test]
+fn storages_of_a_checkpoint_merge_where_its_pickle_is_the_same() {
+    let tensor = |key: u8| {
+        [
+            b"ctorch._utils\n_rebuild_tensor_v2\n((X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x00".as_slice(),
+            &[key],
+            b"X\x03\x00\x00\x00cpuK\x01tQK\x00K\x01\x85K\x01\x85\x89NtR",
+        ]
+        .concat()
+    };
+    let pickle = [
+        b"\x80\x02}(X\x01\x00\x00\x00w".as_slice(),
+        &tensor(b'0'),
+        b"X\x01\x00\x00\x00v",
+        &tensor(b'1'),
+        b"u.",
+    ]
+    .concat();
+    let base = checkpoint([1.0, 2.0], &pickle, "1");
+    let ours = checkpoint([5.0, 2.0], &pickle, "2");
+    let theirs = checkpoint([1.0, 7.0], &pickle, "3");
+    let merged = joined(TensorFile::Torch, &base, &ours, &theirs).unwrap();
+    let both = checkpoint([5.0, 7.0], &pickle, "4");
+    assert!(changes(TensorFile::Torch, &merged, &both).is_empty());
+    let members = zip_members(&mut Cursor::new(&merged), merged.len() as u64).unwrap();
+    for member in &members {
+        let place = member_place(&mut Cursor::new(&merged), merged.len() as u64, member).unwrap();
+        assert_eq!(place.0 % 64, 0, "{}", member.name);
+        // What names all that was written at once would lie.
+        assert!(!member.name.contains("serialization_id"));
+    }
+    let why = joined(
+        TensorFile::Torch,
+        &base,
+        &ours,
+        &checkpoint([6.0, 2.0], &pickle, "3"),
+    );
+    assert!(why.unwrap_err().contains("the same storages: `m/data/0`"));
+    let other = [&pickle[..pickle.len() - 2], b"X\x01\x00\x00\x00eK\x01u."].concat();
+    let why = joined(
+        TensorFile::Torch,
+        &base,
+        &ours,
+        &checkpoint([1.0, 7.0], &other, "3"),
+    );
+    assert!(why.unwrap_err().contains("its pickle says differs"));
+}
+
+#[test]
+fn a_graph_that_one_side_changed_keeps_the_tensors_of_both() {
+    let field =
+        |n: u8, body: &[u8]| [&[n << 3 | 2, u8::try_from(body.len()).unwrap()], body].concat();
+    let tensor = |name: &[u8], n: f32, more: &[u8]| {
+        field(
+            5,
+            &[
+                &[8, 1, 16, 1][..],
+                &field(8, name),
+                &field(9, &n.to_le_bytes()),
+                more,
+            ]
+            .concat(),
+        )
+    };
+    let file = |about: &[u8], w: f32, v: f32, more: &[u8]| {
+        let graph = [
+            field(2, b"g"),
+            tensor(b"w", w, more),
+            tensor(b"v", v, b""),
+            field(10, about),
+        ]
+        .concat();
+        [&[8, 9][..], &field(7, &graph), &field(2, b"producer")].concat()
+    };
+    let base = file(b"old", 1.0, 2.0, b"");
+    let (ours, theirs) = (file(b"new", 1.0, 5.0, b""), file(b"old", 3.0, 2.0, b""));
+    let merged = joined(TensorFile::Onnx, &base, &ours, &theirs).unwrap();
+    assert_eq!(merged, file(b"new", 3.0, 5.0, b""));
+    for (other, word) in [
+        (file(b"else", 3.0, 2.0, b""), "both sides changed its graph"),
+        (file(b"old", 1.0, 6.0, b""), "the same tensors: `v`"),
+        (file(b"old", 1.0, 2.0, &field(13, b"")), "in other files"),
+        (
+            [file(b"old", 1.0, 2.0, b""), field(7, b"")].concat(),
+            "two graphs",
+        ),
+        (b"\x08\x09".to_vec(), "no graph"),
+    ] {
+        let why = joined(TensorFile::Onnx, &base, &ours, &other).unwrap_err();
+        assert!(why.contains(word), "{why}");
+    }
+}
+
+#[test]
+fn values_of_gguf_merge_beside_its_tensors() {
+    let text = |t: &str| [&(t.len() as u64).to_le_bytes()[..], t.as_bytes()].concat();
+    let file = |alignment: u32, name: &str, numbers: &[f32]| {
+        let mut out = [
+            b"GGUF\x03\0\0\0".to_vec(),
+            2u64.to_le_bytes().to_vec(),
+            2u64.to_le_bytes().to_vec(),
+        ]
+        .concat();
+        out.extend(
+            [
+                text("general.alignment"),
+                4u32.to_le_bytes().to_vec(),
+                alignment.to_le_bytes().to_vec(),
+            ]
+            .concat(),
+        );
+        out.extend(
+            [
+                text("general.name"),
+                8u32.to_le_bytes().to_vec(),
+                text(name),
+            ]
+            .concat(),
+        );
+        let step = u64::from(alignment);
+        for (i, tensor) in ["a", "b"].iter().enumerate() {
+            out.extend(
+                [
+                    text(tensor),
+                    1u32.to_le_bytes().to_vec(),
+                    1u64.to_le_bytes().to_vec(),
+                ]
+                .concat(),
+            );
+            out.extend(0u32.to_le_bytes());
+            out.extend((step * i as u64).to_le_bytes());
+        }
+        for n in numbers {
+            out.resize(out.len().next_multiple_of(alignment as usize), 0);
+            out.extend(n.to_le_bytes());
+        }
+        out.resize(out.len().next_multiple_of(alignment as usize), 0);
+        out
+    };
+    let base = file(32, "m", &[1.0, 2.0]);
+    // One aligns otherwise and says another name, the other trains.
+    let (ours, theirs) = (file(64, "n", &[1.0, 2.0]), file(32, "m", &[4.0, 5.0]));
+    let merged = joined(TensorFile::Gguf, &base, &ours, &theirs).unwrap();
+    assert_eq!(merged, file(64, "n", &[4.0, 5.0]));
+    let why = joined(TensorFile::Gguf, &base, &ours, &file(32, "q", &[1.0, 2.0])).unwrap_err();
+    assert!(why.contains("the same values: `general.name`"), "{why}");
+    let why = joined(
+        TensorFile::Gguf,
+        &base,
+        &file(32, "m", &[9.0, 9.0]),
+        &theirs,
+    )
+    .unwrap_err();
+    assert!(why.contains("the same tensors: `a`, `b`"), "{why}");
+}
+
+#[test]
+fn what_can_not_be_put_together_is_open() {
+    let array = |n: f32| npy("'<f4'", "False", "(1,)", &n.to_le_bytes());
+    let [b, o, t] = [1.0, 2.0, 3.0].map(array);
+    assert!(
+        joined(TensorFile::Npy, &b, &o, &t)
+            .unwrap_err()
+            .contains("one array")
+    );
+    let pack = |method, n| npz(&[("a.npy", array(n))], method);
+    let why = joined(TensorFile::Npz, &pack(8, 1.0), &pack(8, 2.0), &pack(8, 3.0));
+    assert!(why.unwrap_err().contains("compressed"));
+    let texts = |value: &str, n: f32| {
+        let header = format!(
+            "{{\"__metadata__\":{{\"k\":\"{value}\"}},\"a\":{{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}}}"
+        );
+        with_header(&header, &n.to_le_bytes())
+    };
+    let format = TensorFile::Safetensors;
+    let why = joined(format, &texts("1", 1.0), &texts("2", 1.0), &texts("3", 1.0)).unwrap_err();
+    assert!(why.contains("changed `k` of its metadata"), "{why}");
+    let merged = joined(format, &texts("1", 1.0), &texts("2", 1.0), &texts("1", 5.0)).unwrap();
+    assert!(changes(format, &merged, &texts("2", 5.0)).is_empty());
+}

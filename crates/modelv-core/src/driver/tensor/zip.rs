@@ -1,5 +1,8 @@
 //! The table of contents of a zip, as far as npz files and PyTorch's checkpoints need it, with the
-//! extension for large files. Nothing is inflated here.
+//! extension for large files; and an archive that is written from members of others. Nothing is
+//! inflated or packed here.
+
+use std::io::{self, Write};
 
 use super::super::Refusal;
 use super::{HEADER_BYTES_MAX, Source, TENSORS_MAX, TensorError, read_at};
@@ -21,6 +24,25 @@ pub(crate) struct Member {
     pub(crate) plain: u64,
     /// 0: stored, 8: deflated.
     pub(crate) method: u64,
+    /// What else its record says: made by, flags, time and date, checksum, attributes.
+    facts: Facts,
+}
+
+#[derive(Debug, Clone)]
+struct Facts {
+    name: Vec<u8>,
+    made: u16,
+    flags: u16,
+    time: u32,
+    crc: u32,
+    attributes: u32,
+}
+
+impl Member {
+    /// Whether its bytes are encrypted.
+    pub(super) fn is_encrypted(&self) -> bool {
+        self.facts.flags & 1 == 1
+    }
 }
 
 fn bad(text: &str) -> TensorError {
@@ -133,6 +155,14 @@ fn member(bytes: &[u8]) -> Option<(Member, &[u8])> {
         bytes: packed,
         plain,
         method,
+        facts: Facts {
+            name: name_bytes.to_vec(),
+            made: u16::try_from(u16_at(bytes, 4)?).ok()?,
+            flags: u16::try_from(u16_at(bytes, 8)?).ok()?,
+            time: u32::try_from(u32_at(bytes, 12)?).ok()?,
+            crc: u32::try_from(u32_at(bytes, 16)?).ok()?,
+            attributes: u32::try_from(u32_at(bytes, 38)?).ok()?,
+        },
     };
     Some((found, bytes.get(to(name + extra + comment)?..)?))
 }
@@ -157,5 +187,171 @@ pub(crate) fn member_place(
     match end {
         Some(end) if head.starts_with(b"PK\x03\x04") => Ok((begin, end)),
         _ => Err(outside()),
+    }
+}
+
+/// Sizes follow the bytes of a member instead of standing before them.
+const SIZES_BEHIND: u16 = 1 << 3;
+/// The field that readers skip, as PyTorch calls it.
+const PADDING: [u8; 2] = *b"FB";
+
+/// An archive that is written, member after member, each as another archive has it.
+pub(super) struct Archive<'a> {
+    out: Counted<'a>,
+    /// The bytes of each member begin at a multiple of this.
+    alignment: u64,
+    table: Vec<u8>,
+    count: u64,
+}
+
+struct Counted<'a> {
+    out: &'a mut dyn Write,
+    at: u64,
+}
+
+impl Write for Counted<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let n = self.out.write(bytes)?;
+        self.at += n as u64;
+        Ok(n)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+/// What fits into four bytes; what does not is said elsewhere.
+fn small(n: u64) -> [u8; 4] {
+    u32::try_from(n).unwrap_or(u32::MAX).to_le_bytes()
+}
+
+/// The field that holds what does not fit into four bytes, in this order; empty where all does.
+fn large(numbers: &[u64]) -> Vec<u8> {
+    let large: Vec<u8> = numbers
+        .iter()
+        .filter(|n| **n >= LARGE)
+        .flat_map(|n| n.to_le_bytes())
+        .collect();
+    if large.is_empty() {
+        return large;
+    }
+    let length = (large.len() as u16).to_le_bytes();
+    [[1, 0], length].concat().into_iter().chain(large).collect()
+}
+
+impl<'a> Archive<'a> {
+    pub(super) fn new(out: &'a mut dyn Write, alignment: u64) -> Self {
+        Self {
+            out: Counted { out, at: 0 },
+            alignment,
+            table: Vec::new(),
+            count: 0,
+        }
+    }
+
+    /// Begins a member; as many bytes follow.
+    pub(super) fn member(&mut self, like: &Member, bytes: u64) -> io::Result<()> {
+        let Facts {
+            name,
+            made,
+            flags,
+            time,
+            crc,
+            attributes,
+        } = &like.facts;
+        let at = self.out.at;
+        // Both sizes stand in the header of a member, or none.
+        let is_large = bytes >= LARGE || like.plain >= LARGE;
+        let mut extra = Vec::new();
+        if is_large {
+            extra.extend([1, 0, 16, 0]);
+            extra.extend(like.plain.to_le_bytes());
+            extra.extend(bytes.to_le_bytes());
+        }
+        let head = 30 + name.len() as u64;
+        if self.alignment > 1 {
+            let begin = at + head + extra.len() as u64 + 4;
+            let gap = begin.next_multiple_of(self.alignment) - begin;
+            extra.extend(PADDING);
+            extra.extend((gap as u16).to_le_bytes());
+            extra.resize(extra.len() + usize::try_from(gap).unwrap_or(0), 0);
+        }
+        let outer = large(&[like.plain, bytes, at]);
+        let version: u16 = if is_large || !outer.is_empty() {
+            45
+        } else {
+            20
+        };
+        let common = |sizes: [[u8; 4]; 2], extra: &[u8]| {
+            let mut out = version.to_le_bytes().to_vec();
+            out.extend((flags & !SIZES_BEHIND).to_le_bytes());
+            out.extend((like.method as u16).to_le_bytes());
+            out.extend(time.to_le_bytes());
+            out.extend(crc.to_le_bytes());
+            out.extend(sizes.concat());
+            out.extend((name.len() as u16).to_le_bytes());
+            out.extend((extra.len() as u16).to_le_bytes());
+            out
+        };
+        let sizes = match is_large {
+            true => [[0xff; 4]; 2],
+            false => [small(bytes), small(like.plain)],
+        };
+        let local = [
+            b"PK\x03\x04",
+            common(sizes, &extra).as_slice(),
+            name,
+            &extra,
+        ]
+        .concat();
+        self.out.write_all(&local)?;
+        self.table.extend(b"PK\x01\x02");
+        self.table.extend(made.to_le_bytes());
+        let sizes = [small(bytes), small(like.plain)];
+        self.table.extend(common(sizes, &outer));
+        // No comment, the first disk, nothing about the content.
+        self.table.extend([0; 6]);
+        self.table.extend(attributes.to_le_bytes());
+        self.table.extend(small(at));
+        self.table.extend(name);
+        self.table.extend(outer);
+        self.count += 1;
+        Ok(())
+    }
+
+    /// Where the bytes of the member go.
+    pub(super) fn body(&mut self) -> &mut dyn Write {
+        &mut self.out
+    }
+
+    /// Writes the table of contents.
+    pub(super) fn finish(mut self) -> io::Result<()> {
+        let (at, bytes, count) = (self.out.at, self.table.len() as u64, self.count);
+        self.out.write_all(&self.table)?;
+        if at >= LARGE || bytes >= LARGE || count >= 0xffff {
+            let record = self.out.at;
+            let mut large = b"PK\x06\x06".to_vec();
+            large.extend(44u64.to_le_bytes());
+            large.extend([45, 0, 45, 0]);
+            large.extend([0; 8]);
+            for n in [count, count, bytes, at] {
+                large.extend(n.to_le_bytes());
+            }
+            large.extend(b"PK\x06\x07\0\0\0\0");
+            large.extend(record.to_le_bytes());
+            large.extend(1u32.to_le_bytes());
+            self.out.write_all(&large)?;
+        }
+        let count = u16::try_from(count).unwrap_or(u16::MAX).to_le_bytes();
+        let end = [
+            b"PK\x05\x06\0\0\0\0".as_slice(),
+            &count,
+            &count,
+            &small(bytes),
+            &small(at),
+            &[0, 0],
+        ];
+        self.out.write_all(&end.concat())
     }
 }

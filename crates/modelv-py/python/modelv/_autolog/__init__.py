@@ -6,6 +6,7 @@ from here. What is told never changes what is trained, and a failure to tell is 
 
 import functools
 import importlib
+import inspect
 import sys
 import threading
 import warnings
@@ -210,3 +211,34 @@ def replace_everywhere(library, name, old, new):
     for key, module in list(sys.modules.items()):
         if key.partition(".")[0] == library and vars(module).get(name) is old:
             setattr(module, name, new)
+
+
+def change_train(library, module, file, callback, best):
+    """Changes `module.train`, which gives a booster, wherever it is: its parameters, what
+    `callback(run)` notes at each iteration, `best(run, booster)`, and the booster as `file`."""
+    train = module.train
+    signature = inspect.signature(train)
+
+    @functools.wraps(train)
+    def told(*args, **kwargs):
+        with Training(library) as training:
+            if training.run is None:
+                return train(*args, **kwargs)
+            call = signature.bind(*args, **kwargs)
+            call.apply_defaults()
+            given = call.arguments
+            if not training.nested:
+                _note_call(training.run, library, given)
+            given["callbacks"] = [*(given["callbacks"] or ()), callback(training.run)]
+            booster = train(*call.args, **call.kwargs)
+            best(training.run, booster)
+            training.keep(file, booster.save_model)
+        return booster
+
+    replace_everywhere(library, "train", train, told)
+
+
+@quietly
+def _note_call(run, library, given):
+    note_params(run, library, dict(given["params"]))
+    note_params(run, library, {"num_boost_round": given["num_boost_round"]})

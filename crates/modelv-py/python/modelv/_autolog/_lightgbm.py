@@ -1,9 +1,6 @@
 """LightGBM: `lightgbm.train`, which its estimators call too."""
 
-import functools
-import inspect
-
-from . import Training, note_params, quietly, replace_everywhere
+from . import change_train, quietly
 
 # Behind those that change parameters (10) and record (20), before early stopping (30).
 _ORDER = 25
@@ -11,32 +8,7 @@ _ORDER = 25
 
 def change(module):
     """Changes `lightgbm.engine.train` wherever it is."""
-    train = module.train
-    signature = inspect.signature(train)
-
-    @functools.wraps(train)
-    def told(*args, **kwargs):
-        with Training("lightgbm") as training:
-            if training.run is None:
-                return train(*args, **kwargs)
-            call = signature.bind(*args, **kwargs)
-            call.apply_defaults()
-            given = call.arguments
-            if not training.nested:
-                _params(training.run, given)
-            given["callbacks"] = [*(given["callbacks"] or ()), _callback(training.run)]
-            booster = train(*call.args, **call.kwargs)
-            _best(training.run, booster)
-            training.keep("lightgbm.txt", booster.save_model)
-        return booster
-
-    replace_everywhere("lightgbm", "train", train, told)
-
-
-@quietly
-def _params(run, given):
-    note_params(run, "lightgbm", dict(given["params"]))
-    note_params(run, "lightgbm", {"num_boost_round": given["num_boost_round"]})
+    change_train("lightgbm", module, "lightgbm.txt", _callback, _best)
 
 
 @quietly

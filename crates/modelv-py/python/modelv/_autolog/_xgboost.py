@@ -1,39 +1,11 @@
 """XGBoost: `xgboost.train`, which its estimators call too."""
 
-import functools
-import inspect
-
-from . import Training, note_params, quietly, replace_everywhere
+from . import change_train, quietly
 
 
 def change(module):
     """Changes `xgboost.training.train` wherever it is."""
-    train = module.train
-    signature = inspect.signature(train)
-
-    @functools.wraps(train)
-    def told(*args, **kwargs):
-        with Training("xgboost") as training:
-            if training.run is None:
-                return train(*args, **kwargs)
-            call = signature.bind(*args, **kwargs)
-            call.apply_defaults()
-            given = call.arguments
-            if not training.nested:
-                _params(training.run, given)
-            given["callbacks"] = [*(given["callbacks"] or ()), _callback(training.run)]
-            booster = train(*call.args, **call.kwargs)
-            _best(training.run, booster)
-            training.keep("xgboost.ubj", booster.save_model)
-        return booster
-
-    replace_everywhere("xgboost", "train", train, told)
-
-
-@quietly
-def _params(run, given):
-    note_params(run, "xgboost", dict(given["params"]))
-    note_params(run, "xgboost", {"num_boost_round": given["num_boost_round"]})
+    change_train("xgboost", module, "xgboost.ubj", _callback, _best)
 
 
 @quietly

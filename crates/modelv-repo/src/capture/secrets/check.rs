@@ -148,6 +148,23 @@ impl Repo {
         Err(Error::Secrets { findings: found })
     }
 
+    /// Credentials in files that are stored already, as far as they are at hand.
+    ///
+    /// # Errors
+    /// A file is damaged, or it was interrupted.
+    pub(crate) fn stored_secrets(&self, files: &Files, ctx: &Ctx<'_>) -> Result<Vec<Finding>> {
+        let mut out = Vec::new();
+        for (path, file) in files.iter().filter(|(path, file)| is_checked(path, file)) {
+            ctx.cancel.check()?;
+            let mut content = self.store.open_blob(&file.blob)?;
+            let hits = look(&mut content, is_config(path, file), file.size)
+                .map_err(Error::io("read", place(self.root(), path)))?;
+            out.extend(hits.iter().map(|h| finding(path, h)));
+        }
+        out.sort();
+        Ok(out)
+    }
+
     fn known_values(&self, path: &RepoPath, known: &[&Files]) -> Result<HashSet<Vec<u8>>> {
         let mut out = HashSet::new();
         for file in known.iter().filter_map(|f| f.get(path)) {

@@ -2,14 +2,16 @@
 //! which say part by part what becomes of each key; then the rows are written in one pass, with what
 //! the other side gives beside them. Rows and their order are those of `table/merge.rs`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::super::super::order::Number;
-use super::super::super::{Conflict, Item, Labels, Source, order};
+use super::super::super::{Labels, Source, order};
 use super::super::TableError;
-use super::super::merge::decide;
+use super::super::columns::Columns;
+use super::super::merge::Done;
 use super::super::rows::Sheet;
-use super::scan::{Facts, Writer, alone, batches};
+use super::output::Output;
+use super::scan::{Facts, Writer, batches};
 use super::{Joined, Room, Sides, lend};
 
 /// Parts that rows are put aside in.
@@ -21,9 +23,6 @@ const WAITING: usize = 16 << 10;
 /// What is put aside beside the keys of base, ours, theirs and the result: texts of rows.
 const TEXTS: usize = 4;
 
-/// Conflicts are kept in memory up to so many bytes; with more, nothing is merged.
-const CONFLICT_BYTES_MAX: usize = 32 << 20;
-
 type Hash = [u8; 16];
 
 fn hash(text: &str) -> Hash {
@@ -34,7 +33,7 @@ fn hash(text: &str) -> Hash {
 
 /// Who gives the row of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Act {
+pub(super) enum Act {
     Ours,
     Theirs,
     /// Both changed it.
@@ -83,13 +82,20 @@ impl Parts {
     }
 }
 
-/// Puts the hashes of keys and rows aside; `None`: a row has no key.
+/// What is hashed of a row.
+type HashOf<'a> = &'a dyn Fn(&Sheet<'_>, usize) -> Hash;
+
+fn whole(sheet: &Sheet<'_>, at: usize) -> Hash {
+    hash(sheet.raw(at))
+}
+
+/// Puts the hashes of keys and of what `row` takes of rows aside; `None`: a row has no key.
 fn index(
     separator: Option<char>,
     column: &str,
     source: Option<&mut dyn Source>,
     side: usize,
-    room: &mut dyn Room,
+    (row, room): (HashOf<'_>, &mut dyn Room),
 ) -> Result<Option<Facts>, TableError> {
     let mut parts = Parts::new(side);
     let (mut number, mut all) = (0u32, true);
@@ -104,7 +110,7 @@ fn index(
             let key = hash(&key);
             let mut entry = [0; ENTRY];
             entry[..16].copy_from_slice(&key);
-            entry[16..32].copy_from_slice(&hash(sheet.raw(at)));
+            entry[16..32].copy_from_slice(&row(sheet, at));
             entry[32..].copy_from_slice(&number.to_le_bytes());
             parts.add(usize::from(key[0]), &entry, room)?;
             number += 1;
@@ -149,13 +155,41 @@ pub(super) fn is_key(
     side: usize,
     room: &mut dyn Room,
 ) -> Result<bool, TableError> {
-    let mut all = index(separator, column, Some(source), side, room)?.is_some();
+    let mut all = index(separator, column, Some(source), side, (&whole, room))?.is_some();
     for part in 0..PARTS {
         let mut keys: Vec<Hash> = entries(side, part, room)?.iter().map(|e| e.key).collect();
         keys.sort_unstable();
         all &= keys.windows(2).all(|pair| pair[0] != pair[1]);
     }
     Ok(all)
+}
+
+/// Whether a side has other cells in some columns than the base, or any in rows of its own.
+pub(super) fn differ(
+    (separator, column): (Option<char>, &str),
+    names: &[String],
+    pair: [Option<&mut dyn Source>; 2],
+    room: &mut dyn Room,
+) -> Result<bool, TableError> {
+    let cells = |sheet: &Sheet<'_>, at: usize| {
+        let cell = |name: &String| sheet.value(at, name).unwrap_or_default();
+        let cells: Vec<_> = names.iter().map(cell).collect();
+        hash(&cells.join("\0"))
+    };
+    let none = hash(&vec![""; names.len()].join("\0"));
+    for (side, source) in pair.into_iter().enumerate() {
+        index(separator, column, source, side, (&cells, &mut *room))?;
+    }
+    let mut found = false;
+    for part in 0..PARTS {
+        let old = entries(0, part, room)?.into_iter().map(|e| (e.key, e.row));
+        let old: HashMap<Hash, Hash> = old.collect();
+        let new = entries(1, part, room)?;
+        found |= new
+            .iter()
+            .any(|e| *old.get(&e.key).unwrap_or(&none) != e.row);
+    }
+    Ok(found)
 }
 
 /// What becomes of every key of three tables; `None`: the column does not name every row once.
@@ -167,7 +201,7 @@ pub(super) fn plan(
 ) -> Result<Option<Plan>, TableError> {
     let mut found = Vec::with_capacity(3);
     for (i, side) in sides.iter_mut().enumerate() {
-        found.push(index(separator, column, lend(side), i, room)?);
+        found.push(index(separator, column, lend(side), i, (&whole, room))?);
     }
     let mut facts = found.into_iter().flatten();
     let (Some(b), Some(o), Some(t)) = (facts.next(), facts.next(), facts.next()) else {
@@ -199,6 +233,11 @@ pub(super) fn plan(
 }
 
 impl Plan {
+    /// Has every row looked into.
+    pub(super) fn look_at_all(&mut self) {
+        self.acts.fill(Act::Both);
+    }
+
     /// Notes the rows of one key.
     fn put(&mut self, rows: &[Entry]) {
         let of = |side: usize| rows.iter().find(|e| e.side == side);
@@ -230,10 +269,10 @@ impl Plan {
 
 /// Texts of a key that its leading side does not have.
 #[derive(Default)]
-struct Texts {
-    number: usize,
-    base: Option<String>,
-    other: Option<String>,
+pub(super) struct Texts {
+    pub(super) number: usize,
+    pub(super) base: Option<String>,
+    pub(super) other: Option<String>,
 }
 
 /// Texts that were put aside, in the order of the result.
@@ -248,6 +287,14 @@ fn part_of(rank: usize, total: usize) -> usize {
 }
 
 impl Pending {
+    fn of(total: usize) -> Self {
+        Self {
+            ready: BTreeMap::new(),
+            next: 0,
+            total,
+        }
+    }
+
     fn load(&mut self, room: &mut dyn Room) -> Result<(), TableError> {
         let bytes = room.take(TEXTS, self.next)?;
         self.next += 1;
@@ -334,7 +381,7 @@ fn put_texts(
 
 /// Writes the merged table.
 pub(super) fn write(
-    (separator, column): (Option<char>, &str),
+    (separator, column, columns): (Option<char>, &str, Option<&Columns>),
     plan: Plan,
     sides: &mut Sides<'_>,
     labels: &Labels<'_>,
@@ -377,20 +424,20 @@ pub(super) fn write(
     let mut content = room.file()?;
     let mut result = Output {
         separator,
-        column,
         labels,
         head: &ours.head,
         acts: &acts,
         is_led_by_theirs,
         out: Writer::new(&mut *content, &ours)?,
-        conflicts: Vec::new(),
+        done: Done {
+            column,
+            columns,
+            conflicts: Vec::new(),
+            contests: Vec::new(),
+        },
         bytes: 0,
     };
-    let mut pending = Pending {
-        ready: BTreeMap::new(),
-        next: 0,
-        total,
-    };
+    let mut pending = Pending::of(total);
     let mut numbers = lists[lead].iter().map(|n| n.place());
     batches(lend(&mut sides[1 + lead]), separator, &mut |sheet| {
         for (at, number) in (0..sheet.rows.len()).zip(numbers.by_ref()) {
@@ -408,68 +455,4 @@ pub(super) fn write(
     }
     let conflicts = result.finish()?;
     Ok(Joined { content, conflicts })
-}
-
-/// The table that is written, and what is left to decide.
-struct Output<'a> {
-    separator: Option<char>,
-    column: &'a str,
-    labels: &'a Labels<'a>,
-    head: &'a str,
-    acts: &'a [Act],
-    is_led_by_theirs: bool,
-    out: Writer<'a>,
-    conflicts: Vec<Conflict>,
-    bytes: usize,
-}
-
-impl Output<'_> {
-    /// Writes what becomes of one key, if something does.
-    fn put(&mut self, lead: Option<&str>, texts: Texts) -> Result<(), TableError> {
-        let (ours, theirs) = match self.is_led_by_theirs {
-            false => (lead, texts.other.as_deref()),
-            true => (texts.other.as_deref(), lead),
-        };
-        let rows = [texts.base.as_deref(), ours, theirs];
-        let row = match self.acts[texts.number] {
-            Act::Ours => ours,
-            Act::Theirs => theirs,
-            Act::Both => match decide(self.separator, rows, self.labels) {
-                Ok(row) => return Ok(row.map_or(Ok(()), |row| self.out.row(&row))?),
-                Err(()) => {
-                    self.leave(rows)?;
-                    ours
-                }
-            },
-        };
-        Ok(row.map_or(Ok(()), |row| self.out.row(row))?)
-    }
-
-    fn leave(&mut self, rows: [Option<&str>; 3]) -> Result<(), TableError> {
-        self.bytes += rows.iter().flatten().map(|r| r.len() + 64).sum::<usize>();
-        if self.bytes > CONFLICT_BYTES_MAX {
-            return Err(super::beyond("both sides changed too many of its rows"));
-        }
-        let [base, ours, theirs] = rows;
-        let text = alone(self.head, ours.or(theirs).unwrap_or(""));
-        let sheet = Sheet::read(text.as_bytes(), self.separator)?;
-        let row = (!sheet.rows.is_empty()).then_some(0);
-        let key = row.and_then(|row| sheet.value(row, self.column));
-        let key = key.unwrap_or_default();
-        let [base, ours, theirs] = [base, ours, theirs].map(|r| r.map(str::to_owned));
-        self.conflicts.push(Conflict {
-            item: Item::Key(format!("row {}={key}", self.column)),
-            base,
-            ours,
-            theirs,
-        });
-        Ok(())
-    }
-
-    fn finish(self) -> Result<Vec<Conflict>, TableError> {
-        self.out.finish()?;
-        let mut conflicts = self.conflicts;
-        conflicts.sort_by(|a, b| a.item.cmp(&b.item));
-        Ok(conflicts)
-    }
 }

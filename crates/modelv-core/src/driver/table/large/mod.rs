@@ -6,8 +6,10 @@
 //! nothing is merged; so too where both sides changed so many rows that they would fill the memory,
 //! and for tables of more rows than `ROWS_MAX`.
 
+mod crossed;
 mod keyed;
 mod lines;
+mod output;
 mod scan;
 mod settle;
 mod tail;
@@ -18,6 +20,7 @@ use std::collections::HashSet;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 
 use super::super::{Conflict, Labels, Refusal, Source};
+use super::columns::Fit;
 use super::{Spill, Table, TableError, rows};
 
 use keyed::Plan;
@@ -95,8 +98,12 @@ fn one_way(
         heads.push(scan::begin(lend(side), separator)?);
     }
     let key = find_key(table, &heads, sides, room)?;
+    let fit = separator.map_or(Fit::Alike, |separator| {
+        let heads = [0, 1, 2].map(|i: usize| (heads[i].head.as_str(), heads[i].header.as_slice()));
+        Fit::of(separator, heads, sides[0].is_some())
+    });
     // Of a file that both added, no line is common by birth.
-    let by_lines = match sides[0].is_some() {
+    let by_lines = match sides[0].is_some() && fit.keeps_lines() {
         true => lines::merge(sides, labels, room)?,
         false => None,
     };
@@ -108,16 +115,18 @@ fn one_way(
             conflicts: Vec::new(),
         });
     }
-    let [b, o, t] = [&heads[0], &heads[1], &heads[2]].map(|f| f.head.trim_end());
-    let same_columns = o == t && (sides[0].is_none() || separator.is_none() || b == o);
-    if !same_columns {
-        return Err(beyond("the columns differ"));
-    }
-    let merged = match key {
-        Some((column, plan)) => {
-            return keyed::write((separator, &column), plan, sides, labels, room);
+    let merged = match (fit, key) {
+        (Fit::Apart(why), _) => return Err(beyond(why)),
+        (Fit::Crossed(_), None) => {
+            return Err(beyond("the columns differ, and none names every row once"));
         }
-        None => tail::merge(separator, sides, room)?,
+        (Fit::Crossed(columns), Some((column, _))) => {
+            return crossed::merge(columns, &column, sides, labels, room);
+        }
+        (Fit::Alike, Some((column, plan))) => {
+            return keyed::write((separator, &column, None), plan, sides, labels, room);
+        }
+        (Fit::Alike, None) => tail::merge(separator, sides, room)?,
     };
     let content = merged.ok_or_else(|| {
         beyond("both sides changed it at one place, and no column names every row once")
@@ -203,8 +212,8 @@ fn is_table(
     }
 }
 
-/// A result, read as a table.
-struct AsSource<'a>(&'a mut dyn Scratch);
+/// A result, read as one side.
+pub(in super::super) struct AsSource<'a>(pub(in super::super) &'a mut dyn Scratch);
 
 impl Read for AsSource<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {

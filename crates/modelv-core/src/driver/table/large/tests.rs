@@ -1,37 +1,19 @@
-use std::collections::HashMap;
 use std::io::Cursor;
 
 use proptest::prelude::*;
 
-use super::super::super::{Driver, Item, Merged, has_markers, merge_by, settle as settle_small};
+use super::super::super::{
+    Driver, InMemory, Item, Merged, has_markers, merge_by, settle as settle_small,
+};
 use super::*;
+
+mod columns;
 
 const LABELS: Labels<'_> = Labels {
     ours: "ours",
     base: "base",
     theirs: "theirs",
 };
-
-/// Everything in memory.
-#[derive(Default)]
-struct Memory(HashMap<(usize, usize), Vec<u8>>);
-
-impl Spill for Memory {
-    fn put(&mut self, side: usize, part: usize, bytes: &[u8]) -> io::Result<()> {
-        self.0.entry((side, part)).or_default().extend(bytes);
-        Ok(())
-    }
-
-    fn take(&mut self, side: usize, part: usize) -> io::Result<Vec<u8>> {
-        Ok(self.0.remove(&(side, part)).unwrap_or_default())
-    }
-}
-
-impl Room for Memory {
-    fn file(&mut self) -> io::Result<Box<dyn Scratch>> {
-        Ok(Box::new(Cursor::new(Vec::new())))
-    }
-}
 
 fn text(mut content: Box<dyn Scratch>) -> String {
     let mut out = String::new();
@@ -52,7 +34,7 @@ fn large(
         t.as_mut().map(|c| c as &mut dyn Source),
     ];
     let table = driver.table(key).unwrap();
-    let joined = table.join(sides, &LABELS, &mut Memory::default())?;
+    let joined = table.join(sides, &LABELS, &mut InMemory::default())?;
     Ok((text(joined.content), joined.conflicts))
 }
 
@@ -171,10 +153,16 @@ fn tables_merge_as_small_ones_do() {
 fn what_rows_do_not_decide_is_not_merged() {
     for (base, ours, theirs, word) in [
         (
-            "id,a\n1,x\n",
-            "id,a,b\n1,x,1\n",
-            "id,a\n1,y\n",
+            "n,a\n1,x\n",
+            "n,a,b\n1,x,1\n",
+            "n,a\n1,y\n",
             "columns differ",
+        ),
+        (
+            "id,a,b\n1,x,y\n",
+            "id,b,a\n1,y,x\n",
+            "a,b,id\nX,y,1\n",
+            "another order",
         ),
         ("t,l\na,1\n", "t,l\nb,1\n", "t,l\nc,1\n", "no column"),
         (
@@ -248,7 +236,7 @@ fn decisions_are_put_as_into_small_tables() {
             &Item::Key(item.into()),
             value,
         );
-        let (mut source, mut room) = (Cursor::new(table), Memory::default());
+        let (mut source, mut room) = (Cursor::new(table), InMemory::default());
         let large = settle(Some(','), &mut source, &[(item, value)], &mut room);
         match (small, large) {
             (Ok(small), Ok(large)) => assert_eq!(String::from_utf8(small).unwrap(), text(large)),
@@ -261,7 +249,7 @@ fn decisions_are_put_as_into_small_tables() {
         ("row id=7", Some("7,q")),
         ("row id=3", Some("3,Z")),
     ];
-    let (mut source, mut room) = (Cursor::new(table), Memory::default());
+    let (mut source, mut room) = (Cursor::new(table), InMemory::default());
     let done = settle(Some(','), &mut source, &many, &mut room).unwrap();
     assert_eq!(text(done), "id,a\n2,y\n3,Z\n7,q\n");
 }

@@ -1,25 +1,23 @@
-use std::collections::HashMap;
 use std::io::Cursor;
 
 use proptest::prelude::*;
 
-use super::super::super::{Driver, diff as diff_small};
+use super::super::super::{Driver, InMemory, diff as diff_small};
 use super::super::reader::ROW_BYTES_MAX;
 use super::*;
 
-/// Parts in memory; counts what is put aside.
+/// Counts what is put aside.
 #[derive(Default)]
-struct Memory(HashMap<(usize, usize), Vec<u8>>, usize);
+struct Counted(InMemory, usize);
 
-impl Spill for Memory {
+impl Spill for Counted {
     fn put(&mut self, side: usize, part: usize, bytes: &[u8]) -> io::Result<()> {
         self.1 += bytes.len();
-        self.0.entry((side, part)).or_default().extend(bytes);
-        Ok(())
+        self.0.put(side, part, bytes)
     }
 
     fn take(&mut self, side: usize, part: usize) -> io::Result<Vec<u8>> {
-        Ok(self.0.remove(&(side, part)).unwrap_or_default())
+        self.0.take(side, part)
     }
 }
 
@@ -28,7 +26,7 @@ fn streamed(
     old: &str,
     new: &str,
 ) -> (Result<Vec<Change>, TableError>, usize) {
-    let (mut a, mut b, mut spill) = (Cursor::new(old), Cursor::new(new), Memory::default());
+    let (mut a, mut b, mut spill) = (Cursor::new(old), Cursor::new(new), Counted::default());
     let found = diff(separator, None, [Some(&mut a), Some(&mut b)], &mut spill);
     (found, spill.1)
 }
