@@ -51,6 +51,7 @@ mod sequence;
 mod serving;
 mod snapshots;
 mod spec;
+mod statics;
 mod story;
 mod support;
 mod sweeps;
