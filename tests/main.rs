@@ -8,6 +8,7 @@
 )]
 
 mod alias;
+mod azure;
 mod bases;
 mod bombs;
 mod chaos;
@@ -50,6 +51,7 @@ mod sequence;
 mod serving;
 mod snapshots;
 mod spec;
+mod statics;
 mod story;
 mod support;
 mod sweeps;

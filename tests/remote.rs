@@ -395,6 +395,60 @@ pub(crate) fn push_until_done(tree: &Tree, env: &[(&str, String)]) {
     panic!("200 pushes were refused");
 }
 
+/// The branches that a remote has.
+fn branches(tree: &Tree) -> serde_json::Map<String, serde_json::Value> {
+    tree.mv(&["fetch"]).success();
+    let remotes = tree.json(&["remote", "--json"]);
+    remotes[0]["branches"].as_object().unwrap().clone()
+}
+
+#[test]
+fn sixty_four_processes_move_their_branches_at_once() {
+    let (remote, a) = origin();
+    let first = a.id("HEAD");
+    // One tree, 64 branches; each push is a process of its own, and moves the one root.
+    for n in 0..64 {
+        a.mv(&["branch", &format!("b{n}")]).success();
+    }
+    let pushes: Vec<Child> = (0..64)
+        .map(|n| spawn(&a, &["push", "origin", &format!("b{n}")]))
+        .collect();
+    for mut push in pushes {
+        assert!(push.wait().unwrap().success());
+    }
+    let b = clone(&remote, &[]);
+    let there = branches(&b);
+    assert_eq!(there.len(), 65, "{there:?}");
+    assert!(there.values().all(|id| id == &serde_json::json!(first)));
+}
+
+#[test]
+fn clocks_a_year_apart_change_nothing() {
+    let (remote, a) = origin();
+    let b = clone(&remote, &[]);
+    let at = |tree: &Tree, time: &str, args: &[&str]| {
+        let mut command = tree.command(args);
+        crate::support::Done::new(&command.env("SOURCE_DATE_EPOCH", time).output().unwrap())
+    };
+    for round in 0..3 {
+        a.put("a.py", &format!("{round}\n"));
+        at(&a, "1700000000", &["commit", "-m", "early"]).success();
+        at(&a, "1700000000", &["push"]).success();
+        at(&b, "1731600000", &["pull"]).success();
+        b.put("b.py", &format!("{round}\n"));
+        at(&b, "1731600000", &["commit", "-m", "late"]).success();
+        at(&b, "1731600000", &["push"]).success();
+        at(&b, "1731600000", &["gc", "--remote"]).success();
+        at(&a, "1700000000", &["pull"]).success();
+    }
+    assert_eq!(a.id("HEAD"), b.id("HEAD"));
+    // To the remote's own clock all of it is young.
+    let told = at(&b, "1731600000", &["gc", "--remote", "--json"]).success();
+    let told: serde_json::Value = serde_json::from_str(&told).unwrap();
+    assert_eq!(told["deleted"]["objects"], 0, "{told}");
+    clone(&remote, &[]).mv(&["fsck"]).success();
+}
+
 #[test]
 fn many_pushing_at_once_lose_nothing() {
     const PEOPLE: usize = 4;

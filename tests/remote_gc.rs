@@ -1,4 +1,4 @@
-//! Collecting on a remote: what is deleted there goes, whatever is named stays, also beside people who push.
+//! Collecting on a remote, and mending one: what is deleted there goes, whatever is named stays, also beside people who push.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -124,4 +124,69 @@ fn collections_beside_people_who_push_lose_nothing() {
     for (branch, id) in pushed {
         assert_eq!(last.id(&format!("origin/{branch}")), id);
     }
+}
+
+#[test]
+fn a_damaged_remote_is_found_and_mended_from_another_or_from_here() {
+    let (remote, a) = origin();
+    std::fs::write(a.path("data/large.bin"), noise(8, 2 << 20)).unwrap();
+    a.commit("large");
+    a.mv(&["push"]).success();
+    let backup = format!("file://{}", remote.path("backup").display());
+    a.mv(&["remote", "add", "backup", &backup]).success();
+    a.mv(&["push", "backup"]).success();
+    let packs = || -> Vec<_> {
+        let entries = std::fs::read_dir(remote.path("remote/packs"))
+            .unwrap()
+            .flatten();
+        let packs = entries.map(|e| e.path());
+        packs
+            .filter(|p| p.extension().is_some_and(|e| e == "pack"))
+            .collect()
+    };
+    let damage_all = || {
+        for path in packs() {
+            let mut bytes = std::fs::read(&path).unwrap();
+            let at = bytes.len() / 2;
+            bytes[at] ^= 1;
+            std::fs::write(&path, bytes).unwrap();
+        }
+    };
+    let sound = a.mv(&["fsck", "--remote"]).success();
+    assert!(sound.contains("sound: 2 packs"), "{sound}");
+    damage_all();
+    let c = Tree::empty();
+    let url = format!("file://{}", remote.path("remote").display());
+    c.mv(&["clone", &url, "."]).fails_with(4);
+    // A clone that has nothing mends it from the other remote.
+    let b = Tree::repo();
+    b.mv(&["remote", "add", "origin", &url]).success();
+    let found = b.mv(&["fsck", "--remote", "origin"]);
+    assert_eq!(
+        found.out.matches("damaged: pack").count(),
+        2,
+        "{}",
+        found.out
+    );
+    assert!(found.fails_with(4).contains("--repair"));
+    let missing = b.mv(&["fsck", "--remote", "origin", "--repair", "."]);
+    assert!(missing.out.contains("not to be had"), "{}", missing.out);
+    missing.fails_with(4);
+    b.mv(&["fsck", "--remote", "origin", "--repair", &backup])
+        .success();
+    clone(&remote, &[]).mv(&["fsck"]).success();
+    a.mv(&["push"]).success();
+    // The damaged packs are condemned, and go.
+    a.mv(&["gc", "--remote", "origin", "--now"]).success();
+    a.mv(&["fsck", "--remote", "origin"]).success();
+    damage_all();
+    a.mv(&["fsck", "--remote", "origin", "--repair", "."])
+        .success();
+    let d = clone(&remote, &[]);
+    assert!(std::fs::read(d.path("data/large.bin")).unwrap() == noise(8, 2 << 20));
+    let gone = packs().pop().unwrap();
+    std::fs::remove_file(gone).unwrap();
+    a.mv(&["fsck", "--remote", "origin", "--repair", "."])
+        .success();
+    a.mv(&["fsck", "--remote", "origin"]).success();
 }

@@ -181,7 +181,14 @@ fn causes(error: &dyn std::error::Error) -> Vec<String> {
     let mut out = Vec::new();
     let mut at = error.source();
     while let Some(cause) = at {
-        out.push(cause.to_string());
+        let text = cause.to_string();
+        // Many a library repeats in each error what its cause says.
+        if !out
+            .last()
+            .is_some_and(|before: &String| before.contains(&text))
+        {
+            out.push(text);
+        }
         at = cause.source();
     }
     out

@@ -31,7 +31,7 @@ pub struct RepairReport {
 }
 
 /// Where missing things come from.
-enum Donor {
+pub(crate) enum Donor {
     Folder(Store),
     Remote(Box<(Remote, Catalog)>),
 }
@@ -118,7 +118,7 @@ impl Repo {
         })
     }
 
-    fn donor(&self, from: &str, base: &Path, ctx: &Ctx<'_>) -> Result<Donor> {
+    pub(crate) fn donor(&self, from: &str, base: &Path, ctx: &Ctx<'_>) -> Result<Donor> {
         let path = base.join(from);
         let info = match self.remote(from) {
             Ok(info) => info,

@@ -19,9 +19,13 @@ pub(crate) struct Args {
     /// Mend what is damaged with what another repository has: a remote, an address, or a folder.
     #[arg(long, value_name = "FROM")]
     repair: Option<String>,
+    /// Read every byte of a remote instead; with `--repair FROM`, mend it with what FROM and this clone have (`.` for
+    /// this clone alone).
+    #[arg(long, value_name = "NAME", num_args = 0..=1, default_missing_value = "")]
+    remote: Option<String>,
     /// Where the operation log is lost or damaged: keep its sound beginning, and give every commit
     /// that nothing leads to any more a branch `found/ID`. The damaged log stays in `.mv/quarantine`.
-    #[arg(long, conflicts_with = "repair")]
+    #[arg(long, conflicts_with_all = ["repair", "remote"])]
     rescue: bool,
 }
 
@@ -39,6 +43,10 @@ pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
     if args.rescue {
         s.ui.line("the operation log is sound: there is nothing to rescue");
         return Ok(ExitCode::SUCCESS);
+    }
+    if let Some(name) = &args.remote {
+        let name = Some(name.as_str()).filter(|n| !n.is_empty());
+        return check_remote(&repo, name, args.repair.as_deref(), s);
     }
     if let Some(from) = &args.repair {
         let report = repo.repair(from, &s.dir, &s.ctx())?;
@@ -91,6 +99,43 @@ pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
     }
     s.ui.talk(format!("error: {count} problems in {summary}"));
     s.ui.talk("\nhint: `modelv fsck --repair FROM` mends them with what a remote or a clone has");
+    Ok(ExitCode::from(CORRUPT))
+}
+
+/// Checks a remote, and mends it if asked to.
+fn check_remote(repo: &Repo, name: Option<&str>, from: Option<&str>, s: Session<'_>) -> Done {
+    let info = repo.remote_or_default(name)?;
+    let dir = s.dir.clone();
+    let from = from.map(|from| (from, dir.as_path()));
+    let report = repo.check_remote(&info, from, &s.ctx())?;
+    let summary = format!(
+        "{} packs, {} on {}",
+        report.packs,
+        size(report.bytes),
+        info.name
+    );
+    for pack in &report.damaged {
+        let word = if report.mended { "mended" } else { "damaged" };
+        s.ui.line(format!("{word}: pack `{pack}`"));
+    }
+    for missing in &report.missing {
+        s.ui.line(format!("not to be had: {missing}"));
+    }
+    if report.damaged.is_empty() || report.mended {
+        s.ui.line(format!("sound: {summary}"));
+        return Ok(ExitCode::SUCCESS);
+    }
+    let count = report.damaged.len();
+    s.ui.talk(format!("error: {count} damaged of {summary}"));
+    let hint = match report.missing.is_empty() {
+        true => {
+            "`--repair .` mends them with what this clone has, `--repair FROM` with another remote's too"
+        }
+        false => {
+            "`--repair FROM` with another remote or clone may have the rest; nothing was changed"
+        }
+    };
+    s.ui.talk(format!("\nhint: {hint}"));
     Ok(ExitCode::from(CORRUPT))
 }
 

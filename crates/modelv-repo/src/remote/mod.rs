@@ -8,6 +8,7 @@ mod clone;
 mod collect;
 mod fetch;
 mod lazy;
+mod mend;
 mod push;
 #[cfg(test)]
 mod tests;
@@ -25,6 +26,7 @@ use modelv_store::remote::{Remote, Watch};
 pub use clone::{CloneOptions, Cloned};
 pub use fetch::{FetchOptions, FetchReport};
 pub use lazy::Promised;
+pub use mend::RemoteReport;
 pub use push::{PushOptions, PushReport};
 pub use upstream::Upstream;
 

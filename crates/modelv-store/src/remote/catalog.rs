@@ -65,10 +65,10 @@ impl Catalog {
         }
     }
 
-    /// Nothing, as a root stands.
-    pub(crate) fn of_root(root: &Root) -> Self {
+    /// Nothing, where these names must not be given.
+    pub(crate) fn without(condemned: Condemned) -> Self {
         Self {
-            condemned: root.condemned.clone(),
+            condemned,
             ..Self::default()
         }
     }
@@ -112,6 +112,18 @@ impl Catalog {
         let keys = self.by_key.keys();
         keys.filter_map(|(tag, id)| Some(Item::Object(kind_of(*tag)?, *id)))
             .collect()
+    }
+
+    /// Packs.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.packs.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.packs.is_empty()
     }
 
     /// Bytes of all packs.

@@ -369,6 +369,7 @@ pub(crate) fn classify(e: &StoreError) -> Trouble {
         "ExpiredToken",
         "InvalidToken",
         "AuthenticationFailed",
+        "failed to authenticate the request",
         "latest/api/token",
         "security-credentials",
         "metadata.google.internal",

@@ -212,8 +212,11 @@ impl<'a> RemoteCollector<'a> {
             let is_dead = live.clone().next().is_none();
             plan.told.listed_bytes += pack.info.bytes;
             let all: u64 = pack.rows.iter().map(|r| u64::from(r.stored)).sum();
-            // Where less than half of a pack is alive, that half is copied.
-            if is_dead || bytes * 2 < all {
+            // Whoever pushes an object that is there believes that all it leads to is there, too: no dead one
+            // may stay. Of dead chunks, up to half of a pack may.
+            let mut objects = pack.rows.iter().filter(|r| r.key.0 != Tag::Chunk.byte());
+            let misleads = objects.any(|r| !self.live.contains(&r.key));
+            if is_dead || misleads || bytes * 2 < all {
                 plan.told.packs += 1;
                 plan.drop.push(pack.info.name);
                 plan.copy.extend(live.map(|r| r.key));
@@ -299,7 +302,10 @@ impl<'a> RemoteCollector<'a> {
         let mut incoming = Incoming::new(self.remote, &self.scratch, &self.catalog)?;
         incoming.load_keys(&plan.copy, watch)?;
         incoming.finish()?;
-        let nothing = Catalog::of_root(&self.root);
+        // What goes now must not come back under its name either.
+        let mut condemned = self.root.condemned.clone();
+        condemned.extend(plan.drop.iter().chain(&plan.left).map(|id| (*id, 0)));
+        let nothing = Catalog::without(condemned);
         let mut out = Outgoing::new(&self.scratch, &nothing);
         for key in &plan.copy {
             out.add_key(*key)?;

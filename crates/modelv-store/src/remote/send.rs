@@ -21,6 +21,8 @@ use crate::{Error, Key, Tag, index};
 /// A local pack of this size or more is sent as it is when all of it is wanted; smaller ones are
 /// put together, so that a remote does not fill with small packs.
 const WHOLE_BYTES_MIN: u64 = 8 << 20;
+/// So many names a pack may have besides its own.
+const SALTS: usize = 64;
 /// Packs on their way at once.
 const UPLOADS_AT_ONCE: usize = 4;
 
@@ -311,8 +313,12 @@ fn temp_path(dir: &Path) -> PathBuf {
 /// for.
 fn close(dir: &Path, mut writer: Writer, condemned: &Condemned) -> Result<Job> {
     let mut name = writer.seal()?;
-    while condemned.contains_key(&name) {
-        writer = with_salt(dir, &writer, &name)?;
+    let first = writer.rows.len();
+    for salt in salts() {
+        if !condemned.contains_key(&name) {
+            break;
+        }
+        writer = with_salt(dir, &writer, first, &salt)?;
         name = writer.seal()?;
     }
     Ok(Job {
@@ -324,19 +330,34 @@ fn close(dir: &Path, mut writer: Writer, condemned: &Condemned) -> Result<Job> {
     })
 }
 
-/// The same pack with one chunk more: the same one each time.
-fn with_salt(dir: &Path, writer: &Writer, name: &[u8; 32]) -> Result<Writer> {
+/// Chunks that change the name of a pack, and that nobody ever asks for.
+pub(super) fn salts() -> impl Iterator<Item = [u8; 16]> {
+    (0..SALTS as u8).map(|n| {
+        let mut salt = *b"modelv salt     ";
+        salt[15] = n;
+        salt
+    })
+}
+
+pub(super) fn key_of_salt(salt: &[u8; 16]) -> Key {
+    (Tag::Chunk.byte(), *blake3::hash(salt).as_bytes())
+}
+
+/// The same pack with this chunk.
+fn with_salt(dir: &Path, writer: &Writer, entries: usize, salt: &[u8; 16]) -> Result<Writer> {
     let path = writer.path();
     let file = std::fs::File::open(path).map_err(Error::io("open", path))?;
     let mut again = Writer::create(temp_path(dir))?;
-    for row in &writer.rows {
+    let is_salt = |row: &&Row| salts().any(|salt| key_of_salt(&salt) == row.key);
+    let salted = writer.rows.len() > entries;
+    let rows = writer.rows.iter().filter(|row| !(salted && is_salt(row)));
+    for row in rows {
         let stored = pack::read_stored(&file, path, row)?;
         let codec = Codec::from_byte(row.codec)
             .ok_or_else(|| Error::corrupt(path.display().to_string(), "a codec is not known"))?;
         again.append(row.key, codec, &stored, row.plain as usize)?;
     }
-    let key = (Tag::Chunk.byte(), *blake3::hash(name).as_bytes());
-    again.append(key, Codec::Raw, name, name.len())?;
+    again.append(key_of_salt(salt), Codec::Raw, salt, salt.len())?;
     Ok(again)
 }
 

@@ -672,6 +672,25 @@ fn what_is_alive_of_a_pack_is_copied_before_it_goes() {
 }
 
 #[test]
+fn no_object_stays_whose_contents_go() {
+    let dir = tempfile::tempdir().unwrap();
+    let remote = folder(dir.path());
+    let a = store(&dir.path().join("a"));
+    // Cut contents: a record each, and chunks.
+    let (one, two) = (put(&a, &noise(1, 3 << 20)), put(&a, &noise(2, 2 << 20)));
+    push(&remote, &a, &[one, two]);
+    // More than half of the pack is alive, but the record of the other content must not stay.
+    collect(&remote, dir.path(), &[one]);
+    let root = remote.root().unwrap().unwrap();
+    let catalog = remote.catalog(&root, &a, &Unwatched).unwrap();
+    assert!(catalog.has(Item::Blob(one)) && !catalog.has(Item::Blob(two)));
+    push(&remote, &a, &[two]);
+    let b = store(&dir.path().join("b"));
+    pull(&remote, &b).unwrap();
+    assert!(b.read_blob(&two, u64::MAX).unwrap() == noise(2, 2 << 20));
+}
+
+#[test]
 fn who_sends_while_its_name_is_condemned_begins_again() {
     let dir = tempfile::tempdir().unwrap();
     let remote = folder(dir.path());
