@@ -371,7 +371,7 @@ def runs():
     f.hostile("doubts-descending", "run", "RUN-15", with_doubts(beside, a))
     f.hostile("doubts-twice", "run", "RUN-15", with_doubts(a, a))
     f.hostile("doubts-in-version-2", "run", "OBJ-1", head("run", 2) + with_doubts(a)[8:])
-    f.hostile("doubts-of-no-kind", "run", "WIRE-8", with_doubts(beside)[:-1] + b"\2")
+    f.hostile("doubts-of-no-kind", "run", "WIRE-4", with_doubts(beside)[:-1] + b"\2")
     f.hostile("run-version-4", "run", "OBJ-1", head("run", 4) + with_doubts(a)[8:])
     f.object("stage", "stage", canonical("stage", STAGE_1), STAGE_1)
     f.hostile("stage-outputs-descending", "stage", "RUN-12", canonical("stage", changed(
