@@ -317,3 +317,26 @@ fn a_run_is_told_as_json() {
     let again = tree.json(&args);
     assert_eq!(again["reused"], true, "{again}");
 }
+
+#[test]
+fn a_log_that_the_run_itself_writes_is_no_doubt() {
+    let tree = Tree::repo();
+    tree.put(
+        "train.sh",
+        "echo epoch\nmkdir -p models\necho w > models/w.bin\n",
+    );
+    tree.put("train.log", "an earlier one\n");
+    tree.put("printed.txt", "an earlier one\n");
+    tree.commit("base");
+    // By its name, and because it is where we print.
+    tree.put(
+        "train.sh",
+        "echo epoch | tee train.log\nmkdir -p models\necho w > models/w.bin\n",
+    );
+    let printed = std::fs::File::create(tree.path("printed.txt")).unwrap();
+    let mut command = tree.command(&["run", "-m", "trained", "--", "sh", "train.sh"]);
+    let status = command.stdout(printed).status().unwrap();
+    assert_eq!(status.code(), Some(0));
+    let shown = tree.json(&["show", "HEAD", "--json"]);
+    assert_eq!(shown["message"], "trained");
+}

@@ -129,6 +129,7 @@ impl Repo {
         lines: &str,
         ctx: &Ctx<'_>,
     ) -> Result<()> {
+        self.tell_of_idle(event, ctx);
         let mut asks = false;
         for (_, source) in self.hooks()?.into_iter().filter(|(hook, _)| *hook == event) {
             let (mut command, shown) = match source {
@@ -159,6 +160,18 @@ impl Repo {
             );
         }
         Ok(())
+    }
+
+    /// Says so where a hook's file is there and can't be executed.
+    fn tell_of_idle(&self, event: Hook, ctx: &Ctx<'_>) {
+        let path = self.dir().join("hooks").join(event.name());
+        let is_plain = |m: std::fs::Metadata| m.is_file() && m.permissions().mode() & 0o111 == 0;
+        if std::fs::metadata(&path).is_ok_and(is_plain) {
+            ctx.progress.note(&format!(
+                "`{}` did not run, for it is not executable: `chmod +x` makes it so",
+                path.display()
+            ));
+        }
     }
 
     /// What runs after a commit; the commit stays whatever comes of it.

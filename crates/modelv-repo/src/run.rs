@@ -18,7 +18,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use modelv_core::id::{CommitId, RecipeId, RunId};
 use modelv_core::path::RepoPath;
@@ -142,7 +142,11 @@ impl Repo {
         }
         let rules = self.rules()?;
         let text = rules.train_command().ok_or_else(|| {
-            Error::State("no command given, and modelv.toml has no `[train] command`".into())
+            let why = match rules.stages() {
+                [] => "no command given, and modelv.toml has no `[train] command`",
+                _ => "no command given: what has stages runs as a pipeline alone, or with words behind `--`",
+            };
+            Error::State(why.into())
         })?;
         Ok(vec!["sh".into(), "-c".into(), OsString::from(text)])
     }
@@ -225,18 +229,39 @@ pub(crate) fn words_of(command: &[OsString]) -> Vec<String> {
 }
 
 /// Files a run began with that are others at its end, and no outputs: nobody knows which its program read. A
-/// notebook is read as a whole before anything in it is executed, and its editor saves it meanwhile.
-fn moved(before: &Files, after: &Files) -> Vec<Doubt> {
-    let is_input = |path: &RepoPath, file: &SnapFile| {
-        file.ingredient != Ingredient::Model && !path.as_bytes().ends_with(b".ipynb")
+/// notebook is read as a whole before anything in it is executed, and its editor saves it meanwhile. A log is
+/// written and not read, by its name or because this process prints into it.
+fn moved(root: &Path, before: &Files, after: &Files) -> Vec<Doubt> {
+    let ends = |path: &RepoPath, end: &str| path.as_bytes().ends_with(end.as_bytes());
+    let is_log = |path: &RepoPath| {
+        let is_named = [".ipynb", ".log", ".out"].iter().any(|end| ends(path, end));
+        is_named || is_printed_into(&crate::worktree::place(root, path))
     };
+    let is_input =
+        |path: &RepoPath, file: &SnapFile| file.ingredient != Ingredient::Model && !is_log(path);
     let is_same = |path, file: &SnapFile| after.get(path).is_some_and(|a| a.blob == file.blob);
     before
         .iter()
-        .filter(|(path, file)| is_input(path, file) && !is_same(*path, file))
+        .filter(|(path, file)| !is_same(*path, file) && is_input(path, file))
         .take(DOUBTS_MAX)
         .map(|(path, _)| Doubt::Changed(path.as_bytes().to_vec()))
         .collect()
+}
+
+/// Whether standard output or standard error of this process goes into a file.
+fn is_printed_into(path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let Ok(there) = std::fs::symlink_metadata(path) else {
+        return false;
+    };
+    let streams = [
+        rustix::fs::fstat(std::io::stdout()),
+        rustix::fs::fstat(std::io::stderr()),
+    ];
+    streams
+        .into_iter()
+        .flatten()
+        .any(|s| (s.st_dev, s.st_ino) == (there.dev(), there.ino()))
 }
 
 /// Files that changed and are no outputs.

@@ -340,6 +340,10 @@ impl Repo {
         ctx: &Ctx<'_>,
     ) -> Result<()> {
         let path = RepoPath::new(item.as_bytes())?;
+        if !item.to_ascii_lowercase().ends_with(".safetensors") {
+            let reason = "weights are put together in safetensors alone: decide with `--ours`, `--theirs` or `--base`";
+            return Err(Error::invalid("decision", item, reason));
+        }
         let theirs = self.theirs_of(state)?.ok_or_else(|| {
             let reason = "weights are merged where two commits are";
             Error::invalid("decision", item, reason)

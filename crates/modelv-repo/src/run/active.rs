@@ -191,7 +191,7 @@ impl Repo {
             let outputs = write_trees(&after, &session)?.model;
             run.outputs = outputs.filter(|_| ending.status == Status::Finished);
             strays = super::strays(&active.files, &after);
-            run.origin.doubts = super::moved(&active.files, &after);
+            run.origin.doubts = super::moved(self.root(), &active.files, &after);
         }
         if active.hold.is_shared() {
             run.origin.doubts.push(Doubt::Beside);

@@ -1,6 +1,7 @@
 //! Columns of three tables that have not the same: which of them the merged table has, and rows laid
 //! out by these. A column is known by its name; where all three have as many and none stands
-//! elsewhere, by its place, so that another name is a rename. Looks at one row at a time.
+//! elsewhere, by its place, so that another name is a rename: if the first rows show that its cells are
+//! the same ones. Looks at one row at a time.
 //!
 //! A cell of a column that a version has not is [`ABSENT`] in a row that is laid out: nobody said
 //! anything about it. A column that one side dropped goes, unless the other side changed cells of it
@@ -22,6 +23,9 @@ const ABSENT: &str = "\0";
 /// The begin of one version: everything before its first row, and the names in it.
 pub(super) type Head<'a> = (&'a str, &'a [String]);
 
+/// So much of the rows of a version is looked at to tell a rename from another column, in bytes.
+pub(super) const SAMPLE_BYTES: usize = 64 << 10;
+
 /// How the columns of three versions come together.
 pub(super) enum Fit {
     /// They are the same.
@@ -33,8 +37,13 @@ pub(super) enum Fit {
 }
 
 impl Fit {
-    /// Compares the columns; without a base they have to be the same.
-    pub(super) fn of(separator: char, heads: [Head<'_>; 3], has_base: bool) -> Self {
+    /// Compares the columns; without a base they have to be the same. `rows` are the first of each version.
+    pub(super) fn of(
+        separator: char,
+        heads: [Head<'_>; 3],
+        rows: [&str; 3],
+        has_base: bool,
+    ) -> Self {
         let [b, o, t] = heads.map(|(head, _)| head.trim_end());
         if o == t && (!has_base || b == o) {
             return Self::Alike;
@@ -56,7 +65,7 @@ impl Fit {
         if (0..3).any(|i| raw[i].len() != lists[i].len()) {
             return Self::Apart("the columns differ");
         }
-        let made = match stand_still(lists) {
+        let made = match stand_still(lists) && are_renames(lists, rows, separator) {
             true => by_place(lists),
             false => by_name(lists),
         };
@@ -101,6 +110,58 @@ fn stand_still([b, o, t]: [&[String]; 3]) -> bool {
                 .all(|(i, n)| at(n).is_none_or(|j| i == j))
     };
     still(b, o) && still(b, t) && still(o, t)
+}
+
+/// Whether every column that a side calls by another name has the cells it had.
+fn are_renames([b, o, t]: [&[String]; 3], rows: [&str; 3], separator: char) -> bool {
+    let samples = rows.map(|text| sample(text, separator));
+    let [base, ours, theirs] = &samples;
+    [(o, ours), (t, theirs)].into_iter().all(|(names, side)| {
+        let renamed: Vec<usize> = (0..b.len()).filter(|i| names[*i] != b[*i]).collect();
+        let mut each = renamed.iter();
+        each.all(|column| keeps_cells(base, side, *column, &renamed))
+    })
+}
+
+/// The whole rows of a text, as their cells.
+fn sample(text: &str, separator: char) -> Vec<Vec<&str>> {
+    let mut end = text.len().min(SAMPLE_BYTES);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    let end = match end < text.len() {
+        true => text[..end].rfind('\n').map_or(0, |at| at + 1),
+        false => end,
+    };
+    text[..end]
+        .lines()
+        .map(|line| parts_of(line, separator))
+        .collect()
+}
+
+/// Whether most rows that are the same but for columns of other names have the same cell in one of these.
+/// Without a row there is nothing to tell them apart.
+fn keeps_cells(base: &[Vec<&str>], side: &[Vec<&str>], column: usize, renamed: &[usize]) -> bool {
+    if base.is_empty() || side.is_empty() {
+        return true;
+    }
+    let rest = |row: &Vec<&str>| -> Vec<String> {
+        let kept = row.iter().enumerate().filter(|(i, _)| !renamed.contains(i));
+        kept.map(|(_, cell)| (*cell).to_owned()).collect()
+    };
+    let known: HashMap<Vec<String>, &str> = base
+        .iter()
+        .filter_map(|row| Some((rest(row), *row.get(column)?)))
+        .collect();
+    let (mut same, mut other) = (0_usize, 0_usize);
+    for row in side {
+        match (known.get(&rest(row)), row.get(column)) {
+            (Some(was), Some(is)) if was == is => same += 1,
+            (Some(_), Some(_)) => other += 1,
+            _ => {}
+        }
+    }
+    same > other
 }
 
 /// The place of each column in base, ours and theirs.

@@ -24,7 +24,10 @@ pub(super) fn merge(
     let key = find_key(&[&b, &o, &t], declared, true);
     let fit = separator.map_or(Fit::Alike, |separator| {
         let heads = [&b, &o, &t].map(|s| (s.head(), s.header.as_slice()));
-        Fit::of(separator, heads, base.is_some())
+        let rows = [(&b, old), (&o, ours), (&t, theirs)];
+        let rows = rows.map(|(s, bytes)| std::str::from_utf8(&bytes[s.head().len()..]));
+        let rows = rows.map(Result::unwrap_or_default);
+        Fit::of(separator, heads, rows, base.is_some())
     });
     let keeps_lines = fit.keeps_lines();
     if by_lines.conflicts.is_empty() && keeps_lines {
@@ -322,6 +325,7 @@ pub(super) fn settle(
         let decision = decision?;
         let mut out = Writer::under(decision.head(sheet.head()), &sheet);
         (0..sheet.rows.len()).for_each(|at| out.row(&decision.row(&sheet, at)));
+        decision.is_used_up()?;
         return Ok(out.finish(Vec::new()).bytes);
     }
     let bad = || SettleError(format!("the table has no `{item}`"));

@@ -1,6 +1,7 @@
 //! What somebody decides about columns, and about rows by the names of their cells. Knows no merge.
 
-use std::collections::HashMap;
+use std::cell::RefCell;
+use std::collections::{BTreeSet, HashMap};
 
 use super::super::super::Refusal;
 use super::super::rows::{Sheet, parts_of, plain, quoted};
@@ -14,12 +15,20 @@ pub(super) fn object(pairs: impl Iterator<Item = (String, String)>) -> String {
     format!("{{{}}}", pairs.join(","))
 }
 
-/// A JSON object of texts.
+/// A JSON object of texts; numbers and truth values are texts of what they are.
 fn texts(value: &str) -> Option<HashMap<String, String>> {
-    value
+    let object: HashMap<String, serde_json::Value> = value
         .trim_start()
         .starts_with('{')
-        .then(|| serde_json::from_str(value).ok())?
+        .then(|| serde_json::from_str(value).ok())??;
+    let text = |(name, value): (String, serde_json::Value)| match value {
+        serde_json::Value::String(text) => Some((name, text)),
+        serde_json::Value::Number(_) | serde_json::Value::Bool(_) => {
+            Some((name, value.to_string()))
+        }
+        _ => None,
+    };
+    object.into_iter().map(text).collect()
 }
 
 /// A row that was given by the names of its cells, as it stands in a table; a cell that was not
@@ -52,6 +61,8 @@ pub(in super::super) struct Decision {
     at: usize,
     /// Cells by the column of a key and the key; `None`: the column goes.
     cells: Option<HashMap<String, HashMap<String, String>>>,
+    /// Rows that were named and not seen yet, as `COLUMN=KEY`.
+    unseen: RefCell<BTreeSet<String>>,
 }
 
 impl Decision {
@@ -70,17 +81,18 @@ impl Decision {
         };
         let mut cells: HashMap<String, HashMap<String, String>> = HashMap::new();
         let Some(value) = value else {
-            let cells = None;
             return Some(Ok(Self {
                 separator,
                 at,
-                cells,
+                cells: None,
+                unseen: RefCell::default(),
             }));
         };
         let given = texts(value).unwrap_or_default();
         if given.is_empty() && value.trim() != "{}" {
             return bad(format!("`{value}` is no object of cells by row"));
         }
+        let unseen = given.keys().cloned().collect();
         for (row, cell) in given {
             let Some((column, key)) = row.split_once('=') else {
                 return bad(format!("`{row}` names no row"));
@@ -88,12 +100,20 @@ impl Decision {
             let rows = cells.entry(column.to_owned()).or_default();
             rows.insert(key.to_owned(), cell);
         }
-        let cells = Some(cells);
         Some(Ok(Self {
             separator,
             at,
-            cells,
+            cells: Some(cells),
+            unseen: RefCell::new(unseen),
         }))
+    }
+
+    /// Refuses what was said of a row that the table does not have. Asked once all rows were given.
+    pub(in super::super) fn is_used_up(&self) -> Result<(), Refusal> {
+        match self.unseen.borrow().first() {
+            Some(row) => Err(Refusal::Invalid(format!("the table has no row `{row}`"))),
+            None => Ok(()),
+        }
     }
 
     fn without(&self, row: &str) -> String {
@@ -121,7 +141,11 @@ impl Decision {
             return self.without(row);
         };
         let found = |(column, keys): (&String, &HashMap<String, String>)| {
-            keys.get(&*sheet.value(at, column)?).cloned()
+            let key = sheet.value(at, column)?;
+            let cell = keys.get(&*key)?;
+            let mut unseen = self.unseen.borrow_mut();
+            unseen.remove(&format!("{column}={key}"));
+            Some(cell.clone())
         };
         let Some(cell) = cells.iter().find_map(found) else {
             return row.to_owned();

@@ -20,7 +20,7 @@ use std::collections::HashSet;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 
 use super::super::{Conflict, Labels, Refusal, Source};
-use super::columns::Fit;
+use super::columns::{self, Fit};
 use super::{Spill, Table, TableError, rows};
 
 use keyed::Plan;
@@ -86,6 +86,20 @@ pub(super) fn merge(
     one_way(table, &mut sides, labels, room)
 }
 
+/// The rows that a version begins with, behind its head; the last may be cut off.
+fn first_rows(side: Option<&mut dyn Source>, head: usize) -> Result<String, TableError> {
+    let Some(source) = side else {
+        return Ok(String::new());
+    };
+    source.seek(SeekFrom::Start(head as u64))?;
+    let mut bytes = Vec::new();
+    // One more than is looked at: then the last is known to be cut off.
+    source
+        .take(columns::SAMPLE_BYTES as u64 + 1)
+        .read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
 fn one_way(
     table: &Table,
     sides: &mut Sides<'_>,
@@ -98,10 +112,20 @@ fn one_way(
         heads.push(scan::begin(lend(side), separator)?);
     }
     let key = find_key(table, &heads, sides, room)?;
-    let fit = separator.map_or(Fit::Alike, |separator| {
-        let heads = [0, 1, 2].map(|i: usize| (heads[i].head.as_str(), heads[i].header.as_slice()));
-        Fit::of(separator, heads, sides[0].is_some())
-    });
+    let fit = match separator {
+        Some(separator) => {
+            let has_base = sides[0].is_some();
+            let mut rows = [String::new(), String::new(), String::new()];
+            for (side, (rows, facts)) in sides.iter_mut().zip(rows.iter_mut().zip(&heads)) {
+                *rows = first_rows(lend(side), facts.head.len())?;
+            }
+            let rows = rows.each_ref().map(String::as_str);
+            let heads =
+                [0, 1, 2].map(|i: usize| (heads[i].head.as_str(), heads[i].header.as_slice()));
+            Fit::of(separator, heads, rows, has_base)
+        }
+        None => Fit::Alike,
+    };
     // Of a file that both added, no line is common by birth.
     let by_lines = match sides[0].is_some() && fit.keeps_lines() {
         true => lines::merge(sides, labels, room)?,

@@ -50,6 +50,7 @@ fn settle_column(
         }
         Ok(true)
     })?;
+    decision.is_used_up()?;
     out.finish()?;
     Ok(content)
 }
