@@ -340,3 +340,56 @@ fn a_log_that_the_run_itself_writes_is_no_doubt() {
     let shown = tree.json(&["show", "HEAD", "--json"]);
     assert_eq!(shown["message"], "trained");
 }
+
+#[test]
+fn a_parameter_that_is_put_back_before_the_end_is_noticed_all_the_same() {
+    for has_stages in [false, true] {
+        let tree = tree();
+        if has_stages {
+            stages(
+                &tree,
+                &format!(
+                    "[stage.train]\ncommand = {SLOW:?}\nparams = [\"params.toml:\"]\noutputs = [\"models\"]\n"
+                ),
+            );
+        }
+        let args: &[&str] = match has_stages {
+            true => &["run", "-m", "t"],
+            false => &["run", "-m", "t", "--", "sh", "-c", SLOW],
+        };
+        let child = start(&tree, args);
+        tree.put("params.toml", "lr = 0.9\n");
+        tree.put("params.toml", "lr = 0.1\n");
+        let said = go(&tree, child).fails_with(1);
+        assert!(said.contains("params.toml"), "{said}");
+    }
+}
+
+#[test]
+fn a_commit_made_meanwhile_costs_no_model() {
+    let tree = tree();
+    let child = start(&tree, &["run", "-m", "trained", "--", "sh", "-c", SLOW]);
+    tree.put("notes.md", "meanwhile\n");
+    tree.commit("meanwhile");
+    let said = go(&tree, child).fails_with(1);
+    let branch = said.split('`').nth(1).unwrap().to_owned();
+    assert!(branch.starts_with("run-"), "{said}");
+    // What lies in the working tree is what the branch holds.
+    std::fs::remove_dir_all(tree.path("models")).unwrap();
+    tree.mv(&["merge", &branch, "-m", "both"]).success();
+    assert!(tree.path("models/m").exists() && tree.path("notes.md").exists());
+}
+
+#[test]
+fn what_was_put_aside_before_the_last_time_has_a_name() {
+    let tree = Tree::repo();
+    tree.put("a.txt", "committed\n");
+    tree.commit("base");
+    for text in ["first\n", "second\n"] {
+        tree.put("a.txt", text);
+        tree.mv(&["restore", "a.txt"]).success();
+    }
+    let aside = |revision: &str| tree.mv(&["cat", &format!("{revision}:a.txt")]).success();
+    assert_eq!(aside("restore/before"), "second\n");
+    assert_eq!(aside("restore/before@{1}"), "first\n");
+}

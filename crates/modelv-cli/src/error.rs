@@ -97,6 +97,9 @@ fn interop_hint(e: &Error) -> Option<String> {
             what: "file in a cache",
             ..
         } => "delete it and have the tool that keeps the cache fetch it again",
+        Error::State(text) if text.starts_with("other commits were made while it ran") => {
+            "`modelv merge BRANCH` takes it, `modelv branch -d BRANCH` gives it up"
+        }
         Error::State(text) if text.ends_with("is checked out there") => {
             "`--branch NAME` writes another branch"
         }
@@ -276,8 +279,7 @@ fn name_hint(e: &Error) -> Option<&'static str> {
             what: "revision",
             name,
         } if name.contains(['/', '.']) => {
-            "it is no revision, and no path from this folder either; \
-             `-- PATH` says that a path is meant, also one that is gone"
+            "it is no revision; `-- PATH` says that a path is meant, also one that is gone"
         }
         Error::NotFound {
             what: "revision", ..

@@ -67,9 +67,11 @@ class Files(TreeCase):
         (self.root / "models" / "w.bin").unlink()
         self.assertEqual(mv.read("HEAD~1", "models/w.bin").read(), b"one")
         self.assertEqual(self.repo.read("main", "models/w.bin").read(), b"two")
-        for path in ("models", "models/w.bin/x", "none"):
+        for path in ("models/w.bin/x", "none"):
             with self.assertRaises(mv.PathNotFound, msg=path):
                 mv.read("HEAD", path)
+        with self.assertRaisesRegex(mv.Error, "it is a folder, with models/w.bin"):
+            mv.read("HEAD", "models")
         for path in ("../x", "", "/etc/passwd", "a//b"):
             with self.assertRaises(mv.Error, msg=path):
                 mv.read("HEAD", path)

@@ -81,10 +81,10 @@ class Recording(Runs):
             with mv.run() as run:
                 self.put("train.py", "edited while it runs\n")
                 run.save("models/w.bin", b"w")
-        self.assertEqual(run.commit.recipe, before.recipe)
+        # Nobody knows which of the two was executed: recorded, and no model of a recipe.
+        self.assertIsNone(run.commit)
+        self.assertEqual(self.cli_json("runs")[0]["recipe"], before.recipe)
         self.assertEqual(mv.read("HEAD", "train.py").read(), b"1\n")
-        self.assertTrue(run.commit.message.startswith("run: "))
-        self.assertEqual([c["path"] for c in self.repo.status()["changes"]], ["train.py"])
 
     def test_values_keep_their_kind(self):
         with mv.run() as run:

@@ -146,6 +146,8 @@ impl Repo {
         let full = match base {
             "" => self.head_ref().unwrap_or(names::HEAD).to_owned(),
             "HEAD" | "@" => return self.earlier_head(revision, n),
+            // What was put aside before the last time.
+            names::RESTORE_BEFORE => base.to_owned(),
             name => names::HEADS.to_owned() + name,
         };
         let whole = self.log.whole()?;

@@ -12,10 +12,11 @@ pub(crate) mod pool;
 mod promote;
 mod reading;
 mod record;
+mod stamps;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -39,6 +40,7 @@ pub use journal::{Journal, Point};
 pub use reading::Load;
 pub use record::Ending;
 pub(crate) use record::{Beginning, Record, nonce_of, record_of};
+pub(crate) use stamps::Stamps;
 
 /// The file a training script writes its metrics to, at the root of the working tree.
 pub const METRICS_FILE: &str = "metrics.json";
@@ -230,8 +232,9 @@ pub(crate) fn words_of(command: &[OsString]) -> Vec<String> {
 
 /// Files a run began with that are others at its end, and no outputs: nobody knows which its program read. A
 /// notebook is read as a whole before anything in it is executed, and its editor saves it meanwhile. A log is
-/// written and not read, by its name or because this process prints into it.
-fn moved(root: &Path, before: &Files, after: &Files) -> Vec<Doubt> {
+/// written and not read, by its name or because this process prints into it. Code and parameters that were
+/// written meanwhile count though they are what they were; data may be made anew by the program itself.
+fn moved(root: &Path, before: &Files, after: &Files, stamps: &Stamps) -> Vec<Doubt> {
     let ends = |path: &RepoPath, end: &str| path.as_bytes().ends_with(end.as_bytes());
     let is_log = |path: &RepoPath| {
         let is_named = [".ipynb", ".log", ".out"].iter().any(|end| ends(path, end));
@@ -239,10 +242,13 @@ fn moved(root: &Path, before: &Files, after: &Files) -> Vec<Doubt> {
     };
     let is_input =
         |path: &RepoPath, file: &SnapFile| file.ingredient != Ingredient::Model && !is_log(path);
-    let is_same = |path, file: &SnapFile| after.get(path).is_some_and(|a| a.blob == file.blob);
+    let is_same =
+        |path: &RepoPath, file: &SnapFile| after.get(path).is_some_and(|a| a.blob == file.blob);
+    let written: HashSet<&RepoPath> = stamps.written(root).collect();
+    let differs = |path: &RepoPath, file: &SnapFile| !is_same(path, file) || written.contains(path);
     before
         .iter()
-        .filter(|(path, file)| !is_same(*path, file) && is_input(path, file))
+        .filter(|(path, file)| differs(path, file) && is_input(path, file))
         .take(DOUBTS_MAX)
         .map(|(path, _)| Doubt::Changed(path.as_bytes().to_vec()))
         .collect()

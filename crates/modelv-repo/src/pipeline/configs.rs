@@ -44,6 +44,11 @@ impl Configs {
         Ok(Self(out))
     }
 
+    /// The files.
+    pub(super) fn paths(&self) -> impl Iterator<Item = &RepoPath> {
+        self.0.iter().map(|config| &config.path)
+    }
+
     /// Reads again what was written since, and tells which files have other values; beside that the first that
     /// can't be read any more, which then has none.
     pub(super) fn refresh(&mut self, root: &Path) -> (Vec<RepoPath>, Result<()>) {

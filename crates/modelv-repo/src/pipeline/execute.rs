@@ -20,7 +20,7 @@ use crate::ctx::Ctx;
 use crate::error::{Error, Result};
 use crate::repo::Repo;
 use crate::run::pool::{self, Start, Work};
-use crate::run::{ActiveRun, Beginning, Hold, RUN_VARIABLE, Record};
+use crate::run::{ActiveRun, Beginning, Hold, RUN_VARIABLE, Record, Stamps};
 use crate::worktree::{Files, write_one_tree};
 
 /// What the record of a whole pipeline says was executed.
@@ -51,6 +51,8 @@ pub(super) struct Running {
     /// What it was given.
     pub(super) inputs: Files,
     pub(super) params: BTreeMap<String, Value>,
+    /// Of what it was given, and of the files that parameters come from.
+    pub(super) stamps: Stamps,
     /// What was at its outputs.
     pub(super) before: Files,
     /// Looks at the machine as long as it runs.
@@ -238,9 +240,13 @@ impl Runner<'_> {
             name: spec.name,
         };
         let sampler = self.repo.sampler(&record.folder)?;
+        let params_from = self.planner.configs.paths();
+        let read = decided.inputs.keys().chain(params_from);
+        let stamps = Stamps::take(self.repo.root(), read);
         let running = Running {
             record,
             why,
+            stamps,
             inputs: decided.inputs,
             params: decided.params,
             before: on_disk,

@@ -43,7 +43,7 @@ pub(super) struct Planner {
     pub(super) pipeline: Pipeline,
     pub(super) reader: Reader,
     env: EnvId,
-    configs: Configs,
+    pub(super) configs: Configs,
     known: Known,
     /// What stages have made that are decided and done, by number.
     made: HashMap<usize, Files>,

@@ -13,6 +13,7 @@ use super::execute::{Runner, Running};
 use super::{PipelineOutcome, StageDone, StageOutcome};
 use crate::capture::exec::Execution;
 use crate::capture::metrics;
+use crate::ctx::{Cancel, Ctx};
 use crate::error::{Error, Result};
 use crate::run::{Ending, METRICS_FILE, record_of};
 use crate::worktree::{Files, write_one_tree};
@@ -86,6 +87,9 @@ impl Runner<'_> {
         let (inputs, params) = (&running.inputs, &running.params);
         let planner = &mut self.planner;
         let mut moved = planner.moved(self.repo, at, inputs, params, self.ctx)?;
+        moved.extend(running.stamps.written(self.repo.root()).cloned());
+        moved.sort();
+        moved.dedup();
         moved.truncate(NAMED_MAX);
         Ok(moved)
     }
@@ -105,8 +109,11 @@ impl Runner<'_> {
             let turn = self.repo.take_turn();
             let back = turn.and_then(|_turn| {
                 let action = "pipeline";
+                // Who interrupted the stage did not mean this.
+                let (progress, cancel) = (self.ctx.progress, &Cancel::new());
+                let ctx = Ctx { progress, cancel };
                 self.repo
-                    .check_out_over(none.clone(), &none, &old, action, self.ctx)
+                    .check_out_over(none.clone(), &none, &old, action, &ctx)
             });
             if let Err(e) = back {
                 let text = format!(

@@ -12,14 +12,15 @@ use modelv_core::run::{Doubt, Origin, Run, Status};
 use modelv_core::value::Value;
 
 use super::record::{Beginning, Ending, Record, record_of};
-use super::{Hold, METRICS_FILE, RunOptions, RunOutcome};
+use super::{Hold, METRICS_FILE, RunOptions, RunOutcome, Stamps};
 use crate::capture::system::Sampler;
 use crate::capture::{clock, git, metrics, params, secrets};
 use crate::ctx::Ctx;
 use crate::error::{Error, Result};
 use crate::names;
+use crate::oplog::{RefChange, Target};
 use crate::repo::Repo;
-use crate::worktree::{Files, Ingredient, write_trees};
+use crate::worktree::{Files, Ingredient, SnapFile, write_trees};
 
 /// A run that has begun. Without [`Repo::finish_run`] it counts as crashed once it is dropped.
 #[derive(Debug)]
@@ -27,6 +28,8 @@ pub struct ActiveRun {
     pub(crate) record: Record,
     pub(crate) recipe: Recipe,
     pub(crate) files: Files,
+    /// Of its code and parameters.
+    stamps: Stamps,
     pub(super) author: Person,
     pub(super) message: Option<String>,
     pub(crate) metrics_before: Option<metrics::Stamp>,
@@ -108,6 +111,10 @@ impl Repo {
         let author = self.author(options.author.as_deref())?;
         self.record_crashed()?;
         let (recipe, files, params) = self.store_start(options, ctx)?;
+        let is_read =
+            |file: &SnapFile| matches!(file.ingredient, Ingredient::Code | Ingredient::Config);
+        let read = files.iter().filter(|(_, file)| is_read(file));
+        let stamps = Stamps::take(self.root(), read.map(|(path, _)| path));
         let beginning = Beginning {
             command: command.to_vec(),
             recipe,
@@ -119,6 +126,7 @@ impl Repo {
             record: self.begin_record(beginning)?,
             recipe,
             files,
+            stamps,
             author,
             message: options.message.clone(),
             metrics_before: metrics::stamp(&self.root().join(METRICS_FILE)),
@@ -164,8 +172,8 @@ impl Repo {
     ///
     /// # Errors
     /// Something can't be read or written: the run then counts as crashed, and the next one records
-    /// it. [`Error::RefMoved`]: another commit was made meanwhile; the run is recorded, its outputs
-    /// are in the store and in the working tree, and are not committed.
+    /// it. [`Error::State`]: another commit was made meanwhile; the run is recorded, and its outputs are
+    /// committed on a branch of its own.
     pub fn finish_run(
         &mut self,
         mut active: ActiveRun,
@@ -191,7 +199,7 @@ impl Repo {
             let outputs = write_trees(&after, &session)?.model;
             run.outputs = outputs.filter(|_| ending.status == Status::Finished);
             strays = super::strays(&active.files, &after);
-            run.origin.doubts = super::moved(self.root(), &active.files, &after);
+            run.origin.doubts = super::moved(self.root(), &active.files, &after, &active.stamps);
         }
         if active.hold.is_shared() {
             run.origin.doubts.push(Doubt::Beside);
@@ -201,7 +209,7 @@ impl Repo {
         let outputs = run.outputs.filter(|_| active.commits && is_sure);
         // One session for all: each ends with waiting for the disk.
         let model = outputs.map(|tree| {
-            let commit = self.model_commit(&active, tree, id, &run)?;
+            let commit = self.model_commit(&active, tree, id, &run, run.commit)?;
             Ok::<_, Error>(CommitId(session.put_object(&commit)?))
         });
         let model = model.transpose()?;
@@ -210,7 +218,10 @@ impl Repo {
             Some(model) => self.commit_outputs(&active, model, id, &run).map(Some),
             None => self.update_refs(vec![record_of(id)]).map(|_| None),
         };
-        if matches!(commit, Ok(_) | Err(Error::RefMoved { .. })) {
+        if matches!(
+            commit,
+            Ok(_) | Err(Error::RefMoved { .. } | Error::State(_))
+        ) {
             active.record.forget();
         }
         Ok(RunOutcome {
@@ -254,7 +265,18 @@ impl Repo {
             }),
         };
         if let Err(Error::RefMoved { .. }) = done {
-            self.update_refs(vec![record_of(id)])?;
+            // What took hours is on a branch of its own, from where it began.
+            let branch = format!("run-{}", id.short());
+            let change = RefChange {
+                name: format!("{}{branch}", names::HEADS),
+                old: None,
+                new: Some(Target::Commit(model)),
+            };
+            self.update_refs(vec![record_of(id), change])?;
+            return Err(Error::State(format!(
+                "other commits were made while it ran: what it made is commit {} on branch `{branch}`",
+                model.short()
+            )));
         }
         done
     }
@@ -269,7 +291,7 @@ impl Repo {
     ) -> Result<Option<CommitId>> {
         let head = self.head();
         let parent = head.map(|id| self.commit_object(id)).transpose()?;
-        let commit = self.model_commit(active, outputs, run_id, run)?;
+        let commit = self.model_commit(active, outputs, run_id, run, self.head())?;
         let is_known = parent.as_ref().is_some_and(|p| {
             p.recipe == commit.recipe && p.model == commit.model && p.runs.contains(&run_id)
         });
@@ -286,6 +308,7 @@ impl Repo {
         outputs: TreeId,
         run_id: RunId,
         run: &Run,
+        parent: Option<CommitId>,
     ) -> Result<Commit> {
         let recipe = active.recipe;
         let message = active.message.clone().unwrap_or_else(|| {
@@ -302,7 +325,7 @@ impl Repo {
                 tree: outputs,
                 recipe: recipe.id(),
             }),
-            parents: self.head().into_iter().collect(),
+            parents: parent.into_iter().collect(),
             author: active.author.clone(),
             committer: active.author.clone(),
             time: clock::now(),
