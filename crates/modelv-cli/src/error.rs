@@ -97,7 +97,7 @@ fn interop_hint(e: &Error) -> Option<String> {
             what: "file in a cache",
             ..
         } => "delete it and have the tool that keeps the cache fetch it again",
-        Error::State(text) if text.starts_with("other commits were made while it ran") => {
+        Error::Overtaken { .. } => {
             "`modelv merge BRANCH` takes it, `modelv branch -d BRANCH` gives it up"
         }
         Error::State(text) if text.ends_with("is checked out there") => {

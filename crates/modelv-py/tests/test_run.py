@@ -83,7 +83,7 @@ class Recording(Runs):
                 run.save("models/w.bin", b"w")
         # Nobody knows which of the two was executed: recorded, and no model of a recipe.
         self.assertIsNone(run.commit)
-        self.assertEqual(self.cli_json("runs")[0]["recipe"], before.recipe)
+        self.assertEqual(self.cli_json("runs")[0]["recipe"], before.recipe.id)
         self.assertEqual(mv.read("HEAD", "train.py").read(), b"1\n")
 
     def test_values_keep_their_kind(self):

@@ -116,6 +116,16 @@ pub enum Error {
         /// The ref.
         name: String,
     },
+    /// Other commits were made while a run went on.
+    #[error(
+        "other commits were made while it ran: what it made is commit {commit} on branch `{branch}`"
+    )]
+    Overtaken {
+        /// The commit of its outputs, short.
+        commit: String,
+        /// The branch that holds it.
+        branch: String,
+    },
     /// What a command relied on was collected before it could name it.
     #[error("{what} was collected by `gc` meanwhile; nothing has changed")]
     Collected {
@@ -285,6 +295,7 @@ impl Error {
             | Self::ConflictsRemain { .. }
             | Self::Rejected { .. }
             | Self::Collected { .. }
+            | Self::Overtaken { .. }
             | Self::RefMoved { .. } => ErrorKind::Conflict,
             Self::Remote(e) => remote_kind(e),
             Self::NotHere { source, .. } => match source {

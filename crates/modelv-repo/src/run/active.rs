@@ -172,7 +172,7 @@ impl Repo {
     ///
     /// # Errors
     /// Something can't be read or written: the run then counts as crashed, and the next one records
-    /// it. [`Error::State`]: another commit was made meanwhile; the run is recorded, and its outputs are
+    /// it. [`Error::Overtaken`]: another commit was made meanwhile; the run is recorded, and its outputs are
     /// committed on a branch of its own.
     pub fn finish_run(
         &mut self,
@@ -218,10 +218,7 @@ impl Repo {
             Some(model) => self.commit_outputs(&active, model, id, &run).map(Some),
             None => self.update_refs(vec![record_of(id)]).map(|_| None),
         };
-        if matches!(
-            commit,
-            Ok(_) | Err(Error::RefMoved { .. } | Error::State(_))
-        ) {
+        if matches!(commit, Ok(_) | Err(Error::Overtaken { .. })) {
             active.record.forget();
         }
         Ok(RunOutcome {
@@ -273,10 +270,8 @@ impl Repo {
                 new: Some(Target::Commit(model)),
             };
             self.update_refs(vec![record_of(id), change])?;
-            return Err(Error::State(format!(
-                "other commits were made while it ran: what it made is commit {} on branch `{branch}`",
-                model.short()
-            )));
+            let commit = model.short();
+            return Err(Error::Overtaken { commit, branch });
         }
         done
     }

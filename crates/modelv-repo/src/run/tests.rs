@@ -273,7 +273,7 @@ fn a_run_is_kept_when_head_moves_meanwhile() {
     let failed = repo
         .finish_run(active, FINISHED, &Ctx::quiet())
         .unwrap_err();
-    assert!(matches!(failed, Error::State(_)), "{failed}");
+    assert!(matches!(failed, Error::Overtaken { .. }), "{failed}");
     let mut repo = Repo::open(dir.path()).unwrap();
     assert_eq!(repo.head(), Some(theirs));
     let runs = repo.runs().unwrap();
