@@ -47,6 +47,19 @@ impl Package {
         format!("{}=={}", self.name, self.version)
     }
 
+    /// Whether name and version are such as packages have (PEP 503, PEP 440), so that files and folders can be
+    /// called by them. A document from elsewhere may hold others.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        let is_name = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        let is_version = |c: char| c.is_ascii_alphanumeric() || ".!+_-".contains(c);
+        let begins = |text: &str| text.starts_with(|c: char| c.is_ascii_alphanumeric());
+        begins(&self.name)
+            && begins(&self.version)
+            && self.name.chars().all(is_name)
+            && self.version.chars().all(is_version)
+    }
+
     /// The tags of a wheel of exactly this version, by its file name without `.whl`
     /// (`name-version[-build]-python-abi-platform`, PEP 427); `None`: it is another package's.
     #[must_use]

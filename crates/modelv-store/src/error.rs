@@ -82,7 +82,7 @@ pub enum Error {
     Elsewhere {
         /// Its id, or that of a chunk of it, in hexadecimal.
         id: String,
-        /// The remotes that were asked.
+        /// The remotes that were asked: names and addresses.
         remotes: Vec<String>,
         /// What the first of them that failed said; `None`: they don't have it either.
         #[source]

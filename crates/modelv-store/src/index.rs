@@ -78,6 +78,11 @@ pub(crate) fn to_bytes(pack_name: &[u8; 32], rows: &[Row]) -> Vec<u8> {
     out
 }
 
+/// Bytes of an index of so many rows.
+pub(crate) fn bytes_of(rows: u64) -> u64 {
+    (ROWS_OFFSET + HASH_BYTES) as u64 + rows.saturating_mul(ROW_BYTES as u64)
+}
+
 /// Reads a whole index file, checking it; `None` when it is damaged in any way.
 pub(crate) fn from_bytes(bytes: &[u8], pack_name: &[u8; 32]) -> Option<Vec<Row>> {
     let body = bytes.len().checked_sub(HASH_BYTES)?;

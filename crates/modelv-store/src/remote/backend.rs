@@ -4,6 +4,7 @@
 use std::ops::Range;
 use std::path::Path;
 
+use super::object::ObjectState;
 use super::{RemoteError, Result, Watch};
 
 /// What a conditional put compares with.
@@ -55,7 +56,20 @@ pub(crate) trait Backend: Send + Sync + std::fmt::Debug {
     fn upload(&self, key: &str, file: &Path, journal: &Path, watch: &dyn Watch) -> Result<()>;
 
     /// Streams an object.
-    fn download(&self, key: &str, sink: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()>;
+    fn download(&self, key: &str, sink: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        self.download_version(key, None, sink)
+    }
+
+    /// What an object is, or one version of it; `None` when it is missing.
+    fn state(&self, key: &str, version: Option<&str>) -> Result<Option<ObjectState>>;
+
+    /// Streams an object, or one version of it.
+    fn download_version(
+        &self,
+        key: &str,
+        version: Option<&str>,
+        sink: &mut dyn FnMut(&[u8]) -> Result<()>,
+    ) -> Result<()>;
 
     /// Byte ranges of an object, in the order asked for.
     fn ranges(&self, key: &str, ranges: &[Range<u64>]) -> Result<Vec<Vec<u8>>>;

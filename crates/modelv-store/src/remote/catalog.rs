@@ -38,6 +38,8 @@ pub struct Catalog {
     /// Names that no pack may have any more.
     pub(crate) condemned: Condemned,
     by_key: HashMap<Key, (u32, u32)>,
+    /// What it would take to learn what the other packs hold: bytes of their indexes.
+    unknown_bytes: u64,
 }
 
 impl Catalog {
@@ -114,6 +116,12 @@ impl Catalog {
             .collect()
     }
 
+    /// Bytes of the indexes that were not asked for; 0: everything is known.
+    #[must_use]
+    pub fn unknown_bytes(&self) -> u64 {
+        self.unknown_bytes
+    }
+
     /// Packs.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -147,6 +155,19 @@ impl Remote {
     /// # Errors
     /// The remote can't be reached, or a list or index is damaged.
     pub fn catalog(&self, root: &Root, store: &Store, watch: &dyn Watch) -> Result<Catalog> {
+        self.learn(root, store, true, watch)
+    }
+
+    /// What of the remote can be known without asking for indexes: packs that are here, and those that were
+    /// seen before.
+    ///
+    /// # Errors
+    /// The remote can't be reached, or a list is damaged.
+    pub fn known(&self, root: &Root, store: &Store, watch: &dyn Watch) -> Result<Catalog> {
+        self.learn(root, store, false, watch)
+    }
+
+    fn learn(&self, root: &Root, store: &Store, ask: bool, watch: &dyn Watch) -> Result<Catalog> {
         let mut infos = Vec::new();
         for list in &root.lists {
             infos.extend(self.list(list)?.packs);
@@ -161,6 +182,7 @@ impl Remote {
             .collect();
         let next = AtomicUsize::new(0);
         let found = Mutex::new(Vec::with_capacity(infos.len()));
+        let unknown = Mutex::new(0);
         let work = || -> Result<()> {
             while let Some(info) = infos.get(next.fetch_add(1, Ordering::Relaxed)) {
                 if watch.is_stopped() {
@@ -168,8 +190,13 @@ impl Remote {
                 }
                 let mine = local.get(&info.name);
                 let rows = match mine {
-                    Some(pack) => pack.index()?.with_rows(&pack.name, <[Row]>::to_vec)?,
-                    None => self.rows(info)?,
+                    Some(pack) => Some(pack.index()?.with_rows(&pack.name, <[Row]>::to_vec)?),
+                    None if ask => Some(self.rows(info)?),
+                    None => self.seen_rows(info),
+                };
+                let Some(rows) = rows else {
+                    *lock(&unknown) += index::bytes_of(info.entries);
+                    continue;
                 };
                 let pack = RemotePack {
                     info: *info,
@@ -191,8 +218,9 @@ impl Remote {
         catalog.relied = Relied {
             seq: Some(root.seq),
             lists: root.lists.clone(),
-            packs: catalog.packs.iter().map(|p| p.info.name).collect(),
+            packs: infos.iter().map(|p| p.name).collect(),
         };
+        catalog.unknown_bytes = *lock(&unknown);
         Ok(catalog)
     }
 
@@ -221,9 +249,7 @@ impl Remote {
     /// The rows of a pack: from the cache, from its index, or from the pack itself.
     fn rows(&self, info: &PackInfo) -> Result<Vec<Row>> {
         let path = self.index_path(info);
-        let cached = std::fs::read(&path).ok();
-        let cached = cached.and_then(|bytes| index::from_bytes(&bytes, &info.name));
-        let rows = match cached {
+        let rows = match self.seen_rows(info) {
             Some(rows) => rows,
             None => match self.backend.read(&info.index_key(), INDEX_BYTES_MAX)? {
                 Some((bytes, _)) => match index::from_bytes(&bytes, &info.name) {
@@ -236,8 +262,7 @@ impl Remote {
                 None => self.table(info)?,
             },
         };
-        let outside = |r: &Row| r.offset.saturating_add(u64::from(r.stored)) > info.bytes;
-        if rows.iter().any(outside) {
+        if !are_inside(&rows, info) {
             let what = format!("`{}`", info.index_key());
             return Err(RemoteError::corrupt(
                 &self.url,
@@ -246,6 +271,13 @@ impl Remote {
             ));
         }
         Ok(rows)
+    }
+
+    /// The rows of a pack whose index was seen before.
+    fn seen_rows(&self, info: &PackInfo) -> Option<Vec<Row>> {
+        let bytes = std::fs::read(self.index_path(info)).ok()?;
+        let rows = index::from_bytes(&bytes, &info.name)?;
+        are_inside(&rows, info).then_some(rows)
     }
 
     /// The table at the end of a pack, when its index is missing or damaged.
@@ -275,6 +307,11 @@ impl Remote {
     pub(crate) fn keep_index(&self, info: &PackInfo, bytes: &[u8]) {
         keep(&self.index_path(info), bytes);
     }
+}
+
+fn are_inside(rows: &[Row], info: &PackInfo) -> bool {
+    let outside = |r: &Row| r.offset.saturating_add(u64::from(r.stored)) > info.bytes;
+    !rows.iter().any(outside)
 }
 
 /// Writes a file of the cache; one that can't be written is fetched again next time.

@@ -13,12 +13,13 @@ use futures_util::StreamExt;
 use object_store::multipart::MultipartStore;
 use object_store::path::Path as Key;
 use object_store::{
-    Error as StoreError, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, RetryConfig,
-    UpdateVersion,
+    Error as StoreError, GetOptions, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload,
+    RetryConfig, UpdateVersion,
 };
 use tokio::runtime::Runtime;
 
 use super::backend::{Backend, Listed, PutIf, Version};
+use super::object::ObjectState;
 use super::parts::{PART_BYTES, Upload};
 use super::{RemoteError, Result, Trouble, Watch, tick};
 
@@ -261,10 +262,40 @@ impl Backend for Cloud {
             .block_on(self.send_file(&key, file, journal, watch))
     }
 
-    fn download(&self, key: &str, sink: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+    fn state(&self, key: &str, version: Option<&str>) -> Result<Option<ObjectState>> {
         let key = self.key(key);
+        let options = GetOptions {
+            head: true,
+            version: version.map(str::to_owned),
+            ..GetOptions::default()
+        };
+        let found = self.clients.quick.get_opts(&key, options);
+        match self.runtime.block_on(found) {
+            Ok(found) => Ok(Some(ObjectState {
+                size: found.meta.size,
+                modified: Some(seconds(&found.meta)),
+                e_tag: found.meta.e_tag,
+                // A bucket that once kept versions says so of what it keeps none of.
+                version: found.meta.version.filter(|v| v != "null"),
+            })),
+            Err(e) if is_missing(&e) => Ok(None),
+            Err(e) => Err(self.failed(e)),
+        }
+    }
+
+    fn download_version(
+        &self,
+        key: &str,
+        version: Option<&str>,
+        sink: &mut dyn FnMut(&[u8]) -> Result<()>,
+    ) -> Result<()> {
+        let key = self.key(key);
+        let options = GetOptions {
+            version: version.map(str::to_owned),
+            ..GetOptions::default()
+        };
         self.runtime.block_on(async {
-            let found = self.clients.patient.get(&key).await;
+            let found = self.clients.patient.get_opts(&key, options).await;
             let mut stream = found.map_err(|e| self.failed(e))?.into_stream();
             while let Some(bytes) = stream.next().await {
                 sink(&bytes.map_err(|e| self.failed(e))?)?;
@@ -373,6 +404,8 @@ pub(crate) fn classify(e: &StoreError) -> Trouble {
         "latest/api/token",
         "security-credentials",
         "metadata.google.internal",
+        "computeMetadata",
+        "metadata/identity/oauth2",
     ]) || matches!(e, StoreError::Unauthenticated { .. })
     {
         Trouble::Credentials

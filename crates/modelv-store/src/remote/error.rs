@@ -26,6 +26,8 @@ pub enum Trouble {
     Timeout,
     /// This kind of remote can only be read.
     ReadOnly,
+    /// There is no repository, where one was before.
+    Gone,
     /// An object that the root names is not there.
     Missing,
     /// Anything else.
@@ -45,6 +47,7 @@ impl Trouble {
             Self::Tls => "no trusted TLS connection",
             Self::Timeout => "no answer in time",
             Self::ReadOnly => "it can only be read",
+            Self::Gone => "no repository can be reached there any more",
             Self::Missing => "an object is missing",
             Self::Other => "the request failed",
         }

@@ -142,7 +142,11 @@ impl Lazy {
         let id = keys.first().map_or([0; 32], |k| k.1);
         Err(Error::Elsewhere {
             id: to_hex(&id),
-            remotes: self.sources.iter().map(|s| s.name.clone()).collect(),
+            remotes: self
+                .sources
+                .iter()
+                .map(|s| format!("{} ({})", s.name, s.url))
+                .collect(),
             source: failed.map(|e| Box::new(Error::from(e))),
         })
     }
@@ -161,7 +165,7 @@ impl Lazy {
                 let remote = Remote::open(&source.url, &source.options, &self.known)?;
                 let catalog = match remote.root()? {
                     Some(root) => remote.catalog(&root, store, &Unwatched)?,
-                    None => Catalog::default(),
+                    None => return Err(gone(&source.url)),
                 };
                 slot.insert((remote, catalog))
             }
@@ -212,9 +216,7 @@ impl Remote {
         contents: Vec<(BlobId, u64)>,
         watch: &dyn super::Watch,
     ) -> Result<(super::Received, Vec<(BlobId, u64)>)> {
-        let Some(root) = self.root()? else {
-            return Ok((super::Received::default(), contents));
-        };
+        let root = self.root()?.ok_or_else(|| gone(&self.url))?;
         let catalog = self.catalog(&root, store, watch)?;
         let (there, left): (Vec<_>, Vec<_>) = contents
             .into_iter()
@@ -225,6 +227,11 @@ impl Remote {
         incoming.load_watched(&items, bytes, watch)?;
         Ok((incoming.finish()?, left))
     }
+}
+
+/// What a clone was made of is not there.
+fn gone(url: &str) -> RemoteError {
+    RemoteError::access(url, super::Trouble::Gone, None)
 }
 
 /// Errors of a remote that are the store's own.

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use modelv_core::id::to_hex;
 
 use super::backend::{Backend, Listed, PutIf, Version};
+use super::object::ObjectState;
 use super::{RemoteError, Result, Trouble, Watch, tick};
 use crate::fs;
 
@@ -154,7 +155,29 @@ impl Backend for LocalDir {
         })
     }
 
-    fn download(&self, key: &str, sink: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+    /// The tag changes whenever the file is written; the clock of the file system is fine enough for that.
+    fn state(&self, key: &str, _: Option<&str>) -> Result<Option<ObjectState>> {
+        let meta = match std::fs::metadata(self.path(key)) {
+            Ok(meta) if meta.is_file() => meta,
+            Ok(_) => return Ok(None),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(self.failed(e)),
+        };
+        let (seconds, nanoseconds) = (meta.mtime(), meta.mtime_nsec());
+        Ok(Some(ObjectState {
+            size: meta.len(),
+            e_tag: Some(format!("\"{seconds:x}.{nanoseconds:x}-{:x}\"", meta.len())),
+            version: None,
+            modified: u64::try_from(seconds).ok(),
+        }))
+    }
+
+    fn download_version(
+        &self,
+        key: &str,
+        _: Option<&str>,
+        sink: &mut dyn FnMut(&[u8]) -> Result<()>,
+    ) -> Result<()> {
         let mut file = File::open(self.path(key)).map_err(|e| self.failed(e))?;
         let mut buffer = vec![0; BUFFER_BYTES];
         loop {

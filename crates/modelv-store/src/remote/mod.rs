@@ -15,11 +15,15 @@ pub(crate) mod fuzz;
 pub(crate) mod lazy;
 mod local;
 mod mend;
+mod object;
+mod outgoing;
 mod parts;
 mod profile;
 mod receive;
 mod root;
 mod send;
+#[cfg(feature = "faults")]
+mod simulate;
 mod stage;
 mod swap;
 #[cfg(test)]
@@ -33,9 +37,11 @@ pub use collect::{CollectOptions, Collection, RemoteCollector};
 pub use error::{RemoteError, Trouble};
 pub use lazy::{Lazy, Source};
 pub use mend::{Mend, Spare};
+pub use object::{ObjectAt, ObjectState};
+pub use outgoing::Outgoing;
 pub use receive::{Incoming, Received};
 pub use root::{Change, Make, PackInfo, Root};
-pub use send::{Outgoing, Sent};
+pub use send::Sent;
 pub use url::RemoteOptions;
 
 use backend::Backend;

@@ -31,7 +31,11 @@ pub(crate) const LIST_PACKS_MAX: usize = 200_000;
 pub(crate) const CONDEMNED_MAX: usize = 20_000;
 /// Version of a root that condemns something.
 const WITH_CONDEMNED: u8 = 3;
+/// Version of a root that holds an alias.
+const WITH_ALIASES: u8 = 4;
 const NAME_BYTES_MAX: usize = 300;
+/// Where aliases live.
+const ALIASES: &str = "refs/aliases/";
 
 /// A list of packs, by its hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
@@ -56,7 +60,7 @@ pub struct Root {
     pub head: String,
     /// Lists of packs.
     pub(crate) lists: Vec<ListRef>,
-    /// Branches, tags and vendored wheels by full name.
+    /// Branches, tags, vendored wheels and aliases by full name.
     pub refs: BTreeMap<String, CommitId>,
     /// Packs and lists that no root may name any more, with the second by the remote's clock when they were
     /// condemned. From version 3 on.
@@ -68,7 +72,7 @@ pub struct Root {
 pub struct Change {
     /// Full name of the branch that a clone checks out.
     pub head: String,
-    /// All branches, tags and vendored wheels.
+    /// All branches, tags, vendored wheels and aliases.
     pub refs: BTreeMap<String, CommitId>,
 }
 
@@ -84,7 +88,7 @@ impl Encode for Root {
         Encode::encode(&self.head, out)?;
         Encode::encode(&self.lists, out)?;
         Encode::encode(&self.refs, out)?;
-        if self.condemned.is_empty() {
+        if self.version() < WITH_CONDEMNED {
             return Ok(());
         }
         Encode::encode(&self.condemned, out)
@@ -111,12 +115,15 @@ impl Decode<Version> for Root {
 
 impl Object for Root {
     const KIND: Kind = Kind::Root;
-    const VERSION: u8 = WITH_CONDEMNED;
+    const VERSION: u8 = WITH_ALIASES;
 
-    /// Programs that know nothing of vendored wheels refuse what names some.
+    /// Programs that know nothing of vendored wheels, or of aliases, refuse what names some.
     fn version(&self) -> u8 {
         let is_wheels = |name: &String| name.starts_with("refs/wheels/");
-        if !self.condemned.is_empty() {
+        let is_alias = |name: &String| name.starts_with(ALIASES);
+        if self.refs.keys().any(is_alias) {
+            WITH_ALIASES
+        } else if !self.condemned.is_empty() {
             WITH_CONDEMNED
         } else if self.refs.keys().any(is_wheels) {
             2
@@ -149,12 +156,13 @@ impl Root {
         let is_ref = |name: &str| {
             let below = name
                 .strip_prefix("refs/heads/")
-                .or_else(|| name.strip_prefix("refs/tags/"));
+                .or_else(|| name.strip_prefix("refs/tags/"))
+                .or_else(|| name.strip_prefix(ALIASES));
             let is_short = name.len() <= NAME_BYTES_MAX;
             (below.is_some_and(|n| !n.is_empty()) && is_short) || is_wheels(name)
         };
         if !self.refs.keys().all(|name| is_ref(name)) {
-            return bad("a ref that is no branch, no tag and no environment's wheels");
+            return bad("a ref that is no branch, tag or alias and no environment's wheels");
         }
         if self.head.len() > NAME_BYTES_MAX {
             return bad("a head with a long name");

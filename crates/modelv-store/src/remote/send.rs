@@ -3,16 +3,15 @@
 //! The same objects make the same packs, so a push that was cut short finds its finished packs
 //! there and sends only the others.
 
-use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use modelv_core::id::{BlobId, to_hex};
+use modelv_core::id::to_hex;
 
-use super::catalog::{chunk_key, cuts_key, lock};
+use super::catalog::lock;
 use super::collect::{Condemned, Relied};
 use super::root::PackInfo;
-use super::{Catalog, Item, Remote, RemoteError, Result, Watch};
+use super::{Outgoing, Remote, RemoteError, Result, Watch};
 use crate::codec::{self, Codec, Content};
 use crate::pack::{self, PACK_BYTES, Row, Writer};
 use crate::store::{Pack, Store};
@@ -25,15 +24,6 @@ const WHOLE_BYTES_MIN: u64 = 8 << 20;
 const SALTS: usize = 64;
 /// Packs on their way at once.
 const UPLOADS_AT_ONCE: usize = 4;
-
-/// What is to be sent: everything that was added and the remote does not have.
-#[derive(Debug)]
-pub struct Outgoing<'a> {
-    store: &'a Store,
-    catalog: &'a Catalog,
-    keys: Vec<Key>,
-    known: HashSet<Key>,
-}
 
 /// What was sent.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -48,87 +38,6 @@ pub struct Sent {
     pub bytes_found: u64,
     /// What must not have been taken away when the root is moved.
     pub(crate) relied: Relied,
-}
-
-impl<'a> Outgoing<'a> {
-    /// Starts with nothing.
-    #[must_use]
-    pub fn new(store: &'a Store, catalog: &'a Catalog) -> Self {
-        Self {
-            store,
-            catalog,
-            keys: Vec::new(),
-            known: HashSet::new(),
-        }
-    }
-
-    /// Adds something; `true` when the remote does not have it and it was not added before, so
-    /// that the caller goes on with what it leads to.
-    ///
-    /// # Errors
-    /// The local store does not have it either.
-    pub fn add(&mut self, item: Item) -> Result<bool> {
-        if self.catalog.has(item) {
-            return Ok(false);
-        }
-        match item {
-            Item::Object(kind, id) => self.add_key((Tag::Object(kind).byte(), id)),
-            Item::Blob(id) => self.add_blob(id),
-        }
-    }
-
-    pub(super) fn add_key(&mut self, key: Key) -> Result<bool> {
-        if self.catalog.has_key(&key) || self.known.contains(&key) {
-            return Ok(false);
-        }
-        if !self.store.has(&key)? {
-            let what = Tag::from_byte(key.0).map_or("entry", Tag::word);
-            let id = to_hex(&key.1);
-            return Err(Error::NotFound { what, id }.into());
-        }
-        self.known.insert(key);
-        self.keys.push(key);
-        Ok(true)
-    }
-
-    fn add_blob(&mut self, id: BlobId) -> Result<bool> {
-        if self.known.contains(&chunk_key(id)) || self.known.contains(&cuts_key(id)) {
-            return Ok(false);
-        }
-        if self.store.has(&chunk_key(id))? {
-            return self.add_key(chunk_key(id));
-        }
-        let Some(cuts) = self.store.cuts(&id)? else {
-            let what = "file content";
-            let id = id.to_hex();
-            return Err(Error::NotFound { what, id }.into());
-        };
-        for (chunk, _) in &cuts.chunks {
-            self.add_key((Tag::Chunk.byte(), chunk.0))?;
-        }
-        self.add_key(cuts_key(id))
-    }
-
-    /// What is known when there is nothing to send: everything is there already.
-    #[must_use]
-    pub fn nothing(&self) -> Sent {
-        Sent {
-            relied: self.catalog.relied.clone(),
-            ..Sent::default()
-        }
-    }
-
-    /// Entries to send.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.keys.len()
-    }
-
-    /// Whether the remote has everything.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.keys.is_empty()
-    }
 }
 
 /// A pack that is ready to go.

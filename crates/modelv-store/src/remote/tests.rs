@@ -379,8 +379,16 @@ impl Backend for Faulty {
     fn upload(&self, key: &str, file: &Path, journal: &Path, watch: &dyn Watch) -> Result<()> {
         self.inner.upload(key, file, journal, watch)
     }
-    fn download(&self, key: &str, sink: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
-        self.inner.download(key, sink)
+    fn state(&self, key: &str, version: Option<&str>) -> Result<Option<ObjectState>> {
+        self.inner.state(key, version)
+    }
+    fn download_version(
+        &self,
+        key: &str,
+        version: Option<&str>,
+        sink: &mut dyn FnMut(&[u8]) -> Result<()>,
+    ) -> Result<()> {
+        self.inner.download_version(key, version, sink)
     }
     fn ranges(&self, key: &str, ranges: &[Range<u64>]) -> Result<Vec<Vec<u8>>> {
         self.inner.ranges(key, ranges)
@@ -742,4 +750,32 @@ fn a_root_that_condemns_something_is_version_three_and_no_other_is() {
     empty.push(0);
     empty.extend_from_slice(&canon::hash(Kind::Root, &empty));
     assert!(root::decode_root("", &empty).unwrap_err().is_corrupt());
+}
+
+#[test]
+fn a_root_with_an_alias_is_version_four_and_no_other_is() {
+    let mut root = Root::after(None, change(&[("main", 1)]), Vec::new());
+    let name = "refs/aliases/prod";
+    root.refs.insert(name.into(), CommitId([6; 32]));
+    let bytes = root::encode_root(&root).unwrap();
+    assert_eq!(bytes[7], 4);
+    assert_eq!(root::decode_root("", &bytes).unwrap(), root);
+    // The list of what is condemned is there, and empty.
+    let body = &bytes[..bytes.len() - 32];
+    assert!(body.ends_with(&[&[1; 32][..], &[0]].concat()), "{body:?}");
+    for version in [1, 2, 3] {
+        let mut other = body.to_vec();
+        other[7] = version;
+        if version < 3 {
+            other.pop();
+        }
+        other.extend_from_slice(&canon::hash(Kind::Root, &other));
+        assert!(root::decode_root("", &other).unwrap_err().is_corrupt());
+    }
+    root.condemned.insert([7; 32], 300);
+    assert_eq!(root::encode_root(&root).unwrap()[7], 4);
+    root.refs.remove(name);
+    assert_eq!(root::encode_root(&root).unwrap()[7], 3);
+    root.refs.insert("refs/aliases/".into(), CommitId([6; 32]));
+    assert!(root::encode_root(&root).is_err());
 }

@@ -24,10 +24,8 @@ pub(super) fn merge(
     let key = find_key(&[&b, &o, &t], declared, true);
     let fit = separator.map_or(Fit::Alike, |separator| {
         let heads = [&b, &o, &t].map(|s| (s.head(), s.header.as_slice()));
-        let rows = [(&b, old), (&o, ours), (&t, theirs)];
-        let rows = rows.map(|(s, bytes)| std::str::from_utf8(&bytes[s.head().len()..]));
-        let rows = rows.map(Result::unwrap_or_default);
-        Fit::of(separator, heads, rows, base.is_some())
+        let bodies = [&b, &o, &t].map(Sheet::body);
+        Fit::of(separator, heads, bodies, base.is_some())
     });
     let keeps_lines = fit.keeps_lines();
     if by_lines.conflicts.is_empty() && keeps_lines {

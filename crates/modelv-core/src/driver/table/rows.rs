@@ -88,6 +88,11 @@ impl<'t> Sheet<'t> {
         &self.text[..self.body]
     }
 
+    /// Everything from the first row on.
+    pub(super) fn body(&self) -> &'t str {
+        &self.text[self.body..]
+    }
+
     /// Columns and values of a row.
     pub(super) fn cells(&self, at: usize) -> Vec<(String, String)> {
         let raw = self.raw(at);
