@@ -1,4 +1,5 @@
 """A whole repository: every byte of its packs, its log, and everything its refs lead to."""
+import alias
 import gc_state
 import wheels
 import oplog
@@ -38,6 +39,9 @@ class Repository:
             if name.startswith("refs/wheels/"):
                 need(kind == "Commit", "WHEELS-1", "%s is no commit" % name)
                 wheels.check(self.store, name, target)
+            if name.startswith("refs/aliases/"):
+                need(kind == "Commit", "ALIAS-1", "%s is no commit" % name)
+                alias.check(self.store, name, target)
         while waiting:
             key = waiting.pop()
             if key not in self.commits:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import blake3 as module
 import cut
+import external
 import gc_state
 import layout
 import merge_state
@@ -116,6 +117,8 @@ def read(vector):
         return {"operations": len(operations), "refs": plain(refs), "tail": tail}
     if kind == "merge-state":
         return merge_state.decode(data)
+    if kind == "external":
+        return external.decode(data)
     if kind == "gc":
         epoch, horizon = gc_state.decode(data)
         return {"epoch": epoch, "horizon": horizon}

@@ -13,12 +13,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
 sys.path.insert(0, str(ROOT))
-from generate import encode, files, layouts, paths, records, states, trees  # noqa: E402
+from generate import encode, externals, files, layouts, paths, records, states, trees  # noqa: E402
 from generate.collect import blake3, content  # noqa: E402
 
 FOLDERS = (records.ids, records.objects, trees.trees, records.commits, records.envs, records.runs, files.blobs,
            files.packs, files.pack_indexes, files.oplogs, layouts.layouts, files.gcs,
-           paths.paths, states.states)
+           paths.paths, states.states, externals.externals)
 
 
 def repositories():

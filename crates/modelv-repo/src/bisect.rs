@@ -357,11 +357,7 @@ impl Repo {
             && self.head() != Some(*id)
         {
             self.check_out(self.head(), &self.files(*id)?, "bisect", ctx)?;
-            last.push(RefChange {
-                name: names::HEAD.into(),
-                old: self.log.refs.get(names::HEAD).cloned(),
-                new: Some(Target::Commit(*id)),
-            });
+            last.push(self.ref_change(names::HEAD, Some(Target::Commit(*id))));
             moved = true;
         }
         if !last.is_empty() {

@@ -15,6 +15,7 @@ use crate::capture::{clock, env, git, python};
 use crate::ctx::Ctx;
 use crate::envdiff::{EnvChange, diff_env};
 use crate::error::{Error, Result};
+use crate::external::{self, External};
 use crate::hooks::Hook;
 use crate::merge::MergeState;
 use crate::names;
@@ -59,6 +60,8 @@ pub struct Committed {
     pub env: Vec<EnvChange>,
     /// Paths that can't be versioned, with the reason.
     pub skipped: Vec<Skipped>,
+    /// External data in the working tree.
+    pub externals: Vec<External>,
 }
 
 /// How the model of a commit stands to its recipe.
@@ -93,6 +96,8 @@ pub struct Status {
     pub skipped: Vec<Skipped>,
     /// How the branch stands to the one it follows.
     pub upstream: Option<Upstream>,
+    /// External data in the working tree.
+    pub externals: Vec<External>,
 }
 
 /// Tells which packages are not what their names and versions say: nobody else can install them.
@@ -130,6 +135,7 @@ impl Repo {
             env: old_env.map(|old| diff_env(&old, &env)).unwrap_or_default(),
             model: head.as_ref().map_or(ModelState::None, model_state),
             merge: self.merge_state()?,
+            externals: self.externals_named(look.named(external::is_name)?, ctx)?,
             skipped: look.skipped,
             upstream: self.upstream()?,
         })
@@ -144,7 +150,7 @@ impl Repo {
         rules: &Rules,
     ) -> Result<Vec<FileChange>> {
         // A clone of a part never holds all of HEAD's files.
-        let whole = head.filter(|_| self.only().is_none());
+        let whole = head.filter(|_| self.tree_part().is_none());
         let mark = whole.map(|c| Trees::of(c).mark(rules));
         if mark.is_some_and(|m| look.is_known_as(&m)) {
             return Ok(Vec::new());
@@ -202,9 +208,9 @@ impl Repo {
     /// In a clone that holds a part, what it leaves out is not in the working tree, but it is not
     /// deleted either: it is as HEAD has it.
     fn add_absent(&self, files: &mut Files) -> Result<()> {
-        if let (Some(only), Some(head)) = (self.only(), self.head()) {
+        if let (Some(held), Some(head)) = (self.tree_part(), self.head()) {
             for (path, file) in self.files(head)? {
-                if !only.contains(&file.ingredient) {
+                if !held.holds(&path, &file) {
                     files.entry(path).or_insert(file);
                 }
             }
@@ -341,6 +347,7 @@ impl Repo {
             changes: compare(&taken.since.old, &taken.since.new),
             env,
             skipped: taken.skipped,
+            externals: taken.externals,
         })
     }
 
@@ -354,7 +361,7 @@ impl Repo {
     ) -> Result<Taken> {
         let session = self.store.begin()?;
         let is_whole = options.paths.is_empty();
-        let is_marked = is_whole && self.only().is_none();
+        let is_marked = is_whole && self.tree_part().is_none();
         let mark = parent.filter(|_| is_marked);
         let mark = mark.map(|c| Trees::of(c).mark(rules));
         // All files of the parent: read only when what changed is not known without.
@@ -409,6 +416,7 @@ impl Repo {
             recipe,
             model,
             since,
+            externals: self.externals_named(look.named(external::is_name)?, ctx)?,
             skipped: look.skipped,
         })
     }
@@ -465,6 +473,7 @@ struct Taken {
     model: Option<Model>,
     since: Since,
     skipped: Vec<Skipped>,
+    externals: Vec<External>,
 }
 
 /// How a commit's model stands to its recipe.

@@ -1,7 +1,11 @@
 //! What long work needs from its caller: where to show progress, and when to stop.
 
+use std::collections::BTreeSet;
+use std::process::{Child, Command};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+
+use rustix::process::{Pid, Signal};
 
 use crate::error::{Error, Result};
 
@@ -41,6 +45,29 @@ impl Progress for Quiet {
 pub struct Cancel {
     asked: Arc<AtomicBool>,
     terminate: Arc<AtomicBool>,
+    programs: Mutex<Programs>,
+}
+
+/// Process groups that were started and not waited for yet.
+#[derive(Debug, Default)]
+struct Programs {
+    groups: BTreeSet<i32>,
+    /// Nothing may be started any more.
+    is_over: bool,
+}
+
+/// A program in a process group of its own, until it was waited for.
+#[derive(Debug)]
+pub(crate) struct Started<'a> {
+    pub(crate) child: Child,
+    cancel: &'a Cancel,
+}
+
+impl Drop for Started<'_> {
+    fn drop(&mut self) {
+        let mut programs = self.cancel.programs();
+        programs.groups.remove(&self.child.id().cast_signed());
+    }
 }
 
 impl Cancel {
@@ -66,6 +93,35 @@ impl Cancel {
     /// Whether it is a request to terminate, which reached this process alone.
     pub fn is_termination(&self) -> bool {
         self.terminate.load(Ordering::Relaxed)
+    }
+
+    /// Starts a program that is in a process group of its own, so that [`Cancel::end_programs`] reaches it.
+    pub(crate) fn start(&self, command: &mut Command) -> std::io::Result<Started<'_>> {
+        let mut programs = self.programs();
+        if programs.is_over {
+            return Err(std::io::ErrorKind::Interrupted.into());
+        }
+        let child = command.spawn()?;
+        programs.groups.insert(child.id().cast_signed());
+        Ok(Started {
+            child,
+            cancel: self,
+        })
+    }
+
+    /// Ends every program that runs in a process group of its own, with all that it has started, at once. For a
+    /// process that is about to end without waiting for them; none starts after this.
+    pub fn end_programs(&self) {
+        let mut programs = self.programs();
+        programs.is_over = true;
+        for group in programs.groups.iter().filter_map(|id| Pid::from_raw(*id)) {
+            // It may have ended by itself a moment ago.
+            let _ = rustix::process::kill_process_group(group, Signal::KILL);
+        }
+    }
+
+    fn programs(&self) -> std::sync::MutexGuard<'_, Programs> {
+        self.programs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Asks to stop.

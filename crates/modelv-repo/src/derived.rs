@@ -27,6 +27,7 @@ impl Repo {
         [
             damaged("statcache", &StatCache::is_sound),
             damaged("stagecache", &StatCache::is_sound),
+            damaged(crate::external::CACHE, &StatCache::is_sound),
             damaged("envcache", &env::is_cache_sound),
             damaged(crate::capture::installed::CACHE, &env::is_cache_sound),
             damaged("commitgraph", &crate::commitgraph::is_sound),

@@ -84,6 +84,12 @@ pub enum Error {
         /// The paths.
         paths: Vec<String>,
     },
+    /// Files that were put aside can't come back over what lies there now.
+    #[error("undo would overwrite {}: other files than those that came in their place", list(.paths))]
+    PutAside {
+        /// The paths.
+        paths: Vec<String>,
+    },
     /// A link or a file is where a directory must be. Links are not followed: they may lead out of
     /// the working tree.
     #[error("cannot reach `{path}`: `{by}` is no directory but a link or a file")]
@@ -141,13 +147,39 @@ pub enum Error {
         refs: Vec<(String, &'static str)>,
     },
     /// Contents that a clone of a part does not hold, and that no remote gave.
-    #[error("not in this clone, and not to be had from a remote: {}", list(.paths))]
+    #[error("not in this clone, and not to be had from {}: {}", places(.remotes), list(.paths))]
     NotHere {
+        /// The remotes that were asked: names and addresses.
+        remotes: Vec<String>,
         /// The files.
         paths: Vec<String>,
         /// What the first remote that failed said; `None`: none of them has it.
         #[source]
         source: Option<Box<Self>>,
+    },
+    /// The source of external data is not what was recorded.
+    #[error(
+        "the source of `{path}` has changed: {url}\n  recorded: {recorded}\n  found:    {found}"
+    )]
+    SourceChanged {
+        /// Where the data belongs.
+        path: String,
+        /// Where it comes from.
+        url: String,
+        /// What was recorded of it.
+        recorded: String,
+        /// What is there.
+        found: String,
+    },
+    /// An alias can't move: gates of the commit do not pass.
+    #[error("alias `{alias}` does not move to commit `{commit}`: {}", .refused.join("; "))]
+    Gated {
+        /// The alias.
+        alias: String,
+        /// The commit, short.
+        commit: String,
+        /// Each rule with both numbers.
+        refused: Vec<String>,
     },
     /// Weights can't be merged.
     #[error(transparent)]
@@ -238,6 +270,13 @@ fn rejected(refs: &[(String, &'static str)]) -> String {
     each.join(", ")
 }
 
+fn places(remotes: &[String]) -> String {
+    match remotes {
+        [] => "a remote: there is none".into(),
+        some => some.join(", "),
+    }
+}
+
 fn list(items: &[String]) -> String {
     const SHOWN: usize = 5;
     let mut text = items
@@ -291,17 +330,20 @@ impl Error {
             Self::WouldOverwrite { .. }
             | Self::Uncommitted { .. }
             | Self::InTheWay { .. }
+            | Self::PutAside { .. }
             | Self::Blocked { .. }
             | Self::ConflictsRemain { .. }
             | Self::Rejected { .. }
             | Self::Collected { .. }
             | Self::Overtaken { .. }
+            | Self::SourceChanged { .. }
             | Self::RefMoved { .. } => ErrorKind::Conflict,
             Self::Remote(e) => remote_kind(e),
             Self::NotHere { source, .. } => match source {
                 Some(cause) => cause.kind(),
                 None => ErrorKind::NotFound,
             },
+            Self::Gated { .. } => ErrorKind::Denied,
             Self::Newer { .. } => ErrorKind::Unsupported,
             Self::Store(e) if e.is_newer() => ErrorKind::Unsupported,
             Self::Corrupt { .. } => ErrorKind::Corrupt,

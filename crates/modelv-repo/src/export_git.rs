@@ -16,7 +16,7 @@ use modelv_core::tree::{self, Entry, Mode};
 
 use crate::ctx::{Ctx, Unit};
 use crate::error::{Error, Result};
-use crate::import::Unreadable;
+use crate::import::{Unreadable, parents_first};
 use crate::names;
 use crate::repo::Repo;
 use crate::worktree::{Ingredient, Trees};
@@ -94,7 +94,10 @@ impl Repo {
             files: HashMap::new(),
             made: old.map_or_else(|| Ok(HashMap::new()), |old| exported(&git, old, &bad))?,
         };
-        let order = exporter.order(tip)?;
+        let order = parents_first([tip], |id| match exporter.made.contains_key(&id) {
+            true => Ok(None),
+            false => Ok(Some(self.commit_object(id)?.parents)),
+        })?;
         let commits = order.len();
         ctx.progress
             .start("exporting commits", Unit::Items, Some(commits as u64));
@@ -132,25 +135,6 @@ impl Repo {
 }
 
 impl Exporter<'_> {
-    /// Commits that are not there yet, every one behind its parents.
-    fn order(&self, tip: CommitId) -> Result<Vec<CommitId>> {
-        let (mut seen, mut out) = (HashSet::new(), Vec::new());
-        let mut stack = vec![(tip, false)];
-        while let Some((id, is_ready)) = stack.pop() {
-            if is_ready {
-                out.push(id);
-                continue;
-            }
-            if self.made.contains_key(&id) || !seen.insert(id) {
-                continue;
-            }
-            stack.push((id, true));
-            let parents = self.repo.commit_object(id)?.parents;
-            stack.extend(parents.into_iter().rev().map(|p| (p, false)));
-        }
-        Ok(out)
-    }
-
     fn commit(&mut self, id: CommitId) -> Result<()> {
         let commit = self.repo.commit_object(id)?;
         let trees = Trees::of(&commit);

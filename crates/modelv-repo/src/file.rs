@@ -12,7 +12,9 @@ use modelv_core::path::RepoPath;
 use modelv_core::tree::{self, Mode};
 use modelv_store::{Error as StoreError, Reader, Store, unwrap_io};
 
+use crate::ctx::Ctx;
 use crate::error::{Error, Result};
+use crate::external::{self, Pointer};
 use crate::repo::Repo;
 
 /// A repository that is held open for its store.
@@ -68,29 +70,47 @@ impl FileReader {
 }
 
 impl Repo {
-    /// Opens a file of a commit; a symbolic link reads as its target.
+    /// Opens a file of a commit; a symbolic link reads as its target, external data is fetched into the store.
     ///
     /// # Errors
     /// No such revision, no such file in it, or damage.
     pub fn open_file(self: &Arc<Self>, revision: &str, path: &RepoPath) -> Result<FileReader> {
         let commit = self.commit_object(self.resolve(revision)?)?;
         let recipe = commit.recipe;
-        let roots = [Some(recipe.code), Some(recipe.data), Some(recipe.config)];
-        for root in roots
-            .into_iter()
-            .chain([commit.model.map(|m| m.tree)])
-            .flatten()
-        {
+        let model = commit.model.map(|m| m.tree);
+        let roots = [recipe.code, recipe.data, recipe.config];
+        let roots: Vec<_> = roots.into_iter().chain(model).collect();
+        for root in roots.iter().copied() {
             let found = tree::find(&self.store, root, path)?;
             if let Some(entry) = found.filter(|e| e.mode != Mode::Tree) {
                 let inner = Reader::open(Held(Arc::clone(self)), &BlobId(entry.id));
                 let inner = inner.map_err(|e| match e {
-                    StoreError::Elsewhere { source, .. } => Error::NotHere {
+                    StoreError::Elsewhere {
+                        source, remotes, ..
+                    } => Error::NotHere {
+                        remotes,
                         paths: vec![path.to_string()],
                         source: source.map(|e| Box::new(Error::from(*e))),
                     },
                     other => other.into(),
                 })?;
+                return Ok(FileReader { inner });
+            }
+        }
+        let described = external::pointer_of(path)?;
+        for root in roots {
+            let found = tree::find(&self.store, root, &described)?;
+            let small = |e: &tree::Entry| e.mode == Mode::File && e.size <= external::BYTES_MAX;
+            let Some(entry) = found.filter(small) else {
+                continue;
+            };
+            let bytes = self
+                .store
+                .read_blob(&BlobId(entry.id), external::BYTES_MAX)?;
+            if bytes.starts_with(external::MAGIC) {
+                let pointer = Pointer::parse(&described, &bytes)?;
+                let content = self.store_external(path, &pointer, &Ctx::quiet())?;
+                let inner = Reader::open(Held(Arc::clone(self)), &content)?;
                 return Ok(FileReader { inner });
             }
         }

@@ -16,11 +16,12 @@ use modelv_core::value::Value;
 use serde_json::json;
 
 use crate::capture::clock;
-use crate::commit::{ModelState, Status};
+use crate::commit::{Committed, ModelState, Status};
 use crate::diff::{DiffReport, DiffSide, FileDiff};
 use crate::envdiff::EnvChange;
 use crate::error::Result;
 use crate::lineage::{CommitLink, Lineage, RunLink, Source, Subject};
+use crate::names;
 use crate::pipeline::{
     Pipeline, PipelineOutcome, StageDone, StageOutcome, StageSpec, StageStatus, Why,
 };
@@ -28,7 +29,7 @@ use crate::repo::Repo;
 use crate::reproduce::{Comparison, FileVerdict, Reproduced};
 use crate::run::RunOutcome;
 use crate::sweep::{Axis, SweepOutcome, SweepPoint};
-use crate::worktree::{ChangeKind, FileChange, SnapFile};
+use crate::worktree::{ChangeKind, FileChange, Skipped, SnapFile};
 
 /// Version of the form of [`diff`]. A new one would take keys away; keys are added without one.
 const DIFF_VERSION: u32 = 1;
@@ -63,6 +64,24 @@ pub fn commit(repo: &Repo, id: CommitId, commit: &Commit) -> Result<serde_json::
         "metrics_stale": !commit.runs.is_empty() && repo.own_run(commit)?.is_none(),
         "extra": commit.extra,
     }))
+}
+
+/// A new commit, and what differs from the one before it.
+///
+/// # Errors
+/// It is damaged.
+pub fn committed(repo: &Repo, done: &Committed) -> Result<serde_json::Value> {
+    let mut json = commit(repo, done.id, &repo.commit_object(done.id)?)?;
+    json["branch"] = repo.head_ref().map(names::short).into();
+    json["changes"] = done.changes.iter().map(change).collect();
+    json["env_changes"] = env(&done.env);
+    json["skipped"] = skipped(&done.skipped);
+    Ok(json)
+}
+
+fn skipped(skipped: &[Skipped]) -> serde_json::Value {
+    let one = |s: &Skipped| json!({"path": s.path, "reason": s.reason});
+    skipped.iter().map(one).collect()
 }
 
 /// One execution.
@@ -265,7 +284,10 @@ pub fn status(status: &Status) -> serde_json::Value {
         "upstream": status.upstream.as_ref().map(|u| json!({
             "name": u.name, "commit": u.commit.map(|id| id.to_hex()), "ahead": u.ahead, "behind": u.behind,
         })),
-        "skipped": status.skipped.iter().map(|s| json!({"path": s.path, "reason": s.reason})).collect::<Vec<_>>(),
+        "external": status.externals.iter().map(|e| json!({
+            "path": e.path.to_string(), "url": e.pointer.url, "state": e.state.word(),
+        })).collect::<Vec<_>>(),
+        "skipped": skipped(&status.skipped),
     })
 }
 

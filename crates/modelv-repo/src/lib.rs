@@ -12,6 +12,7 @@
 //! # Ok::<(), modelv_repo::Error>(())
 //! ```
 
+mod alias;
 mod bisect;
 mod blame;
 pub mod capture;
@@ -21,9 +22,11 @@ mod compose;
 pub mod ctx;
 mod derived;
 mod diff;
+mod dirs;
 mod envdiff;
 pub mod error;
 mod export_git;
+mod external;
 mod file;
 mod fsck;
 #[cfg(feature = "fuzz")]
@@ -62,6 +65,9 @@ mod weights;
 pub mod wheels;
 pub mod worktree;
 
+pub use alias::{
+    AliasMove, Check, Evaluation, Expect, Gates, MoveAction, MoveOptions, Verdict as GateVerdict,
+};
 pub use bisect::{BisectState, BisectStep, Verdict};
 pub use blame::{Blame, Blamed};
 pub use commit::{CommitOptions, Committed, ModelState, Status, model_state, totals};
@@ -74,6 +80,7 @@ pub use diff::{
 pub use envdiff::{EnvChange, diff_env};
 pub use error::{Error, ErrorKind, Result};
 pub use export_git::{Exported, GitExport};
+pub use external::{AddExternal, External, ExternalState, Pointer, SourceState, Updated};
 pub use file::FileReader;
 pub use gc::{GcOptions, GcReport};
 pub use history::{KeyFilter, LogOptions};

@@ -148,10 +148,13 @@ impl Repo {
             return Ok(MergeOutcome::UpToDate);
         }
         if bases.is_empty() {
-            let text = format!(
+            let mut text = format!(
                 "`{revision}` has no commit in common with `{}`",
                 self.head_label()
             );
+            if self.is_shallow() {
+                text.push_str(" in this clone, which lacks a part of the history");
+            }
             return Err(Error::State(text));
         }
         let is_ahead = bases.contains(&ours);
@@ -221,6 +224,7 @@ impl Repo {
         }
         let files = self.store_merged(&work)?;
         self.store_bases(&made, &work.conflicts)?;
+        self.refuse_absent(&head_files, &files)?;
         let now = self.refuse_changes(&head_files, &files, "merge", ctx)?;
         let state = MergeState {
             version: STATE_VERSION,

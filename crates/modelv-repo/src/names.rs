@@ -12,6 +12,8 @@ pub const REMOTES: &str = "refs/remotes/";
 pub const RUNS: &str = "refs/runs/";
 /// Where vendored wheels live, by the id of their environment.
 pub const WHEELS: &str = "refs/wheels/";
+/// Where aliases live: commits that record the last move of each.
+pub const ALIASES: &str = "refs/aliases/";
 /// Where configuration values live.
 pub const CONFIG: &str = "config/";
 /// The current branch or commit.
@@ -94,6 +96,7 @@ pub fn short(full: &str) -> &str {
     full.strip_prefix(HEADS)
         .or_else(|| full.strip_prefix(TAGS))
         .or_else(|| full.strip_prefix(REMOTES))
+        .or_else(|| full.strip_prefix(ALIASES))
         .unwrap_or(full)
 }
 

@@ -4,7 +4,9 @@
 //! A virtual environment is a folder somebody asked for; this module writes nowhere else, and what
 //! it could not make exactly it names.
 
+mod editable;
 mod folder;
+pub(crate) mod project;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -22,7 +24,15 @@ use crate::repo::Repo;
 use crate::wheels::archive::{self, minor_of};
 use crate::wheels::pip::{self, Sources};
 use crate::wheels::record::base64url;
+use crate::worktree::Files;
 use folder::Making;
+use project::Project;
+
+/// Why a package that was installed in place is left out.
+const COMPILED: &str = "it was installed in place, and modules of it have to be compiled: `pip install -e FOLDER` in a \
+                        checkout of the commit puts it in";
+const OUTSIDE: &str = "it was installed in place from a folder that is not in the commit: `modelv env vendor` keeps a \
+                       wheel of it where that folder is, `--wheels DIR` takes one";
 
 /// How this machine differs from the environment of a commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,6 +71,8 @@ pub struct Recreated {
     pub verified: usize,
     /// Packages that came from vendored wheels.
     pub vendored: usize,
+    /// Packages that are used in place, as they were, and the folders with their code as the commit has it.
+    pub in_place: Vec<(String, PathBuf)>,
     /// Packages that can't be installed again, with the reason.
     pub left_out: Vec<(String, &'static str)>,
     /// How it differs from the recorded environment; empty: not at all.
@@ -118,15 +130,19 @@ impl Repo {
         let base = find_interpreter(interpreter, options.python.as_deref())?;
         let output =
             std::path::absolute(&options.output).map_err(Error::io("open", &options.output))?;
-        let making = Making::begin(&output)?;
-        let made = self.recreate(&want, &base, &output, options, ctx)?;
+        let making = Making::begin(&output, ctx)?;
+        let files = match want.packages.iter().any(|p| p.editable) {
+            true => self.files(id)?,
+            false => Files::new(),
+        };
+        let made = self.recreate((&want, &files), &base, &output, options, ctx)?;
         making.finish()?;
         Ok(made)
     }
 
     fn recreate(
         &self,
-        want: &Env,
+        (want, files): (&Env, &Files),
         base: &Path,
         output: &Path,
         options: &RecreateOptions,
@@ -148,10 +164,11 @@ impl Repo {
         let mut supply = Supply::new(temp.path());
         for package in want.packages.iter().filter(|p| !is_there(p)) {
             ctx.cancel.check()?;
-            self.choose(package, want, &fresh, options, &mut supply)?;
+            self.choose(package, (want, files), &fresh, options, &mut supply)?;
         }
         supply.fetch(&python, options, ctx)?;
         supply.install(&python, ctx)?;
+        let in_place = self.place(&supply, files, (output, &python), ctx)?;
         remove_others(&python, want, ctx.cancel)?;
         let env = env::capture(&python, &locks)?;
         let verified = want.packages.iter().filter(|p| {
@@ -163,24 +180,56 @@ impl Repo {
             vendored: supply.vendored,
             changes: diff_env(want, &env),
             left_out: supply.left_out,
+            in_place,
             python,
             env,
         })
+    }
+
+    /// Installs what is used in place from the commit.
+    fn place(
+        &self,
+        supply: &Supply<'_>,
+        files: &Files,
+        (output, python): (&Path, &Path),
+        ctx: &Ctx<'_>,
+    ) -> Result<Vec<(String, PathBuf)>> {
+        let mut out = Vec::new();
+        if supply.placed.is_empty() {
+            return Ok(out);
+        }
+        let sites = env::sites(python)?;
+        // The interpreter tells folders without links and `..`.
+        let real = std::fs::canonicalize(output).map_err(Error::io("read", output))?;
+        let site = sites
+            .iter()
+            .find(|s| s.starts_with(output) || s.starts_with(&real));
+        let site = site
+            .ok_or_else(|| Error::not_found("folder of packages", python.display().to_string()))?;
+        for (package, project) in &supply.placed {
+            let to = (output, python, site.as_path());
+            let src = self.install_in_place(package, project, files, to, ctx)?;
+            out.push((package.label(), src));
+        }
+        Ok(out)
     }
 
     /// Decides where a package comes from.
     fn choose<'a>(
         &self,
         package: &'a Package,
-        want: &Env,
+        (want, files): (&Env, &Files),
         fresh: &Env,
         options: &RecreateOptions,
         supply: &mut Supply<'a>,
     ) -> Result<()> {
-        if package.editable {
-            let why = "it was installed in place from a folder, and its files are those of that folder: \
-                       `pip install -e FOLDER` puts it in";
-            supply.left_out.push((package.label(), why));
+        if package.editable
+            && let Some(project) = self.project_of(files, package)?
+        {
+            match project.compiles {
+                false => supply.placed.push((package, project)),
+                true => supply.left_out.push((package.label(), COMPILED)),
+            }
             return Ok(());
         }
         let minor = fresh.interpreter.as_ref().map(|i| minor_of(&i.version));
@@ -198,6 +247,8 @@ impl Repo {
             let to = supply.dir.join(path.file_name().unwrap_or_default());
             std::fs::copy(&path, &to).map_err(Error::io("read", &path))?;
             supply.ready.push(package);
+        } else if package.editable {
+            supply.left_out.push((package.label(), OUTSIDE));
         } else if options.offline {
             return Err(Error::Package {
                 package: package.label(),
@@ -221,6 +272,8 @@ struct Supply<'a> {
     ready: Vec<&'a Package>,
     /// Those that an index is asked for.
     away: Vec<&'a Package>,
+    /// Those that are used in place from the commit.
+    placed: Vec<(&'a Package, Project)>,
     left_out: Vec<(String, &'static str)>,
     vendored: usize,
 }
@@ -231,6 +284,7 @@ impl<'a> Supply<'a> {
             dir: dir.to_owned(),
             ready: Vec::new(),
             away: Vec::new(),
+            placed: Vec::new(),
             left_out: Vec::new(),
             vendored: 0,
         }

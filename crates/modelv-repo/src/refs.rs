@@ -1,14 +1,17 @@
 //! Branches, tags, switching, restoring and taking back.
 
+use std::collections::HashSet;
+
 use modelv_core::id::CommitId;
 
 use crate::ctx::Ctx;
 use crate::error::{Error, Result};
+use crate::external::Pointers;
 use crate::names;
-use crate::oplog::{Operation, RefChange, Target};
+use crate::oplog::{Operation, RefChange, Refs, Target};
 use crate::repo::Repo;
 use crate::restore::restored;
-use crate::worktree::{Files, checkout};
+use crate::worktree::{Files, StatCache, checkout};
 
 /// Where `switch` goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +33,8 @@ pub struct Undone {
     pub changes: Vec<RefChange>,
     /// Whether files were brought back too.
     pub worktree: bool,
+    /// Whether the same command had put files aside, which the next `undo` brings back.
+    pub has_more: bool,
 }
 
 /// Whether an operation only notes what a remote has: taking that back would change nothing there.
@@ -38,6 +43,16 @@ fn is_note(operation: &Operation) -> bool {
         .changes
         .iter()
         .all(|c| c.name.starts_with(names::REMOTES))
+}
+
+/// Carries changes out among some refs.
+fn apply(refs: &mut Refs, changes: &[RefChange]) {
+    for change in changes {
+        match &change.new {
+            Some(t) => refs.insert(change.name.clone(), t.clone()),
+            None => refs.remove(&change.name),
+        };
+    }
 }
 
 impl Repo {
@@ -66,7 +81,7 @@ impl Repo {
     }
 
     /// The full name of a ref that can be made.
-    fn new_ref(&self, what: &'static str, below: &str, name: &str) -> Result<String> {
+    pub(crate) fn new_ref(&self, what: &'static str, below: &str, name: &str) -> Result<String> {
         names::check_new(what, name)?;
         let full = format!("{below}{name}");
         if self.log.refs.contains_key(&full) {
@@ -264,17 +279,15 @@ impl Repo {
         action: &'static str,
         ctx: &Ctx<'_>,
     ) -> Result<()> {
-        let plan = match self.only() {
-            None => checkout::plan(self.root(), &current, from, to, action)?,
-            Some(only) => {
-                let (mut from, mut to) = (from.clone(), to.clone());
-                for files in [&mut current, &mut from, &mut to] {
-                    files.retain(|_, f| only.contains(&f.ingredient));
-                }
-                checkout::plan(self.root(), &current, &from, &to, action)?
+        let (mut from, mut to) = (from.clone(), to.clone());
+        if let Some(held) = self.tree_part() {
+            for files in [&mut current, &mut from, &mut to] {
+                files.retain(|path, file| held.holds(path, file));
             }
-        };
-        self.carry_out(&plan, ctx)
+        }
+        let pointers = self.reveal(&mut current, &mut from, &mut to, ctx)?;
+        let mut plan = checkout::plan(self.root(), &current, &from, &to, action)?;
+        self.carry_out(&mut plan, &pointers, ctx)
     }
 
     /// What was checked out before what is now.
@@ -294,8 +307,13 @@ impl Repo {
     }
 
     /// Carries a plan out, and remembers what was written.
-    pub(crate) fn carry_out(&self, plan: &checkout::Plan, ctx: &Ctx<'_>) -> Result<()> {
-        self.bring_files(plan.written(), ctx)?;
+    pub(crate) fn carry_out(
+        &self,
+        plan: &mut checkout::Plan,
+        pointers: &Pointers,
+        ctx: &Ctx<'_>,
+    ) -> Result<()> {
+        let _staged = self.provide(plan, pointers, ctx)?;
         let mut cache = self.stat_cache();
         let done = plan.apply(self.root(), &self.store, &mut cache, ctx);
         done.map_err(|e| match e {
@@ -303,6 +321,7 @@ impl Repo {
             other => other,
         })?;
         let _ = cache.save(&self.stat_cache_path());
+        self.note_externals(plan.written(), pointers);
         Ok(())
     }
 
@@ -314,13 +333,12 @@ impl Repo {
         let _turn = self.take_turn()?;
         let whole = self.log.whole()?;
         let log = whole.as_ref().unwrap_or(&self.log);
-        let undone: Vec<u64> = log.operations.iter().filter_map(|o| o.undoes).collect();
-        let last = log
-            .operations
-            .iter()
-            .rev()
-            .find(|o| o.undoes.is_none() && !undone.contains(&o.seq) && o.seq > 0 && !is_note(o))
-            .cloned();
+        let undone: HashSet<u64> = log.operations.iter().filter_map(|o| o.undoes).collect();
+        let is_done = |o: &&Operation| {
+            o.undoes.is_none() && !undone.contains(&o.seq) && o.seq > 0 && !is_note(o)
+        };
+        let mut last = log.operations.iter().rev().filter(is_done).cloned();
+        let (last, before) = (last.next(), last.next());
         let Some(operation) = last else {
             return Err(Error::State("there is nothing to undo".into()));
         };
@@ -341,11 +359,31 @@ impl Repo {
         if operation.worktree {
             changes.extend(self.undo_files(&operation, &changes, ctx)?);
         }
-        self.append(changes.clone(), operation.worktree, Some(operation.seq))?;
+        let mut worktree = operation.worktree;
+        let mut refs = self.log.refs.clone();
+        apply(&mut refs, &changes);
+        let (held, wanted) = (self.tree_part(), Self::part_of(&refs));
+        if !worktree && held != wanted {
+            // The setting alone would say that files are to be here which are not: the next commit would
+            // take them for deleted.
+            self.refuse_while_merging("undo")?;
+            self.refuse_while_running("undo")?;
+            worktree = true;
+            let back = changes.clone();
+            let note = |repo: &mut Self| repo.append(back, false, Some(operation.seq)).map(drop);
+            self.change_part(held.as_ref(), wanted.as_ref(), "undo", note, ctx)?;
+        } else {
+            self.append(changes.clone(), worktree, Some(operation.seq))?;
+        }
+        // A run first puts aside what it writes over, and then commits.
+        let is_half = |b: &Operation| {
+            restored(b).is_some() && b.seq + 1 == operation.seq && b.command == operation.command
+        };
         Ok(Undone {
+            has_more: before.as_ref().is_some_and(is_half),
             command: operation.command,
             changes,
-            worktree: operation.worktree,
+            worktree,
         })
     }
 
@@ -357,18 +395,12 @@ impl Repo {
         changes: &[RefChange],
         ctx: &Ctx<'_>,
     ) -> Result<Option<RefChange>> {
-        if let Some((before, after)) = restored(operation) {
-            let (before, after) = (self.files(before)?, self.files(after)?);
-            self.check_out_files(&after, &before, "undo", ctx)?;
+        if let Some(kept) = restored(operation) {
+            self.undo_restored(kept, ctx)?;
             return Ok(None);
         }
         let mut refs = self.log.refs.clone();
-        for change in changes {
-            match &change.new {
-                Some(t) => refs.insert(change.name.clone(), t.clone()),
-                None => refs.remove(&change.name),
-            };
-        }
+        apply(&mut refs, changes);
         let before = match refs.get(names::HEAD) {
             Some(Target::Symbolic(name)) => refs.get(name).cloned(),
             other => other.cloned(),
@@ -393,9 +425,29 @@ impl Repo {
             Some(_) => None,
             None => Some(self.keep_worktree(ctx)?),
         };
-        let from = self.files_given_up(&state, ctx)?;
-        self.check_out_files(&from, &to, "undo", ctx)?;
+        self.give_back(&state, to, "undo", ctx)?;
         Ok(keep)
+    }
+
+    /// Writes files, and the external data that they describe, into a folder that is empty or missing; gives
+    /// what is known of them.
+    ///
+    /// # Errors
+    /// The folder has content, or something can't be brought or written.
+    pub(crate) fn write_out(
+        &self,
+        mut files: Files,
+        dest: &std::path::Path,
+        ctx: &Ctx<'_>,
+    ) -> Result<StatCache> {
+        let (mut current, mut from) = (Files::new(), Files::new());
+        // Whoever asks for the files of a commit elsewhere wants them all, also where checkouts fetch nothing.
+        let pointers = self.reveal_all((&mut current, &mut from, &mut files), true, ctx)?;
+        let mut plan = checkout::plan_export(&files, dest)?;
+        let _staged = self.provide(&mut plan, &pointers, ctx)?;
+        let mut cache = StatCache::default();
+        plan.apply(dest, &self.store, &mut cache, ctx)?;
+        Ok(cache)
     }
 
     /// Writes the files of a commit into a folder that is empty or missing, without a repository.
@@ -405,8 +457,7 @@ impl Repo {
     pub fn export(&self, id: CommitId, dest: &std::path::Path, ctx: &Ctx<'_>) -> Result<usize> {
         let files = self.files(id)?;
         let count = files.len();
-        self.bring_files(files.iter(), ctx)?;
-        checkout::export(&files, &self.store, dest, ctx)?;
+        self.write_out(files, dest, ctx)?;
         Ok(count)
     }
 }

@@ -159,6 +159,9 @@ impl Repo {
         let horizon = State::read(self.dir())?.horizon;
         let scope = Scope {
             single: self.is_shallow(),
+            depth: None,
+            deepens: false,
+            under: self.filter(),
             only: self.contents_wanted(),
         };
         let targets = log.kept_targets(horizon);

@@ -335,12 +335,22 @@ impl Repo {
 
     /// The change that moves HEAD's branch, or a detached HEAD, to `new`.
     pub(crate) fn head_change(&self, new: CommitId) -> RefChange {
-        let name = self.head_ref().unwrap_or(names::HEAD).to_owned();
-        let old = self.log.refs.get(&name).cloned();
+        let name = self.head_ref().unwrap_or(names::HEAD);
+        self.ref_change(name, Some(Target::Commit(new)))
+    }
+
+    /// The change that lets HEAD lead to a branch or commit, unless it does.
+    pub(crate) fn head_to(&self, target: Target) -> Option<RefChange> {
+        let change = self.ref_change(names::HEAD, Some(target));
+        (change.old != change.new).then_some(change)
+    }
+
+    /// The change that lets a ref lead elsewhere from where it leads now; `None` deletes it.
+    pub(crate) fn ref_change(&self, name: &str, new: Option<Target>) -> RefChange {
         RefChange {
-            name,
-            old,
-            new: Some(Target::Commit(new)),
+            name: name.to_owned(),
+            old: self.log.refs.get(name).cloned(),
+            new,
         }
     }
 
@@ -375,7 +385,7 @@ impl Repo {
 
     /// Whether this clone may lack what commits lead to without being damaged.
     pub(crate) fn is_partial(&self) -> bool {
-        self.only().is_some() || self.is_shallow() || self.is_lazy()
+        self.only().is_some() || self.is_shallow() || self.is_lazy() || self.filter().is_some()
     }
 
     /// The rules that say which path is which ingredient.
@@ -384,6 +394,20 @@ impl Repo {
     /// `modelv.toml` is not valid.
     pub fn rules(&self) -> Result<Rules> {
         Rules::load(&self.root)
+    }
+
+    /// The same of a commit: its own `modelv.toml` says what to do with it.
+    ///
+    /// # Errors
+    /// It can't be read, or is not valid.
+    pub fn rules_of(&self, id: CommitId) -> Result<Rules> {
+        match self.files(id)?.get(b"modelv.toml".as_slice()) {
+            Some(file) => {
+                let text = self.read_blob(file.blob)?;
+                Rules::parse(&String::from_utf8_lossy(&text))
+            }
+            None => Rules::parse(""),
+        }
     }
 
     pub(crate) fn stat_cache(&self) -> StatCache {
@@ -437,6 +461,9 @@ impl Repo {
             "user.email",
             "env.python",
             "merge.tool",
+            "external.fetch",
+            "external.endpoint",
+            "external.region",
             system::KEY,
         ];
         if !known.contains(&key) {
@@ -445,6 +472,15 @@ impl Repo {
         }
         if let (system::KEY, Some(value)) = (key, value) {
             system::parse_every(value)?;
+        }
+        if let ("external.fetch", Some(value)) = (key, value)
+            && !["on", "off"].contains(&value)
+        {
+            return Err(Error::invalid(
+                "external.fetch",
+                value,
+                "it is `on` or `off`",
+            ));
         }
         let name = format!("{}{key}", names::CONFIG);
         let old = self.log.refs.get(&name).cloned();

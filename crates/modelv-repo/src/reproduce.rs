@@ -82,7 +82,8 @@ impl Repo {
         let (original, before) = self.run_to_repeat(id, &commit)?;
         crate::commit::tell_patches(&self.env_object(commit.recipe.env)?, ctx);
         let (bin, env) = self.packages(id, &commit, &options.env, ctx)?;
-        let tree = self.clean_tree(&self.files_of_commit(&commit)?, ctx)?;
+        let inputs = self.files_of_commit(&commit)?;
+        let tree = self.clean_tree(&inputs, ctx)?;
         let command = command_of(&before, &tree)?;
         let record = self.begin_record(Beginning {
             command: before.command.clone(),
@@ -98,6 +99,7 @@ impl Repo {
             ("MODELV_RECIPE".into(), record.draft.recipe.to_hex().into()),
             (RUN_VARIABLE.into(), record.folder.clone().into()),
         ];
+        variables.extend(self.modules_of(&tree, &inputs, &commit.recipe)?);
         variables.extend(
             bin.map(|bin| path_with(&bin))
                 .transpose()?

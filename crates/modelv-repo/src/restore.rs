@@ -82,12 +82,15 @@ impl Repo {
         if changes.is_empty() {
             return Ok(0);
         }
-        let plan = checkout::plan(self.root(), &current, &current, &to, "restore")?;
+        // External data that was changed here is no content of a commit: it is not written over.
+        let (mut here, mut from, mut there) = (current.clone(), current.clone(), to.clone());
+        let pointers = self.reveal(&mut here, &mut from, &mut there, ctx)?;
+        let mut plan = checkout::plan(self.root(), &here, &from, &there, "restore")?;
         let (before, after) = (pick(&current, &changes), pick(&to, &changes));
         let noted = self.keep_overwritten(Some(source), &before, &after, &head, ctx)?;
         // First: a restore that is cut short can be taken back too.
         self.append(noted, true, None)?;
-        self.carry_out(&plan, ctx)?;
+        self.carry_out(&mut plan, &pointers, ctx)?;
         Ok(changes.len())
     }
 
@@ -101,15 +104,54 @@ impl Repo {
 
     /// Keeps files that `by` is about to write over, so that `undo` and `restore` have them, and says
     /// so.
-    pub(crate) fn keep_lost(&mut self, lost: &Files, by: &str, ctx: &Ctx<'_>) -> Result<()> {
+    /// `to` is what will be there instead.
+    pub(crate) fn keep_lost(
+        &mut self,
+        lost: &Files,
+        to: &Files,
+        by: &str,
+        ctx: &Ctx<'_>,
+    ) -> Result<()> {
         let Some(first) = lost.keys().next() else {
             return Ok(());
         };
         let head = self.files_or_none(self.head())?;
-        let noted = self.keep_overwritten(self.head(), lost, &Files::new(), &head, ctx)?;
+        let after = lost
+            .keys()
+            .filter_map(|p| Some((p.clone(), to.get(p)?.clone())));
+        let after: Files = after.collect();
+        let noted = self.keep_overwritten(self.head(), lost, &after, &head, ctx)?;
         self.append(noted, true, None)?;
         ctx.progress.note(&put_aside_note(first, lost.len(), by));
         Ok(())
+    }
+
+    /// Brings back what an operation wrote over. What is there now goes only if that operation wrote it, or
+    /// HEAD has it.
+    ///
+    /// # Errors
+    /// Something else is there.
+    pub(crate) fn undo_restored(
+        &self,
+        (before, after): (CommitId, CommitId),
+        ctx: &Ctx<'_>,
+    ) -> Result<()> {
+        let (before, mut from) = (self.files(before)?, self.files(after)?);
+        let head = self.files_or_none(self.head())?;
+        let current = self.snapshot(&self.rules()?, None, ctx)?.files;
+        for path in before.keys() {
+            let now = current.get(path);
+            if let Some(file) = now.filter(|f| head.get(path).is_some_and(|h| h.blob == f.blob)) {
+                from.insert(path.clone(), file.clone());
+            }
+        }
+        let done = self.check_out_over(current, &from, &before, "undo", ctx);
+        done.map_err(|e| match e {
+            Error::InTheWay { paths, .. } | Error::WouldOverwrite { paths, .. } => {
+                Error::PutAside { paths }
+            }
+            other => other,
+        })
     }
 
     /// Stores files as they are and as they will be, as two commits that no branch names.
@@ -131,11 +173,7 @@ impl Repo {
         let before = self.put_aside(parent, before, OVERWRITTEN, &session)?;
         let after = self.put_aside(parent, after, RESTORED, &session)?;
         session.finish()?;
-        let change = |name: &str, id| RefChange {
-            name: name.into(),
-            old: self.log.refs.get(name).cloned(),
-            new: Some(Target::Commit(id)),
-        };
+        let change = |name: &str, id| self.ref_change(name, Some(Target::Commit(id)));
         Ok(vec![
             change(names::RESTORE_BEFORE, before),
             change(names::RESTORE_AFTER, after),

@@ -86,10 +86,14 @@ impl Repo {
             names::HEADS.to_owned() + base,
             names::TAGS.to_owned() + base,
             names::REMOTES.to_owned() + base,
+            names::ALIASES.to_owned() + base,
         ];
         let mut found: Vec<(String, CommitId)> = full
             .iter()
-            .filter_map(|n| Some((n.clone(), self.ref_commit(n)?)))
+            .filter_map(|n| {
+                let alias = self.alias_target(n);
+                Some((n.clone(), alias.or_else(|| self.ref_commit(n))?))
+            })
             .collect();
         found.dedup_by_key(|f| f.1);
         match found.as_slice() {
@@ -148,6 +152,11 @@ impl Repo {
             "HEAD" | "@" => return self.earlier_head(revision, n),
             // What was put aside before the last time.
             names::RESTORE_BEFORE => base.to_owned(),
+            name if self.is_alias_alone(name) => {
+                let moves = self.alias_history(name)?;
+                let found = moves.get(n).map(|m| m.commit);
+                return found.ok_or_else(|| Error::not_found("revision", revision));
+            }
             name => names::HEADS.to_owned() + name,
         };
         let whole = self.log.whole()?;
@@ -163,6 +172,12 @@ impl Repo {
             .get(n)
             .copied()
             .ok_or_else(|| Error::not_found("revision", revision))
+    }
+
+    /// Whether a name is that of an alias, and of no branch that was made later.
+    fn is_alias_alone(&self, name: &str) -> bool {
+        let has = |below: &str| self.log.refs.contains_key(&format!("{below}{name}"));
+        has(names::ALIASES) && !has(names::HEADS)
     }
 
     /// Where HEAD was `n` moves ago: commits on its branch and switches both count.

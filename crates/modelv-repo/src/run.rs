@@ -31,10 +31,10 @@ use crate::ctx::Ctx;
 use crate::error::{Error, Result};
 use crate::repo::Repo;
 use crate::runs::{Entry, RunIndex, RunQuery};
-use crate::worktree::{Files, Ingredient, SnapFile, files_of};
+use crate::worktree::{Files, Ingredient, Rules, Skipped, SnapFile, files_of};
 
 pub use active::ActiveRun;
-pub(crate) use hold::Hold;
+pub(crate) use hold::{Hold, holders_of};
 pub(crate) use journal::point_line;
 pub use journal::{Journal, Point};
 pub use reading::Load;
@@ -142,6 +142,7 @@ impl Repo {
         if !options.command.is_empty() {
             return Ok(options.command.clone());
         }
+        self.has_pipeline()?;
         let rules = self.rules()?;
         let text = rules.train_command().ok_or_else(|| {
             let why = match rules.stages() {
@@ -171,7 +172,7 @@ impl Repo {
         )?;
         let _turn = self.take_turn()?;
         let lost = self.unrecorded(&active.files, &to)?;
-        self.keep_lost(&lost, "the known result", ctx)?;
+        self.keep_lost(&lost, &to, "the known result", ctx)?;
         let commit = self
             .check_out_files(&active.files, &to, "run", ctx)
             .and_then(|()| self.commit_known(&active, outputs, id, &run));
@@ -268,6 +269,17 @@ fn is_printed_into(path: &Path) -> bool {
         .into_iter()
         .flatten()
         .any(|s| (s.st_dev, s.st_ino) == (there.dev(), there.ino()))
+}
+
+/// Names what lies among the outputs and can't be kept.
+pub(crate) fn tell_left_out(skipped: &[Skipped], rules: &Rules, ctx: &Ctx<'_>) {
+    for one in skipped {
+        let path = RepoPath::new(one.path.as_bytes());
+        if path.is_ok_and(|p| rules.classify(&p).ingredient == Ingredient::Model) {
+            let text = format!("`{}` is left out of the outputs: {}", one.path, one.reason);
+            ctx.progress.note(&text);
+        }
+    }
 }
 
 /// Files that changed and are no outputs.

@@ -428,6 +428,9 @@ impl Repo {
             None => self.files(journey.at)?,
             Some(stop) => self.store_merged(&stop.work)?,
         };
+        if stop.is_some() {
+            self.refuse_absent(&self.files(journey.at)?, &files)?;
+        }
         if begins {
             self.refuse_changes(from, &files, action, ctx)?;
         }
@@ -502,11 +505,7 @@ impl Repo {
         let mut changes = moved(branch_change);
         let head = Target::Symbolic(branch.clone());
         if self.log.refs.get(names::HEAD) != Some(&head) {
-            changes.push(RefChange {
-                name: names::HEAD.into(),
-                old: self.log.refs.get(names::HEAD).cloned(),
-                new: Some(head),
-            });
+            changes.push(self.ref_change(names::HEAD, Some(head)));
         }
         changes
     }
@@ -515,11 +514,7 @@ impl Repo {
     /// a detached HEAD.
     fn stop_changes(&self, journey: &Journey) -> Vec<RefChange> {
         let change = match journey.action {
-            Action::Rebase => RefChange {
-                name: names::HEAD.into(),
-                old: self.log.refs.get(names::HEAD).cloned(),
-                new: Some(Target::Commit(journey.at)),
-            },
+            Action::Rebase => self.ref_change(names::HEAD, Some(Target::Commit(journey.at))),
             _ => self.head_change(journey.at),
         };
         moved(change)

@@ -14,7 +14,7 @@ use modelv_store::fs;
 use rustix::process::{Pid, Signal};
 
 use super::clock;
-use crate::ctx::Cancel;
+use crate::ctx::{Cancel, Started};
 use crate::error::{Error, Result};
 
 /// How an execution went.
@@ -67,13 +67,18 @@ pub fn execute(job: &Job<'_>, echo: &mut dyn Write, cancel: &Cancel) -> Result<E
     let (mut reader, writer) = std::io::pipe().map_err(Error::io("open", log))?;
     let started = clock::now();
     let clock = Instant::now();
-    let mut child = spawn(job, writer)?;
+    let mut child = spawn(job, writer, cancel)?;
     let done = (Mutex::new(false), Condvar::new());
-    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+    let pid = i32::try_from(child.process().id())
+        .ok()
+        .and_then(Pid::from_raw);
     let status = std::thread::scope(|scope| {
         scope.spawn(|| end_when_cancelled(pid, job, &done, cancel));
         let copied = copy(&mut reader, &mut log_file, echo, log);
-        let status = child.wait().map_err(Error::io("wait for", job.cwd));
+        let status = child
+            .process()
+            .wait()
+            .map_err(Error::io("wait for", job.cwd));
         *done.0.lock().unwrap_or_else(PoisonError::into_inner) = true;
         done.1.notify_all();
         copied.and(status)
@@ -90,7 +95,22 @@ pub fn execute(job: &Job<'_>, echo: &mut dyn Write, cancel: &Cancel) -> Result<E
     })
 }
 
-fn spawn(job: &Job<'_>, writer: PipeWriter) -> Result<Child> {
+/// A program that runs, in the terminal's group or in one of its own.
+enum Running<'a> {
+    Beside(Child),
+    Apart(Started<'a>),
+}
+
+impl Running<'_> {
+    fn process(&mut self) -> &mut Child {
+        match self {
+            Self::Beside(child) => child,
+            Self::Apart(started) => &mut started.child,
+        }
+    }
+}
+
+fn spawn<'a>(job: &Job<'_>, writer: PipeWriter, cancel: &'a Cancel) -> Result<Running<'a>> {
     let (program, arguments) = job
         .command
         .split_first()
@@ -104,11 +124,12 @@ fn spawn(job: &Job<'_>, writer: PipeWriter) -> Result<Child> {
         .stdin(Stdio::null())
         .stdout(writer)
         .stderr(second);
-    if job.own_group {
-        command.process_group(0);
-    }
     // The command holds our ends of the pipe: it must be gone before we read to the end.
-    command.spawn().map_err(|e| Error::Program {
+    let started = match job.own_group {
+        true => cancel.start(command.process_group(0)).map(Running::Apart),
+        false => command.spawn().map(Running::Beside),
+    };
+    started.map_err(|e| Error::Program {
         program: program.to_string_lossy().into_owned(),
         detail: match e.kind() {
             std::io::ErrorKind::NotFound => "there is no such program".into(),

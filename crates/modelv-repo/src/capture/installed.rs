@@ -12,11 +12,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use modelv_core::env::{PATCHED_NAMES_MAX, Patch, normal_name};
+use modelv_core::env::{PATCHED_NAMES_MAX, Patch};
 use sha2::{Digest, Sha256};
 
-use super::env;
-use super::metadata::is_of_distribution;
+use super::metadata::{is_of_distribution, metadata_dirs};
+use super::{added, env};
 use crate::ctx::Cancel;
 use crate::error::Result;
 use crate::wheels::record::{self, base64url, sha256_of};
@@ -36,7 +36,8 @@ const LAID_OUT_NS: i64 = 3_600_000_000_000;
 pub struct Patched {
     /// Its normal name.
     pub package: String,
-    /// Files that differ, or are gone, as RECORD has them.
+    /// Files that differ or are gone, as RECORD has them; and, where every file was looked at, those in folders of
+    /// its modules that no RECORD names.
     pub files: Vec<String>,
     /// SHA-256 over what they are now.
     pub sha256: [u8; 32],
@@ -58,7 +59,7 @@ impl Patched {
 /// How closely files are looked at.
 #[derive(Debug, Clone, Copy)]
 pub enum Care<'a> {
-    /// Every file is hashed.
+    /// Every file is hashed, and what lies beside them is looked for.
     All(&'a Cancel),
     /// Files whose times tell that they may have changed are hashed.
     Whole,
@@ -106,9 +107,16 @@ pub fn patched(sites: &[PathBuf], care: Care<'_>) -> Vec<Patched> {
         (1..threads.min(found.len())).for_each(|_| drop(scope.spawn(work)));
         work();
     });
-    let looks = looks
+    let mut looks = looks
         .into_inner()
         .unwrap_or_else(std::sync::PoisonError::into_inner);
+    if let Care::All(cancel) = care {
+        for (key, path, hash) in added::files(&found, cancel) {
+            if let Some((_, look)) = looks.get_mut(&key) {
+                look.changed.insert(path, hash);
+            }
+        }
+    }
     if let Care::Quick(cache) = care {
         known.keep(cache, &looks);
     }
@@ -309,13 +317,7 @@ fn distributions(sites: &[PathBuf]) -> Vec<(String, PathBuf, String)> {
     let mut seen = HashSet::new();
     let mut out = Vec::new();
     for site in sites {
-        for entry in std::fs::read_dir(site).into_iter().flatten().flatten() {
-            let folder = entry.file_name().to_string_lossy().into_owned();
-            let stem = folder.strip_suffix(".dist-info");
-            let Some((name, _)) = stem.and_then(|s| s.split_once('-')) else {
-                continue;
-            };
-            let name = normal_name(name);
+        for (name, folder) in metadata_dirs(site) {
             if seen.insert(name.clone()) {
                 out.push((name, site.clone(), folder));
             }
@@ -347,7 +349,7 @@ pub fn in_place(python: &Path) -> Result<Vec<(String, PathBuf)>> {
 }
 
 /// A path of a URL with its `%20` and the like as they are meant.
-fn unescaped(text: &str) -> std::ffi::OsString {
+pub(crate) fn unescaped(text: &str) -> std::ffi::OsString {
     use std::os::unix::ffi::OsStringExt;
     let mut out = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();

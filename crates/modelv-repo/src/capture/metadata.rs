@@ -68,15 +68,19 @@ pub(super) fn read_head(path: &Path) -> Option<Head> {
 
 /// The metadata folder of a distribution in a folder of packages, by its normal name.
 pub(crate) fn metadata_dir(site: &Path, name: &str) -> Option<PathBuf> {
-    let entries = std::fs::read_dir(site).ok()?.flatten();
-    let is_it = |path: &PathBuf| {
-        let stem = path.file_stem().and_then(|s| s.to_str()).unwrap_or("");
-        path.extension().is_some_and(|e| e == "dist-info")
-            && stem
-                .split_once('-')
-                .is_some_and(|(n, _)| normal_name(n) == name)
-    };
-    entries.map(|e| e.path()).find(is_it)
+    let mut all = metadata_dirs(site);
+    all.find_map(|(n, folder)| (n == name).then(|| site.join(folder)))
+}
+
+/// The distributions in a folder of packages: their normal names, and the names of their metadata folders
+/// (`NAME-VERSION.dist-info`). An entry of `sys.path` that is no folder holds none.
+pub(crate) fn metadata_dirs(site: &Path) -> impl Iterator<Item = (String, String)> {
+    let entries = std::fs::read_dir(site).into_iter().flatten().flatten();
+    entries.filter_map(|entry| {
+        let folder = entry.file_name().into_string().ok()?;
+        let (name, _) = folder.strip_suffix(".dist-info")?.split_once('-')?;
+        Some((normal_name(name), folder))
+    })
 }
 
 /// What the metadata folder of a distribution says.

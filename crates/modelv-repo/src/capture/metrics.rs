@@ -19,9 +19,7 @@ pub type Stamp = StatStamp;
 /// A look at the file; `None` when it is not there.
 #[must_use]
 pub fn stamp(path: &Path) -> Option<Stamp> {
-    std::fs::symlink_metadata(path)
-        .ok()
-        .map(|m| StatStamp::of(&m))
+    StatStamp::at(path)
 }
 
 /// Reads the file; a missing one is empty.

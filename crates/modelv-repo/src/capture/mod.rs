@@ -1,5 +1,6 @@
 //! Capture: everything around the files that a commit or a run records.
 
+mod added;
 pub mod clock;
 mod describe;
 mod elf;

@@ -5,7 +5,7 @@ use std::path::Path;
 use modelv_core::env::{Env, normal_name};
 
 use super::env::known_sites;
-use super::metadata::read_head;
+use super::metadata::{metadata_dirs, read_head};
 use crate::error::Result;
 
 /// One installed package and its demands.
@@ -25,14 +25,8 @@ pub(crate) struct Demands {
 pub(crate) fn of_installed(cache: &Path, python: &Path) -> Result<Vec<Demands>> {
     let mut out: Vec<Demands> = Vec::new();
     for site in known_sites(cache, python)? {
-        // Entries of sys.path need not exist.
-        let entries = std::fs::read_dir(&site).into_iter().flatten().flatten();
-        for entry in entries {
-            let path = entry.path();
-            if path.extension().is_none_or(|e| e != "dist-info") {
-                continue;
-            }
-            let Some(found) = read(&path.join("METADATA")) else {
+        for (_, folder) in metadata_dirs(&site) {
+            let Some(found) = read(&site.join(folder).join("METADATA")) else {
                 continue;
             };
             // The first on the path is the one that is imported.

@@ -9,6 +9,7 @@ use modelv_core::path::RepoPath;
 use modelv_core::value::Value;
 use toml_edit::{Array, DocumentMut, Item, Table};
 
+use super::places::joined;
 use crate::error::{Error, Result};
 use crate::repo::Repo;
 use crate::worktree::{Rules, replace_file};
@@ -178,21 +179,8 @@ fn params(list: Option<&Value>, dir: &str) -> std::result::Result<Vec<String>, S
 
 /// A path from the top, of one from a folder.
 fn normal(dir: &str, path: &str) -> std::result::Result<String, String> {
-    if path.starts_with('/') || path.contains("://") {
-        return Err(format!("`{path}` lies outside of the repository"));
-    }
-    let mut parts: Vec<&str> = Vec::new();
-    for part in dir.split('/').chain(path.split('/')) {
-        match part {
-            "" | "." => {}
-            ".." if parts.pop().is_none() => {
-                return Err(format!("`{path}` lies outside of the repository"));
-            }
-            ".." => {}
-            name => parts.push(name),
-        }
-    }
-    Ok(parts.join("/"))
+    let inside = joined(dir.as_bytes(), path).and_then(|p| String::from_utf8(p).ok());
+    inside.ok_or_else(|| format!("`{path}` lies outside of the repository"))
 }
 
 /// A word for the shell.

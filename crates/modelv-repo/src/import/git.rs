@@ -12,6 +12,7 @@ use modelv_core::env::{Env, Lock};
 use modelv_core::id::CommitId;
 use modelv_store::Session;
 
+use super::order::parents_first;
 use super::snapshots::{Left, Snapshots};
 use crate::capture::env::is_lock_file;
 use crate::commit::write_recipe_of;
@@ -276,11 +277,7 @@ impl Repo {
                 continue;
             }
             out.refs.push((name.clone(), new));
-            changes.push(RefChange {
-                name: name.clone(),
-                old: self.log.refs.get(name).cloned(),
-                new: Some(Target::Commit(new)),
-            });
+            changes.push(self.ref_change(name, Some(Target::Commit(new))));
         }
         let (head, more) = self.head_after(git, &changes, options);
         changes.extend(more);
@@ -339,15 +336,7 @@ impl Repo {
         let Some(full) = full else {
             return (None, None);
         };
-        let new = moved(&full);
-        let old = self.log.refs.get(names::HEAD).cloned();
-        let target = Some(Target::Symbolic(full));
-        let change = (old != target).then(|| RefChange {
-            name: names::HEAD.into(),
-            old,
-            new: target,
-        });
-        (new, change)
+        (moved(&full), self.head_to(Target::Symbolic(full)))
     }
 }
 
@@ -363,28 +352,17 @@ fn order_of(
         Some(ids) => ids.iter().copied().collect(),
         None => HashSet::new(),
     };
-    let (mut seen, mut out) = (HashSet::new(), Vec::new());
-    // With `true`: its parents are done.
-    let mut stack: Vec<(ObjectId, bool)> = tips.map(|id| (id, false)).collect();
-    stack.reverse();
-    while let Some((id, is_ready)) = stack.pop() {
-        if is_ready {
-            out.push(id);
-            continue;
-        }
-        if known.contains_key(&id) || !seen.insert(id) {
-            continue;
+    parents_first(tips, |id| {
+        if known.contains_key(&id) {
+            return Ok(None);
         }
         ctx.cancel.check()?;
-        stack.push((id, true));
         if shallow.contains(&id) {
-            continue;
+            return Ok(Some(Vec::new()));
         }
         let commit = git.find_commit(id).map_err(|e| bad.because(e))?;
-        let parents: Vec<ObjectId> = commit.parent_ids().map(gix::Id::detach).collect();
-        stack.extend(parents.into_iter().rev().map(|p| (p, false)));
-    }
-    Ok(out)
+        Ok(Some(commit.parent_ids().map(gix::Id::detach).collect()))
+    })
 }
 
 /// The environment that is known of old commits: their lock files.

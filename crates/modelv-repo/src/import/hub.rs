@@ -6,15 +6,17 @@ use std::path::{Path, PathBuf};
 
 use modelv_core::commit::Commit;
 use modelv_core::env::Env;
-use modelv_core::id::{CommitId, to_hex};
+use modelv_core::id::CommitId;
 use modelv_core::path::RepoPath;
 use modelv_core::tree::Mode;
 use modelv_store::Session;
-use sha2::{Digest, Sha256};
 
+use super::places::files_below;
+use super::pointers::Place;
 use crate::capture::clock;
 use crate::commit::write_recipe;
 use crate::ctx::{Ctx, Unit};
+use crate::dirs::{set, user_cache};
 use crate::error::{Error, Result};
 use crate::repo::Repo;
 use crate::worktree::{Files, SnapFile};
@@ -130,7 +132,7 @@ impl Repo {
     /// Stores the files of a snapshot; gives them as they are in a folder here, and their bytes.
     fn take_snapshot(
         &self,
-        listed: Vec<(String, PathBuf)>,
+        listed: Vec<(Vec<u8>, PathBuf)>,
         into: &RepoPath,
         session: &Session<'_>,
         ctx: &Ctx<'_>,
@@ -141,7 +143,7 @@ impl Repo {
             .start("importing files", Unit::Items, Some(listed.len() as u64));
         for (inside, content) in listed {
             ctx.cancel.check()?;
-            let path = [into.as_bytes(), b"/", inside.as_bytes()].concat();
+            let path = [into.as_bytes(), b"/", &inside].concat();
             let path = RepoPath::new(path)?;
             check(&content)?;
             let mut file = std::fs::File::open(&content).map_err(Error::io("open", &content))?;
@@ -173,16 +175,12 @@ impl Snapshot {
 
 /// The cache of this user, as the Hub's tools find it.
 fn cache() -> PathBuf {
-    let var = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty());
-    if let Some(dir) = var("HF_HUB_CACHE").or_else(|| var("HUGGINGFACE_HUB_CACHE")) {
-        return dir.into();
+    if let Some(dir) = set("HF_HUB_CACHE").or_else(|| set("HUGGINGFACE_HUB_CACHE")) {
+        return dir;
     }
-    let home = var("HF_HOME").map(PathBuf::from).unwrap_or_else(|| {
-        let home = PathBuf::from(var("HOME").unwrap_or_default());
-        let caches = var("XDG_CACHE_HOME").map_or_else(|| home.join(".cache"), PathBuf::from);
-        caches.join("huggingface")
-    });
-    home.join("hub")
+    set("HF_HOME")
+        .unwrap_or_else(|| user_cache().join("huggingface"))
+        .join("hub")
 }
 
 /// The snapshot that a source and a revision name.
@@ -241,56 +239,20 @@ fn repo_of(folder: &Path) -> Option<String> {
 }
 
 /// Files of a snapshot by their paths in it, and where their contents are.
-fn list(dir: &Path) -> Result<Vec<(String, PathBuf)>> {
-    let (mut out, mut open) = (Vec::new(), vec![String::new()]);
-    while let Some(below) = open.pop() {
-        let folder = dir.join(&below);
-        for entry in std::fs::read_dir(&folder).map_err(Error::io("read", &folder))? {
-            let entry = entry.map_err(Error::io("read", &folder))?;
-            let name = entry.file_name().to_string_lossy().into_owned();
-            let inside = match below.as_str() {
-                "" => name,
-                below => format!("{below}/{name}"),
-            };
-            if entry.file_type().is_ok_and(|t| t.is_dir()) {
-                open.push(inside);
-                continue;
-            }
-            let path = entry.path();
-            let content = std::fs::canonicalize(&path).map_err(Error::io("read", &path))?;
-            out.push((inside, content));
-        }
-    }
-    out.sort();
-    Ok(out)
+fn list(dir: &Path) -> Result<Vec<(Vec<u8>, PathBuf)>> {
+    let real = |(inside, path): (Vec<u8>, PathBuf)| {
+        let content = std::fs::canonicalize(&path).map_err(Error::io("read", path))?;
+        Ok((inside, content))
+    };
+    files_below(dir)?.into_iter().map(real).collect()
 }
 
 /// Contents are named by their SHA-256, or by the id that Git gives them. Where the cache could make no
 /// links, a snapshot holds the files themselves, and nothing proves them.
 fn check(content: &Path) -> Result<()> {
     let is_blob = content.parent().is_some_and(|p| p.ends_with("blobs"));
-    let name = content.file_name().unwrap_or_default().to_string_lossy();
-    let is_hex = name.bytes().all(|b| b.is_ascii_hexdigit());
-    let found = match name.len() {
-        64 if is_blob && is_hex => {
-            let mut hash = Sha256::new();
-            super::pointers::read_all(content, |bytes| hash.update(bytes))?;
-            to_hex(&hash.finalize())
-        }
-        40 if is_blob && is_hex => {
-            let bytes = std::fs::read(content).map_err(Error::io("read", content))?;
-            let kind = gix::objs::Kind::Blob;
-            let id = gix::objs::compute_hash(gix::hash::Kind::Sha1, kind, &bytes);
-            id.map(|id| id.to_string()).unwrap_or_default()
-        }
-        _ => return Ok(()),
-    };
-    if found == name {
-        return Ok(());
-    }
-    let text = "its content is not the one it is named after";
-    let name = content.display().to_string();
-    Err(Error::invalid("file in a cache", name, text))
+    let named = is_blob.then(|| Place::named(content.to_owned())).flatten();
+    named.map_or(Ok(()), |place| place.check())
 }
 
 #[cfg(test)]

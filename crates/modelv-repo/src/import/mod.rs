@@ -5,6 +5,8 @@ mod dvc;
 mod git;
 mod hub;
 mod mlflow;
+mod order;
+mod places;
 mod pointers;
 mod snapshots;
 
@@ -13,3 +15,4 @@ pub(crate) use git::{AUTHOR_TIME, Unreadable};
 pub use git::{GitImport, Imported};
 pub use hub::{HubImport, HubImported};
 pub use mlflow::ImportedRuns;
+pub(crate) use order::parents_first;

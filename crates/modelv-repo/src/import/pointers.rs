@@ -12,6 +12,7 @@ use modelv_core::path::{RepoPath, parent_of};
 use modelv_core::value::Value;
 use sha2::Sha256;
 
+use super::places::joined;
 use crate::error::{Error, Result};
 
 /// Where a content lies, and what proves it.
@@ -26,9 +27,26 @@ enum Proof {
     Sha256(String),
     /// Of the bytes, or, as DVC had it before version 3, of text whose lines end with a line feed.
     Md5(String),
+    /// What Git calls it by.
+    GitBlob(String),
 }
 
 impl Place {
+    /// A file of a cache that names contents by their SHA-256 or by what Git calls them by; `None`: its
+    /// name proves nothing.
+    pub(super) fn named(path: PathBuf) -> Option<Self> {
+        let name = path.file_name()?.to_str()?.to_owned();
+        let proof = match name.len() {
+            64 => Proof::Sha256(name),
+            40 => Proof::GitBlob(name),
+            _ => return None,
+        };
+        let (Proof::Sha256(digits) | Proof::GitBlob(digits)) = &proof else {
+            return None;
+        };
+        is_hex(digits, digits.len()).then_some(Self { path, proof })
+    }
+
     /// Refuses a content that is not the one that was named.
     ///
     /// # Errors
@@ -40,6 +58,7 @@ impl Place {
                 read_all(&self.path, |bytes| hash.update(bytes))?;
                 to_hex(&hash.finalize()) == *digits
             }
+            Proof::GitBlob(digits) => git_blob(&self.path)? == *digits,
             Proof::Md5(digits) => {
                 let (mut hash, mut unix) = (Md5::new(), Md5::new());
                 let mut is_text = true;
@@ -60,6 +79,15 @@ impl Place {
             .then_some(())
             .ok_or_else(|| Error::invalid("file in a cache", name(), text))
     }
+}
+
+/// What a pointer of DVC stands for.
+#[derive(Debug, Default)]
+pub(super) struct Stood {
+    /// Its outputs: files, and folders as such.
+    pub(super) roots: Vec<RepoPath>,
+    /// The files of all outputs, and where they lie.
+    pub(super) files: Vec<(RepoPath, Place)>,
 }
 
 /// A pointer of Git LFS is smaller.
@@ -109,63 +137,56 @@ impl Pointers {
         })
     }
 
-    /// The files that a pointer of DVC stands for and where they lie; `None`: it is none, or some are
-    /// not at hand.
+    /// What a pointer of DVC stands for; `None`: it is none, or some files are not at hand.
     ///
     /// # Errors
     /// A listing of a folder can't be read.
-    pub(super) fn dvc(
-        &self,
-        pointer: &RepoPath,
-        text: &[u8],
-    ) -> Result<Option<Vec<(RepoPath, Place)>>> {
+    pub(super) fn dvc(&self, pointer: &RepoPath, text: &[u8]) -> Result<Option<Stood>> {
         let Ok(root) = config_tree(Format::Yaml, text) else {
             return Ok(None);
         };
-        let mut out = Vec::new();
+        let mut out = Stood::default();
         for output in outputs(&root) {
-            let Some(found) = self.output(pointer, output)? else {
+            if !self.output(pointer, output, &mut out)? {
                 return Ok(None);
-            };
-            out.extend(found);
+            }
         }
-        Ok((!out.is_empty()).then_some(out))
+        Ok((!out.files.is_empty()).then_some(out))
     }
 
-    /// The outputs that a pointer names: files, and folders as such.
-    pub(super) fn roots(pointer: &RepoPath, text: &[u8]) -> Vec<RepoPath> {
-        let root = config_tree(Format::Yaml, text).unwrap_or_default();
-        let path = |output: &BTreeMap<String, Value>| match output.get("path") {
-            Some(Value::Str(path)) => below(parent_of(pointer.as_bytes()), path),
-            _ => None,
-        };
-        outputs(&root).into_iter().filter_map(path).collect()
-    }
-
+    /// Adds an output that a pointer names; `false`: it is none, or not all of it is at hand.
     fn output(
         &self,
         pointer: &RepoPath,
         output: &BTreeMap<String, Value>,
-    ) -> Result<Option<Vec<(RepoPath, Place)>>> {
+        out: &mut Stood,
+    ) -> Result<bool> {
         let text = |key: &str| match output.get(key) {
             Some(Value::Str(text)) => Some(text.as_str()),
             _ => None,
         };
         let (Some(md5), Some(path)) = (text("md5"), text("path")) else {
-            return Ok(None);
+            return Ok(false);
         };
         let Some(path) = below(parent_of(pointer.as_bytes()), path) else {
-            return Ok(None);
+            return Ok(false);
         };
-        let Some(digits) = md5.strip_suffix(".dir") else {
-            let place = self.cached(md5);
-            return Ok(place.map(|place| vec![(path, place)]));
+        let files = match md5.strip_suffix(".dir") {
+            None => self.cached(md5).map(|place| vec![(path.clone(), place)]),
+            Some(digits) => match self.cached_as(digits, ".dir") {
+                None => None,
+                Some(listing) => {
+                    listing.check()?;
+                    self.folder(&path, &listing.path)?
+                }
+            },
         };
-        let Some(listing) = self.cached_as(digits, ".dir") else {
-            return Ok(None);
+        let Some(files) = files else {
+            return Ok(false);
         };
-        listing.check()?;
-        self.folder(&path, &listing.path)
+        out.roots.push(path);
+        out.files.extend(files);
+        Ok(true)
     }
 
     /// The files of a folder by its listing.
@@ -271,27 +292,25 @@ fn caches(work_dir: &Path) -> Vec<PathBuf> {
 
 /// A path of a pointer, which is relative to its folder.
 fn below(dir: &[u8], path: &str) -> Option<RepoPath> {
-    let mut parts: Vec<&[u8]> = dir
-        .split(|b| *b == b'/')
-        .filter(|p| !p.is_empty())
-        .collect();
-    for part in path.split('/') {
-        match part {
-            "" | "." => {}
-            ".." => {
-                parts.pop()?;
-            }
-            name => parts.push(name.as_bytes()),
-        }
-    }
-    RepoPath::new(parts.join(&b'/')).ok()
+    RepoPath::new(joined(dir, path)?).ok()
 }
 
 fn is_hex(text: &str, digits: usize) -> bool {
     text.len() == digits && text.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
-pub(super) fn read_all(path: &Path, mut each: impl FnMut(&[u8])) -> Result<()> {
+/// What Git calls the content of a file by.
+fn git_blob(path: &Path) -> Result<String> {
+    let size = std::fs::metadata(path).map_err(Error::io("read", path))?;
+    let mut hash = gix::hash::hasher(gix::hash::Kind::Sha1);
+    hash.update(format!("blob {}\0", size.len()).as_bytes());
+    read_all(path, |bytes| hash.update(bytes))?;
+    Ok(hash
+        .try_finalize()
+        .map_or_else(|_| String::new(), |id| id.to_string()))
+}
+
+fn read_all(path: &Path, mut each: impl FnMut(&[u8])) -> Result<()> {
     let file = std::fs::File::open(path).map_err(Error::io("open", path))?;
     let mut reader = BufReader::with_capacity(1 << 20, file);
     loop {

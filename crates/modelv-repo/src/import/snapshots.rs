@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::Cursor;
 use std::path::Path;
+use std::rc::Rc;
 
 use gix::ObjectId;
 use gix::objs::tree::EntryKind;
@@ -13,7 +14,7 @@ use modelv_core::tree::Mode;
 use modelv_store::Session;
 
 use super::git::Unreadable;
-use super::pointers::{Place, Pointers};
+use super::pointers::{Place, Pointers, Stood};
 use crate::error::{Error, Result};
 use crate::worktree::{
     Files, Ingredient, Rules, Since, SnapFile, Trees, is_left_out_of_stages, patch_trees,
@@ -69,7 +70,13 @@ pub(super) struct Snapshots<'g> {
 }
 
 /// What a pointer of DVC stands for; `None`: not all of it is at hand.
-type Outputs = Option<Vec<(RepoPath, SnapFile)>>;
+type Outputs = Option<Rc<Stored>>;
+
+/// What a pointer of DVC stands for, stored.
+struct Stored {
+    roots: Vec<RepoPath>,
+    files: Vec<(RepoPath, SnapFile)>,
+}
 type Changed = BTreeMap<Vec<u8>, Option<GitFile>>;
 
 impl<'g> Snapshots<'g> {
@@ -158,8 +165,8 @@ impl<'g> Snapshots<'g> {
                 continue;
             };
             if is_pointer && let Some(found) = self.outputs_of(&path, file, session)? {
-                outputs.extend(found);
-                roots.extend(Pointers::roots(&path, &self.blob(file.id)?));
+                outputs.extend_from_slice(&found.files);
+                roots.extend_from_slice(&found.roots);
                 // `dvc.lock` says more than what the outputs are.
                 if path.as_bytes().ends_with(b".dvc") {
                     continue;
@@ -287,9 +294,9 @@ impl<'g> Snapshots<'g> {
                 note(&mut self.left.unresolved, path);
                 None
             }
-            Some(places) => {
-                let mut out = Vec::with_capacity(places.len());
-                for (path, place) in places {
+            Some(Stood { roots, files }) => {
+                let mut out = Vec::with_capacity(files.len());
+                for (path, place) in files {
                     let Content { blob, size } = put_place(&place, session)?;
                     let file = SnapFile {
                         ingredient: Ingredient::Data,
@@ -300,7 +307,7 @@ impl<'g> Snapshots<'g> {
                     out.push((path, file));
                 }
                 self.left.resolved += out.len();
-                Some(out)
+                Some(Rc::new(Stored { roots, files: out }))
             }
         };
         self.outputs.insert(key, found.clone());

@@ -1,10 +1,13 @@
 //! How a merge ends: as a commit of what was merged, as a commit of the working tree after its
 //! conflicts are decided, or given up. What a given-up working tree held stays in the store.
 
+use std::collections::{HashMap, HashSet};
+
 use modelv_core::commit::{Commit, Model, Person};
 use modelv_core::env::Env;
-use modelv_core::id::CommitId;
+use modelv_core::id::{BlobId, CommitId};
 use modelv_core::path::RepoPath;
+use modelv_core::tree::Mode;
 use modelv_store::Session;
 
 use super::Work;
@@ -19,7 +22,7 @@ use crate::error::{Error, Result};
 use crate::names;
 use crate::oplog::{RefChange, Target};
 use crate::repo::Repo;
-use crate::worktree::{Files, compare, write_trees};
+use crate::worktree::{Files, SnapFile, compare, write_trees};
 
 /// Messages of commits that only keep what a command wrote over, for `undo`.
 pub(crate) const GIVEN_UP: &str = "the working tree of a merge that was given up";
@@ -45,30 +48,104 @@ impl Repo {
         self.conclude_merge(state, options, ctx)
     }
 
-    /// Gives the merge up: the working tree is what it was before, byte for byte.
+    /// Gives the merge up: what it may have written is what it was before, byte for byte. Gives the files that
+    /// it has not, and that changed meanwhile: they stay.
     ///
     /// # Errors
     /// No merge is under way.
-    pub fn merge_abort(&mut self, ctx: &Ctx<'_>) -> Result<()> {
+    pub fn merge_abort(&mut self, ctx: &Ctx<'_>) -> Result<Vec<RepoPath>> {
         let _turn = self.take_turn()?;
         let state = self.unfinished(Action::Merge)?;
         self.give_up(&state, vec![], self.get_head()?, ctx)
     }
 
-    /// Brings the files of `to` back, forgets the state, and moves `changes` with it.
+    /// Brings the files of `to` back, forgets the state, and moves `changes` with it. Gives the files that stay
+    /// as they were changed meanwhile.
     pub(crate) fn give_up(
         &mut self,
         state: &MergeState,
         changes: Vec<RefChange>,
         to: CommitId,
         ctx: &Ctx<'_>,
-    ) -> Result<()> {
+    ) -> Result<Vec<RepoPath>> {
         let mut changes = changes;
         changes.push(self.keep_worktree(ctx)?);
-        let from = self.files_given_up(state, ctx)?;
-        self.check_out_files(&from, &self.files(to)?, "abort", ctx)?;
+        let stayed = self.give_back(state, self.files(to)?, "abort", ctx)?;
         changes.push(self.merge_state_change(None)?);
-        self.append(changes, true, None).map(|_| ())
+        self.append(changes, true, None)?;
+        Ok(stayed)
+    }
+
+    /// Brings the files of `to` back where the merge may have written; gives those that it has not, and that
+    /// changed meanwhile.
+    pub(crate) fn give_back(
+        &self,
+        state: &MergeState,
+        mut to: Files,
+        action: &'static str,
+        ctx: &Ctx<'_>,
+    ) -> Result<Vec<RepoPath>> {
+        let mut from = self.files_given_up(state, ctx)?;
+        let head = self.files(self.get_head()?)?;
+        let is_same = |a: Option<&SnapFile>, b: Option<&SnapFile>| {
+            a.map(|f| (f.mode, f.blob)) == b.map(|f| (f.mode, f.blob))
+        };
+        let mut stayed = self.files_not_merged(state, &head)?;
+        stayed.retain(|p| is_same(head.get(p), to.get(p)) && !is_same(head.get(p), from.get(p)));
+        for path in &stayed {
+            from.remove(path);
+            to.remove(path);
+        }
+        self.check_out_files(&from, &to, action, ctx)?;
+        Ok(stayed)
+    }
+
+    /// Files of HEAD that the merge has left alone: the other side has them as HEAD or as the base has them, and
+    /// no file that it changed can have come to their names.
+    fn files_not_merged(&self, state: &MergeState, head: &Files) -> Result<Vec<RepoPath>> {
+        let blobs = |files: &Files| -> HashMap<RepoPath, (Mode, BlobId)> {
+            let of = |(p, f): (&RepoPath, &SnapFile)| (p.clone(), (f.mode, f.blob));
+            files.iter().map(of).collect()
+        };
+        let theirs = blobs(&self.files_or_none(self.theirs_of(state)?)?);
+        let bases: Vec<_> = self
+            .bases_of_state(state)?
+            .into_iter()
+            .map(|base| Ok(blobs(&self.files_or_none(base)?)))
+            .collect::<Result<_>>()?;
+        let head = blobs(head);
+        let named: HashSet<RepoPath> = state
+            .conflicts
+            .iter()
+            .filter_map(|c| c.repo_path().ok())
+            .collect();
+        // What is gone under its name here and changed there was merged under another name.
+        let mut all_bases = bases.iter().flatten();
+        let moves = all_bases.any(|(p, b)| !head.contains_key(p) && theirs.get(p) != Some(b));
+        let is_left = |path: &RepoPath, ours: &(Mode, BlobId)| match theirs.get(path) {
+            Some(theirs) => {
+                theirs == ours || bases.iter().all(|base| base.get(path) == Some(theirs))
+            }
+            None => !moves && bases.iter().all(|base| !base.contains_key(path)),
+        };
+        let left = head
+            .iter()
+            .filter(|(p, f)| is_left(p, f) && !named.contains(*p));
+        let mut left: Vec<RepoPath> = left.map(|(path, _)| path.clone()).collect();
+        left.sort();
+        Ok(left)
+    }
+
+    /// The commits that the change of a merge or step is taken from; `None`: there was nothing before it.
+    fn bases_of_state(&self, state: &MergeState) -> Result<Vec<Option<CommitId>>> {
+        match (&state.sequence, self.theirs_of(state)?) {
+            (Some(sequence), _) => Ok(vec![self.sides_of(state.action, &sequence.current)?.0]),
+            (None, Some(theirs)) => {
+                let bases = self.merge_bases(self.get_head()?, theirs)?;
+                Ok(bases.into_iter().map(Some).collect())
+            }
+            (None, None) => Ok(Vec::new()),
+        }
     }
 
     /// The working tree without files that no side of the merge has: those were made by the user
@@ -157,11 +234,7 @@ impl Repo {
 
     /// Notes the commit that holds what the working tree held before an operation on a merge.
     pub(crate) fn merge_files_change(&self, id: CommitId) -> RefChange {
-        RefChange {
-            name: names::MERGE_FILES.into(),
-            old: self.log.refs.get(names::MERGE_FILES).cloned(),
-            new: Some(Target::Commit(id)),
-        }
+        self.ref_change(names::MERGE_FILES, Some(Target::Commit(id)))
     }
 
     pub(crate) fn conclude_merge(
@@ -228,6 +301,7 @@ impl Repo {
             is_first: false,
             changes: compare(&our_files, &snapshot.files),
             env: diff_env(&self.env_object(our_commit.recipe.env)?, &env),
+            externals: self.externals_of(&snapshot.files, &[], ctx)?,
             skipped: snapshot.skipped,
         })
     }

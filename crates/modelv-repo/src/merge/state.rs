@@ -349,11 +349,7 @@ impl Repo {
                 Some(Target::Blob(blob))
             }
         };
-        Ok(RefChange {
-            name: names::MERGE.into(),
-            old: self.log.refs.get(names::MERGE).cloned(),
-            new,
-        })
+        Ok(self.ref_change(names::MERGE, new))
     }
 
     /// What is not finished, which must be this.

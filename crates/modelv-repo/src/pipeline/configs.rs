@@ -54,7 +54,7 @@ impl Configs {
     pub(super) fn refresh(&mut self, root: &Path) -> (Vec<RepoPath>, Result<()>) {
         let (mut changed, mut whole) = (Vec::new(), Ok(()));
         for config in &mut self.0 {
-            if config.stamp.is_some() && stamp_of(root, &config.path) == config.stamp {
+            if config.stamp.is_some() && StatStamp::at(&place(root, &config.path)) == config.stamp {
                 continue;
             }
             let read = read(root, &config.path).unwrap_or_else(|e| {
@@ -116,16 +116,11 @@ impl Configs {
     }
 }
 
-fn stamp_of(root: &Path, path: &RepoPath) -> Option<StatStamp> {
-    let meta = std::fs::symlink_metadata(place(root, path)).ok()?;
-    Some(StatStamp::of(&meta))
-}
-
 /// The values of a file; `None` when it is of no format of configuration.
 fn read(root: &Path, path: &RepoPath) -> Result<Option<Config>> {
     // Before its content: what is written between is read again.
-    let stamp = stamp_of(root, path);
     let full = place(root, path);
+    let stamp = StatStamp::at(&full);
     let bytes = std::fs::read(&full).map_err(Error::io("read", &full))?;
     let Driver::Config(format) = driver::choose(path.as_bytes(), &bytes) else {
         return Ok(None);

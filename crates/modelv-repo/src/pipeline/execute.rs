@@ -280,7 +280,7 @@ impl Runner<'_> {
         let _turn = self.repo.take_turn()?;
         let lost = self.unrecorded(at, on_disk, to)?;
         let by = format!("the output of stage `{}`", self.name(at));
-        self.repo.keep_lost(&lost, &by, self.ctx)?;
+        self.repo.keep_lost(&lost, to, &by, self.ctx)?;
         self.repo
             .check_out_over(on_disk.clone(), on_disk, to, "pipeline", self.ctx)
     }

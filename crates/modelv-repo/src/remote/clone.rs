@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use modelv_core::id::CommitId;
+use modelv_core::path::RepoPath;
 use modelv_store::remote::{Received, Remote, Root};
 
 use super::walk::Scope;
@@ -14,7 +15,7 @@ use crate::names;
 use crate::oplog::{RefChange, Target};
 use crate::repo::Repo;
 use crate::wheels;
-use crate::worktree::Ingredient;
+use crate::worktree::{Ingredient, sparse};
 
 /// What `clone` is asked for.
 #[derive(Debug, Clone, Default)]
@@ -29,6 +30,12 @@ pub struct CloneOptions {
     pub only: Vec<Ingredient>,
     /// Take contents only when they are read or checked out.
     pub lazy: bool,
+    /// Take contents of files of so many bytes and more only when they are read or checked out.
+    pub filter: Option<u64>,
+    /// Check only these paths out, and the files of the top folder.
+    pub sparse: Vec<RepoPath>,
+    /// Take so many commits of each branch only, and tags of these.
+    pub depth: Option<u32>,
     /// Settings of the remote.
     pub remote: RemoteOptions,
 }
@@ -131,6 +138,20 @@ impl Repo {
         if options.lazy {
             changes.extend(repo.config_change("clone.lazy", Some("true")));
         }
+        if let Some(bytes) = options.filter {
+            changes.extend(repo.config_change("clone.filter", Some(&bytes.to_string())));
+        }
+        if !options.sparse.is_empty() {
+            let text = sparse::sparse_text(&options.sparse)?;
+            changes.extend(repo.config_change(sparse::KEY, Some(&text)));
+        }
+        if let Some(depth) = options.depth {
+            if depth == 0 || options.commit.is_some() {
+                let reason = "it is a number of commits from 1 on, and not of one commit alone";
+                return Err(Error::invalid("depth", depth.to_string(), reason));
+            }
+            changes.extend(repo.config_change("clone.depth", Some(&depth.to_string())));
+        }
         if !changes.is_empty() {
             repo.set_command("clone");
             repo.update_refs(changes)?;
@@ -205,6 +226,8 @@ impl Repo {
         let scope = Scope {
             single: true,
             only: Some(only),
+            under: options.filter,
+            ..Scope::default()
         };
         let mut received = self.receive(remote, root, &[id], &scope, ctx)?;
         let runs = self.check_connected(info, &[id], &scope, true)?;
@@ -237,16 +260,6 @@ impl Repo {
             head: Some(id),
             branch: None,
             received,
-        })
-    }
-
-    fn head_to(&self, target: Target) -> Option<RefChange> {
-        let old = self.log.refs.get(names::HEAD).cloned();
-        let new = Some(target);
-        (old != new).then_some(RefChange {
-            name: names::HEAD.into(),
-            old,
-            new,
         })
     }
 

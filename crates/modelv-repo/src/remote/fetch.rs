@@ -1,7 +1,7 @@
 //! Fetch: everything the remote's refs lead to comes first and is checked, then the
 //! remote-tracking refs move. And pull: fetch, then merge.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use modelv_core::id::{CommitId, RunId};
 use modelv_store::remote::{Item, Received, Remote, RemoteError, Root};
@@ -15,6 +15,7 @@ use crate::names;
 use crate::oplog::{RefChange, Target};
 use crate::repo::Repo;
 use crate::worktree::Ingredient;
+use crate::worktree::sparse::Held;
 
 /// What `fetch` is asked for.
 #[derive(Debug, Clone, Default)]
@@ -23,6 +24,17 @@ pub struct FetchOptions {
     pub prune: bool,
     /// Hold these ingredients too from now on, in a clone that holds a part.
     pub add: Vec<Ingredient>,
+    /// In a clone without all of the history: hold so much of it.
+    pub depth: Option<Depth>,
+}
+
+/// How much of the history is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Depth {
+    /// So many commits of each branch.
+    Commits(u32),
+    /// All of it.
+    All,
 }
 
 /// What a fetch did.
@@ -36,6 +48,50 @@ pub struct FetchReport {
     pub kept_tags: Vec<String>,
     /// What came.
     pub received: Received,
+}
+
+/// How many commits are still wanted from each commit on, itself included.
+#[derive(Debug, Default)]
+struct Left {
+    is_cut: bool,
+    of: HashMap<CommitId, u32>,
+    /// What hangs together here already.
+    here: HashSet<CommitId>,
+    /// So many commits are wanted of what an alias names: its record is none of them.
+    depth: u32,
+    /// Records of aliases, and whether the move before is wanted too.
+    records: HashMap<CommitId, bool>,
+}
+
+impl Left {
+    /// Whether what `from` leads to is wanted; `is_first`: the first parent, which is what a record names.
+    fn takes(&mut self, from: Step, found: Step, is_first: bool) -> bool {
+        let (true, Step::Commit(child), Step::Commit(parent)) = (self.is_cut, from, found) else {
+            return true;
+        };
+        if self.here.contains(&parent) {
+            return false;
+        }
+        let left = match self.records.get(&child) {
+            Some(_) if is_first => self.depth,
+            Some(false) => return false,
+            Some(true) => {
+                self.records.insert(parent, true);
+                1
+            }
+            None => self.of.get(&child).copied().unwrap_or(1).saturating_sub(1),
+        };
+        let known = self.of.entry(parent).or_insert(0);
+        *known = left.max(*known);
+        left > 0
+    }
+}
+
+/// The commits that are asked for: without all of the history, no tags, which may be of any age.
+fn tips_of(root: &Root, is_cut: bool) -> Vec<CommitId> {
+    let wanted = |name: &str| !is_cut || !name.starts_with(names::TAGS);
+    let refs = root.refs.iter().filter(|(name, _)| wanted(name));
+    refs.map(|(_, id)| *id).collect()
 }
 
 impl Repo {
@@ -65,21 +121,35 @@ impl Repo {
         options: &FetchOptions,
         ctx: &Ctx<'_>,
     ) -> Result<FetchReport> {
+        let cut = self.cut_of(options);
         let (mut changes, kept_tags) = self.plan_fetch(info, root, options)?;
         let wheels = self.wheels_of_root(root);
-        let updates = self.updates_of(&changes);
         let widened = self.widen(&options.add);
-        let deepen = self.config_change("clone.depth", None);
+        let deepen = match cut {
+            Some((depth, _)) => self.config_change("clone.depth", Some(&depth.to_string())),
+            None => self.config_change("clone.depth", None),
+        };
+        let mut updates = self.updates_of(&changes);
         let mut received = Received::default();
-        let is_new = updates.iter().any(|u| u.new.is_some()) || !wheels.is_empty();
-        if is_new || widened.is_some() || deepen.is_some() {
+        let aliases = self.aliases_of_root(root, ctx)?;
+        let is_new =
+            updates.iter().any(|u| u.new.is_some()) || !(wheels.is_empty() && aliases.is_empty());
+        let wants_more = deepen.is_some() || cut.is_some_and(|(_, is_asked)| is_asked);
+        if is_new || widened.is_some() || wants_more {
             let scope = Scope {
                 single: false,
+                depth: cut.map(|(depth, _)| depth),
+                deepens: cut.is_some_and(|(_, is_asked)| is_asked),
+                under: self.filter(),
                 only: widened.clone().unwrap_or_else(|| self.contents_wanted()),
             };
-            let tips: Vec<CommitId> = root.refs.values().copied().collect();
+            let tips = tips_of(root, cut.is_some());
             received = self.receive(remote, root, &tips, &scope, ctx)?;
-            let whole = widened.is_some() || deepen.is_some();
+            if cut.is_some() {
+                changes = self.tags_that_came(changes)?;
+                updates = self.updates_of(&changes);
+            }
+            let whole = widened.is_some() || wants_more;
             let runs = self.check_connected(info, &tips, &scope, whole)?;
             // What can't be checked out gets no name here.
             for tip in updates.iter().filter_map(|u| u.new) {
@@ -87,19 +157,13 @@ impl Repo {
             }
             changes.extend(self.run_changes(runs));
             changes.extend(self.wheels_changes(wheels)?);
+            let moved = self.alias_changes(aliases, ctx)?;
+            updates.extend(self.updates_of(&moved));
+            changes.extend(moved);
         }
         changes.extend(deepen);
-        if let Some(only) = widened {
-            let words: Option<Vec<_>> = only.map(|o| o.iter().map(|i| i.word()).collect());
-            let text = words.map(|w| w.join(","));
-            changes.extend(self.config_change("clone.only", text.as_deref()));
-        }
-        let before = self.only();
-        if !changes.is_empty() {
-            self.update_refs(changes)?;
-        }
-        self.show_added(before, ctx)?;
-        let updates = updates
+        self.note_fetch(changes, widened, ctx)?;
+        let updates: Vec<RefUpdate> = updates
             .into_iter()
             .map(|mut u| {
                 u.forced = match (u.old, u.new) {
@@ -111,28 +175,64 @@ impl Repo {
             .collect::<Result<_>>()?;
         Ok(FetchReport {
             remote: info.clone(),
-            updates,
+            updates: self.with_targets(updates),
             kept_tags,
             received,
         })
     }
 
-    /// Writes the files of ingredients that a clone holds from now on.
-    fn show_added(
-        &self,
-        before: Option<std::collections::BTreeSet<Ingredient>>,
+    /// Writes down what a fetch brought, with the files of ingredients that are held from now on.
+    #[expect(clippy::option_option, reason = "no change, everything, or a part")]
+    fn note_fetch(
+        &mut self,
+        mut changes: Vec<RefChange>,
+        widened: Option<Option<std::collections::BTreeSet<Ingredient>>>,
         ctx: &Ctx<'_>,
     ) -> Result<()> {
-        let (Some(before), Some(head)) = (before, self.head()) else {
-            return Ok(());
-        };
-        if self.is_bare() || self.only().as_ref() == Some(&before) {
-            return Ok(());
+        let before = self.tree_part();
+        let mut after = before.clone();
+        if let Some(only) = widened {
+            let words = only.as_ref().map(|o| o.iter().map(|i| i.word()).collect());
+            let text = words.map(|w: Vec<_>| w.join(","));
+            changes.extend(self.config_change("clone.only", text.as_deref()));
+            let sparse = self.sparse();
+            after = (only.is_some() || sparse.is_some()).then_some(Held { only, sparse });
         }
-        let to = self.files(head)?;
-        let mut from = to.clone();
-        from.retain(|_, file| before.contains(&file.ingredient));
-        self.check_out_files(&from, &to, "fetch", ctx)
+        let note = |repo: &mut Self| match changes.is_empty() {
+            true => Ok(()),
+            false => repo.update_refs(changes).map(drop),
+        };
+        if before == after {
+            return note(self);
+        }
+        self.change_part(before.as_ref(), after.as_ref(), "fetch", note, ctx)
+    }
+
+    /// How deep the history is to be that this clone holds, and whether somebody asked for that now; `None`:
+    /// all of it.
+    fn cut_of(&self, options: &FetchOptions) -> Option<(u32, bool)> {
+        match options.depth {
+            Some(Depth::All) => None,
+            Some(Depth::Commits(depth)) if self.is_shallow() => Some((depth, true)),
+            // Nothing is given up that is here.
+            Some(Depth::Commits(_)) | None => Some((self.depth()?, false)),
+        }
+    }
+
+    /// Without the tags of commits that lie further back than was asked for.
+    fn tags_that_came(&self, changes: Vec<RefChange>) -> Result<Vec<RefChange>> {
+        let mut out = Vec::new();
+        for change in changes {
+            let commit = change.new.as_ref().and_then(Target::commit);
+            let is_far = match commit.filter(|_| change.name.starts_with(names::TAGS)) {
+                Some(id) => !self.has_commit(id)?,
+                None => false,
+            };
+            if !is_far {
+                out.push(change);
+            }
+        }
+        Ok(out)
     }
 
     /// The refs that are to move here. Names come from outside and are checked.
@@ -234,7 +334,7 @@ impl Repo {
             return Ok(remote.receive_all(&self.store, &catalog, &watch)?);
         }
         let mut incoming = remote.receive(&self.store, &catalog)?;
-        if !scope.single {
+        if !scope.single && scope.depth.is_none() {
             // All at once: one level after the other would be requests for each.
             let missing = catalog.objects().into_iter().filter_map(|item| match item {
                 Item::Object(kind, id) => match self.store.keeps_object(kind, &id) {
@@ -249,6 +349,7 @@ impl Repo {
         }
         let mut seen: HashSet<Step> = HashSet::new();
         let mut level: Vec<Step> = tips.iter().map(|id| Step::Commit(*id)).collect();
+        let mut left = self.left_of(root, tips, scope)?;
         let mut contents = Vec::new();
         let mut bytes = 0;
         while !level.is_empty() {
@@ -256,8 +357,12 @@ impl Repo {
             incoming.load(&items, &watch)?;
             let mut next = Vec::new();
             for step in level {
+                let mut is_first = true;
                 for found in below(&incoming, step, scope)? {
-                    if !seen.insert(found) {
+                    let is_parent = matches!(found, Step::Commit(_));
+                    let is_wanted = left.takes(step, found, is_first);
+                    is_first &= !is_parent;
+                    if !is_wanted || !seen.insert(found) {
                         continue;
                     }
                     if let Step::Blob(id, size) = found {
@@ -274,6 +379,54 @@ impl Repo {
         Ok(incoming.finish()?)
     }
 
+    /// How far the history behind each of some tips is wanted: of what is new here so many commits, of what
+    /// moved up to what was here before, so that they hang together.
+    fn left_of(&self, root: &Root, tips: &[CommitId], scope: &Scope) -> Result<Left> {
+        let Some(depth) = scope.depth else {
+            return Ok(Left::default());
+        };
+        let mut left = Left {
+            is_cut: true,
+            of: tips.iter().map(|id| (*id, depth)).collect(),
+            here: HashSet::new(),
+            depth,
+            records: HashMap::new(),
+        };
+        // Of an alias that is known here its moves since then come too, so that they hang together.
+        for (name, id) in &root.refs {
+            if name.starts_with(names::ALIASES) {
+                left.records.insert(*id, self.ref_commit(name).is_some());
+            }
+        }
+        if scope.deepens {
+            return Ok(left);
+        }
+        let mut stack: Vec<CommitId> = [names::HEADS, names::TAGS, names::REMOTES, names::ALIASES]
+            .into_iter()
+            .flat_map(|prefix| self.refs_below(prefix))
+            .map(|(_, id)| id)
+            .collect();
+        while let Some(id) = stack.pop() {
+            if left.here.insert(id) {
+                stack.extend(self.parents_of(id)?);
+            }
+        }
+        let known: HashSet<String> = self
+            .refs_below(names::REMOTES)
+            .into_iter()
+            .filter_map(|(name, _)| Some(name.split_once('/')?.1.to_owned()))
+            .collect();
+        for (name, id) in &root.refs {
+            if name
+                .strip_prefix(names::HEADS)
+                .is_some_and(|branch| known.contains(branch))
+            {
+                left.of.insert(*id, u32::MAX);
+            }
+        }
+        Ok(left)
+    }
+
     /// Whether all that new commits lead to is here; gives the runs on the way. What a ref here
     /// leads to was checked when the ref was made.
     pub(super) fn check_connected(
@@ -286,16 +439,21 @@ impl Repo {
         let known: HashSet<CommitId> = if whole {
             HashSet::new()
         } else {
-            [names::HEADS, names::TAGS, names::REMOTES]
+            [names::HEADS, names::TAGS, names::REMOTES, names::ALIASES]
                 .into_iter()
                 .flat_map(|prefix| self.refs_below(prefix))
                 .map(|(_, id)| id)
                 .collect()
         };
+        let is_cut = scope.depth.is_some();
         let mut runs = Vec::new();
         walk(&self.store, tips.iter().copied(), scope, &mut |step| {
             match step {
                 Step::Commit(id) if known.contains(&id) => return Ok(false),
+                // Tips are looked for by name; what lies before them may be cut off.
+                Step::Commit(id) if is_cut && !tips.contains(&id) && !self.has_commit(id)? => {
+                    return Ok(false);
+                }
                 Step::Run(id) => runs.push(id),
                 _ => {}
             }

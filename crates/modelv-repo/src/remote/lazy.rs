@@ -42,11 +42,22 @@ impl Promised {
     }
 }
 
+/// A remote in messages.
+fn named(name: &str, url: &str) -> String {
+    format!("{name} ({url})")
+}
+
 impl Repo {
     /// Whether this clone takes contents only when they are read.
     #[must_use]
     pub fn is_lazy(&self) -> bool {
         self.config("clone.lazy").is_some()
+    }
+
+    /// Contents of files of so many bytes and more come only when they are read; `None`: all come.
+    #[must_use]
+    pub fn filter(&self) -> Option<u64> {
+        self.config("clone.filter")?.parse().ok()
     }
 
     /// Whose contents a fetch brings; `None`: all.
@@ -128,6 +139,11 @@ impl Repo {
         names.retain(|(id, _)| ids.contains(id));
         Err(Error::NotHere {
             paths: names.into_iter().map(|(_, path)| path).collect(),
+            remotes: self
+                .donors()
+                .iter()
+                .map(|r| named(&r.name, &r.url))
+                .collect(),
             source: failed.map(Box::new),
         })
     }
@@ -167,7 +183,7 @@ impl Repo {
         }
         let cloned = self.config("clone.commit");
         let cloned = cloned.and_then(|hex| CommitId::from_hex(&hex).ok());
-        let mut stack: Vec<Step> = [names::REMOTES, names::TAGS, names::WHEELS]
+        let mut stack: Vec<Step> = [names::REMOTES, names::TAGS, names::WHEELS, names::ALIASES]
             .into_iter()
             .flat_map(|prefix| self.refs_below(prefix))
             .map(|(_, id)| id)

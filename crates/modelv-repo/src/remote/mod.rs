@@ -4,9 +4,11 @@
 //! was last seen are refs (`refs/remotes/NAME/BRANCH`). What goes over the line is the business of
 //! `modelv_store::remote`; which objects have to, is decided in `walk.rs`.
 
+mod aliases;
 mod clone;
 mod collect;
 mod fetch;
+mod held;
 mod lazy;
 mod mend;
 mod push;
@@ -18,13 +20,14 @@ pub(crate) mod walk;
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use modelv_core::commit::Commit;
 use modelv_core::id::CommitId;
 pub use modelv_store::remote::{CollectOptions, Collection};
 pub use modelv_store::remote::{Received, RemoteError, RemoteOptions, Sent, Trouble};
 use modelv_store::remote::{Remote, Watch};
 
 pub use clone::{CloneOptions, Cloned};
-pub use fetch::{FetchOptions, FetchReport};
+pub use fetch::{Depth, FetchOptions, FetchReport};
 pub use lazy::Promised;
 pub use mend::RemoteReport;
 pub use push::{PushOptions, PushReport};
@@ -291,9 +294,39 @@ impl Repo {
         Some(text.split(',').filter_map(Ingredient::parse).collect())
     }
 
-    /// Whether this clone holds single commits without their history.
+    /// Whether this clone lacks a part of the history.
     #[must_use]
     pub fn is_shallow(&self) -> bool {
         self.config("clone.depth").is_some()
+    }
+
+    /// So many commits of each branch came with this clone, and what is new came behind them; `None`: all, or
+    /// one commit alone.
+    #[must_use]
+    pub fn depth(&self) -> Option<u32> {
+        if self.config("clone.commit").is_some() {
+            return None;
+        }
+        self.config("clone.depth")?.parse().ok()
+    }
+
+    /// Of some commits those whose parents this clone does not hold: where its history is cut off.
+    ///
+    /// # Errors
+    /// The store can't be read.
+    pub fn cut_off<'c>(
+        &self,
+        commits: impl Iterator<Item = &'c (CommitId, Commit)>,
+    ) -> Result<Vec<CommitId>> {
+        let mut out = Vec::new();
+        if !self.is_shallow() {
+            return Ok(out);
+        }
+        for (id, commit) in commits {
+            if self.parents_of_commit(commit)?.len() < commit.parents.len() {
+                out.push(*id);
+            }
+        }
+        Ok(out)
     }
 }

@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, HashSet};
 use modelv_core::id::{CommitId, EnvId};
 use modelv_store::remote::{Catalog, Change, Outgoing, Remote, RemoteError, Root, Sent};
 
-use super::walk::{Scope, walk};
 use super::{CtxWatch, RefUpdate, RemoteInfo};
 use crate::ctx::Ctx;
 use crate::error::{Error, Result};
@@ -29,7 +28,8 @@ pub struct PushOptions {
     pub tags: bool,
     /// Delete the named refs on the remote.
     pub delete: bool,
-    /// Replace commits that are not ancestors, if the remote still has what was last seen of it.
+    /// Replace commits that are not ancestors, if the remote still has what was last seen of it. Not moves
+    /// of aliases.
     pub force_with_lease: bool,
     /// Make the pushed branches follow the remote's.
     pub set_upstream: bool,
@@ -82,7 +82,7 @@ impl Repo {
                     tries += 1;
                 }
 
-                done => break done?,
+                done => break done.map_err(|e| self.a_part(info, e))?,
             }
         };
         if !options.dry_run {
@@ -90,9 +90,23 @@ impl Repo {
         }
         Ok(PushReport {
             remote: info.clone(),
-            updates,
+            updates: self.with_targets(updates),
             sent,
         })
+    }
+
+    /// What is missing in a clone of a part is no damage.
+    fn a_part(&self, info: &RemoteInfo, error: Error) -> Error {
+        match error {
+            Error::Store(modelv_store::Error::NotFound { what, id }) if self.is_partial() => {
+                let text = format!(
+                    "this clone holds a part of what `{}` ({}) lacks: {what} `{id}` is not here",
+                    info.name, info.url
+                );
+                Error::State(text)
+            }
+            other => other,
+        }
     }
 
     fn push_once(
@@ -117,7 +131,8 @@ impl Repo {
         sent = self.send(remote, root.as_ref(), &updates, ctx)?;
         let mut head = self.head_ref().unwrap_or_default().to_owned();
         if !wishes.iter().any(|w| w.theirs == head) {
-            head = wishes.first().map(|w| w.theirs.clone()).unwrap_or_default();
+            let mut branches = wishes.iter().filter(|w| w.theirs.starts_with(names::HEADS));
+            head = branches.next().map_or(head, |w| w.theirs.clone());
         }
         remote.swap(&sent, &mut |root| {
             ctx.cancel.check()?;
@@ -214,16 +229,24 @@ impl Repo {
         let short = names::short(ours);
         let branch = format!("{}{short}", names::HEADS);
         let tag = format!("{}{short}", names::TAGS);
+        let alias = format!("{}{short}", names::ALIASES);
         let (below, new) = match (self.ref_commit(&branch), self.ref_commit(&tag)) {
             (Some(id), _) if !ours.starts_with(names::TAGS) => (names::HEADS, id),
             (_, Some(id)) => (names::TAGS, id),
             _ if ours == names::HEAD || ours == "@" => (names::HEADS, self.get_head()?),
+            _ if self.ref_commit(&alias).is_some() => (names::ALIASES, self.alias(short)?.record),
             _ => return Err(Error::not_found("branch", ours)),
         };
         let theirs = names::short(if theirs == ours { short } else { theirs });
         names::check("branch", theirs)?;
         if theirs == names::HEAD {
             return Err(Error::invalid("ref", text, "say where to: `HEAD:BRANCH`"));
+        }
+        // The name is in every record of it: under another one nobody could read it.
+        if below == names::ALIASES && theirs != short {
+            let reason =
+                "an alias has the same name everywhere; `modelv alias set` makes another one";
+            return Err(Error::invalid("ref", text, reason));
         }
         Ok(Wish {
             theirs: format!("{below}{theirs}"),
@@ -251,6 +274,7 @@ impl Repo {
             let is_head = root.is_some_and(|r| r.head == wish.theirs);
             let verdict = match wish.new {
                 None if is_head => Err("clones check it out"),
+                _ if wish.theirs.starts_with(names::ALIASES) => self.check_alias(wish, old)?,
                 _ if options.force_with_lease => self.check_lease(info, wish, old),
                 None => Ok(false),
                 Some(new) => self.check_forward(wish, old, new)?,
@@ -340,6 +364,27 @@ impl Repo {
         Ok(!forward)
     }
 
+    /// An alias only goes on from the move that is there, and only who knows that one removes it. No force
+    /// changes that: what is in service is replaced by nobody who has not seen it.
+    fn check_alias(
+        &self,
+        wish: &Wish,
+        old: Option<CommitId>,
+    ) -> Result<Result<bool, &'static str>> {
+        let (Some(old), ours) = (old, self.ref_commit(&wish.theirs)) else {
+            return Ok(Ok(false));
+        };
+        let is_known = match wish.new.or(ours) {
+            Some(ours) => ours == old || self.has_commit(old)? && self.is_before(old, ours)?,
+            None => false,
+        };
+        Ok(if is_known {
+            Ok(false)
+        } else {
+            Err("the alias was moved there too; fetch first")
+        })
+    }
+
     /// Without force, a branch only goes forward and a tag never moves.
     fn check_forward(
         &self,
@@ -365,24 +410,33 @@ impl Repo {
         ctx: &Ctx<'_>,
     ) -> Result<Sent> {
         let watch = CtxWatch(ctx);
-        let catalog = match root {
-            Some(root) => remote.catalog(root, &self.store, &watch)?,
-            None => Catalog::default(),
-        };
         // What nobody could check out is not sent.
-        for tip in updates.iter().filter_map(|u| u.new) {
-            self.files(tip)?;
+        let tips: Vec<CommitId> = updates.iter().filter_map(|u| u.new).collect();
+        for tip in &tips {
+            self.files(*tip)?;
         }
-        let mut out = Outgoing::new(&self.store, &catalog);
-        let start = updates.iter().filter_map(|u| u.new);
-        walk(&self.store, start, &Scope::default(), &mut |step| {
-            ctx.cancel.check()?;
-            out.add(step.item()).map_err(Error::from)
-        })?;
-        if out.is_empty() {
-            return Ok(out.nothing());
+        let Some(root) = root else {
+            let nothing = Catalog::default();
+            let out = self.outgoing(&nothing, &tips, None, ctx)?;
+            return Ok(remote.send(&out, &watch)?);
+        };
+        let known = remote.known(root, &self.store, &watch)?;
+        let rest = known.unknown_bytes();
+        let held = match rest {
+            0 => None,
+            _ => Some(self.held(root, &tips)?),
+        };
+        let out = self.outgoing(&known, &tips, held.as_ref(), ctx);
+        let enough = match &out {
+            Ok(out) => rest == 0 || out.bytes()? <= rest,
+            Err(_) => rest == 0,
+        };
+        if enough {
+            return send_out(remote, &out?, &watch);
         }
-        Ok(remote.send(&out, &watch)?)
+        // To ask what is there costs less than to send again what may be there; and it may have what is missing here.
+        let all = remote.catalog(root, &self.store, &watch)?;
+        send_out(remote, &self.outgoing(&all, &tips, None, ctx)?, &watch)
     }
 
     /// Remembers here what the remote has now.
@@ -412,6 +466,37 @@ impl Repo {
             Err(Error::RefMoved { .. }) => Ok(()),
             other => other.map(drop),
         }
+    }
+}
+
+#[cfg(test)]
+impl Repo {
+    /// Gives a ref of a remote whatever commit, as another program may.
+    pub(crate) fn push_as_is(&self, info: &RemoteInfo, name: &str, new: CommitId) {
+        let remote = self.open_remote(info).unwrap();
+        let update = RefUpdate {
+            name: name.to_owned(),
+            old: None,
+            new: Some(new),
+            forced: false,
+        };
+        let updates = [update];
+        let root = remote.root().unwrap();
+        let sent = self
+            .send(&remote, root.as_ref(), &updates, &Ctx::quiet())
+            .unwrap();
+        remote
+            .swap(&sent, &mut |root| {
+                Ok::<_, Error>(Some(apply(root, &updates, name)))
+            })
+            .unwrap();
+    }
+}
+
+fn send_out(remote: &Remote, out: &Outgoing<'_>, watch: &CtxWatch<'_>) -> Result<Sent> {
+    match out.is_empty() {
+        true => Ok(out.nothing()),
+        false => Ok(remote.send(out, watch)?),
     }
 }
 

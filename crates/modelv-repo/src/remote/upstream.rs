@@ -103,7 +103,7 @@ impl Repo {
         Ok(parents)
     }
 
-    pub(super) fn has_commit(&self, id: CommitId) -> Result<bool> {
+    pub(crate) fn has_commit(&self, id: CommitId) -> Result<bool> {
         let kind = modelv_core::canon::Kind::Commit;
         self.store.has_object(kind, &id.0).map_err(Error::from)
     }

@@ -17,11 +17,21 @@ use crate::worktree::Ingredient;
 pub(crate) struct Scope {
     /// Leave parents out.
     pub(crate) single: bool,
+    /// So many commits from each tip on at most; `None`: all.
+    pub(crate) depth: Option<u32>,
+    /// That deep also behind what is here already.
+    pub(crate) deepens: bool,
     /// Contents of these ingredients only; `None`: all, and what runs printed.
     pub(crate) only: Option<BTreeSet<Ingredient>>,
+    /// Contents of files smaller than this only.
+    pub(crate) under: Option<u64>,
 }
 
 impl Scope {
+    fn takes_size(&self, bytes: u64) -> bool {
+        self.under.is_none_or(|limit| bytes < limit)
+    }
+
     fn takes(&self, ingredient: Ingredient) -> bool {
         self.only.as_ref().is_none_or(|o| o.contains(&ingredient))
     }
@@ -80,7 +90,9 @@ pub(crate) fn below<S: Source + ?Sized>(
                 .iter()
                 .filter_map(|e| match e.tree_id() {
                     Some(id) => Some(Step::Tree(id, contents)),
-                    None if contents => e.blob_id().map(|id| Step::Blob(id, e.size)),
+                    None if contents && scope.takes_size(e.size) => {
+                        e.blob_id().map(|id| Step::Blob(id, e.size))
+                    }
                     None => None,
                 })
                 .collect(),

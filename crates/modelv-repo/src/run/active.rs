@@ -20,7 +20,7 @@ use crate::error::{Error, Result};
 use crate::names;
 use crate::oplog::{RefChange, Target};
 use crate::repo::Repo;
-use crate::worktree::{Files, Ingredient, SnapFile, write_trees};
+use crate::worktree::{Files, Ingredient, SnapFile, Snapshot, write_trees};
 
 /// A run that has begun. Without [`Repo::finish_run`] it counts as crashed once it is dropped.
 #[derive(Debug)]
@@ -153,6 +153,7 @@ impl Repo {
         }
         let env = self.capture_env(&files, &rules, options.python.clone())?;
         crate::commit::tell_patches(&env, ctx);
+        self.require_externals(&files, ctx)?;
         let trees = write_trees(&files, &session)?;
         session.put_object(&env)?;
         session.finish()?;
@@ -195,7 +196,12 @@ impl Repo {
         let mut strays = Vec::new();
         // The user wants to stop: no time for looking at every file.
         if ending.status != Status::Interrupted {
-            let after = self.snapshot(&self.rules()?, Some(&session), ctx)?.files;
+            let rules = self.rules()?;
+            let Snapshot {
+                files: after,
+                skipped,
+            } = self.snapshot(&rules, Some(&session), ctx)?;
+            super::tell_left_out(&skipped, &rules, ctx);
             let outputs = write_trees(&after, &session)?.model;
             run.outputs = outputs.filter(|_| ending.status == Status::Finished);
             strays = super::strays(&active.files, &after);

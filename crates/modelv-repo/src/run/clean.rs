@@ -2,9 +2,11 @@
 //! nor disturbs the user's files. They lie below `.mv/tmp` and go away with their owner; a kernel lock
 //! tells those of living processes from what a crash left behind.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
+use modelv_core::commit::Recipe;
 use modelv_core::id::to_hex;
 use modelv_store::{Session, fs};
 
@@ -14,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::oplog::nonce;
 use crate::repo::Repo;
 use crate::run::METRICS_FILE;
-use crate::worktree::{Files, Ingredient, Keep, Rules, StatCache, checkout, look};
+use crate::worktree::{Files, Ingredient, Keep, Rules, StatCache, look, place};
 
 const PREFIX: &str = "tree-";
 
@@ -61,6 +63,7 @@ impl CleanTree {
         };
         let cache = StatCache::load(&self.cache());
         let look = look(&root, &cache, Some(keep), &repo.store, ctx)?;
+        super::tell_left_out(&look.skipped, &rules, ctx);
         let mut files = look.files(&rules)?;
         files.retain(|_, f| f.ingredient == Ingredient::Model);
         Ok(files)
@@ -93,11 +96,44 @@ impl Repo {
         let tree = CleanTree { dir, _lock: lock };
         let mut files = files.clone();
         files.retain(|_, f| f.ingredient != Ingredient::Model);
-        self.bring_files(files.iter(), ctx)?;
-        let cache = checkout::export_known(&files, &self.store, &tree.root(), ctx)?;
+        let cache = self.write_out(files, &tree.root(), ctx)?;
         // A cache that can't be written makes the next look slower, nothing else.
         let _ = cache.save(&tree.cache());
         Ok(tree)
+    }
+}
+
+impl Repo {
+    /// The variable by which a program in a clean tree imports packages that were installed in place from there,
+    /// and not from the folder that they were installed from, which is the user's; `None`: there are none.
+    ///
+    /// # Errors
+    /// The environment or a file is missing or damaged, or a folder has a `:` in its name.
+    pub(crate) fn modules_of(
+        &self,
+        tree: &CleanTree,
+        files: &Files,
+        recipe: &Recipe,
+    ) -> Result<Option<(OsString, OsString)>> {
+        const NAME: &str = "PYTHONPATH";
+        let env = self.env_object(recipe.env)?;
+        let root = tree.root();
+        let mut folders = Vec::new();
+        for inside in self.roots_in_place(files, &env)?.into_values() {
+            if inside.is_empty() {
+                folders.push(root.clone());
+            }
+            folders.extend(inside.iter().map(|path| place(&root, path)));
+        }
+        if folders.is_empty() {
+            return Ok(None);
+        }
+        let before = std::env::var_os(NAME).filter(|value| !value.is_empty());
+        folders.extend(before.iter().flat_map(std::env::split_paths));
+        let joined = std::env::join_paths(&folders);
+        let joined = joined
+            .map_err(|e| Error::invalid("folder", root.display().to_string(), e.to_string()))?;
+        Ok(Some((NAME.into(), joined)))
     }
 }
 

@@ -16,6 +16,7 @@ use crate::capture::clock;
 use crate::ctx::Ctx;
 use crate::error::{Error, Result};
 use crate::repo::Repo;
+use crate::worktree::Ingredient;
 
 const FILE: &str = "run.lock";
 /// Largest text that is read, in bytes.
@@ -86,6 +87,7 @@ impl Repo {
         if self.enclosing_run().is_some() {
             return Ok(Hold::Free);
         }
+        self.refuse_part()?;
         let mut told = false;
         loop {
             if let Some(owner) = self.try_hold(command)? {
@@ -114,6 +116,7 @@ impl Repo {
         if self.enclosing_run().is_some() {
             return Ok(Hold::Free);
         }
+        self.refuse_part()?;
         let path = self.hold_path();
         match self.try_hold(command)? {
             Some(owner) => Ok(Hold::Alone(owner)),
@@ -123,6 +126,24 @@ impl Repo {
                 Ok(Hold::Beside)
             }
         }
+    }
+
+    /// What is trained on a part of the files would stand for the recipe of all of them.
+    fn refuse_part(&self) -> Result<()> {
+        let (Some(held), Some(head)) = (self.tree_part(), self.head()) else {
+            return Ok(());
+        };
+        let files = self.files(head)?;
+        let mut inputs = files
+            .iter()
+            .filter(|(_, file)| file.ingredient != Ingredient::Model);
+        let Some((path, _)) = inputs.find(|(path, file)| !held.holds(path, file)) else {
+            return Ok(());
+        };
+        let text = format!(
+            "a run needs all files of its recipe, and this working tree holds a part of them: `{path}` is not here"
+        );
+        Err(Error::State(text))
     }
 
     fn try_hold(&self, command: &str) -> Result<Option<Owner>> {
@@ -205,7 +226,7 @@ fn read_note(path: &Path) -> Option<Note> {
 }
 
 /// The processes that have the file open, where the system tells; none elsewhere.
-fn holders_of(path: &Path) -> Vec<i32> {
+pub(crate) fn holders_of(path: &Path) -> Vec<i32> {
     let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
     let own = i32::try_from(std::process::id()).unwrap_or_default();
     let Ok(all) = std::fs::read_dir("/proc") else {

@@ -12,8 +12,7 @@ use crate::worktree::{StatStamp, place};
 pub(crate) struct Stamps(Vec<(RepoPath, Option<StatStamp>)>);
 
 fn stamp(root: &Path, path: &RepoPath) -> Option<StatStamp> {
-    let meta = std::fs::symlink_metadata(place(root, path)).ok()?;
-    Some(StatStamp::of(&meta))
+    StatStamp::at(&place(root, path))
 }
 
 impl Stamps {

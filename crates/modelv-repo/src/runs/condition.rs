@@ -113,8 +113,31 @@ impl Condition {
         (self.field, &self.key)
     }
 
+    /// The key it is about.
+    pub(crate) fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// The number that it compares with.
+    pub(crate) fn number(&self) -> Option<f64> {
+        self.value.parse().ok()
+    }
+
+    /// Whether it demands at least what another one does: the same, or a number that is further up or down.
+    pub(crate) fn is_as_strict_as(&self, other: &Self) -> bool {
+        let is_further = match (self.number(), other.number()) {
+            (Some(ours), Some(theirs)) => match self.op {
+                Op::Less | Op::LessEqual => ours <= theirs,
+                Op::Greater | Op::GreaterEqual => ours >= theirs,
+                Op::Equal | Op::NotEqual => false,
+            },
+            _ => false,
+        };
+        self == other || (&self.key, self.op) == (&other.key, other.op) && is_further
+    }
+
     /// Whether it holds for a value.
-    pub(super) fn holds_for(&self, found: &Value) -> bool {
+    pub(crate) fn holds_for(&self, found: &Value) -> bool {
         let order = match (found.as_f64(), self.value.parse::<f64>()) {
             (Some(a), Ok(b)) => a.partial_cmp(&b),
             _ => None,

@@ -156,11 +156,13 @@ impl Repo {
     pub fn best_run(&self, metric: &str, smallest: bool) -> Result<(RunId, Run)> {
         let index = self.run_index()?;
         let mut best: Option<(f64, i64, RunId)> = None;
+        let mut is_there = false;
         for entry in index.entries() {
             if entry.status != Status::Finished || entry.is_doubtful {
                 continue;
             }
             let value = entry.value(self, Field::Metric, metric)?;
+            is_there |= value.is_some();
             let Some(number) = value.and_then(|v| v.as_f64()).filter(|n| !n.is_nan()) else {
                 continue;
             };
@@ -179,8 +181,18 @@ impl Repo {
                 best = Some(key);
             }
         }
-        let (_, _, id) = best.ok_or_else(|| Error::not_found("metric", metric))?;
+        let (_, _, id) = best.ok_or_else(|| no_best(metric, is_there))?;
         Ok((id, self.run_object(id)?))
+    }
+}
+
+/// Why no run is the best by a metric.
+pub(crate) fn no_best(metric: &str, is_there: bool) -> Error {
+    match is_there {
+        true => Error::State(format!(
+            "no finished run has a number as metric `{metric}`: NaN and texts can't be compared"
+        )),
+        false => Error::not_found("metric", metric),
     }
 }
 

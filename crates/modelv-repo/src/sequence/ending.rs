@@ -1,6 +1,8 @@
 //! How a cherry-pick, revert or rebase that stopped goes on: with the step committed, without the
 //! step, or not at all.
 
+use modelv_core::path::RepoPath;
+
 use super::{Journey, SequenceOutcome};
 use crate::commit::{CommitOptions, Committed};
 use crate::ctx::Ctx;
@@ -9,7 +11,7 @@ use crate::merge::conclude::Draft;
 use crate::merge::state::commit_id;
 use crate::merge::{Action, MergeState, Sequence};
 use crate::names;
-use crate::oplog::{RefChange, Target};
+use crate::oplog::Target;
 use crate::repo::Repo;
 
 impl Repo {
@@ -92,22 +94,18 @@ impl Repo {
         self.arrive(journey, stop, &from, vec![kept], ctx)
     }
 
-    /// Gives all of it up, the steps that were made too: the working tree, HEAD and the branch are
-    /// what they were before.
+    /// Gives all of it up, the steps that were made too: what they may have written, HEAD and the branch are
+    /// what they were before. Gives files that they have not, and that changed meanwhile: they stay.
     ///
     /// # Errors
     /// Nothing of the kind is under way, or the branch was moved meanwhile.
-    pub fn sequence_abort(&mut self, action: Action, ctx: &Ctx<'_>) -> Result<()> {
+    pub fn sequence_abort(&mut self, action: Action, ctx: &Ctx<'_>) -> Result<Vec<RepoPath>> {
         let _turn = self.take_turn()?;
         let state = self.unfinished(action)?;
         let sequence = sequence_of(&state)?;
         let start = commit_id(&sequence.start)?;
         let change = match &sequence.branch {
-            Some(branch) => RefChange {
-                name: names::HEAD.into(),
-                old: self.log.refs.get(names::HEAD).cloned(),
-                new: Some(Target::Symbolic(branch.clone())),
-            },
+            Some(branch) => self.ref_change(names::HEAD, Some(Target::Symbolic(branch.clone()))),
             None => self.head_change(start),
         };
         let moves = change.old != change.new;

@@ -1,7 +1,7 @@
 //! The points of a sweep: what is typed, every combination of it, and the recipe of each. Must never write
 //! into the working tree.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use modelv_core::commit::Recipe;
 use modelv_core::driver::{self, Driver, Item as Key};
@@ -44,7 +44,7 @@ impl Axis {
         let range = values.split_once("..").and_then(|(first, last)| {
             Some((first.parse::<i64>().ok()?, last.parse::<i64>().ok()?))
         });
-        let values: Vec<String> = match range {
+        let mut values: Vec<String> = match range {
             Some((first, last)) => {
                 let count = last
                     .checked_sub(first)
@@ -59,6 +59,9 @@ impl Axis {
         if values.iter().any(String::is_empty) {
             return Err(bad("a value is empty"));
         }
+        // What is typed twice is one point.
+        let mut seen = BTreeSet::new();
+        values.retain(|v| seen.insert(v.clone()));
         Ok(Self {
             name: name.to_owned(),
             values,
@@ -236,6 +239,7 @@ mod tests {
     fn axes_are_lists_or_ranges() {
         let values = |text: &str| Axis::parse(text).map(|a| a.values.join(" "));
         assert_eq!(values("lr=1e-4, 1e-3").unwrap(), "1e-4 1e-3");
+        assert_eq!(values("seed=2,1,2,1").unwrap(), "2 1");
         assert_eq!(values("seed=-1..2").unwrap(), "-1 0 1 2");
         assert_eq!(values("conf.yaml:model.name=a..b").unwrap(), "a..b");
         for bad in ["lr", "lr=", "=1", "lr=1,,2", "seed=3..1", "seed=0..10000"] {

@@ -18,13 +18,13 @@ use crate::capture::exec::Execution;
 use crate::capture::secrets;
 use crate::capture::system::Sampler;
 use crate::ctx::Ctx;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::pipeline::{StageDone, StageEvent, StageOutcome, Watch};
 use crate::repo::Repo;
 use crate::run::clean::CleanTree;
 use crate::run::pool::{self, Start, Work};
 use crate::run::{Beginning, Ending, Hold, RUN_VARIABLE, Record, RunOptions, record_of, words_of};
-use crate::runs::RunIndex;
+use crate::runs::{RunIndex, no_best};
 use crate::worktree::write_one_tree;
 
 use grid::{Point, points};
@@ -73,6 +73,9 @@ impl SweepOutcome {
         let number = |run: &Run| run.metrics.get(metric)?.as_f64().filter(|n| !n.is_nan());
         let runs = self.points.iter().filter_map(|p| p.run.as_ref());
         let finished = runs.filter(|(_, run)| run.status == Status::Finished);
+        let is_there = finished
+            .clone()
+            .any(|(_, run)| run.metrics.contains_key(metric));
         let ranked = finished.filter_map(|found| Some((number(&found.1)?, found)));
         let best = ranked.min_by(|a, b| {
             if smallest {
@@ -82,7 +85,7 @@ impl SweepOutcome {
             }
         });
         best.map(|(_, found)| found)
-            .ok_or_else(|| Error::not_found("metric", metric))
+            .ok_or_else(|| no_best(metric, is_there))
     }
 }
 
@@ -230,15 +233,17 @@ impl Sweep<'_> {
             },
         })?;
         let variable = |name: &str, value: OsString| (OsString::from(name), value);
+        let mut env = vec![
+            variable("MODELV_RECIPE", record.draft.recipe.to_hex().into()),
+            variable(RUN_VARIABLE, record.folder.clone().into()),
+        ];
+        env.extend(self.repo.modules_of(&tree, &point.files, &point.recipe)?);
         let start = Start {
             at,
             name: point.label.clone(),
             command: self.command.clone(),
             cwd: tree.root(),
-            env: vec![
-                variable("MODELV_RECIPE", record.draft.recipe.to_hex().into()),
-                variable(RUN_VARIABLE, record.folder.clone().into()),
-            ],
+            env,
             log: record.log_path(),
         };
         let sampler = self.repo.sampler(&record.folder)?;

@@ -5,6 +5,7 @@
 //! fetched like every other. Must never take a wheel in that is not what the environment records.
 
 pub mod archive;
+mod in_place;
 pub mod pip;
 pub mod record;
 mod repack;
@@ -78,8 +79,8 @@ pub struct Vendored {
     pub repacked: usize,
     /// Packages of which nothing was recorded but name and version.
     pub unproved: Vec<String>,
-    /// Packages that were installed in place from a folder: no wheel is theirs.
-    pub left_out: Vec<String>,
+    /// Packages that were installed in place from the repository: the commit has their code, and needs no wheel.
+    pub in_commit: Vec<String>,
     /// Packages that can't be had, with the reason.
     pub missing: Vec<(String, String)>,
 }
@@ -141,13 +142,17 @@ impl Repo {
             added: 0,
             repacked: 0,
             unproved: Vec::new(),
-            left_out: Vec::new(),
+            in_commit: Vec::new(),
             missing: Vec::new(),
         };
         let mut open: Vec<&Package> = Vec::new();
+        let files = match want.packages.iter().any(|p| p.editable) {
+            true => self.files(id)?,
+            false => Files::new(),
+        };
         for package in &want.packages {
-            if package.editable {
-                out.left_out.push(package.label());
+            if package.editable && self.project_of(&files, package)?.is_some() {
+                out.in_commit.push(package.label());
             } else if !out.wheels.iter().any(|w| w.is_of(package)) {
                 open.push(package);
             }
@@ -215,10 +220,11 @@ impl Repo {
         if open.is_empty() {
             return Ok(Vec::new());
         }
-        let search = self.search(options)?;
+        let mut search = self.search(options)?;
+        let (mut found, mut away, mut reasons) = (Vec::new(), Vec::new(), BTreeMap::new());
+        self.build_in_place(want, open, options, (temp, &mut search), &mut reasons, ctx)?;
         ctx.progress
             .start("vendoring", Unit::Items, Some(open.len() as u64));
-        let (mut found, mut away, mut reasons) = (Vec::new(), Vec::new(), BTreeMap::new());
         for package in open {
             ctx.cancel.check()?;
             match search.find(package, minor, temp, ctx.cancel)? {
@@ -231,14 +237,17 @@ impl Repo {
                 }
                 Err(why) => {
                     away.push(*package);
-                    reasons.extend(why.map(|w| (package.name.clone(), w)));
+                    if let Some(why) = why {
+                        reasons.entry(package.name.clone()).or_insert(why);
+                    }
                 }
             }
         }
         if !away.is_empty() && !options.offline {
             let into = temp.join("fetched");
             fs::create_dirs(&into).map_err(Error::io("create", &into))?;
-            fetch_from_index(want, &away, &into, options, &mut reasons, ctx)?;
+            let public: Vec<&Package> = away.iter().copied().filter(|p| !p.editable).collect();
+            fetch_from_index(want, &public, &into, options, &mut reasons, ctx)?;
             let mut fetched = Search::default();
             fetched.add_folder(&into);
             let still = std::mem::take(&mut away);
@@ -343,12 +352,7 @@ impl Repo {
         };
         let id = CommitId(session.put_object(&commit)?);
         session.finish()?;
-        let name = ref_of(env);
-        let change = RefChange {
-            old: self.log.refs.get(&name).cloned(),
-            new: Some(Target::Commit(id)),
-            name,
-        };
+        let change = self.ref_change(&ref_of(env), Some(Target::Commit(id)));
         if change.old != change.new {
             self.update_refs(vec![change])?;
         }
@@ -418,14 +422,38 @@ fn fetch_from_index(
     reasons: &mut BTreeMap<String, String>,
     ctx: &Ctx<'_>,
 ) -> Result<()> {
-    let Some(interpreter) = &want.interpreter else {
+    if packages.is_empty() {
         return Ok(());
+    }
+    let python = python_with_pip(want, into, options, ctx)?;
+    let sources = pip::Sources {
+        indexes: &options.indexes,
+        folders: &[],
     };
+    pip::announce(packages, sources, ctx);
+    for (package, why) in pip::fetch(&python, packages, into, sources, ctx.cancel)? {
+        reasons.entry(package.name).or_insert(why);
+    }
+    Ok(())
+}
+
+/// An interpreter as it was recorded, with a pip: itself, or an environment of it beside `near`.
+fn python_with_pip(
+    want: &Env,
+    near: &Path,
+    options: &VendorOptions,
+    ctx: &Ctx<'_>,
+) -> Result<PathBuf> {
+    let interpreter = want.interpreter.as_ref();
+    let interpreter =
+        interpreter.ok_or_else(|| Error::State("no interpreter is recorded".into()))?;
     let base = find_interpreter(interpreter, options.python.as_deref())?;
-    let venv;
-    let mut python = base.clone();
     if !pip::run(pip::pip(&base).arg("--version"), ctx.cancel)?.success {
-        venv = into.with_file_name("venv");
+        let venv = near.with_file_name("venv");
+        let python = venv.join("bin/python");
+        if python.exists() {
+            return Ok(python);
+        }
         let mut command = std::process::Command::new(&base);
         command.args(["-I", "-m", "venv"]).arg(&venv);
         let said = pip::run(&mut command, ctx.cancel)?;
@@ -438,15 +466,7 @@ fn fetch_from_index(
                 ),
             });
         }
-        python = venv.join("bin/python");
+        return Ok(python);
     }
-    let sources = pip::Sources {
-        indexes: &options.indexes,
-        folders: &[],
-    };
-    pip::announce(packages, sources, ctx);
-    for (package, why) in pip::fetch(&python, packages, into, sources, ctx.cancel)? {
-        reasons.entry(package.name).or_insert(why);
-    }
-    Ok(())
+    Ok(base)
 }

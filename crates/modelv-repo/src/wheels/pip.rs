@@ -156,6 +156,32 @@ pub fn fetch(
     Ok(failed)
 }
 
+/// Builds the wheel of a project in a folder: with what it asks an index for, or, where none may be asked, with
+/// what is installed beside `python`. It is told its version, which may stand in nothing but tags of Git.
+///
+/// # Errors
+/// pip can't be started, or it was interrupted.
+pub(crate) fn build(
+    python: &Path,
+    folder: &Path,
+    version: &str,
+    into: &Path,
+    sources: Option<Sources<'_>>,
+    cancel: &Cancel,
+) -> Result<Said> {
+    let mut command = pip(python);
+    command.args(["wheel", "--no-deps", "-w"]).arg(into);
+    match sources {
+        Some(sources) => command.args(sources.args()).args(patience()),
+        None => command.args(["--no-index", "--no-build-isolation"]),
+    };
+    for name in ["SETUPTOOLS_SCM_PRETEND_VERSION", "PDM_BUILD_SCM_VERSION"] {
+        command.env(name, version);
+    }
+    command.arg("--").arg(folder);
+    run(&mut command, cancel)
+}
+
 /// Installs exactly these versions from a folder of wheels, without what they ask for: by uv if it is
 /// here and does it, by pip otherwise.
 ///
@@ -255,16 +281,15 @@ pub(crate) fn run(command: &mut Command, cancel: &Cancel) -> Result<Said> {
     let failed = |e: std::io::Error| Error::io("run", &program)(e);
     let (mut reader, writer) = std::io::pipe().map_err(failed)?;
     let second = writer.try_clone().map_err(failed)?;
-    let mut child = command
+    command
         .stdin(Stdio::null())
         .stdout(writer)
         .stderr(second)
         .env_remove("PYTHONPATH")
         .env_remove("PIP_REQUIRE_VIRTUALENV")
         // A group of its own: what it starts in turn ends with it.
-        .process_group(0)
-        .spawn()
-        .map_err(failed)?;
+        .process_group(0);
+    let mut started = cancel.start(command).map_err(failed)?;
     // The command holds our ends of the pipe: they must be closed before it is read to the end.
     command.stdout(Stdio::null()).stderr(Stdio::null());
     let reader = std::thread::spawn(move || {
@@ -277,14 +302,14 @@ pub(crate) fn run(command: &mut Command, cancel: &Cancel) -> Result<Said> {
         String::from_utf8_lossy(&words).into_owned()
     });
     let status = loop {
-        if let Some(status) = child.try_wait().map_err(failed)? {
+        if let Some(status) = started.child.try_wait().map_err(failed)? {
             break status;
         }
         if cancel.is_cancelled() {
-            let group = rustix::process::Pid::from_child(&child);
+            let group = rustix::process::Pid::from_child(&started.child);
             // It may have ended by itself a moment ago.
             let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
-            child.wait().map_err(failed)?;
+            started.child.wait().map_err(failed)?;
             return Err(Error::Cancelled);
         }
         std::thread::sleep(Duration::from_millis(20));
@@ -350,6 +375,23 @@ mod tests {
             assert!(start.elapsed().as_secs() < 60, "{:?}", state());
             std::thread::yield_now();
         }
+    }
+
+    #[test]
+    fn who_ends_in_haste_leaves_no_program_behind() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("on");
+        let script = format!("touch {}; sleep 600", path.display());
+        let hasty = Cancel::new();
+        std::thread::scope(|scope| {
+            let ended = scope.spawn(|| run(&mut shell(&script), &hasty));
+            while !path.exists() {
+                std::thread::yield_now();
+            }
+            hasty.end_programs();
+            assert!(!ended.join().unwrap().unwrap().success);
+        });
+        assert!(run(&mut shell("exit 0"), &hasty).is_err());
     }
 
     #[test]

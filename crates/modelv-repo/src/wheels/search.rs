@@ -4,11 +4,13 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use modelv_core::env::{Package, normal_name};
+use modelv_core::env::Package;
 
 use super::archive::{Proof, check_files, is_for, prove};
 use super::repack::repack;
+use crate::capture::metadata::metadata_dirs;
 use crate::ctx::Cancel;
+use crate::dirs::{set, user_cache};
 use crate::error::Result;
 
 /// pip's cache is this deep: four folders of a hash, then the wheel.
@@ -53,25 +55,17 @@ impl Search {
 
     /// Takes all distributions that lie unpacked in a folder.
     pub(super) fn add_site(&mut self, site: &Path) {
-        for entry in std::fs::read_dir(site).into_iter().flatten().flatten() {
-            let name = entry.file_name().to_string_lossy().into_owned();
-            let stem = name.strip_suffix(".dist-info");
-            if let Some((package, _)) = stem.and_then(|s| s.split_once('-')) {
-                let known = self.trees.entry(normal_name(package)).or_default();
-                if known.len() < FOUND_MAX {
-                    known.push((site.to_owned(), name));
-                }
+        for (package, folder) in metadata_dirs(site) {
+            let known = self.trees.entry(package).or_default();
+            if known.len() < FOUND_MAX {
+                known.push((site.to_owned(), folder));
             }
         }
     }
 
     /// Takes what pip and uv keep for this user.
     pub(super) fn add_caches(&mut self) {
-        let var = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty());
-        let home = var("HOME").map(PathBuf::from).unwrap_or_default();
-        let caches = var("XDG_CACHE_HOME").map_or_else(|| home.join(".cache"), PathBuf::from);
-        let own =
-            |name: &str, folder: &str| var(name).map_or_else(|| caches.join(folder), PathBuf::from);
+        let own = |name: &str, folder: &str| set(name).unwrap_or_else(|| user_cache().join(folder));
         self.add_folder(&own("PIP_CACHE_DIR", "pip").join("wheels"));
         let archives = own("UV_CACHE_DIR", "uv").join("archive-v0");
         for entry in std::fs::read_dir(archives).into_iter().flatten().flatten() {

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use modelv_core::merge::join;
 use modelv_core::path::{RepoPath, folders_of, parent_of};
@@ -23,6 +23,16 @@ use crate::error::{Error, Result};
 pub struct Plan {
     write: Vec<(RepoPath, SnapFile)>,
     delete: Vec<RepoPath>,
+    externals: BTreeMap<RepoPath, Origin>,
+}
+
+/// Where the content of external data is.
+#[derive(Debug, Clone)]
+pub(crate) enum Origin {
+    /// In the store, as that of others.
+    Store,
+    /// In a file that was checked.
+    File(PathBuf),
 }
 
 fn same(a: Option<&SnapFile>, b: Option<&SnapFile>) -> bool {
@@ -124,6 +134,11 @@ impl Plan {
         self.write.iter().map(|(path, file)| (path, file))
     }
 
+    /// Says which of its files are external data, and where their contents are.
+    pub(crate) fn set_externals(&mut self, externals: BTreeMap<RepoPath, Origin>) {
+        self.externals = externals;
+    }
+
     /// Carries the plan out.
     ///
     /// # Errors
@@ -136,8 +151,9 @@ impl Plan {
         ctx: &Ctx<'_>,
     ) -> Result<()> {
         // All content must be there before anything is touched.
-        for (_, file) in &self.write {
-            if !store.has_blob(&file.blob)? {
+        for (path, file) in &self.write {
+            let is_at_hand = matches!(self.externals.get(path), Some(Origin::File(_)));
+            if !is_at_hand && !store.has_blob(&file.blob)? {
                 return Err(Error::not_found("file content", file.blob.to_hex()));
             }
         }
@@ -170,10 +186,13 @@ impl Plan {
         let total = self.write.iter().map(|(_, f)| f.size).sum();
         ctx.progress
             .start("writing files", Unit::Bytes, Some(total));
-        let written = Writing::new(root, store, ctx).all(&self.write);
+        let written = Writing::new(root, store, &self.externals, ctx).all(&self.write);
         ctx.progress.finish();
         for ((path, file), stamp) in written? {
-            cache.insert(path, stamp, file.blob);
+            // The walk of the working tree leaves external data out.
+            if !self.externals.contains_key(path) {
+                cache.insert(path, stamp, file.blob);
+            }
         }
         for path in last {
             ctx.cancel.check()?;
@@ -192,24 +211,11 @@ impl Plan {
     }
 }
 
-/// Writes files into a folder that is empty or missing.
+/// Plans to write files into a folder that is empty or missing.
 ///
 /// # Errors
-/// The folder has content, or something can't be written.
-pub fn export(files: &Files, store: &Store, dest: &Path, ctx: &Ctx<'_>) -> Result<()> {
-    export_known(files, store, dest, ctx).map(drop)
-}
-
-/// The same; gives what is known of the files that were written.
-///
-/// # Errors
-/// As [`export`].
-pub(crate) fn export_known(
-    files: &Files,
-    store: &Store,
-    dest: &Path,
-    ctx: &Ctx<'_>,
-) -> Result<StatCache> {
+/// The folder has content, or can't be made.
+pub(crate) fn plan_export(files: &Files, dest: &Path) -> Result<Plan> {
     fs::create_dirs(dest).map_err(Error::io("create", dest))?;
     let mut inside = std::fs::read_dir(dest).map_err(Error::io("read", dest))?;
     if inside.next().is_some() {
@@ -218,8 +224,5 @@ pub(crate) fn export_known(
             name: dest.display().to_string(),
         });
     }
-    let plan = plan(dest, &Files::new(), &Files::new(), files, "export")?;
-    let mut cache = StatCache::default();
-    plan.apply(dest, store, &mut cache, ctx)?;
-    Ok(cache)
+    plan(dest, &Files::new(), &Files::new(), files, "export")
 }

@@ -7,6 +7,8 @@ use modelv_core::path::RepoPath;
 use toml_edit::{DocumentMut, Item};
 
 use super::known;
+use super::serving::ServeRules;
+use crate::alias::Gates;
 use crate::capture::secrets::Allow;
 use crate::error::{Error, Result};
 use crate::pipeline::StageSpec;
@@ -122,8 +124,9 @@ pub struct Rules {
     variables: Vec<String>,
     train: Option<String>,
     evaluate: Option<String>,
+    gates: Gates,
     hooks: Vec<(String, String)>,
-    serve: Option<String>,
+    serve: ServeRules,
     secrets: Allow,
     tables: Vec<(GlobMatcher, String)>,
     stages: Vec<StageSpec>,
@@ -188,8 +191,9 @@ impl Rules {
             variables: texts(doc.get("env").and_then(|t| t.get("variables")))?,
             train: text_at("train", "command")?,
             evaluate: text_at("evaluate", "command")?,
+            gates: Gates::parse(doc.get("evaluate"))?,
             hooks: hooks(doc.get("hooks"))?,
-            serve: text_at("serve", "entry")?,
+            serve: ServeRules::parse(doc.get("serve"))?,
             secrets: Allow::parse(doc.get("secrets"))?,
             tables: tables(doc.get("tables"))?,
             stages: StageSpec::parse_all(doc.get("stage"))?,
@@ -281,6 +285,11 @@ impl Rules {
         self.evaluate.as_deref()
     }
 
+    /// What else `[evaluate]` says: what an alias demands.
+    pub(crate) fn gates(&self) -> &Gates {
+        &self.gates
+    }
+
     /// The command of `[hooks]` for an event.
     #[must_use]
     pub fn hook(&self, event: &str) -> Option<&str> {
@@ -291,7 +300,13 @@ impl Rules {
     /// `[serve] entry`.
     #[must_use]
     pub fn serve_entry(&self) -> Option<&str> {
-        self.serve.as_deref()
+        self.serve.entry.as_deref()
+    }
+
+    /// `[serve]`.
+    #[must_use]
+    pub fn serve(&self) -> &ServeRules {
+        &self.serve
     }
 
     /// The key of a table by `[tables]`: columns with commas between them. The first match wins.

@@ -3,15 +3,27 @@
 use toml_edit::DocumentMut;
 
 /// What a `modelv.toml` may say. Below `ingredients`, `tables` and `stage` other rules hold;
-/// `evaluate` runs in `ci run` alone.
+/// the command of `evaluate` runs in `ci run` and `alias set --evaluate` alone.
 const KNOWN: &[(&str, &[&str])] = &[
     ("ingredients", &[]),
     ("tables", &[]),
     ("stage", &[]),
     ("env", &["capture", "python", "variables"]),
     ("train", &["command"]),
-    ("evaluate", &["command"]),
-    ("serve", &["entry"]),
+    ("evaluate", &["command", "require", "no-worse", "tolerance"]),
+    (
+        "serve",
+        &[
+            "entry",
+            "batch",
+            "batch-wait-ms",
+            "data-frame",
+            "warm",
+            "body-bytes-max",
+            "timeout-ms",
+            "queue",
+        ],
+    ),
     ("secrets", &["allow"]),
     (
         "hooks",

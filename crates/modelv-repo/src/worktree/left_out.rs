@@ -2,6 +2,9 @@
 //! as the walk of a working tree does; decides nothing of its own.
 
 use std::collections::HashSet;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::sync::Arc;
 
 use modelv_core::path::RepoPath;
@@ -9,6 +12,7 @@ use modelv_core::path::RepoPath;
 use super::ignores::{self, GIT, Ignores, OWN};
 use super::place;
 use crate::error::Result;
+use crate::external;
 use crate::repo::{DIR_NAME, Repo};
 
 /// Names that nothing brings into a commit.
@@ -56,6 +60,12 @@ impl Repo {
                 let shown = String::from_utf8_lossy(name);
                 let text = format!("left out by default; a line `!{shown}` in .mvignore takes it");
                 return Ok(Some(text));
+            }
+            let mut described = here.clone().into_os_string();
+            described.push(OsStr::from_bytes(external::SUFFIX));
+            if !is_dir && external::is_description(Path::new(&described)) {
+                let text = "external data: commits hold the description beside it";
+                return Ok(Some(text.into()));
             }
             if is_dir && here.join("pyvenv.cfg").exists() {
                 let text = "a virtual environment: recorded as a list of packages";

@@ -22,6 +22,7 @@ use super::statcache::Stamp;
 use super::write::TEMP_PREFIX;
 use crate::ctx::Ctx;
 use crate::error::{Error, Result};
+use crate::external;
 use crate::repo::DIR_NAME;
 
 /// Something in the working tree that can't be versioned.
@@ -253,6 +254,7 @@ impl Walk<'_> {
         let mut names = listing.files;
         names.retain(|n| !self.is_left_out(ignores, dir.as_ref(), n, false));
         names.sort_unstable();
+        self.leave_out_external(dir.as_ref(), &mut names);
         let fd = Arc::new(fd);
         while names.len() > PIECE_NAMES {
             let rest = names.split_off(names.len() - PIECE_NAMES);
@@ -264,6 +266,20 @@ impl Walk<'_> {
         }
         self.push(jobs);
         self.look(dir, &fd, names, out)
+    }
+
+    /// Takes out of sorted names what lies beside a description of external data: commits hold that.
+    fn leave_out_external(&self, dir: Option<&RepoPath>, names: &mut Vec<CString>) {
+        let is_described = |name: &CString| -> Option<CString> {
+            let base = name.to_bytes().strip_suffix(external::SUFFIX)?;
+            let base = CString::new(base).ok().filter(|b| !b.is_empty())?;
+            let path = self.full_path(dir).join(os_name(name));
+            external::is_description(&path).then_some(base)
+        };
+        let described: HashSet<CString> = names.iter().filter_map(is_described).collect();
+        if !described.is_empty() {
+            names.retain(|name| !described.contains(name));
+        }
     }
 
     fn look(

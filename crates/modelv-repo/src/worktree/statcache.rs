@@ -44,6 +44,13 @@ fn nanoseconds(seconds: i64, nanoseconds: i64) -> i64 {
 }
 
 impl Stamp {
+    /// The stamp of what lies at a place now; `None`: nothing does.
+    #[must_use]
+    pub fn at(path: &Path) -> Option<Self> {
+        let meta = std::fs::symlink_metadata(path).ok()?;
+        Some(Self::of(&meta))
+    }
+
     /// The stamp of a file.
     #[must_use]
     pub fn of(meta: &Metadata) -> Self {

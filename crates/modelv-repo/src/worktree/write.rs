@@ -5,7 +5,9 @@
 //! its name before its whole content was checked, nor reach it other than through its directory's
 //! handle ([`super::beneath`]).
 
+use std::collections::BTreeMap;
 use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -15,6 +17,7 @@ use modelv_store::{Store, fs};
 
 use super::SnapFile;
 use super::beneath::{Folder, Missing, Root};
+use super::checkout::Origin;
 use super::statcache::Stamp;
 use crate::ctx::Ctx;
 use crate::error::{Error, Result};
@@ -35,6 +38,8 @@ pub(super) struct Writing<'a> {
     pub(super) root: &'a Root,
     pub(super) store: &'a Store,
     pub(super) ctx: &'a Ctx<'a>,
+    /// Files whose content may be elsewhere.
+    externals: &'a BTreeMap<RepoPath, Origin>,
     /// Keeps the temporary names of two processes apart.
     nonce: String,
     /// Keeps those of this one apart.
@@ -42,11 +47,17 @@ pub(super) struct Writing<'a> {
 }
 
 impl<'a> Writing<'a> {
-    pub(super) fn new(root: &'a Root, store: &'a Store, ctx: &'a Ctx<'a>) -> Self {
+    pub(super) fn new(
+        root: &'a Root,
+        store: &'a Store,
+        externals: &'a BTreeMap<RepoPath, Origin>,
+        ctx: &'a Ctx<'a>,
+    ) -> Self {
         Self {
             root,
             store,
             ctx,
+            externals,
             nonce: modelv_core::id::to_hex(&crate::oplog::nonce()),
             count: AtomicUsize::new(0),
         }
@@ -162,12 +173,33 @@ impl<'a> Writing<'a> {
             return folder.link(&target, temp);
         }
         let out = folder.create(temp, file.mode == Mode::Executable)?;
+        if let Some(Origin::File(from)) = self.externals.get(path) {
+            return self.copy(from, &out, &full);
+        }
         if file.size > SMALL_BYTES_MAX {
             return self.large(&out, &full, file);
         }
         let content = self.store.read_blob(&file.blob, SMALL_BYTES_MAX)?;
         advance(content.len());
         fs::write_all_at(&out, &content, 0).map_err(Error::io("write", &full))
+    }
+
+    /// Copies a file that was checked when it came.
+    fn copy(&self, from: &Path, out: &File, full: &Path) -> Result<()> {
+        let read = |e| Error::io("read", from)(e);
+        let mut input = File::open(from).map_err(read)?;
+        let mut piece = vec![0; 1 << 20];
+        let mut at = 0;
+        loop {
+            self.ctx.cancel.check()?;
+            let n = input.read(&mut piece).map_err(read)?;
+            if n == 0 {
+                return Ok(());
+            }
+            fs::write_all_at(out, &piece[..n], at).map_err(Error::io("write", full))?;
+            self.ctx.progress.advance(n as u64);
+            at += n as u64;
+        }
     }
 
     fn large(&self, out: &File, full: &Path, file: &SnapFile) -> Result<()> {

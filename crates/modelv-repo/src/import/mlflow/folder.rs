@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use modelv_core::driver::{Format, config_tree};
 use modelv_core::value::Value;
 
-use super::{Foreign, Tracked, bad, local, point};
+use super::{Foreign, Tracked, bad, files_below, local, point};
 use crate::ctx::Ctx;
 use crate::error::{Error, Result};
 use crate::run::Point;
@@ -113,29 +113,15 @@ fn text(meta: &Meta, key: &str) -> String {
     }
 }
 
-/// Files below a folder with their paths from it; a name with a `/` is a file in a folder.
-fn files(dir: &Path) -> Vec<(String, PathBuf)> {
-    let (mut out, mut open) = (Vec::new(), vec![String::new()]);
-    while let Some(below) = open.pop() {
-        let found = std::fs::read_dir(dir.join(&below))
-            .into_iter()
-            .flatten()
-            .flatten();
-        for entry in found {
-            let name = entry.file_name().to_string_lossy().into_owned();
-            let inside = match below.as_str() {
-                "" => name,
-                below => format!("{below}/{name}"),
-            };
-            match entry.file_type() {
-                Ok(kind) if kind.is_dir() => open.push(inside),
-                Ok(kind) if kind.is_file() => out.push((inside, entry.path())),
-                _ => {}
-            }
-        }
-    }
-    out.sort();
-    out
+/// Regular files below a folder by what they are the value of: a name with a `/` is a file in a folder.
+fn files(dir: &Path) -> Result<Vec<(String, PathBuf)>> {
+    let mut found = files_below(dir)?;
+    found.retain(|(_, path)| path.symlink_metadata().is_ok_and(|m| m.is_file()));
+    let named = |(inside, path): (Vec<u8>, PathBuf)| match String::from_utf8(inside) {
+        Ok(name) => Ok((name, path)),
+        Err(_) => Err(bad(&path, "a name of MLflow's is UTF-8")),
+    };
+    found.into_iter().map(named).collect()
 }
 
 fn values(dir: &Path) -> Result<Vec<(String, String)>> {
@@ -148,7 +134,7 @@ fn values(dir: &Path) -> Result<Vec<(String, String)>> {
                 .to_owned(),
         ))
     };
-    files(dir).into_iter().map(read).collect()
+    files(dir)?.into_iter().map(read).collect()
 }
 
 impl Tracked for Folder {
@@ -182,7 +168,7 @@ impl Tracked for Folder {
         let Some(dir) = self.dir_of(run) else {
             return Ok(());
         };
-        for (name, path) in files(&dir.join("metrics")) {
+        for (name, path) in files(&dir.join("metrics"))? {
             let file = std::fs::File::open(&path).map_err(Error::io("open", &path))?;
             for line in std::io::BufRead::lines(std::io::BufReader::new(file)) {
                 let line = line.map_err(Error::io("read", &path))?;

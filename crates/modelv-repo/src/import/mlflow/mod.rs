@@ -16,11 +16,12 @@ use modelv_core::run::{Determinism, Origin, Run, Status};
 use modelv_core::value::Value;
 use modelv_store::{Session, Store};
 
+use super::places::files_below;
+use crate::capture::installed::unescaped;
 use crate::capture::secrets;
 use crate::commit::write_recipe;
 use crate::ctx::{Ctx, Unit};
 use crate::error::{Error, Result};
-use crate::oplog::Target;
 use crate::repo::Repo;
 use crate::run::{self, Point, point_line, record_of};
 use crate::worktree::{Files, hash_file, write_one_tree};
@@ -78,13 +79,13 @@ fn bad(place: &Path, reason: impl std::fmt::Display) -> Error {
     Error::invalid("MLflow store", name, reason.to_string())
 }
 
-/// A local path of a `file:` address, or of a plain path.
+/// A local path of a `file:` address, or of a plain path, which is as it stands.
 fn local(uri: &str) -> Option<PathBuf> {
     let path = uri
         .strip_prefix("file://")
         .or_else(|| uri.strip_prefix("file:"));
     match path {
-        Some(path) => Some(PathBuf::from(path)),
+        Some(path) => Some(PathBuf::from(unescaped(path))),
         None if uri.contains("://") => None,
         None => Some(PathBuf::from(uri)),
     }
@@ -137,11 +138,7 @@ impl Repo {
         ctx.progress.finish();
         session.finish()?;
         if !made.is_empty() {
-            let is_new = |id: &RunId| {
-                let name = record_of(*id).name;
-                !matches!(self.log.refs.get(&name), Some(Target::Run(_)))
-            };
-            let changes = made.iter().copied().filter(is_new).map(record_of).collect();
+            let changes = made.iter().copied().map(record_of).collect();
             self.update_refs(changes)?;
         }
         out.runs = made;
@@ -284,31 +281,17 @@ fn artifacts(run: &Foreign, taking: &Taking<'_>, out: &mut ImportedRuns) -> Resu
             out.elsewhere.push(uri.clone());
             continue;
         };
-        let mut folders = vec![String::new()];
-        while let Some(folder) = folders.pop() {
-            for entry in std::fs::read_dir(root.join(&folder)).into_iter().flatten() {
-                let entry = entry.map_err(Error::io("read", root.join(&folder)))?;
-                let name = entry.file_name().to_string_lossy().into_owned();
-                let inside = if folder.is_empty() {
-                    name
-                } else {
-                    format!("{folder}/{name}")
-                };
-                if entry.file_type().is_ok_and(|t| t.is_dir()) {
-                    folders.push(inside);
-                    continue;
-                }
-                let read = RepoPath::new(inside.as_bytes())?;
-                let Some((_, file)) = hash_file(&root, &read, &|_| None, keep, taking.ctx)? else {
-                    continue;
-                };
-                let path = if below.is_empty() {
-                    read
-                } else {
-                    RepoPath::new(format!("{below}/{inside}"))?
-                };
-                files.insert(path, file);
-            }
+        for (inside, _) in files_below(&root)? {
+            let read = RepoPath::new(inside.as_slice())?;
+            let Some((_, file)) = hash_file(&root, &read, &|_| None, keep, taking.ctx)? else {
+                continue;
+            };
+            let path = if below.is_empty() {
+                read
+            } else {
+                RepoPath::new([below.as_bytes(), b"/", &inside].concat())?
+            };
+            files.insert(path, file);
         }
     }
     if files.is_empty() {
@@ -372,7 +355,8 @@ mod tests {
     #[test]
     fn an_address_is_a_path_or_elsewhere() {
         assert_eq!(local("file:///a/b"), Some("/a/b".into()));
-        assert_eq!(local("/a/b"), Some("/a/b".into()));
+        assert_eq!(local("file:///a%20b/c"), Some("/a b/c".into()));
+        assert_eq!(local("/a%20b"), Some("/a%20b".into()));
         assert_eq!(local("s3://bucket/a"), None);
     }
 }

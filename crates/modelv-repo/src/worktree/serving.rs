@@ -1,0 +1,115 @@
+//! `[serve]`: which function serves, and how.
+
+use toml_edit::Item;
+
+use crate::error::{Error, Result};
+
+/// Most requests of one batch.
+const BATCH_MAX: u64 = 65_536;
+
+/// What `[serve]` of a `modelv.toml` says.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ServeRules {
+    /// `entry`: `module:function`.
+    pub entry: Option<String>,
+    /// `batch`: so many requests at most are predicted in one call of a function that takes and gives lists.
+    pub batch: Option<u64>,
+    /// `batch-wait-ms`: so long a worker waits for more of a batch that has begun.
+    pub batch_wait_ms: Option<u64>,
+    /// `data-frame`: the function takes a data frame.
+    pub data_frame: bool,
+    /// `warm`: a file with a request a line that is predicted before the first of a client.
+    pub warm: Option<String>,
+    /// `body-bytes-max`: largest request.
+    pub body_bytes_max: Option<u64>,
+    /// `timeout-ms`: longest prediction.
+    pub timeout_ms: Option<u64>,
+    /// `queue`: requests that may wait.
+    pub queue: Option<u64>,
+}
+
+fn invalid(key: &str, want: &str) -> Error {
+    Error::invalid(
+        "file",
+        "modelv.toml",
+        format!("`serve.{key}` is not {want}"),
+    )
+}
+
+impl ServeRules {
+    /// Reads the section.
+    ///
+    /// # Errors
+    /// A value is of another type, or out of bounds.
+    pub(super) fn parse(section: Option<&Item>) -> Result<Self> {
+        let Some(section) = section else {
+            return Ok(Self::default());
+        };
+        let text = |key: &str| match section.get(key) {
+            None => Ok(None),
+            Some(item) => {
+                let text = item.as_str().map(|t| Some(t.to_owned()));
+                text.ok_or_else(|| invalid(key, "a string"))
+            }
+        };
+        let number = |key: &str, least: u64, most: u64| match section.get(key) {
+            None => Ok(None),
+            Some(item) => {
+                let number = item.as_integer().and_then(|n| u64::try_from(n).ok());
+                let number = number.filter(|n| (least..=most).contains(n)).map(Some);
+                number.ok_or_else(|| invalid(key, &format!("a number from {least} to {most}")))
+            }
+        };
+        let data_frame = match section.get("data-frame") {
+            None => false,
+            Some(item) => item
+                .as_bool()
+                .ok_or_else(|| invalid("data-frame", "true or false"))?,
+        };
+        Ok(Self {
+            entry: text("entry")?,
+            batch: number("batch", 1, BATCH_MAX)?,
+            batch_wait_ms: number("batch-wait-ms", 0, 10_000)?,
+            data_frame,
+            warm: text("warm")?,
+            body_bytes_max: number("body-bytes-max", 1, 1 << 30)?,
+            timeout_ms: number("timeout-ms", 1, 86_400_000)?,
+            queue: number("queue", 1, 1 << 20)?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::worktree::Rules;
+
+    #[test]
+    fn what_is_served_and_how() {
+        let text = "[serve]\nentry = \"a:b\"\nbatch = 64\nbatch-wait-ms = 2\ndata-frame = true\n\
+                    warm = \"warm.jsonl\"\nbody-bytes-max = 1000\ntimeout-ms = 500\nqueue = 10\n";
+        let rules = Rules::parse(text).unwrap();
+        assert!(rules.unknown().is_empty(), "{:?}", rules.unknown());
+        let serve = rules.serve();
+        assert_eq!(
+            (serve.entry.as_deref(), serve.batch, serve.queue),
+            (Some("a:b"), Some(64), Some(10))
+        );
+        assert_eq!(
+            Rules::parse("").unwrap().serve(),
+            &super::ServeRules::default()
+        );
+        for wrong in [
+            "entry = 1",
+            "batch = 0",
+            "batch = \"x\"",
+            "timeout-ms = -1",
+            "data-frame = 1",
+            "queue = 0",
+        ] {
+            assert!(
+                Rules::parse(&format!("[serve]\n{wrong}\n")).is_err(),
+                "{wrong}"
+            );
+        }
+    }
+}
