@@ -8,15 +8,19 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use flate2::read::MultiGzDecoder;
+use modelv_repo::Cancel;
 use serde_json::Value;
 
-use crate::demands::Demands;
+use crate::demands::{Demands, Offers, add_offers, has_versions};
 use crate::error::{Error, Result};
 use crate::interpreter::from_interpreter;
 use crate::layer::{Content, Files, HashingRead, Layer, Node, check_name, digits, write_tar};
 use crate::layout::{blob_path, oci_arch, read_json, read_manifest};
-use crate::packer::Packer;
+use crate::packer::{Packer, Watched};
+use crate::packing::Packing;
+use crate::pull::{Source, pull_to};
+use crate::reference::Reference;
+use crate::registry::Credentials;
 
 /// What an image stands on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,14 +33,21 @@ pub enum Base {
     Tar(PathBuf),
     /// The interpreter of this machine.
     Interpreter,
+    /// An image in a registry.
+    Registry(Box<Source>),
 }
 
 impl Base {
-    /// Reads `python` or a path, and looks what is there.
+    /// Reads `python`, a path, or the name of an image in a registry, and looks what is there.
+    /// `credentials` says what is told to a registry.
     ///
     /// # Errors
     /// There is nothing.
-    pub fn parse(text: &str, dir: &Path) -> Result<Self> {
+    pub fn parse(
+        text: &str,
+        dir: &Path,
+        credentials: &dyn Fn(&str) -> Option<Credentials>,
+    ) -> Result<Self> {
         if text == "python" {
             return Ok(Self::Interpreter);
         }
@@ -45,7 +56,12 @@ impl Base {
             base: text.into(),
             detail: detail.into(),
         };
-        let meta = std::fs::metadata(&path).map_err(|_| bad("there is no such file or folder"))?;
+        let Ok(meta) = std::fs::metadata(&path) else {
+            let named = Reference::parse_pulled(text);
+            let at = named.map_err(|_| bad("there is no such file or folder"))?;
+            let told = credentials(&at.registry);
+            return Ok(Self::Registry(Box::new(Source::Registry(at, told))));
+        };
         if meta.is_file() {
             return Ok(Self::Tar(path));
         }
@@ -60,8 +76,8 @@ impl Base {
 pub(crate) struct Ground {
     /// Bottom to top, and whether each was known before.
     pub(crate) layers: Vec<(Layer, bool)>,
-    /// Paths of all files, without a leading slash.
-    pub(crate) paths: BTreeSet<Vec<u8>>,
+    /// What is in them.
+    pub(crate) seen: Seen,
     /// Its identity, for the record in the image. Never the name of a file or folder: the same base
     /// at another place must give the same image.
     pub(crate) name: String,
@@ -74,6 +90,10 @@ impl std::fmt::Display for Base {
         match self {
             Self::Layout(p) | Self::Folder(p) | Self::Tar(p) => p.display().fmt(f),
             Self::Interpreter => f.write_str("python"),
+            Self::Registry(source) => match &**source {
+                Source::Registry(at, _) => at.fmt(f),
+                Source::Path(path) => path.display().fmt(f),
+            },
         }
     }
 }
@@ -98,6 +118,11 @@ pub(crate) fn prepare(
         Base::Folder(path) => from_folder(path, packer),
         Base::Tar(path) => from_tar(path, packer),
         Base::Interpreter => from_interpreter(packer, python, above),
+        Base::Registry(source) => {
+            let dir = layout_beside(packer)?;
+            pull_to(source, dir.path(), packer)?;
+            from_layout(dir.path(), packer)
+        }
     }
 }
 
@@ -116,7 +141,7 @@ fn from_layout(dir: &Path, packer: &Packer<'_>) -> Result<Ground> {
     let env = config["config"]["Env"].as_array().unwrap_or(&empty);
     let mut ground = Ground {
         layers: vec![],
-        paths: BTreeSet::new(),
+        seen: Seen::default(),
         name,
         env: env
             .iter()
@@ -135,47 +160,44 @@ fn from_layout(dir: &Path, packer: &Packer<'_>) -> Result<Ground> {
     }
     for (layer, diff_id) in layers.iter().zip(diff_ids) {
         let diff_id = diff_id.as_str().unwrap_or_default();
-        let taken = take_layer(dir, layer, diff_id, packer, &mut ground.paths)?;
+        let taken = take_layer(dir, layer, diff_id, packer, &mut ground.seen)?;
         ground.layers.push(taken);
     }
     Ok(ground)
 }
 
-/// A gzip layer is taken as it is, byte for byte; one that `docker load` would not take is packed
-/// anew.
+/// A gzip layer is taken as it is, byte for byte, and so is one that is packed as ours are; others are
+/// packed anew.
 fn take_layer(
     dir: &Path,
     layer: &Value,
     diff_id: &str,
     packer: &Packer<'_>,
-    paths: &mut BTreeSet<Vec<u8>>,
+    seen: &mut Seen,
 ) -> Result<(Layer, bool)> {
     let media = layer["mediaType"].as_str().unwrap_or_default();
-    let packing = match media.rsplit(['.', '+']).next() {
-        Some("gzip") => Packing::Gzip,
-        Some("zstd") => Packing::Zstd,
-        Some("tar") => Packing::None,
-        _ => {
-            let detail = format!("its layers are `{media}`; tar, plain or packed, is needed");
-            return Err(bad(dir, detail));
-        }
+    let unread = || {
+        let detail = format!("its layers are `{media}`; tar, plain or packed, is needed");
+        bad(dir, detail)
     };
+    let packing = Packing::of_media(media).ok_or_else(unread)?;
     let digest = layer["digest"].as_str().unwrap_or_default().to_owned();
     let from = blob_path(dir, &digest)?;
     let size = packer.copy_checked(&from, &digest)?;
     let copy = packer.blobs.join(digits(&digest));
-    let found = list_tar(packer.watch(packing.open(&copy)?), paths)
+    let found = list_tar(packer.watch(packing.open(&copy)?), seen)
         .map_err(|e| bad(dir, format!("layer `{digest}`: {e}")))?;
     if found != diff_id {
         let detail = format!("layer `{digest}` holds `{found}`, not `{diff_id}`");
         return Err(bad(dir, detail));
     }
-    if packing == Packing::Gzip {
+    if packing == Packing::Gzip || packing == packer.packing {
         let diff_id = found;
         let layer = Layer {
             digest,
             diff_id,
             size,
+            packing,
         };
         return Ok((layer, false));
     }
@@ -189,46 +211,25 @@ fn copy_all(mut input: impl Read, out: &mut dyn Write, path: &Path) -> Result<()
     Ok(())
 }
 
-/// How a tar is packed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Packing {
-    None,
-    Gzip,
-    Zstd,
+/// What is in the layers of a base.
+#[derive(Debug, Default)]
+pub(crate) struct Seen {
+    /// Paths of all files, without a leading slash.
+    pub(crate) paths: BTreeSet<Vec<u8>>,
+    /// Versions of the libraries that others depend on.
+    pub(crate) offers: Offers,
 }
 
-impl Packing {
-    /// By its first bytes.
-    fn of(path: &Path) -> Result<Self> {
-        let mut magic = Vec::new();
-        let file = File::open(path).map_err(Error::io("read", path))?;
-        file.take(6)
-            .read_to_end(&mut magic)
-            .map_err(Error::io("read", path))?;
-        match magic.as_slice() {
-            [0x1f, 0x8b, ..] => Ok(Self::Gzip),
-            [0x28, 0xb5, 0x2f, 0xfd, ..] => Ok(Self::Zstd),
-            b"\xfd7zXZ\0" => Err(bad(path, "it is packed with xz, which is not read".into())),
-            _ => Ok(Self::None),
-        }
-    }
-
-    fn open(self, path: &Path) -> Result<Box<dyn Read>> {
-        let file = File::open(path).map_err(Error::io("read", path))?;
-        Ok(match self {
-            Self::None => Box::new(file),
-            // Some tools write many members: one for each file.
-            Self::Gzip => Box::new(MultiGzDecoder::new(file)),
-            Self::Zstd => Box::new(zstd::Decoder::new(file).map_err(Error::io("read", path))?),
-        })
-    }
-}
+/// Largest library that is looked into.
+const LIBRARY_BYTES_MAX: u64 = 64 << 20;
 
 /// Adds the paths of a layer, takes away what it whites out, and returns the digest of the tar.
-pub(crate) fn list_tar(input: impl Read, paths: &mut BTreeSet<Vec<u8>>) -> std::io::Result<String> {
+pub(crate) fn list_tar(input: impl Read, seen: &mut Seen) -> std::io::Result<String> {
     let mut input = HashingRead::new(input);
+    let paths = &mut seen.paths;
     for entry in tar::Archive::new(&mut input).entries()? {
-        let path = clean(&entry?.path_bytes());
+        let mut entry = entry?;
+        let path = clean(&entry.path_bytes());
         if path.split(|b| *b == b'/').any(|part| part == b"..") {
             let shown = String::from_utf8_lossy(&path).into_owned();
             return Err(std::io::Error::other(format!("path `{shown}` leads out")));
@@ -245,6 +246,12 @@ pub(crate) fn list_tar(input: impl Read, paths: &mut BTreeSet<Vec<u8>>) -> std::
                 paths.retain(|p| *p != gone && !p.starts_with(&below));
             }
             None => {
+                let is_small = entry.size() <= LIBRARY_BYTES_MAX;
+                if is_small && entry.header().entry_type().is_file() && has_versions(name) {
+                    let mut bytes = Vec::new();
+                    entry.read_to_end(&mut bytes)?;
+                    add_offers(&mut seen.offers, &bytes);
+                }
                 paths.insert(path);
             }
         }
@@ -267,8 +274,34 @@ fn from_folder(dir: &Path, packer: &Packer<'_>) -> Result<Ground> {
     Ok(Ground {
         name: layer.diff_id.clone(),
         layers: vec![(layer, cached)],
-        paths: files.nodes.into_keys().collect(),
+        seen: see(files)?,
         env: vec![],
+    })
+}
+
+/// What is in files that are on this machine.
+pub(crate) fn see(files: Files) -> Result<Seen> {
+    let mut offers = Offers::new();
+    for (path, node) in &files.nodes {
+        let name = path.rsplit(|b| *b == b'/').next().unwrap_or_default();
+        let Node::File { content, .. } = node else {
+            continue;
+        };
+        if !has_versions(name) {
+            continue;
+        }
+        match content {
+            Content::Bytes(bytes) => add_offers(&mut offers, bytes),
+            Content::Path(file) => {
+                let bytes = std::fs::read(file).map_err(Error::io("read", file))?;
+                add_offers(&mut offers, &bytes);
+            }
+            Content::Blob(..) => {}
+        }
+    }
+    Ok(Seen {
+        paths: files.nodes.into_keys().collect(),
+        offers,
     })
 }
 
@@ -307,11 +340,11 @@ fn add_folder(dir: &Path, prefix: &[u8], files: &mut Files) -> Result<()> {
 }
 
 fn from_tar(path: &Path, packer: &Packer<'_>) -> Result<Ground> {
-    let packing = Packing::of(path)?;
-    let mut paths = BTreeSet::new();
-    let found = list_tar(packer.watch(packing.open(path)?), &mut paths)
+    let packing = Packing::of(path)?.map_err(|e| bad(path, e))?;
+    let mut seen = Seen::default();
+    let found = list_tar(packer.watch(packing.open(path)?), &mut seen)
         .map_err(|e| bad(path, e.to_string()))?;
-    let has = |name: &str| paths.contains(name.as_bytes());
+    let has = |name: &str| seen.paths.contains(name.as_bytes());
     if has("oci-layout") && has("index.json") {
         return from_archive(path, packing, packer);
     }
@@ -324,39 +357,50 @@ fn from_tar(path: &Path, packer: &Packer<'_>) -> Result<Ground> {
     let (layer, cached) = packer.by_key(&format!("tar {found}"), || {
         packer.pack(|out| copy_all(packing.open(path)?, out, path))
     })?;
-    if layer.diff_id != found {
+    if layer.is_known() && layer.diff_id != found {
         return Err(bad(path, "it changed while it was read".into()));
     }
     Ok(Ground {
-        name: layer.diff_id.clone(),
+        name: found,
         layers: vec![(layer, cached)],
-        paths,
+        seen,
         env: vec![],
     })
 }
 
 /// A layout in a tar, as newer engines save images and as we write them.
 fn from_archive(path: &Path, packing: Packing, packer: &Packer<'_>) -> Result<Ground> {
-    let io = |e: std::io::Error| bad(path, e.to_string());
-    // Beside the blobs, where there is room for an image.
+    let dir = layout_beside(packer)?;
+    extract(path, packing, dir.path(), packer.cancel)?;
+    from_layout(dir.path(), packer)
+}
+
+/// An empty layout beside the blobs, where there is room for an image.
+fn layout_beside(packer: &Packer<'_>) -> Result<tempfile::TempDir> {
     let dir = tempfile::tempdir_in(&packer.blobs).map_err(Error::io("create", &packer.blobs))?;
     let blobs = dir.path().join("blobs/sha256");
     std::fs::create_dir_all(&blobs).map_err(Error::io("create", &blobs))?;
-    let mut archive = tar::Archive::new(packer.watch(packing.open(path)?));
+    Ok(dir)
+}
+
+/// Takes the layout out of a tar; whatever else is in it stays there.
+pub(crate) fn extract(path: &Path, packing: Packing, dir: &Path, cancel: &Cancel) -> Result<()> {
+    let io = |e: std::io::Error| bad(path, e.to_string());
+    let mut archive = tar::Archive::new(Watched::new(packing.open(path)?, cancel));
     for entry in archive.entries().map_err(io)? {
         let mut entry = entry.map_err(io)?;
         let name = clean(&entry.path_bytes());
         let name = String::from_utf8_lossy(&name);
         let to = match name.strip_prefix("blobs/sha256/") {
             _ if !entry.header().entry_type().is_file() => continue,
-            Some(digest) => blob_path(dir.path(), digest)?,
-            None if name == "index.json" || name == "oci-layout" => dir.path().join(&*name),
+            Some(digest) => blob_path(dir, digest)?,
+            None if name == "index.json" || name == "oci-layout" => dir.join(&*name),
             None => continue,
         };
         let mut out = File::create(&to).map_err(Error::io("write", &to))?;
         std::io::copy(&mut entry, &mut out).map_err(io)?;
     }
-    from_layout(dir.path(), packer)
+    Ok(())
 }
 
 #[cfg(test)]

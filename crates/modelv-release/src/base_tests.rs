@@ -1,4 +1,5 @@
 use super::*;
+use flate2::read::MultiGzDecoder;
 use std::process::Command;
 
 use crate::layer::Content;
@@ -105,6 +106,7 @@ fn a_base_is_taken_as_it_is() {
         assert_eq!(ground.name, manifest);
         assert_eq!(ground.env, ["LD_LIBRARY_PATH=/cuda", "PATH=/x"]);
         let files: Vec<String> = ground
+            .seen
             .paths
             .iter()
             .map(|p| String::from_utf8_lossy(p).into_owned())
@@ -193,7 +195,7 @@ fn a_folder_gives_one_layer_wherever_it_lies() {
         let bits = std::os::unix::fs::PermissionsExt::from_mode(bits);
         std::fs::set_permissions(root.join("a"), bits).unwrap();
         let ground = from_folder(&root, &Packer::at(dir.path())).unwrap();
-        let paths: Vec<&[u8]> = ground.paths.iter().map(Vec::as_slice).collect();
+        let paths: Vec<&[u8]> = ground.seen.paths.iter().map(Vec::as_slice).collect();
         assert_eq!(paths, [&b"a"[..], b"b", b"c", b"link"]);
         made.push((ground.layers, ground.name));
     }
@@ -218,7 +220,7 @@ fn a_tar_is_taken_plain_or_packed() {
     for path in [&gz, &tar] {
         let ground = from_tar(path, &Packer::at(&out)).unwrap();
         assert_eq!(ground.layers, [(packed.clone(), false)]);
-        assert!(ground.paths.contains(b"usr/bin/python3.11".as_slice()));
+        assert!(ground.seen.paths.contains(b"usr/bin/python3.11".as_slice()));
     }
     let zst = dir.path().join("base.tar.zst");
     std::fs::write(
@@ -253,7 +255,7 @@ fn the_interpreter_runs_where_nothing_else_is() {
     let stray = |p: &&Vec<u8>| {
         p.ends_with(b".pyc") || p.ends_with(b"/test") || p.ends_with(b"/site-packages")
     };
-    assert_eq!(ground.paths.iter().find(stray), None);
+    assert_eq!(ground.seen.paths.iter().find(stray), None);
     let about = crate::layout::About {
         created: "1970-01-01T00:00:00Z".into(),
         architecture: oci_arch(),
@@ -315,7 +317,7 @@ fn a_base_is_what_lies_there() {
     std::fs::write(dir.path().join("image/oci-layout"), "").unwrap();
     std::fs::create_dir(dir.path().join("root")).unwrap();
     std::fs::write(dir.path().join("x.tar"), "").unwrap();
-    let parse = |text: &str| Base::parse(text, dir.path());
+    let parse = |text: &str| Base::parse(text, dir.path(), &|_| None);
     assert_eq!(parse("python").unwrap(), Base::Interpreter);
     assert_eq!(
         parse("image").unwrap(),

@@ -5,14 +5,15 @@
 
 use std::collections::BTreeMap;
 use std::io::Read;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use modelv_repo::capture::clock;
 use modelv_repo::core::id::CommitId;
-use modelv_repo::worktree::{Ingredient, Rules};
-use modelv_repo::{Ctx, RecreateOptions, Repo};
+use modelv_repo::worktree::Ingredient;
+use modelv_repo::{Ctx, Evaluation, RecreateOptions, Repo};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
@@ -21,7 +22,7 @@ use crate::verify::verify;
 
 /// Version of the record.
 const VERSION: u32 = 1;
-/// Largest record and file of metrics that are read.
+/// Largest record that is read, in bytes.
 const BYTES_MAX: u64 = 4 << 20;
 
 /// With which packages a commit is evaluated.
@@ -122,7 +123,7 @@ pub fn ci(
     if let Some(record) = known.filter(|_| !options.force) {
         return Ok((record, true));
     }
-    let mut record = CiRecord {
+    let record = CiRecord {
         version: VERSION,
         commit: id.to_hex(),
         base: options.base.clone(),
@@ -132,11 +133,19 @@ pub fn ci(
         image: None,
         time: String::new(),
     };
+    let mut way = Way {
+        repo,
+        id,
+        options,
+        ctx,
+        record,
+    };
     for (name, step) in STEPS {
         talk(name);
         let clock = Instant::now();
-        let done = step(repo, id, options, ctx, &mut record, talk);
+        let done = step(&mut way, talk);
         ctx.cancel.check()?;
+        let record = &mut way.record;
         record.passed = done.is_ok();
         let detail = done.unwrap_or_else(|e| with_causes(&e));
         record.steps.push(CiStep {
@@ -148,6 +157,7 @@ pub fn ci(
             break;
         }
     }
+    let mut record = way.record;
     record.time = clock::format_rfc3339(clock::now().seconds);
     write(&path, &record)?;
     Ok((record, false))
@@ -177,72 +187,109 @@ fn write(path: &Path, record: &CiRecord) -> Result<()> {
     Ok(())
 }
 
-type Step =
-    fn(&Repo, CommitId, &CiOptions, Ctx<'_>, &mut CiRecord, &mut dyn FnMut(&str)) -> Result<String>;
-
-const STEPS: &[(&str, Step)] = &[
-    ("check", check),
-    ("evaluate", evaluate),
-    ("release", build),
-    ("verify", compare),
-];
-
-/// Reads every byte that a release or the evaluation reads; each is checked against its id on the way.
-fn check(
-    repo: &Repo,
+/// A commit on its way.
+struct Way<'a> {
+    repo: &'a Repo,
     id: CommitId,
-    _: &CiOptions,
-    ctx: Ctx<'_>,
-    _: &mut CiRecord,
-    _: &mut dyn FnMut(&str),
-) -> Result<String> {
-    let (mut files, mut bytes) = (0, 0);
-    for file in repo.files(id)?.values() {
-        ctx.cancel.check()?;
-        let is_here = repo
-            .store()
-            .has_blob(&file.blob)
-            .map_err(modelv_repo::Error::from)?;
-        if file.ingredient == Ingredient::Data && !is_here {
-            continue;
-        }
-        let mut content = repo
-            .store()
-            .open_blob(&file.blob)
-            .map_err(modelv_repo::Error::from)?;
-        bytes += std::io::copy(&mut content, &mut std::io::sink())
-            .map_err(|e| modelv_repo::Error::from(modelv_repo::unwrap_io(e)))?;
-        files += 1;
-    }
-    Ok(format!("{files} files, {bytes} bytes"))
+    options: &'a CiOptions,
+    ctx: Ctx<'a>,
+    record: CiRecord,
 }
 
-/// Executes `[evaluate] command` in a folder with all files of the commit.
-fn evaluate(
+type Step = fn(&mut Way<'_>, &mut dyn FnMut(&str)) -> Result<String>;
+
+const STEPS: &[(&str, Step)] = &[
+    ("check", |way, _| way.check()),
+    ("evaluate", |way, _| way.evaluate()),
+    ("release", |way, talk| way.build(talk)),
+    ("verify", |way, talk| way.compare(talk)),
+];
+
+impl Way<'_> {
+    /// Reads every byte that a release or the evaluation reads; each is checked against its id on the way.
+    fn check(&self) -> Result<String> {
+        let (mut files, mut bytes) = (0, 0);
+        for file in self.repo.files(self.id)?.values() {
+            self.ctx.cancel.check()?;
+            let store = self.repo.store();
+            let is_here = store
+                .has_blob(&file.blob)
+                .map_err(modelv_repo::Error::from)?;
+            if file.ingredient == Ingredient::Data && !is_here {
+                continue;
+            }
+            let mut content = store
+                .open_blob(&file.blob)
+                .map_err(modelv_repo::Error::from)?;
+            bytes += std::io::copy(&mut content, &mut std::io::sink())
+                .map_err(|e| modelv_repo::Error::from(modelv_repo::unwrap_io(e)))?;
+            files += 1;
+        }
+        Ok(format!("{files} files, {bytes} bytes"))
+    }
+
+    fn evaluate(&mut self) -> Result<String> {
+        let found = evaluate_commit(self.repo, self.id, &self.options.env, self.ctx)?;
+        let Some(found) = found else {
+            return Ok("modelv.toml names no `[evaluate] command`".into());
+        };
+        self.record.metrics = found.metrics;
+        Ok(found.command)
+    }
+
+    fn build(&mut self, talk: &mut dyn FnMut(&str)) -> Result<String> {
+        let image = release(self.repo, self.id, &self.options.release, self.ctx, talk)?;
+        self.record.image = Some(image.digest.clone());
+        Ok(image.digest)
+    }
+
+    fn compare(&self, talk: &mut dyn FnMut(&str)) -> Result<String> {
+        let options = &self.options.release;
+        let found = verify(self.repo, &options.output, self.id, options, self.ctx, talk)?;
+        match found.difference {
+            None => Ok("the same again".into()),
+            Some(difference) => Err(Error::Image {
+                image: options.output.display().to_string(),
+                detail: format!("{} differs when it is built again", difference.part),
+            }),
+        }
+    }
+}
+
+/// When a file was written, and as which.
+fn written(path: &Path) -> Option<(SystemTime, u64)> {
+    let meta = std::fs::metadata(path).ok()?;
+    Some((meta.modified().ok()?, meta.ino()))
+}
+
+/// Makes a file as old as can be: whoever writes it then leaves a trace, however soon.
+fn forget_time(path: &Path) {
+    let file = std::fs::File::options().write(true).open(path);
+    // Where that can't be done, the clock has to tell.
+    let _ = file.and_then(|file| file.set_modified(SystemTime::UNIX_EPOCH));
+}
+
+/// Executes `[evaluate] command` in a folder with all files of the commit, and keeps what it found for exactly
+/// this recipe and model; `None`: there is no such command.
+///
+/// # Errors
+/// The command fails, or the folder or the packages for it can't be made.
+pub fn evaluate_commit(
     repo: &Repo,
     id: CommitId,
-    options: &CiOptions,
+    env: &CiEnv,
     ctx: Ctx<'_>,
-    record: &mut CiRecord,
-    _: &mut dyn FnMut(&str),
-) -> Result<String> {
+) -> Result<Option<Evaluation>> {
     let tmp = repo.dir().join("tmp");
     let place = tempfile::Builder::new().prefix("ci-").tempdir_in(&tmp);
     let place = place.map_err(modelv_repo::Error::io("create", &tmp))?;
     let tree = place.path().join("tree");
-    // The commit's own modelv.toml says what to do.
-    let rules = match repo.files(id)?.get(b"modelv.toml".as_slice()) {
-        Some(file) => {
-            let text = repo.read_blob(file.blob)?;
-            Rules::parse(&String::from_utf8_lossy(&text))?
-        }
-        None => Rules::parse("")?,
-    };
+    let rules = repo.rules_of(id)?;
     let Some(command) = rules.evaluate_command() else {
-        return Ok("modelv.toml names no `[evaluate] command`".into());
+        return Ok(None);
     };
     repo.export(id, &tree, &ctx)?;
-    let bin = match &options.env {
+    let bin = match env {
         CiEnv::Active => None,
         CiEnv::Folder(dir) => Some(dir.join("bin")),
         CiEnv::Recreate => {
@@ -256,7 +303,8 @@ fn evaluate(
         }
     };
     let metrics = tree.join("metrics.json");
-    let before = std::fs::read(&metrics).ok();
+    forget_time(&metrics);
+    let before = written(&metrics);
     let mut job = Command::new("sh");
     job.args(["-c", command])
         .current_dir(&tree)
@@ -279,44 +327,11 @@ fn evaluate(
         }
         .into());
     }
-    let after = std::fs::metadata(&metrics)
-        .ok()
-        .filter(|m| m.len() <= BYTES_MAX);
-    let after = after.and_then(|_| std::fs::read(&metrics).ok());
-    if let Some(bytes) = after.filter(|after| Some(after) != before.as_ref()) {
-        record.metrics = serde_json::from_slice(&bytes).unwrap_or_default();
-    }
-    Ok(command.to_owned())
-}
-
-fn build(
-    repo: &Repo,
-    id: CommitId,
-    options: &CiOptions,
-    ctx: Ctx<'_>,
-    record: &mut CiRecord,
-    talk: &mut dyn FnMut(&str),
-) -> Result<String> {
-    let image = release(repo, id, &options.release, ctx, talk)?;
-    record.image = Some(image.digest.clone());
-    Ok(image.digest)
-}
-
-fn compare(
-    repo: &Repo,
-    id: CommitId,
-    options: &CiOptions,
-    ctx: Ctx<'_>,
-    _: &mut CiRecord,
-    talk: &mut dyn FnMut(&str),
-) -> Result<String> {
-    let layout = &options.release.output;
-    let found = verify(repo, layout, id, &options.release, ctx, talk)?;
-    match found.difference {
-        None => Ok("the same again".into()),
-        Some(difference) => Err(Error::Image {
-            image: layout.display().to_string(),
-            detail: format!("{} differs when it is built again", difference.part),
-        }),
-    }
+    let after = written(&metrics);
+    // A file that came with the commit says nothing of this evaluation; the same numbers, written again, do.
+    let found = match after.is_some() && after != before {
+        true => modelv_repo::capture::metrics::read(&metrics)?,
+        false => BTreeMap::new(),
+    };
+    Ok(Some(repo.keep_evaluation(id, command, &found)?))
 }

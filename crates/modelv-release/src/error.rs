@@ -48,12 +48,36 @@ pub enum Error {
         /// As given.
         reference: String,
     },
-    /// A registry can't be pushed to.
-    #[error("registry `{registry}` can't be pushed to: {detail}")]
+    /// A registry does not take or give an image.
+    #[error("registry `{registry}` can't be used: {detail}")]
     Registry {
         /// Host and port.
         registry: String,
         /// What is wrong.
+        detail: String,
+    },
+    /// A file that is no key of the right kind.
+    #[error("`{}` can't be used as a key: {detail}", .path.display())]
+    Key {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        detail: String,
+    },
+    /// An image that is not signed as it has to be.
+    #[error("image `{image}` is not signed with this key: {detail}")]
+    Signature {
+        /// The image.
+        image: String,
+        /// What is wrong.
+        detail: String,
+    },
+    /// An engine does not take an image.
+    #[error("`{engine} load` has failed: {detail}")]
+    Engine {
+        /// Its program.
+        engine: String,
+        /// What it says.
         detail: String,
     },
     /// The place for the image is taken.
@@ -65,6 +89,14 @@ pub enum Error {
     /// An image is damaged or hostile.
     #[error("image `{image}` is damaged: {detail}")]
     Image {
+        /// The layout.
+        image: String,
+        /// What is wrong.
+        detail: String,
+    },
+    /// An image whose layers are packed in a way that what is asked for does not take.
+    #[error("image `{image}` can't be used so: {detail}")]
+    Packing {
         /// The layout.
         image: String,
         /// What is wrong.

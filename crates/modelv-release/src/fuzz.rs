@@ -11,9 +11,9 @@ use crate::{base, elf, layout, unpack, wheel};
 /// # Errors
 /// It is no tar.
 pub fn list_tar(bytes: &[u8]) -> std::io::Result<BTreeSet<Vec<u8>>> {
-    let mut paths = BTreeSet::new();
-    base::list_tar(bytes, &mut paths)?;
-    Ok(paths)
+    let mut seen = base::Seen::default();
+    base::list_tar(bytes, &mut seen)?;
+    Ok(seen.paths)
 }
 
 /// Unpacks a layer into a folder.
@@ -32,6 +32,7 @@ pub fn wheel(path: &Path) -> crate::Result<usize> {
     let wheel = wheel::Wheel {
         path: path.to_owned(),
         sha256: String::new(),
+        label: String::new(),
     };
     let mut files = Files::default();
     wheel::lay_out(&wheel, "/usr/bin/python3", &mut files)?;

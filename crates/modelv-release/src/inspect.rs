@@ -6,7 +6,6 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use flate2::read::MultiGzDecoder;
 use modelv_repo::Cancel;
 use serde::Serialize;
 use serde_json::Value;
@@ -15,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::layer::HashingRead;
 use crate::layout::{blob_path, read_json, read_manifest};
 use crate::packer::Watched;
+use crate::packing::Packing;
 
 /// Folders of a layer that are shown.
 const FOLDERS_MAX: usize = 3;
@@ -121,12 +121,10 @@ fn read_layer(
     let file = File::open(&path).map_err(Error::io("read", &path))?;
     let size = file.metadata().map_err(Error::io("read", &path))?.len();
     let mut blob = HashingRead::new(Watched::new(file, cancel));
-    let is_gzip = text(&layer["mediaType"]).ends_with("gzip");
-    let (found, weights) = match is_gzip {
-        true => weigh(MultiGzDecoder::new(&mut blob)),
-        false => weigh(&mut blob),
-    }
-    .map_err(bad)?;
+    let media = text(&layer["mediaType"]);
+    let unread = || damaged(layout, format!("layer `{digest}` is `{media}`, no tar"));
+    let packing = Packing::of_media(&media).ok_or_else(unread)?;
+    let (found, weights) = packing.decode(&mut blob).and_then(weigh).map_err(bad)?;
     std::io::copy(&mut blob, &mut std::io::sink()).map_err(bad)?;
     for (found, want) in [(blob.digest(), digest.as_str()), (found, diff_id)] {
         if found != want {

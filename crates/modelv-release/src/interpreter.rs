@@ -6,8 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::base::Ground;
-use crate::base::entries;
+use crate::base::{Ground, entries, see};
 use crate::demands::Demands;
 use crate::elf;
 use crate::error::{Error, Result};
@@ -86,7 +85,7 @@ pub(crate) fn from_interpreter(
     let (layer, cached) = packer.by_content(|out| write_tar(out, &files, None))?;
     Ok(Ground {
         layers: vec![(layer, cached)],
-        paths: files.nodes.into_keys().collect(),
+        seen: see(files)?,
         name: format!("python {version}"),
         env: vec![],
     })
@@ -126,10 +125,7 @@ fn add_stdlib(dir: &Path, to: &str, files: &mut Files) -> Result<()> {
 
 /// Adds the shared libraries that everything in the image needs, where they lie on this machine.
 fn add_libraries(files: &mut Files, above: &Demands, libdir: &str) -> Result<()> {
-    let mut demands = Demands {
-        needed: above.needed.clone(),
-        brought: above.brought.clone(),
-    };
+    let mut demands = above.clone();
     demands.look_at_all(files)?;
     let places = library_places(libdir);
     let system = places
@@ -139,10 +135,9 @@ fn add_libraries(files: &mut Files, above: &Demands, libdir: &str) -> Result<()>
     let mut done = BTreeSet::new();
     loop {
         let next: Vec<String> = demands
-            .needed
-            .keys()
-            .filter(|n| !demands.brought.contains(*n) && !done.contains(*n))
-            .cloned()
+            .unmet()
+            .into_iter()
+            .filter(|n| !done.contains(n))
             .collect();
         if next.is_empty() {
             break;

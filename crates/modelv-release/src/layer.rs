@@ -11,6 +11,7 @@ use modelv_repo::core::id::{BlobId, to_hex};
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
+use crate::packing::Packing;
 
 /// Where a file's bytes come from.
 #[derive(Debug, Clone)]
@@ -62,6 +63,28 @@ impl Files {
     }
 }
 
+impl Content {
+    /// Bytes of the file.
+    fn size(&self) -> u64 {
+        match self {
+            Self::Bytes(bytes) => bytes.len() as u64,
+            Self::Path(path) => std::fs::metadata(path).map_or(0, |m| m.len()),
+            Self::Blob(_, size) => *size,
+        }
+    }
+}
+
+impl Files {
+    /// Bytes of all files.
+    pub(crate) fn size(&self) -> u64 {
+        let size = |node: &Node| match node {
+            Node::File { content, .. } => content.size(),
+            _ => 0,
+        };
+        self.nodes.values().map(size).sum()
+    }
+}
+
 /// A name that means something else in a layer can't be a file there.
 pub(crate) fn check_name(path: &[u8]) -> Result<()> {
     if path
@@ -85,6 +108,24 @@ pub(crate) struct Layer {
     pub(crate) diff_id: String,
     /// Bytes of the compressed blob.
     pub(crate) size: u64,
+    /// How the tar is packed.
+    pub(crate) packing: Packing,
+}
+
+impl Layer {
+    /// One that nobody has made yet.
+    pub(crate) fn unknown(packing: Packing) -> Self {
+        Self {
+            digest: String::new(),
+            diff_id: String::new(),
+            size: 0,
+            packing,
+        }
+    }
+
+    pub(crate) fn is_known(&self) -> bool {
+        !self.digest.is_empty()
+    }
 }
 
 /// Counts and hashes what passes.

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 use modelv_repo::Cancel;
@@ -31,11 +31,12 @@ pub struct LayerInfo {
     pub cached: bool,
 }
 
-const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+pub(crate) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
-const LAYER: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
 /// Largest index, manifest or configuration that is read. Registries take 4 MiB.
 const JSON_BYTES_MAX: u64 = 16 << 20;
+/// Largest manifest or configuration that is pulled.
+pub(crate) const MANIFEST_MAX: u64 = JSON_BYTES_MAX;
 /// Nobody, by number: an image need not have a table of users.
 const USER: &str = "65532:65532";
 const SERVER: &str = "/opt/modelv/bin/modelv";
@@ -51,11 +52,14 @@ pub(crate) struct About {
 }
 
 /// Writes a blob named by its digest. `serde_json` sorts keys, so equal values are equal bytes.
-fn put_json(blobs: &Path, value: &Value) -> Result<(String, usize)> {
-    let bytes = value.to_string().into_bytes();
-    let digest = format!("sha256:{}", to_hex(&Sha256::digest(&bytes)));
+pub(crate) fn put_json(blobs: &Path, value: &Value) -> Result<(String, usize)> {
+    put_bytes(blobs, value.to_string().as_bytes())
+}
+
+pub(crate) fn put_bytes(blobs: &Path, bytes: &[u8]) -> Result<(String, usize)> {
+    let digest = digest_of(bytes);
     let path = blobs.join(digits(&digest));
-    std::fs::write(&path, &bytes).map_err(Error::io("write", &path))?;
+    std::fs::write(&path, bytes).map_err(Error::io("write", &path))?;
     Ok((digest, bytes.len()))
 }
 
@@ -87,20 +91,29 @@ pub(crate) fn write(
         "mediaType": MANIFEST,
         "config": {"mediaType": CONFIG, "digest": config_digest, "size": config_size},
         "layers": layers.iter().map(|(name, l)| json!({
-            "mediaType": LAYER, "digest": l.digest, "size": l.size,
+            "mediaType": l.packing.media_type(), "digest": l.digest, "size": l.size,
             "annotations": {"dev.modelv.layer": name},
         })).collect::<Vec<_>>(),
         "annotations": about.labels,
     });
     let (digest, size) = put_json(&blobs, &manifest)?;
-    let index = json!({
-        "schemaVersion": 2,
-        "mediaType": "application/vnd.oci.image.index.v1+json",
-        "manifests": [{
+    write_top(
+        dir,
+        &json!({
             "mediaType": MANIFEST, "digest": digest, "size": size,
             "platform": {"architecture": about.architecture, "os": "linux"},
             "annotations": {"org.opencontainers.image.ref.name": about.reference},
-        }],
+        }),
+    )?;
+    Ok((digest, config_digest))
+}
+
+/// Writes the index of a layout with one manifest, and the mark that it is a layout.
+fn write_top(dir: &Path, descriptor: &Value) -> Result<()> {
+    let index = json!({
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.oci.image.index.v1+json",
+        "manifests": [descriptor],
     });
     for (name, value) in [
         ("index.json", index),
@@ -109,7 +122,22 @@ pub(crate) fn write(
         let path = dir.join(name);
         std::fs::write(&path, value.to_string()).map_err(Error::io("write", &path))?;
     }
-    Ok((digest, config_digest))
+    Ok(())
+}
+
+/// Makes a layout of blobs that are there.
+pub(crate) fn write_index(dir: &Path, manifest: &Value, digest: &str) -> Result<()> {
+    let path = blob_path(dir, digest)?;
+    let meta = std::fs::metadata(&path).map_err(Error::io("read", &path))?;
+    let media = manifest["mediaType"].as_str().unwrap_or(MANIFEST);
+    write_top(
+        dir,
+        &json!({"mediaType": media, "digest": digest, "size": meta.len()}),
+    )
+}
+
+pub(crate) fn digest_of(bytes: &[u8]) -> String {
+    format!("sha256:{}", to_hex(&Sha256::digest(bytes)))
 }
 
 /// How the image is started. OCI reserves `Healthcheck` for engines that know it, as Docker does;
@@ -155,7 +183,7 @@ pub(crate) fn blob_path(dir: &Path, digest: &str) -> Result<PathBuf> {
     Err(damaged(dir, detail))
 }
 
-fn damaged(dir: &Path, detail: String) -> Error {
+pub(crate) fn damaged(dir: &Path, detail: String) -> Error {
     Error::Image {
         image: dir.display().to_string(),
         detail,
@@ -206,12 +234,14 @@ pub(crate) fn read_manifest(dir: &Path) -> Result<(String, Value)> {
 }
 
 /// The one descriptor of an index that fits: no attestation, no other platform.
-fn choose(dir: &Path, index: &Value) -> Result<String> {
+pub(crate) fn choose(dir: &Path, index: &Value) -> Result<String> {
     let empty = Vec::new();
     let all = index["manifests"].as_array().unwrap_or(&empty);
     let fits = |d: &&Value| {
+        // What belongs to an image is none.
+        let is_paper = d["artifactType"].is_string();
         let says = |key: &str, want: &str| d["platform"][key].as_str().is_none_or(|v| v == want);
-        says("os", "linux") && says("architecture", oci_arch())
+        !is_paper && says("os", "linux") && says("architecture", oci_arch())
     };
     let fitting: Vec<&str> = all
         .iter()
@@ -249,8 +279,8 @@ pub(crate) fn oci_arch() -> &'static str {
 /// `manifest.json`.
 ///
 /// # Errors
-/// The reference is none, the layout is damaged, the tar can't be written, or it was interrupted:
-/// then there is no tar.
+/// The reference is none, the layout is damaged, its layers are packed with zstd, the tar can't be
+/// written, or it was interrupted: then there is no tar.
 pub fn write_docker_tar(
     layout: &Path,
     tar_path: &Path,
@@ -258,40 +288,88 @@ pub fn write_docker_tar(
     cancel: &Cancel,
 ) -> Result<()> {
     check_reference(reference)?;
+    let old = old_manifest(layout, reference)?;
+    write_file(tar_path, |out| {
+        stream_docker_tar(layout, &old, out, tar_path, cancel)
+    })
+}
+
+/// What `docker save` wrote before there were layouts, which older engines still want.
+pub(crate) fn old_manifest(layout: &Path, reference: &str) -> Result<Value> {
     let (_, manifest) = read_manifest(layout)?;
     let blob = |d: &Value| format!("blobs/sha256/{}", digits(d.as_str().unwrap_or_default()));
     let empty = Vec::new();
     let layers = manifest["layers"].as_array().unwrap_or(&empty);
-    let old = json!([{
+    let is_zstd = |l: &Value| l["mediaType"].as_str().is_some_and(|m| m.ends_with("zstd"));
+    if layers.iter().any(is_zstd) {
+        return Err(Error::Packing {
+            image: layout.display().to_string(),
+            detail: "`docker load` takes no layers that are packed with zstd".into(),
+        });
+    }
+    Ok(json!([{
         "Config": blob(&manifest["config"]["digest"]),
         "RepoTags": [reference],
         "Layers": layers.iter().map(|l| blob(&l["digest"])).collect::<Vec<_>>(),
-    }]);
-    let mut names = vec!["index.json".to_owned(), "oci-layout".to_owned()];
-    let mut blobs: Vec<String> = std::fs::read_dir(layout.join("blobs/sha256"))
-        .and_then(Iterator::collect::<std::io::Result<Vec<_>>>)
-        .map_err(Error::io("read", layout))?
-        .iter()
-        .map(|e| format!("blobs/sha256/{}", e.file_name().to_string_lossy()))
-        .collect();
+    }]))
+}
+
+pub(crate) fn stream_docker_tar(
+    layout: &Path,
+    old: &Value,
+    out: &mut dyn Write,
+    shown: &Path,
+    cancel: &Cancel,
+) -> Result<()> {
+    // Of the image alone: engines would take what lies beside it for images.
+    let (digest, manifest) = read_manifest(layout)?;
+    let index = json!({"schemaVersion": 2, "manifests": [top_of(layout, &digest)?]});
+    let mut blobs = vec![digest, text(&manifest["config"]["digest"])];
+    let layers = manifest["layers"].as_array().into_iter().flatten();
+    blobs.extend(layers.map(|l| text(&l["digest"])));
     blobs.sort();
-    names.extend(blobs);
-    write_file(tar_path, |out| {
-        let mut tar = tar::Builder::new(out);
-        tar.mode(tar::HeaderMode::Deterministic);
-        let io = |e| Error::io("write", tar_path)(e);
-        for name in names {
-            cancel.check()?;
-            let path = layout.join(&name);
-            let mut file = File::open(&path).map_err(Error::io("read", &path))?;
-            tar.append_file(&name, &mut file).map_err(io)?;
-        }
-        let bytes = old.to_string().into_bytes();
-        let mut header = tar::Header::new_gnu();
-        header.set_size(bytes.len() as u64);
-        header.set_mode(0o644);
-        tar.append_data(&mut header, "manifest.json", bytes.as_slice())
-            .map_err(io)?;
-        tar.finish().map_err(io)
-    })
+    blobs.dedup();
+    let mut tar = tar::Builder::new(out);
+    tar.mode(tar::HeaderMode::Deterministic);
+    let io = |e| Error::io("write", shown)(e);
+    let mark = json!({"imageLayoutVersion": "1.0.0"});
+    for (name, value) in [("index.json", &index), ("oci-layout", &mark)] {
+        add_bytes(&mut tar, name, value.to_string().as_bytes()).map_err(io)?;
+    }
+    for digest in blobs {
+        cancel.check()?;
+        let path = blob_path(layout, &digest)?;
+        let mut file = File::open(&path).map_err(Error::io("read", &path))?;
+        let name = format!("blobs/sha256/{}", digits(&digest));
+        tar.append_file(&name, &mut file).map_err(io)?;
+    }
+    add_bytes(&mut tar, "manifest.json", old.to_string().as_bytes()).map_err(io)?;
+    tar.finish().map_err(io)
+}
+
+fn add_bytes<W: Write>(tar: &mut tar::Builder<W>, name: &str, bytes: &[u8]) -> std::io::Result<()> {
+    let mut header = tar::Header::new_gnu();
+    header.set_size(bytes.len() as u64);
+    header.set_mode(0o644);
+    tar.append_data(&mut header, name, bytes)
+}
+
+/// The descriptor by which the index of a layout names its image, or one like it.
+fn top_of(layout: &Path, digest: &str) -> Result<Value> {
+    let bytes = read_bounded(layout, &layout.join("index.json"))?;
+    let index: Value =
+        serde_json::from_slice(&bytes).map_err(|e| damaged(layout, e.to_string()))?;
+    let mut named = index["manifests"].as_array().into_iter().flatten();
+    if let Some(found) = named.find(|d| d["digest"] == digest) {
+        return Ok(found.clone());
+    }
+    let path = blob_path(layout, digest)?;
+    let size = std::fs::metadata(&path)
+        .map_err(Error::io("read", &path))?
+        .len();
+    Ok(json!({"mediaType": MANIFEST, "digest": digest, "size": size}))
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
 }

@@ -4,11 +4,17 @@
 //! what changes least at the bottom. OCI's words appear only in this crate.
 
 mod app;
+mod attest;
 mod base;
 mod ci;
+mod context;
 mod demands;
+mod deploy;
+mod diff;
 mod elf;
 mod error;
+mod estimate;
+mod explain;
 #[cfg(feature = "fuzz")]
 #[doc(hidden)]
 pub mod fuzz;
@@ -16,22 +22,43 @@ mod inspect;
 mod interpreter;
 mod layer;
 mod layout;
+mod load;
 mod packer;
+mod packing;
 mod place;
+mod plan;
+mod pull;
 mod reference;
 mod registry;
 mod release;
+mod sbom;
+mod shelf;
+mod sign;
+mod steps;
 mod unpack;
+mod upload;
 mod verify;
 mod wheel;
 
+pub use attest::{Signed, check_signed};
 pub use base::Base;
-pub use ci::{CiEnv, CiOptions, CiRecord, CiStep, ci, record_path};
+pub use ci::{CiEnv, CiOptions, CiRecord, CiStep, ci, evaluate_commit, record_path};
+pub use context::write_context;
+pub use deploy::Deployment;
+pub use diff::{Change, ImageDiff, LayerName, Side, diff};
 pub use error::{Error, Result};
+pub use estimate::Estimate;
+pub use explain::{Explanation, explain};
 pub use inspect::{Inspection, LayerContent, inspect};
 pub use layout::{LayerInfo, write_docker_tar};
+pub use load::{Engine, load};
+pub use packing::Compression;
+pub use plan::{PlannedLayer, PlannedPush, ReleasePlan, plan};
+pub use pull::Source;
 pub use reference::{Reference, check_reference};
-pub use registry::{Credentials, Pushed, push};
+pub use registry::Credentials;
 pub use release::{Image, ReleaseOptions, release};
+pub use shelf::Shelf;
 pub use unpack::{RunConfig, unpack};
+pub use upload::{Pushed, push};
 pub use verify::{Difference, Verification, commit_of, verify};

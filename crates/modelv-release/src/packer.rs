@@ -4,18 +4,22 @@
 use std::fs::File;
 use std::io::{BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
+use flate2::write::GzEncoder;
 use flate2::{Compression, GzBuilder};
 use modelv_repo::core::id::to_hex;
 use modelv_repo::{Cancel, Repo};
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
-use crate::layer::{Files, Hashing, Layer, digits, write_tar};
+use crate::layer::{Files, Hashing, HashingRead, Layer, digits, write_tar};
+use crate::packing::Packing;
 
 /// Part of every cache key: raise it when the bytes of a layer change for the same input.
-pub(crate) const LAYER_FORMAT: &str = "modelv layer 2 tar gzip-6";
+pub(crate) const LAYER_FORMAT: &str = "modelv layer 3 tar";
 const GZIP_LEVEL: u32 = 6;
+const ZSTD_LEVEL: i32 = 3;
 
 const BLOCK_BYTES: usize = 1 << 16;
 
@@ -95,6 +99,60 @@ pub(crate) struct Packer<'a> {
     pub(crate) cancel: &'a Cancel,
     /// Layers that were made before; none of them is used without it.
     pub(crate) cache: Option<Cache>,
+    /// How layers are packed, unless something else is said.
+    pub(crate) packing: Packing,
+    /// What would keep the image from being built, instead of the first of it ending the build. Then
+    /// no layer is made: those that are not known stay unknown.
+    pub(crate) hurdles: Option<Mutex<Vec<String>>>,
+}
+
+/// A compressor over what hashes its result.
+enum Press<W: Write> {
+    None(W),
+    Gzip(GzEncoder<W>),
+    Zstd(zstd::Encoder<'static, W>),
+}
+
+impl<W: Write> Press<W> {
+    fn new(packing: Packing, out: W) -> std::io::Result<Self> {
+        Ok(match packing {
+            Packing::None => Self::None(out),
+            Packing::Gzip => Self::Gzip(
+                GzBuilder::new()
+                    .mtime(0)
+                    .operating_system(255)
+                    .write(out, Compression::new(GZIP_LEVEL)),
+            ),
+            Packing::Zstd => {
+                // One thread: where several cut a stream depends on their number.
+                let mut encoder = zstd::Encoder::new(out, ZSTD_LEVEL)?;
+                encoder.include_checksum(true)?;
+                Self::Zstd(encoder)
+            }
+        })
+    }
+
+    fn finish(self) -> std::io::Result<W> {
+        match self {
+            Self::None(out) => Ok(out),
+            Self::Gzip(gzip) => gzip.finish(),
+            Self::Zstd(zstd) => zstd.finish(),
+        }
+    }
+}
+
+impl<W: Write> Write for Press<W> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        match self {
+            Self::None(out) => out.write(bytes),
+            Self::Gzip(gzip) => gzip.write(bytes),
+            Self::Zstd(zstd) => zstd.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 impl Packer<'_> {
@@ -102,20 +160,42 @@ impl Packer<'_> {
         Watched::new(inner, self.cancel)
     }
 
+    /// What is said when something keeps the image from being built: the build ends, or it is noted.
+    pub(crate) fn refuse(&self, error: Error) -> Result<()> {
+        let Some(hurdles) = &self.hurdles else {
+            return Err(error);
+        };
+        self.cancel.check()?;
+        if let Ok(mut hurdles) = hurdles.lock() {
+            hurdles.push(error.to_string());
+        }
+        Ok(())
+    }
+
+    /// Whether layers are made.
+    pub(crate) fn is_dry(&self) -> bool {
+        self.hurdles.is_some()
+    }
+
     /// Packs a tar that `fill` writes.
     pub(crate) fn pack(&self, fill: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<Layer> {
+        self.pack_as(self.packing, fill)
+    }
+
+    pub(crate) fn pack_as(
+        &self,
+        packing: Packing,
+        fill: impl FnOnce(&mut dyn Write) -> Result<()>,
+    ) -> Result<Layer> {
         let dir = &self.blobs;
         let temp = tempfile::NamedTempFile::new_in(dir).map_err(Error::io("create", dir))?;
         let out = Hashing::new(BufWriter::with_capacity(1 << 18, temp));
-        let gzip = GzBuilder::new()
-            .mtime(0)
-            .operating_system(255)
-            .write(out, Compression::new(GZIP_LEVEL));
-        let mut tar = Blocks::new(Hashing::new(gzip), self.cancel);
+        let press = Press::new(packing, out).map_err(Error::io("write", dir))?;
+        let mut tar = Blocks::new(Hashing::new(press), self.cancel);
         fill(&mut tar)?;
         let tar = tar.finish().map_err(Error::io("write", dir))?;
-        let (diff_id, _, gzip) = tar.digest();
-        let out = gzip.finish().map_err(Error::io("write", dir))?;
+        let (diff_id, _, press) = tar.digest();
+        let out = press.finish().map_err(Error::io("write", dir))?;
         let (digest, size, buffer) = out.digest();
         let temp = buffer
             .into_inner()
@@ -131,12 +211,18 @@ impl Packer<'_> {
             digest,
             diff_id,
             size,
+            packing,
         })
     }
 
     /// Packs a set of files.
+    #[cfg(test)]
     pub(crate) fn pack_files(&self, files: &Files) -> Result<Layer> {
         self.pack(|out| write_tar(out, files, self.repo))
+    }
+
+    pub(crate) fn pack_files_as(&self, packing: Packing, files: &Files) -> Result<Layer> {
+        self.pack_as(packing, |out| write_tar(out, files, self.repo))
     }
 
     /// The layer of a key, made when it is not known; and whether it was. An equal key must be an
@@ -146,8 +232,21 @@ impl Packer<'_> {
         key: &str,
         make: impl FnOnce() -> Result<Layer>,
     ) -> Result<(Layer, bool)> {
+        self.by_key_as(self.packing, key, make)
+    }
+
+    pub(crate) fn by_key_as(
+        &self,
+        packing: Packing,
+        key: &str,
+        make: impl FnOnce() -> Result<Layer>,
+    ) -> Result<(Layer, bool)> {
+        let key = &format!("{} {key}", packing.id());
         if let Some(layer) = self.cache.as_ref().and_then(|c| c.take(key, self)) {
             return Ok((layer, true));
+        }
+        if self.is_dry() {
+            return Ok((Layer::unknown(packing), false));
         }
         let layer = make()?;
         if let Some(cache) = &self.cache {
@@ -170,11 +269,34 @@ impl Packer<'_> {
         let tar = tar.finish().map_err(Error::io("read", &self.blobs))?;
         let (diff_id, _, _) = tar.digest();
         let (layer, cached) = self.by_key(&format!("tar {diff_id}"), || self.pack(&fill))?;
-        if layer.diff_id != diff_id {
+        if layer.is_known() && layer.diff_id != diff_id {
             let changed = std::io::Error::other("a file of the base changed while it was read");
             return Err(Error::io("pack", Path::new("base"))(changed));
         }
         Ok((layer, cached))
+    }
+
+    /// Copies a blob of a registry that was brought before; whether there is one.
+    pub(crate) fn recall(&self, digest: &str, to: &Path) -> bool {
+        let Some(cache) = &self.cache else {
+            return false;
+        };
+        let copy = || -> std::io::Result<bool> {
+            let file = File::open(cache.dir.join(digits(digest)))?;
+            let mut input = HashingRead::new(self.watch(file));
+            std::io::copy(&mut input, &mut File::create(to)?)?;
+            Ok(input.digest() == digest)
+        };
+        copy().unwrap_or(false)
+    }
+
+    /// Keeps a blob of a registry; it comes again if that fails.
+    pub(crate) fn remember(&self, digest: &str, from: &Path) {
+        if let (Some(cache), false) = (&self.cache, self.is_dry()) {
+            let _ = cache.write(&cache.dir.join(digits(digest)), |out| {
+                std::io::copy(&mut File::open(from)?, out).map(|_| ())
+            });
+        }
     }
 
     /// Copies a blob to where blobs go, refusing one that is not what its digest says.
@@ -212,6 +334,8 @@ impl Packer<'static> {
             repo: None,
             cancel: modelv_repo::Ctx::quiet().cancel,
             cache: None,
+            packing: Packing::Gzip,
+            hurdles: None,
         }
     }
 }
@@ -227,20 +351,41 @@ impl Cache {
         Ok(Self { dir })
     }
 
+    /// One that is read and not written: it need not be there.
+    pub(crate) fn at(dir: PathBuf) -> Self {
+        Self { dir }
+    }
+
+    /// A fact that was noted about a key.
+    pub(crate) fn note<T: serde::de::DeserializeOwned>(&self, key: &str) -> Option<T> {
+        serde_json::from_str(&checked(&self.record(key))?).ok()
+    }
+
+    /// Notes a fact about a key; it is asked for again if that fails.
+    pub(crate) fn put_note(&self, key: &str, fact: &impl serde::Serialize) {
+        let json = serde_json::to_string(fact).unwrap_or_default();
+        let sum = to_hex(&Sha256::digest(json.as_bytes()));
+        let _ = self.write(&self.record(key), |out| {
+            out.write_all(format!("{json}\n{sum}").as_bytes())
+        });
+    }
+
     fn record(&self, key: &str) -> PathBuf {
         let name = to_hex(&Sha256::digest(format!("{LAYER_FORMAT}\n{key}").as_bytes()));
         self.dir.join(format!("{name}.json"))
     }
 
-    /// A record is one line of JSON and one with its digest: a flipped digit in it would make an
-    /// image that no engine takes.
     fn take(&self, key: &str, packer: &Packer<'_>) -> Option<Layer> {
         let record = self.record(key);
-        let text = std::fs::read_to_string(&record).ok()?;
-        let known = text
-            .split_once('\n')
-            .filter(|(json, sum)| *sum == to_hex(&Sha256::digest(json.as_bytes())));
-        let layer: Option<Layer> = known.and_then(|(json, _)| serde_json::from_str(json).ok());
+        let layer: Option<Layer> =
+            checked(&record).and_then(|json| serde_json::from_str(&json).ok());
+        if packer.is_dry() {
+            let is_there = |layer: &Layer| {
+                let meta = std::fs::metadata(self.dir.join(digits(&layer.digest)));
+                meta.is_ok_and(|m| m.len() == layer.size)
+            };
+            return layer.filter(is_there);
+        }
         let taken = layer.filter(|layer| {
             let from = self.dir.join(digits(&layer.digest));
             packer.copy_checked(&from, &layer.digest).is_ok()
@@ -253,18 +398,13 @@ impl Cache {
 
     /// A cache that can't be written makes the next build slower, nothing else.
     fn put(&self, key: &str, layer: &Layer, blobs: &Path) {
-        let json = serde_json::to_string(layer).unwrap_or_default();
-        let sum = to_hex(&Sha256::digest(json.as_bytes()));
         let name = digits(&layer.digest);
-        let _ = self
-            .write(&self.dir.join(name), |out| {
-                std::io::copy(&mut File::open(blobs.join(name))?, out).map(|_| ())
-            })
-            .and_then(|()| {
-                self.write(&self.record(key), |out| {
-                    out.write_all(format!("{json}\n{sum}").as_bytes())
-                })
-            });
+        let copied = self.write(&self.dir.join(name), |out| {
+            std::io::copy(&mut File::open(blobs.join(name))?, out).map(|_| ())
+        });
+        if copied.is_ok() {
+            self.put_note(key, layer);
+        }
     }
 
     /// Written beside its place and renamed: other builds may read at the same time.
@@ -278,6 +418,14 @@ impl Cache {
         temp.persist(path)?;
         Ok(())
     }
+}
+
+/// A record is one line of JSON and one with its digest: a flipped digit in it would make an image that
+/// no engine takes.
+fn checked(record: &Path) -> Option<String> {
+    let text = std::fs::read_to_string(record).ok()?;
+    let (json, sum) = text.split_once('\n')?;
+    (sum == to_hex(&Sha256::digest(json.as_bytes()))).then(|| json.to_owned())
 }
 
 #[cfg(test)]

@@ -61,7 +61,7 @@ fn a_damaged_cache_is_made_anew() {
     std::fs::write(&blob, b"spoilt").unwrap();
     assert_eq!(build("key"), (layer.clone(), false));
     // A record with another digest of the tar would name an image that no engine takes.
-    let record = packer.cache.as_ref().unwrap().record("key");
+    let record = packer.cache.as_ref().unwrap().record("gzip-6 key");
     let text = std::fs::read_to_string(&record).unwrap();
     let other = format!("sha256:{}", "0".repeat(64));
     std::fs::write(&record, text.replace(&layer.diff_id, &other)).unwrap();
@@ -95,6 +95,52 @@ fn equal_bytes_are_compressed_once() {
     let said = packer.by_content(changing).unwrap_err();
     let why = std::error::Error::source(&said).unwrap().to_string();
     assert!(why.contains("changed while it was read"), "{why}");
+}
+
+#[test]
+fn every_packing_gives_the_same_tar_and_can_be_opened() {
+    let dir = tempfile::tempdir().unwrap();
+    let packer = with_cache(dir.path());
+    let fill = |out: &mut dyn Write| write_tar(out, &one_file(), None);
+    let mut tars = Vec::new();
+    for packing in [Packing::None, Packing::Gzip, Packing::Zstd] {
+        let make = || packer.by_key_as(packing, "key", || packer.pack_as(packing, fill));
+        let (layer, cached) = make().unwrap();
+        assert!(!cached, "one packing is not taken for another");
+        assert_eq!(make().unwrap(), (layer.clone(), true));
+        let blob = packer.blobs.join(digits(&layer.digest));
+        assert_eq!(Packing::of(&blob).unwrap(), Ok(packing));
+        let mut tar = Vec::new();
+        packing.open(&blob).unwrap().read_to_end(&mut tar).unwrap();
+        let digest = to_hex(&Sha256::digest(&tar));
+        assert_eq!(layer.diff_id, format!("sha256:{digest}"));
+        tars.push(tar);
+    }
+    assert!(tars.iter().all(|t| *t == tars[0]));
+}
+
+#[test]
+fn a_dry_packer_makes_nothing_and_notes_what_is_in_the_way() {
+    let dir = tempfile::tempdir().unwrap();
+    let packer = with_cache(dir.path());
+    let (known, _) = packer
+        .by_key("known", || packer.pack_files(&one_file()))
+        .unwrap();
+    let blobs = dir.path().join("dry");
+    let dry = Packer {
+        hurdles: Some(Mutex::default()),
+        cache: Some(Cache::at(dir.path().join("cache"))),
+        ..Packer::at(&blobs)
+    };
+    let never = || panic!("it makes a layer");
+    assert_eq!(dry.by_key("known", never).unwrap(), (known, true));
+    let (layer, cached) = dry.by_key("unknown", never).unwrap();
+    assert!(!layer.is_known() && !cached && !blobs.exists());
+    let taken = Error::Taken { path: "x".into() };
+    dry.refuse(taken).unwrap();
+    let said = dry.hurdles.unwrap().into_inner().unwrap();
+    assert_eq!(said, ["`x` exists and is not replaced"]);
+    assert!(packer.refuse(Error::Taken { path: "x".into() }).is_err());
 }
 
 #[test]

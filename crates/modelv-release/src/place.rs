@@ -95,6 +95,51 @@ impl Place {
     }
 }
 
+/// A folder that is being made, where nothing is yet.
+pub(crate) struct Folder {
+    temp: tempfile::TempDir,
+    output: PathBuf,
+}
+
+impl Folder {
+    pub(crate) fn new(output: &Path) -> Result<Self> {
+        let is_free = match std::fs::read_dir(output) {
+            Ok(mut inside) => inside.next().is_none(),
+            Err(e) => e.kind() == std::io::ErrorKind::NotFound,
+        };
+        if !is_free {
+            return Err(Error::Taken {
+                path: output.to_owned(),
+            });
+        }
+        let beside = nearest(output);
+        let temp = tempfile::Builder::new()
+            .prefix(".modelv-folder-")
+            .tempdir_in(&beside)
+            .map_err(Error::io("create", &beside))?;
+        Ok(Self {
+            temp,
+            output: output.to_owned(),
+        })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.temp.path()
+    }
+
+    /// Puts it in place.
+    pub(crate) fn publish(self) -> Result<()> {
+        let output = &self.output;
+        make_parent(output)?;
+        std::fs::set_permissions(self.temp.path(), PermissionsExt::from_mode(0o755))
+            .and_then(|()| std::fs::rename(self.temp.path(), output))
+            .map_err(Error::io("write", output))?;
+        // Its place is empty now.
+        let _ = self.temp.keep();
+        Ok(())
+    }
+}
+
 /// Writes a file as a whole or not at all.
 pub(crate) fn write_file(
     path: &Path,

@@ -11,6 +11,8 @@ pub struct Reference {
     pub name: String,
     /// Tag; `latest` if none is given.
     pub tag: String,
+    /// Digest of a manifest, which goes before the tag; only of what is pulled.
+    pub digest: Option<String>,
 }
 
 /// Longest name that registries take, in bytes.
@@ -81,6 +83,26 @@ impl Reference {
             registry: registry.to_owned(),
             name: name.to_owned(),
             tag: tag.to_owned(),
+            digest: None,
+        })
+    }
+
+    /// Reads the same, or `registry/name[:tag]@sha256:DIGITS`.
+    ///
+    /// # Errors
+    /// It is no such name.
+    pub fn parse_pulled(text: &str) -> Result<Self> {
+        let Some((name, digest)) = text.split_once('@') else {
+            return Self::parse(text);
+        };
+        let digits = digest.strip_prefix("sha256:").unwrap_or_default();
+        let is_hex = |b: u8| matches!(b, b'0'..=b'9' | b'a'..=b'f');
+        if digits.len() != 64 || !digits.bytes().all(is_hex) {
+            return Err(bad(text));
+        }
+        Ok(Self {
+            digest: Some(digest.to_owned()),
+            ..Self::parse(name)?
         })
     }
 
@@ -104,7 +126,10 @@ pub(crate) fn is_local(authority: &str) -> bool {
 
 impl std::fmt::Display for Reference {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}/{}:{}", self.registry, self.name, self.tag)
+        match &self.digest {
+            Some(digest) => write!(f, "{}/{}@{digest}", self.registry, self.name),
+            None => write!(f, "{}/{}:{}", self.registry, self.name, self.tag),
+        }
     }
 }
 
@@ -158,6 +183,22 @@ mod tests {
             assert_eq!((&*found.registry, &*found.name, &*found.tag), want);
             assert_eq!(found.root(), root);
         }
+        let digest = format!("sha256:{}", "a1".repeat(32));
+        let pinned = Reference::parse_pulled(&format!("ghcr.io/a/b@{digest}")).unwrap();
+        assert_eq!(pinned.digest.as_deref(), Some(digest.as_str()));
+        assert_eq!(pinned.to_string(), format!("ghcr.io/a/b@{digest}"));
+        for bad in [
+            "ghcr.io/a@sha256:12",
+            "ghcr.io/a@",
+            "a@b",
+            &format!("x@{digest}"),
+        ] {
+            assert!(Reference::parse_pulled(bad).is_err(), "{bad}");
+        }
+        assert!(
+            Reference::parse(&pinned.to_string()).is_err(),
+            "nobody pushes to a digest"
+        );
         let none = "x team/x host.example/ host:/x host:port/x host:99999/x a.b/X a.b/x:-t \
                     user@a.b/x a.b/x?y a.b/../x";
         for text in none.split_whitespace() {

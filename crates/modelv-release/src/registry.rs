@@ -1,5 +1,6 @@
-//! Pushing to a registry over the OCI distribution API: blobs that are there already are not sent, and
-//! the manifest goes last, so that a tag never names what is not there.
+//! A registry over the OCI distribution API. Who pushes never sends a blob that is there already, and the
+//! manifest goes last, so that a tag never names what is not there. What is pulled is checked. How blobs
+//! are sent is in `upload.rs`.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -10,15 +11,15 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use modelv_repo::ctx::Unit;
-use modelv_repo::{Cancel, Ctx};
+use modelv_repo::Cancel;
 use serde_json::Value;
 use ureq::http::Response;
 use ureq::tls::{RootCerts, TlsConfig};
-use ureq::{Agent, Body, SendBody};
+use ureq::{Agent, Body};
 
 use crate::error::{Error, Result};
-use crate::layout::{blob_path, check_digest, read_bounded, read_manifest};
+use crate::layer::HashingRead;
+use crate::layout::MANIFEST_MAX;
 use crate::packer::Watched;
 use crate::reference::{Reference, is_local};
 
@@ -26,7 +27,7 @@ use crate::reference::{Reference, is_local};
 const ANSWER_BYTES_MAX: u64 = 1 << 20;
 
 /// A name and a password, for `Authorization: Basic`. Never shown.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Credentials(String);
 
 impl std::fmt::Debug for Credentials {
@@ -88,70 +89,29 @@ impl Credentials {
     }
 }
 
-/// What was pushed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pushed {
-    /// Digest of the manifest, by which it can be pulled for ever.
-    pub digest: String,
-    /// Blobs that were sent.
-    pub sent: usize,
-    /// Blobs that were there.
-    pub present: usize,
+/// What is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Access {
+    Pull,
+    Push,
 }
 
-/// Pushes an image layout.
-///
-/// # Errors
-/// The layout is damaged, the registry can't be reached or refuses, or it was interrupted.
-pub fn push(
-    layout: &Path,
-    to: &Reference,
-    credentials: Option<Credentials>,
-    ctx: Ctx<'_>,
-) -> Result<Pushed> {
-    let (digest, manifest) = read_manifest(layout)?;
-    let mut registry = Registry::new(to, credentials, ctx.cancel);
-    let empty = Vec::new();
-    let layers = manifest["layers"].as_array().unwrap_or(&empty);
-    let mut blobs = Vec::new();
-    for descriptor in layers.iter().chain([&manifest["config"]]) {
-        let digest = descriptor["digest"].as_str().unwrap_or_default();
-        let path = blob_path(layout, digest)?;
-        let size = std::fs::metadata(&path)
-            .map_err(Error::io("read", &path))?
-            .len();
-        blobs.push((digest, path, size));
-    }
-    let total = blobs.iter().map(|(_, _, size)| size).sum();
-    ctx.progress.start("pushing", Unit::Bytes, Some(total));
-    let (mut sent, mut present) = (0, 0);
-    for (digest, path, size) in &blobs {
-        match registry.put_blob(path, digest, *size)? {
-            true => sent += 1,
-            false => present += 1,
-        }
-        ctx.progress.advance(*size);
-    }
-    let bytes = read_bounded(layout, &blob_path(layout, &digest)?)?;
-    check_digest(layout, &digest, &bytes)?;
-    let media = manifest["mediaType"].as_str().unwrap_or_default();
-    registry.put_manifest(&to.tag, media, &bytes, &digest)?;
-    ctx.progress.finish();
-    Ok(Pushed {
-        digest,
-        sent,
-        present,
-    })
-}
-
-struct Registry<'a> {
+pub(crate) struct Registry<'a> {
     agent: Agent,
-    to: &'a Reference,
+    pub(crate) to: &'a Reference,
     credentials: Option<Credentials>,
     /// The `Authorization` that the registry has asked for.
     authorization: Option<String>,
-    cancel: &'a Cancel,
+    access: Access,
+    /// Repositories of the same registry that blobs may be taken over from.
+    pub(crate) mount_from: &'a [String],
+    pub(crate) cancel: &'a Cancel,
 }
+
+/// Types of manifests and indexes; some registries hide those that are not asked for by name.
+const ACCEPT: &str = "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json, \
+                      application/vnd.docker.distribution.manifest.v2+json, \
+                      application/vnd.docker.distribution.manifest.list.v2+json";
 
 /// What the system trusts, with the cryptography that remotes use too.
 fn tls() -> TlsConfig {
@@ -161,10 +121,15 @@ fn tls() -> TlsConfig {
         .build()
 }
 
-type Answer = std::result::Result<Response<Body>, ureq::Error>;
+pub(crate) type Answer = std::result::Result<Response<Body>, ureq::Error>;
 
 impl<'a> Registry<'a> {
-    fn new(to: &'a Reference, credentials: Option<Credentials>, cancel: &'a Cancel) -> Self {
+    pub(crate) fn new(
+        to: &'a Reference,
+        credentials: Option<Credentials>,
+        access: Access,
+        cancel: &'a Cancel,
+    ) -> Self {
         let mut config = Agent::config_builder()
             .http_status_as_error(false)
             .tls_config(tls())
@@ -179,25 +144,38 @@ impl<'a> Registry<'a> {
             to,
             credentials,
             authorization: None,
+            access,
+            mount_from: &[],
             cancel,
         }
     }
 
-    fn bad(&self, detail: impl Into<String>) -> Error {
+    pub(crate) fn bad(&self, detail: impl Into<String>) -> Error {
         Error::Registry {
             registry: self.to.registry.clone(),
             detail: detail.into(),
         }
     }
 
-    fn url(&self, rest: &str) -> String {
+    pub(crate) fn url(&self, rest: &str) -> String {
         format!("{}/v2/{}/{rest}", self.to.root(), self.to.name)
     }
 
     /// Asks; once more if the registry wants to know who we are, as it does at first and when a token
     /// has grown old.
-    fn call(
+    pub(crate) fn call(
         &mut self,
+        want: &[u16],
+        ask: impl Fn(&Agent, &[(&str, &str)]) -> Answer,
+    ) -> Result<Response<Body>> {
+        self.call_at(true, want, ask)
+    }
+
+    /// The same at a place that the registry named. If that is not its own, it is never told who we are, whatever
+    /// it asks: it could name a place for the password to go.
+    pub(crate) fn call_at(
+        &mut self,
+        is_own: bool,
         want: &[u16],
         ask: impl Fn(&Agent, &[(&str, &str)]) -> Answer,
     ) -> Result<Response<Body>> {
@@ -205,13 +183,13 @@ impl<'a> Registry<'a> {
         loop {
             self.cancel.check()?;
             let mut headers = vec![("accept", "*/*")];
-            if let Some(word) = &self.authorization {
+            if let Some(word) = self.authorization.as_ref().filter(|_| is_own) {
                 headers.push(("authorization", word));
             }
             let answer = ask(&self.agent, &headers);
             self.cancel.check()?;
             let answer = answer.map_err(|e| self.bad(e.to_string()))?;
-            if answer.status() == 401 && !is_known {
+            if answer.status() == 401 && !is_known && is_own {
                 is_known = true;
                 self.authorization = Some(self.introduce(&answer)?);
                 continue;
@@ -237,14 +215,24 @@ impl<'a> Registry<'a> {
         let realm = parameter(rest, "realm");
         let authority = realm.split('/').nth(2).unwrap_or_default();
         let is_safe = realm.starts_with("https://")
-            || (realm.starts_with("http://") && self.to.is_local() && is_local(authority));
+            || (realm.starts_with("http://")
+                && self.to.is_local()
+                && is_local(authority)
+                && !authority.contains('@'));
         if !is_safe {
             // The password would go over the wire for everybody to read.
             let shown = realm.escape_debug();
             return Err(self.bad(format!("it wants a token from `{shown}`, in the clear")));
         }
-        let scope = format!("repository:{}:pull,push", self.to.name);
+        let actions = match self.access {
+            Access::Pull => "pull",
+            Access::Push => "pull,push",
+        };
+        let scope = format!("repository:{}:{actions}", self.to.name);
         let mut request = self.agent.get(&realm).query("scope", &scope);
+        for from in self.mount_from {
+            request = request.query("scope", format!("repository:{from}:pull"));
+        }
         let service = parameter(rest, "service");
         if !service.is_empty() {
             request = request.query("service", &service);
@@ -264,38 +252,70 @@ impl<'a> Registry<'a> {
         }
     }
 
-    /// Sends a blob unless it is there; says whether it was sent.
-    fn put_blob(&mut self, path: &Path, digest: &str, size: u64) -> Result<bool> {
+    /// Whether a blob is there.
+    pub(crate) fn has_blob(&mut self, digest: &str) -> Result<bool> {
         let at = self.url(&format!("blobs/{digest}"));
-        let there = self.call(&[200, 404], |agent, headers| {
+        let answer = self.call(&[200, 404], |agent, headers| {
             with(agent.head(&at), headers).call()
         })?;
-        if there.status() == 200 {
-            return Ok(false);
-        }
-        let uploads = self.url("blobs/uploads/");
-        let answer = self.call(&[202], |agent, headers| {
-            with(agent.post(&uploads), headers).send_empty()
-        })?;
-        let place = self.absolute(&header(&answer, "location"))?;
-        let joint = if place.contains('?') { '&' } else { '?' };
-        let place = format!("{place}{joint}digest={digest}");
-        let is_own = place.starts_with(&format!("{}/", self.to.root()));
-        let cancel = self.cancel;
-        let length = size.to_string();
-        self.call(&[201], |agent, headers| {
-            // Where the bytes go need not be the registry; then it is not told who we are.
-            let headers = if is_own { headers } else { &[] };
-            let mut body = Watched::new(File::open(path)?, cancel);
-            with(agent.put(&place), headers)
-                .header("content-type", "application/octet-stream")
-                .header("content-length", &length)
-                .send(SendBody::from_reader(&mut body))
-        })?;
-        Ok(true)
+        Ok(answer.status() == 200)
     }
 
-    fn put_manifest(&mut self, tag: &str, media: &str, bytes: &[u8], digest: &str) -> Result<()> {
+    /// The bytes of a manifest or index, by tag or digest.
+    pub(crate) fn get_manifest(&mut self, wanted: &str) -> Result<Vec<u8>> {
+        let found = self.find_manifest(wanted)?;
+        found.ok_or_else(|| self.bad(format!("it answers 404: it has no `{wanted}`")))
+    }
+
+    /// The same; `None` if there is no such manifest.
+    pub(crate) fn find_manifest(&mut self, wanted: &str) -> Result<Option<Vec<u8>>> {
+        let at = self.url(&format!("manifests/{wanted}"));
+        let answer = self.call(&[200, 404], |agent, headers| {
+            with(agent.get(&at), headers)
+                .header("accept", ACCEPT)
+                .call()
+        })?;
+        if answer.status() == 404 {
+            return Ok(None);
+        }
+        let config = answer.into_body().into_with_config().limit(MANIFEST_MAX);
+        let mut bytes = Vec::new();
+        let read = config.reader().read_to_end(&mut bytes);
+        read.map_err(|e| self.bad(e.to_string()))?;
+        Ok(Some(bytes))
+    }
+
+    /// Brings a blob of at most `most` bytes into a file, or leaves none.
+    pub(crate) fn get_blob(&mut self, digest: &str, to: &Path, most: u64) -> Result<()> {
+        let at = self.url(&format!("blobs/{digest}"));
+        let answer = self.call(&[200], |agent, headers| {
+            with(agent.get(&at), headers).call()
+        })?;
+        // The limit is one that must not be reached.
+        let config = answer.into_body().into_with_config();
+        let config = config.limit(most.saturating_add(1));
+        let mut input = HashingRead::new(Watched::new(config.reader(), self.cancel));
+        let dir = to.parent().unwrap_or(Path::new("."));
+        let mut temp = tempfile::NamedTempFile::new_in(dir).map_err(Error::io("create", dir))?;
+        let copied = std::io::copy(&mut input, &mut temp);
+        self.cancel.check()?;
+        copied.map_err(|e| self.bad(format!("blob `{digest}`: {e}")))?;
+        if input.digest() != digest {
+            return Err(self.bad(format!("blob `{digest}` has other bytes")));
+        }
+        temp.persist(to)
+            .map_err(|e| Error::io("write", to)(e.error))?;
+        Ok(())
+    }
+
+    /// Puts a manifest; whether the registry links it to the subject that it names.
+    pub(crate) fn put_manifest(
+        &mut self,
+        tag: &str,
+        media: &str,
+        bytes: &[u8],
+        digest: &str,
+    ) -> Result<bool> {
         let at = self.url(&format!("manifests/{tag}"));
         let answer = self.call(&[201], |agent, headers| {
             with(agent.put(&at), headers)
@@ -306,11 +326,11 @@ impl<'a> Registry<'a> {
         if !found.is_empty() && found != digest {
             return Err(self.bad(format!("it took the image for `{found}`")));
         }
-        Ok(())
+        Ok(!header(&answer, "oci-subject").is_empty())
     }
 
     /// A `Location` may be a path alone.
-    fn absolute(&self, location: &str) -> Result<String> {
+    pub(crate) fn absolute(&self, location: &str) -> Result<String> {
         let root = self.to.root();
         if location.starts_with('/') && !location.starts_with("//") {
             return Ok(format!("{root}{location}"));
@@ -325,7 +345,7 @@ impl<'a> Registry<'a> {
     }
 }
 
-fn with<B>(
+pub(crate) fn with<B>(
     mut request: ureq::RequestBuilder<B>,
     headers: &[(&str, &str)],
 ) -> ureq::RequestBuilder<B> {
@@ -335,7 +355,7 @@ fn with<B>(
     request
 }
 
-fn header(answer: &Response<Body>, name: &str) -> String {
+pub(crate) fn header(answer: &Response<Body>, name: &str) -> String {
     let value = answer.headers().get(name).and_then(|v| v.to_str().ok());
     value.unwrap_or_default().to_owned()
 }
@@ -351,7 +371,7 @@ fn body(answer: Response<Body>) -> String {
 }
 
 /// Why a registry has refused: its own words, if it has any.
-fn reason(answer: Response<Body>) -> String {
+pub(crate) fn reason(answer: Response<Body>) -> String {
     let status = answer.status();
     let json: Value = serde_json::from_str(&body(answer)).unwrap_or_default();
     let words = json["errors"][0]["message"].as_str().unwrap_or_default();

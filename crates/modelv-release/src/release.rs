@@ -1,12 +1,16 @@
 //! The release of a commit: from its id to an image.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use modelv_repo::capture::{clock, python};
 use modelv_repo::core::commit::Commit;
 use modelv_repo::core::env::Env;
 use modelv_repo::core::id::CommitId;
+use modelv_repo::core::path::RepoPath;
 use modelv_repo::wheels::archive;
 use modelv_repo::worktree::{Files as RepoFiles, Ingredient};
 use modelv_repo::{Ctx, Repo};
@@ -14,14 +18,21 @@ use modelv_serve::ImageConfig;
 use sha2::{Digest, Sha256};
 
 use crate::app::{self, APP, Links};
+use crate::attest::attach;
 use crate::base::{Base, Ground, prepare};
 use crate::demands::Demands;
 use crate::error::{Error, Result};
+use crate::estimate::{self, Build};
+use crate::explain::runs_of;
 use crate::layer::{Content, Files, Layer, Node};
 use crate::layout::{About, LayerInfo, oci_arch, write};
 use crate::packer::{Cache, Packer};
+use crate::packing::{Compression, Packing};
 use crate::place::Place;
-use crate::wheel::{self, Wanted, Wheel};
+use crate::sbom::{Facts, Packed};
+use crate::sign::Key;
+use crate::steps::{self, Made, Step};
+use crate::wheel::{self, Absent, Wanted, Wheel};
 
 /// What a release is made from, beside the commit.
 #[derive(Debug, Clone)]
@@ -36,6 +47,12 @@ pub struct ReleaseOptions {
     pub server: PathBuf,
     /// What people call the commit, for the labels.
     pub name: Option<String>,
+    /// How layers are packed.
+    pub compression: Compression,
+    /// Whether papers lie beside the image: its bill of materials and its provenance.
+    pub papers: bool,
+    /// The private key that signs the image and its papers.
+    pub sign_key: Option<PathBuf>,
 }
 
 /// An image that was built.
@@ -61,10 +78,12 @@ pub fn release(
     ctx: Ctx<'_>,
     talk: &mut dyn FnMut(&str),
 ) -> Result<Image> {
+    let clock = Instant::now();
     let cache = Cache::open(repo.dir().join("cache/layers"))?;
     let place = Place::new(&options.output)?;
-    let image = build(repo, id, options, &place, Some(cache), ctx, talk)?;
+    let (image, built) = build(repo, id, options, &place, Some(cache), ctx, talk)?;
     place.publish()?;
+    estimate::note(repo, Build::of(&image, &built, options, clock.elapsed()));
     Ok(image)
 }
 
@@ -78,22 +97,32 @@ pub(crate) fn build(
     cache: Option<Cache>,
     ctx: Ctx<'_>,
     talk: &mut dyn FnMut(&str),
-) -> Result<Image> {
+) -> Result<(Image, Built)> {
     let packer = Packer {
         blobs: place.blobs(),
         repo: Some(repo),
         cancel: ctx.cancel,
         cache,
+        packing: options.compression.into(),
+        hurdles: None,
     };
-    let plan = Plan::read(repo, id, options)?;
-    let built = plan.build(&packer, place.path(), talk);
+    let built = Plan::read(repo, id, options).and_then(|plan| {
+        let key = options.sign_key.as_deref().map(Key::read).transpose()?;
+        let built = plan.build(&packer, talk)?;
+        let image = plan.write(place.path(), &built)?;
+        if options.papers || key.is_some() {
+            talk("papers");
+            plan.attach(place.path(), &built, &image, key.as_ref())?;
+        }
+        Ok((image, built))
+    });
     // Whatever an interrupt broke, the interrupt is the reason.
     ctx.cancel.check()?;
     built
 }
 
 /// All that decides an image, read before anything is made.
-struct Plan<'a> {
+pub(crate) struct Plan<'a> {
     repo: &'a Repo,
     options: &'a ReleaseOptions,
     id: CommitId,
@@ -103,16 +132,32 @@ struct Plan<'a> {
     links: Links,
     entry: String,
     python: Option<PathBuf>,
+    /// Packages that were installed in place, and where their modules are in the commit.
+    in_place: BTreeMap<String, Vec<RepoPath>>,
 }
 
-/// Layers from bottom to top: what they hold, and whether they were known.
-type Layers = Vec<(String, Layer, bool)>;
+/// The layers of an image, bottom to top.
+pub(crate) struct Built {
+    pub(crate) layers: Vec<Made>,
+    pub(crate) ground: Ground,
+    /// Packages that were not here: their layers can't be made yet, where it is a plan and nothing is fetched.
+    pub(crate) absent: Vec<Absent>,
+    /// What is worth a word and no reason to refuse.
+    pub(crate) notes: Vec<String>,
+    packages: Vec<Packed>,
+}
+
+/// Most layers that engines take.
+const LAYERS_MAX: usize = 127;
 
 impl<'a> Plan<'a> {
-    fn read(repo: &'a Repo, id: CommitId, options: &'a ReleaseOptions) -> Result<Self> {
+    pub(crate) fn read(repo: &'a Repo, id: CommitId, options: &'a ReleaseOptions) -> Result<Self> {
         let commit = repo.commit_object(id)?;
         let env = repo.env_object(commit.recipe.env)?;
-        let files = repo.files(id)?;
+        let mut files = repo.files(id)?;
+        // The data stays outside; what is served and is elsewhere comes in.
+        let parts = [Ingredient::Code, Ingredient::Config, Ingredient::Model];
+        repo.resolve_externals(&mut files, &parts, &Ctx::quiet())?;
         let entry = app::entry_of(repo, &files)?;
         Ok(Self {
             repo,
@@ -121,55 +166,82 @@ impl<'a> Plan<'a> {
             entry: entry.ok_or_else(|| Error::NoEntry { commit: id.short() })?,
             links: Links::read(repo, &files)?,
             python: find_python(repo, &env, options)?,
+            in_place: repo.roots_in_place(&files, &env)?,
             commit,
             env,
             files,
         })
     }
 
-    fn build(&self, packer: &Packer<'_>, dir: &Path, talk: &mut dyn FnMut(&str)) -> Result<Image> {
+    pub(crate) fn build(&self, packer: &Packer<'_>, talk: &mut dyn FnMut(&str)) -> Result<Built> {
+        let (wheels, absent) = self.wheels(packer, talk)?;
+        let packages = wheels.iter().map(Wheel::packed).collect();
+        let mut steps = steps::of_packages(wheels);
+        steps.extend(self.steps()?);
+        for step in &steps {
+            talk(&step.name);
+        }
+        let made = steps::make_all(&steps, packer)?;
+        packer.cancel.check()?;
+        talk("base");
+        let (ground, notes) = self.ground(packer, &made)?;
+        let interpreter = match self.python_in(&ground) {
+            Ok(path) => path,
+            Err(e) => {
+                packer.refuse(e)?;
+                String::new()
+            }
+        };
+        let mut layers: Vec<Made> = Vec::new();
+        for (layer, cached) in &ground.layers {
+            layers.push(Made {
+                name: "base".into(),
+                layer: layer.clone(),
+                cached: *cached,
+                unpacked: None,
+                demands: Demands::default(),
+                packages: Vec::new(),
+                took: 0,
+            });
+        }
+        layers.extend(clear(packer, &ground)?);
+        layers.extend(made);
+        let about = Step::of_files("commit", None, self.about_files(interpreter));
+        layers.push(about.make(packer)?);
+        if layers.len() > LAYERS_MAX {
+            let detail = format!(
+                "on it, the image has {} layers; engines take {LAYERS_MAX}",
+                layers.len()
+            );
+            packer.refuse(Error::Base {
+                base: self.options.base.to_string(),
+                detail,
+            })?;
+        }
+        Ok(Built {
+            layers,
+            ground,
+            absent,
+            notes,
+            packages,
+        })
+    }
+
+    /// The server, the model, and the code with its configuration.
+    fn steps(&self) -> Result<Vec<Step>> {
         let mut server = Files::default();
         let program = Content::Path(self.options.server.clone());
         server.add_file("opt/modelv/bin/modelv", true, program);
-        let wheels = self.wheels(packer, talk)?;
-        let mut site = Files::default();
-        for wheel in &wheels {
-            wheel::lay_out(wheel, &self.shebang(), &mut site)?;
-        }
-        talk("base");
-        let ground = self.ground(packer, &[&server, &site])?;
-        let interpreter = self.python_in(&ground)?;
-        let mut layers: Layers = ground
-            .layers
-            .iter()
-            .map(|(layer, cached)| ("base".to_owned(), layer.clone(), *cached))
-            .collect();
-        layers.extend(clear(packer, &ground)?);
-        let mut add = |name: String, key: &str, files: &Files| -> Result<()> {
-            talk(&name);
-            let (layer, cached) = packer.by_key(key, || packer.pack_files(files))?;
-            layers.push((name, layer, cached));
-            Ok(())
-        };
-        if !wheels.is_empty() {
-            let keys: Vec<&str> = wheels.iter().map(|w| w.sha256.as_str()).collect();
-            let key = format!("wheels {} {}", self.shebang(), keys.join(" "));
-            add(format!("env: {} packages", wheels.len()), &key, &site)?;
-        }
         let key = format!("server {}", sha256_of(&self.options.server)?);
-        add("server".into(), &key, &server)?;
-        for (name, wanted) in [
-            ("model", &[Ingredient::Model][..]),
-            ("code and config", &[Ingredient::Code, Ingredient::Config]),
-        ] {
-            let files = app::files_of(&self.files, wanted, &self.links)?;
-            if !files.nodes.is_empty() {
-                add(name.into(), &format!("{name} {files:?}"), &files)?;
-            }
+        let mut out = vec![Step::of_files("server", Some(key), server)];
+        let files = |wanted: &[Ingredient]| app::files_of(&self.files, wanted, &self.links);
+        out.extend(steps::of_model(files(&[Ingredient::Model])?));
+        let code = files(&[Ingredient::Code, Ingredient::Config])?;
+        if !code.nodes.is_empty() {
+            let name = "code and config";
+            out.push(Step::of_files(name, Some(format!("{name} {code:?}")), code));
         }
-        let about = packer.pack_files(&self.about_files(interpreter))?;
-        layers.push(("commit".into(), about, false));
-        self.write(dir, layers, &ground)
+        Ok(out)
     }
 
     fn version(&self) -> Option<&str> {
@@ -185,19 +257,14 @@ impl<'a> Plan<'a> {
         self.options.name.clone().unwrap_or_else(short)
     }
 
-    /// What scripts begin with. The interpreter alone brings no `env`.
-    fn shebang(&self) -> String {
-        let start = match self.options.base {
-            Base::Interpreter => "/usr/local/bin/python",
-            _ => "/usr/bin/env python",
-        };
-        format!("{start}{}", self.minor().unwrap_or_default())
-    }
-
     /// The packages of the commit. What they ask for decides what the interpreter base brings.
-    fn wheels(&self, packer: &Packer<'_>, talk: &mut dyn FnMut(&str)) -> Result<Vec<Wheel>> {
+    fn wheels(
+        &self,
+        packer: &Packer<'_>,
+        talk: &mut dyn FnMut(&str),
+    ) -> Result<(Vec<Wheel>, Vec<Absent>)> {
         let Some(python) = &self.python else {
-            return Ok(Vec::new());
+            return Ok((Vec::new(), Vec::new()));
         };
         let packages = &self.env.packages;
         talk(&format!("finding {} packages", packages.len()));
@@ -207,23 +274,38 @@ impl<'a> Plan<'a> {
             cache: self.repo.dir().join("cache/wheels"),
             python,
             minor: self.minor().unwrap_or_default(),
+            in_place: &self.in_place,
         };
-        wanted.find_all(packer.cancel)
+        wanted.find_all(packer)
     }
 
-    /// The base, with every library that the layers `above` it need.
-    fn ground(&self, packer: &Packer<'_>, above: &[&Files]) -> Result<Ground> {
+    /// The base, with every library that the layers above it need.
+    fn ground(&self, packer: &Packer<'_>, above: &[Made]) -> Result<(Ground, Vec<String>)> {
         let mut demands = Demands::default();
-        for files in above {
-            demands.look_at_all(files)?;
+        for made in above {
+            demands.add(&made.demands);
         }
         let pair = self.python.as_deref().zip(self.version());
         let ground = prepare(&self.options.base, packer, pair, &demands)?;
-        let missing = demands.missing(&ground.paths);
-        if missing.is_empty() {
-            return Ok(ground);
+        let mut notes = match self.libraries() {
+            Some(known) => demands.forget_unused(&known, &ground.seen.paths),
+            None => Vec::new(),
+        };
+        let missing = demands.missing(&ground.seen.paths, &ground.seen.offers);
+        if !missing.is_empty() {
+            packer.refuse(Error::Libraries { missing })?;
         }
-        Err(Error::Libraries { missing })
+        notes.extend(demands.elsewhere(&ground.seen.paths));
+        Ok((ground, notes))
+    }
+
+    /// The libraries that packages found where the commit was made; `None`: nobody looked.
+    fn libraries(&self) -> Option<BTreeSet<&str>> {
+        let details = &self.env.details;
+        let owned = details.system.iter().flat_map(|s| &s.libraries);
+        let free = details.libraries.iter().map(|l| &l.name);
+        let known: BTreeSet<&str> = owned.chain(free).map(String::as_str).collect();
+        Some(known).filter(|known| !known.is_empty())
     }
 
     fn python_in(&self, ground: &Ground) -> Result<String> {
@@ -237,12 +319,22 @@ impl<'a> Plan<'a> {
         ["usr/local/bin", "usr/bin", "bin", "opt/venv/bin"]
             .iter()
             .map(|dir| format!("{dir}/python{minor}"))
-            .find(|path| ground.paths.contains(path.as_bytes()))
+            .find(|path| ground.seen.paths.contains(path.as_bytes()))
             .map(|path| format!("/{path}"))
             .ok_or_else(|| {
                 let text = format!("it has no python{minor}, which the commit was made with");
                 bad(text)
             })
+    }
+
+    /// Where modules are imported from: packages, and what was installed in place.
+    fn site_dirs(&self) -> Vec<PathBuf> {
+        let app = PathBuf::from(format!("/{APP}"));
+        let roots = self.in_place.values().flatten();
+        let roots = roots.map(|root| app.join(OsStr::from_bytes(root.as_bytes())));
+        let mut dirs = vec![format!("/{}", wheel::SITE).into()];
+        dirs.extend(roots);
+        dirs
     }
 
     /// What the server reads when it starts.
@@ -255,10 +347,14 @@ impl<'a> Plan<'a> {
             name: self.name(),
             python: interpreter.into(),
             recipe: self.commit.recipe.id().to_hex(),
-            site_dirs: vec![format!("/{}", wheel::SITE).into()],
+            site_dirs: self.site_dirs(),
             workers: 1,
         };
         let mut files = Files::default();
+        // Relative, so that it leads to the same file in an unpacked image.
+        let python = config.python.display();
+        let link = Node::Link(format!("../../..{python}").into_bytes());
+        files.add(&wheel::INTERPRETER[1..], link);
         // A commit without files would leave no folder to work in.
         files.add(APP, Node::Dir { sticky: false });
         let bytes = serde_json::to_vec_pretty(&config).unwrap_or_default();
@@ -266,31 +362,52 @@ impl<'a> Plan<'a> {
         files
     }
 
-    fn write(&self, dir: &Path, layers: Layers, ground: &Ground) -> Result<Image> {
+    /// Writes configuration, manifest and index of the layers, which all are known.
+    pub(crate) fn write(&self, dir: &Path, built: &Built) -> Result<Image> {
         let about = About {
             created: clock::format_rfc3339(self.commit.time.seconds),
             architecture: oci_arch(),
-            labels: self.labels(&ground.name),
-            env: image_env(&ground.env),
+            labels: self.labels(&built.ground.name),
+            env: image_env(&built.ground.env),
             reference: self.name(),
         };
-        let pairs: Vec<(String, Layer)> = layers
+        let pairs: Vec<(String, Layer)> = built
+            .layers
             .iter()
-            .map(|(name, layer, _)| (name.clone(), layer.clone()))
+            .map(|made| (made.name.clone(), made.layer.clone()))
             .collect();
         let (digest, config_digest) = write(dir, &pairs, &about)?;
-        let layers = layers.into_iter().map(|(name, l, cached)| LayerInfo {
-            name,
-            digest: l.digest,
-            diff_id: l.diff_id,
-            size: l.size,
-            cached,
+        let layers = built.layers.iter().map(|made| LayerInfo {
+            name: made.name.clone(),
+            digest: made.layer.digest.clone(),
+            diff_id: made.layer.diff_id.clone(),
+            size: made.layer.size,
+            cached: made.cached,
         });
         Ok(Image {
             digest,
             config_digest,
             layers: layers.collect(),
         })
+    }
+
+    /// Lays papers beside the image.
+    fn attach(&self, dir: &Path, built: &Built, image: &Image, key: Option<&Key>) -> Result<()> {
+        let facts = Facts {
+            repo: self.repo,
+            id: self.id,
+            commit: &self.commit,
+            env: &self.env,
+            files: &self.files,
+            name: self.name(),
+            base: &built.ground.name,
+            packages: &built.packages,
+            runs: &runs_of(self.repo, &self.commit)?,
+            digest: &image.digest,
+            server: &sha256_of(&self.options.server)?,
+            compression: Packing::from(self.options.compression).id(),
+        };
+        attach(dir, &facts, key)
     }
 
     fn labels(&self, base: &str) -> BTreeMap<String, String> {
@@ -315,14 +432,14 @@ impl<'a> Plan<'a> {
 }
 
 /// An image of ours may be the base of the next one: what it served must not show through.
-fn clear(packer: &Packer<'_>, ground: &Ground) -> Result<Option<(String, Layer, bool)>> {
+fn clear(packer: &Packer<'_>, ground: &Ground) -> Result<Option<Made>> {
     let below = |path: &Vec<u8>| path.starts_with(b"opt/modelv/");
-    if !ground.paths.iter().any(below) {
+    if !ground.seen.paths.iter().any(below) {
         return Ok(None);
     }
     let mut files = Files::default();
     files.add_file("opt/.wh.modelv", false, Content::Bytes(vec![]));
-    Ok(Some(("clear".into(), packer.pack_files(&files)?, false)))
+    Step::of_files("clear", None, files).make(packer).map(Some)
 }
 
 /// The variables of the base, and ours above them.
@@ -360,7 +477,7 @@ fn find_python(repo: &Repo, env: &Env, options: &ReleaseOptions) -> Result<Optio
         .ok_or_else(|| modelv_repo::Error::not_found("interpreter", "python3").into())
 }
 
-fn sha256_of(path: &Path) -> Result<String> {
+pub(crate) fn sha256_of(path: &Path) -> Result<String> {
     let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
     Ok(modelv_repo::core::id::to_hex(&Sha256::digest(&bytes)))
 }

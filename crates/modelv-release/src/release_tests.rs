@@ -70,6 +70,9 @@ impl Bench {
             python: Some(self.path("venv/bin/python")),
             server: self.path("server"),
             name: None,
+            compression: Compression::Gzip,
+            papers: false,
+            sign_key: None,
         };
         release(&self.repo, id, &options, Ctx::quiet(), &mut |_| {})
     }
@@ -184,7 +187,7 @@ fn an_image_holds_what_is_needed_and_says_what_it_is() {
     assert_eq!(labels["dev.modelv.commit"], id.to_hex());
     let (digest, manifest) = crate::layout::read_manifest(&bench.path("image")).unwrap();
     assert_eq!((digest, &manifest["annotations"]), (image.digest, labels));
-    let seen: std::collections::BTreeSet<_> = image.layers.iter().map(|l| &l.diff_id).collect();
+    let seen: BTreeSet<_> = image.layers.iter().map(|l| &l.diff_id).collect();
     assert!(!seen.is_empty());
 }
 
@@ -308,6 +311,9 @@ fn an_interrupt_leaves_nothing_and_is_the_reason() {
         python: Some(bench.path("venv/bin/python")),
         server: bench.path("server"),
         name: None,
+        compression: Compression::Gzip,
+        papers: false,
+        sign_key: None,
     };
     let mut talk = |text: &str| {
         if text == "server" {

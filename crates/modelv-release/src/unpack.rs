@@ -7,7 +7,6 @@ use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
-use flate2::read::MultiGzDecoder;
 use modelv_repo::core::id::to_hex;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -15,6 +14,7 @@ use sha2::{Digest, Sha256};
 use crate::error::{Error, Result};
 use crate::layer::digits;
 use crate::layout::{blob_path, read_json, read_manifest};
+use crate::packing::Packing;
 
 /// How an image wants to be started.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -55,9 +55,8 @@ pub fn unpack(layout: &Path, dest: &Path) -> Result<RunConfig> {
         let digest = layer["digest"].as_str().unwrap_or_default();
         let path = blob_path(layout, digest)?;
         check_blob(&path, digest).map_err(&bad)?;
-        let file = File::open(&path).map_err(Error::io("read", &path))?;
-        apply(MultiGzDecoder::new(file), dest)
-            .map_err(|e| bad(format!("layer `{digest}`: {e}")))?;
+        let packing = Packing::of(&path)?.map_err(&bad)?;
+        apply(packing.open(&path)?, dest).map_err(|e| bad(format!("layer `{digest}`: {e}")))?;
     }
     let c = &config["config"];
     let list = |v: &serde_json::Value| {

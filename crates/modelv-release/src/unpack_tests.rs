@@ -1,4 +1,5 @@
 use super::*;
+use flate2::read::MultiGzDecoder;
 use std::collections::BTreeMap;
 use std::os::unix::fs::symlink;
 

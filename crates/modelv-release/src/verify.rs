@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::error::{Error, Result};
 use crate::inspect::{Inspection, inspect};
+use crate::packing::{Compression, Packing};
 use crate::place::Place;
 use crate::release::{Image, ReleaseOptions, build};
 
@@ -48,7 +49,18 @@ pub fn commit_of(layout: &Path) -> Result<String> {
     })
 }
 
-/// Builds `id` again, without any layer that was made before, and compares.
+fn compression_of(layout: &Path) -> Result<Compression> {
+    let (_, manifest) = crate::layout::read_manifest(layout)?;
+    let layers = manifest["layers"].as_array().into_iter().flatten();
+    let mut media = layers.filter_map(|layer| layer["mediaType"].as_str());
+    let is_zstd = media.any(|media| Packing::of_media(media) == Some(Packing::Zstd));
+    Ok(match is_zstd {
+        true => Compression::Zstd,
+        false => Compression::Gzip,
+    })
+}
+
+/// Builds `id` again, packed as the image is and without any layer that was made before, and compares.
 ///
 /// # Errors
 /// The image is damaged, the commit can't be built, or it was interrupted.
@@ -63,7 +75,14 @@ pub fn verify(
     let seen = inspect(layout, ctx.cancel)?;
     // In a place that goes away again.
     let place = Place::new(&repo.dir().join("tmp/verified"))?;
-    let built = build(repo, id, options, &place, None, ctx, talk)?;
+    let options = ReleaseOptions {
+        papers: false,
+        sign_key: None,
+        // What the image says of its layers; how it says it is compared with the rest.
+        compression: compression_of(layout)?,
+        ..options.clone()
+    };
+    let (built, _) = build(repo, id, &options, &place, None, ctx, talk)?;
     Ok(Verification {
         commit: id.to_hex(),
         difference: first_difference(&seen, &built),

@@ -8,18 +8,24 @@ use std::path::{Path, PathBuf};
 
 use modelv_repo::core::env::{Env, Package};
 use modelv_repo::core::id::to_hex;
+use modelv_repo::core::path::RepoPath;
 use modelv_repo::wheels::archive;
 use modelv_repo::wheels::pip::{self, Sources};
 use modelv_repo::wheels::record::Record;
-use modelv_repo::{Cancel, Repo};
+use modelv_repo::{Cancel, Repo, StoredWheel};
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
 use crate::layer::{Content, Files, check_name};
+use crate::packer::Packer;
+use crate::sbom::Packed;
 
 /// Where packages lie in an image.
 pub(crate) const SITE: &str = "opt/modelv/site-packages";
 const SCRIPTS: &str = "opt/modelv/bin";
+/// What scripts begin with: a link to the interpreter of the image, so that a layer of a package is the
+/// same on every base.
+pub(crate) const INTERPRETER: &str = "/opt/modelv/bin/python";
 /// Largest file of a wheel, in bytes.
 const FILE_BYTES_MAX: u64 = 4 << 30;
 
@@ -28,6 +34,32 @@ const FILE_BYTES_MAX: u64 = 4 << 30;
 pub(crate) struct Wheel {
     pub(crate) path: PathBuf,
     pub(crate) sha256: String,
+    /// Name and version of the package, for people.
+    pub(crate) label: String,
+}
+
+impl Wheel {
+    /// For the papers of an image.
+    pub(crate) fn packed(&self) -> Packed {
+        let (name, version) = self.label.split_once(' ').unwrap_or((&self.label, ""));
+        Packed {
+            name: name.to_owned(),
+            version: version.to_owned(),
+            sha256: self.sha256.clone(),
+        }
+    }
+
+    pub(crate) fn size(&self) -> u64 {
+        std::fs::metadata(&self.path).map_or(0, |m| m.len())
+    }
+}
+
+/// A package whose wheel is not here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Absent {
+    pub(crate) label: String,
+    /// Whether the repository has it vendored: then nothing is fetched.
+    pub(crate) is_stored: bool,
 }
 
 /// The wheels of a commit's packages.
@@ -40,58 +72,90 @@ pub(crate) struct Wanted<'a> {
     pub(crate) python: &'a Path,
     /// Of the interpreter in the image.
     pub(crate) minor: String,
+    /// Packages whose code is that of the commit.
+    pub(crate) in_place: &'a BTreeMap<String, Vec<RepoPath>>,
 }
 
 impl Wanted<'_> {
-    /// Finds the wheels of all packages: vendored ones before those that were fetched.
-    pub(crate) fn find_all(&self, cancel: &Cancel) -> Result<Vec<Wheel>> {
-        let cache = &self.cache;
-        std::fs::create_dir_all(cache).map_err(Error::io("create", cache))?;
-        let packages = &self.env.packages;
-        let vendored = self.vendored()?;
-        let known = archive::list(cache)?;
+    /// Finds the wheels of all packages: vendored ones before those that were fetched; and says which were not
+    /// here. Where no layers are made, nothing is fetched or written either.
+    pub(crate) fn find_all(&self, packer: &Packer<'_>) -> Result<(Vec<Wheel>, Vec<Absent>)> {
+        let own = |p: &&Package| !self.in_place.contains_key(&p.name);
+        let packages: Vec<&Package> = self.env.packages.iter().filter(own).collect();
+        let (vendored, stored) = match packer.is_dry() {
+            true => (BTreeMap::new(), self.repo.vendored(self.env.id())?),
+            false => (self.vendored()?, Vec::new()),
+        };
+        let known = self.known()?;
+        let minor = &self.minor;
+        let is_stored = |p: &Package| {
+            let is_its = |s: &StoredWheel| archive::is_for(&s.name, p, minor);
+            stored.iter().any(is_its)
+        };
         let has = |p: &Package| vendored.contains_key(&p.name) || self.find(&known, p).is_some();
-        let missing: Vec<&Package> = packages.iter().filter(|p| !has(p)).collect();
+        let missing: Vec<&Package> = packages.iter().copied().filter(|p| !has(p)).collect();
         for package in &missing {
-            if package.editable || package.source.as_deref() == Some("file") {
-                let detail = "it was installed from a folder of the machine it trained on";
-                return Err(Error::Package {
+            let is_local = package.editable || package.source.as_deref() == Some("file");
+            if is_local && !is_stored(package) {
+                let detail = "it was installed from a folder of the machine it trained on, and no wheel of it is vendored";
+                packer.refuse(Error::Package {
                     package: package.label(),
                     detail: detail.into(),
-                });
+                })?;
             }
         }
-        self.fetch(&missing, cancel)?;
-        let known = archive::list(cache)?;
-        packages
+        let absent = |p: &&Package| Absent {
+            label: p.label(),
+            is_stored: is_stored(p),
+        };
+        let absent = missing.iter().map(absent).collect();
+        if packer.is_dry() {
+            let here = packages.iter().filter(|p| self.find(&known, p).is_some());
+            let wheels = here.map(|p| self.wheel(p, None, &known));
+            return Ok((wheels.collect::<Result<_>>()?, absent));
+        }
+        self.fetch(&missing, packer.cancel)?;
+        let known = self.known()?;
+        let found = packages
             .iter()
-            .map(|package| {
-                let bad = |detail: String| Error::Package {
-                    package: package.label(),
-                    detail,
-                };
-                let path = vendored.get(&package.name).cloned();
-                let path = path.or_else(|| self.find(&known, package)).ok_or_else(|| {
-                    let minor = &self.minor;
-                    bad(format!(
-                        "no wheel of exactly this version was found for Python {minor}"
-                    ))
-                })?;
-                let bytes = std::fs::read(&path).map_err(Error::io("read", &path))?;
-                let digest: [u8; 32] = Sha256::digest(&bytes).into();
-                // What was built from an archive, or put together again, is proved by its files.
-                if package.record_sha256.is_none()
-                    && package.archive_sha256.is_some_and(|want| want != digest)
-                {
-                    let detail = "the wheel is not the one that was installed (SHA-256 differs)";
-                    return Err(bad(detail.into()));
-                }
-                Ok(Wheel {
-                    path,
-                    sha256: to_hex(&digest),
-                })
-            })
-            .collect()
+            .map(|package| self.wheel(package, vendored.get(&package.name).cloned(), &known));
+        Ok((found.collect::<Result<_>>()?, absent))
+    }
+
+    /// Wheels that were fetched before.
+    fn known(&self) -> Result<Vec<PathBuf>> {
+        match self.cache.is_dir() {
+            true => Ok(archive::list(&self.cache)?),
+            false => Ok(Vec::new()),
+        }
+    }
+
+    /// The wheel of a package, which must be the one that was installed.
+    fn wheel(&self, package: &Package, path: Option<PathBuf>, known: &[PathBuf]) -> Result<Wheel> {
+        let bad = |detail: String| Error::Package {
+            package: package.label(),
+            detail,
+        };
+        let path = path.or_else(|| self.find(known, package)).ok_or_else(|| {
+            let minor = &self.minor;
+            bad(format!(
+                "no wheel of exactly this version was found for Python {minor}"
+            ))
+        })?;
+        let bytes = std::fs::read(&path).map_err(Error::io("read", &path))?;
+        let digest: [u8; 32] = Sha256::digest(&bytes).into();
+        // What was built from an archive, or put together again, is proved by its files.
+        if package.record_sha256.is_none()
+            && package.archive_sha256.is_some_and(|want| want != digest)
+        {
+            let detail = "the wheel is not the one that was installed (SHA-256 differs)";
+            return Err(bad(detail.into()));
+        }
+        Ok(Wheel {
+            path,
+            sha256: to_hex(&digest),
+            label: format!("{} {}", package.name, package.version),
+        })
     }
 
     /// Vendored wheels, written to a folder of their own in the cache, by package.
@@ -105,7 +169,8 @@ impl Wanted<'_> {
             .cache
             .join(format!("vendored-{}", self.env.id().short()));
         std::fs::create_dir_all(&dir).map_err(Error::io("create", &dir))?;
-        for package in self.env.packages.iter().filter(|p| !p.editable) {
+        let own = |p: &&Package| !self.in_place.contains_key(&p.name);
+        for package in self.env.packages.iter().filter(own) {
             let path = self
                 .repo
                 .write_vendored(&stored, package, &self.minor, &dir)?;
@@ -120,6 +185,7 @@ impl Wanted<'_> {
             return Ok(());
         }
         let cache = &self.cache;
+        std::fs::create_dir_all(cache).map_err(Error::io("create", cache))?;
         let temp = tempfile::tempdir_in(cache).map_err(Error::io("create", cache))?;
         let failed = pip::fetch(
             self.python,

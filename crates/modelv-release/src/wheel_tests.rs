@@ -1,4 +1,6 @@
 use super::*;
+use modelv_repo::core::path::RepoPath;
+
 use crate::layer::Node;
 use std::process::Command;
 
@@ -43,6 +45,8 @@ fn package(name: &str, version: &str) -> Package {
     }
 }
 
+static NONE: BTreeMap<String, Vec<RepoPath>> = BTreeMap::new();
+
 /// A repository without commits, whose environment is these packages.
 fn wanted<'a>(repo: &'a Repo, env: &'a Env, python: &'a Path, minor: &str) -> Wanted<'a> {
     Wanted {
@@ -51,6 +55,7 @@ fn wanted<'a>(repo: &'a Repo, env: &'a Env, python: &'a Path, minor: &str) -> Wa
         cache: repo.dir().join("cache/wheels"),
         python,
         minor: minor.into(),
+        in_place: &NONE,
     }
 }
 
@@ -104,6 +109,7 @@ fn build(dir: &Path, files: &[(&str, &[u8])], record: impl Fn(String) -> String)
     Wheel {
         sha256: to_hex(&Sha256::digest(std::fs::read(&path).unwrap())),
         path,
+        label: "tiny-wheel 1.0".into(),
     }
 }
 
@@ -224,7 +230,7 @@ fn a_name_is_no_option_of_pip() {
     };
     let python = venv(dir.path());
     let wanted = wanted(&repo, &env, &python, "3.11");
-    let said = wanted.find_all(&Cancel::new()).unwrap_err();
+    let said = wanted.find_all(&Packer::at(dir.path())).unwrap_err();
     assert!(matches!(said, Error::Package { .. }), "{said}");
     assert_eq!(archive::list(&wanted.cache).unwrap(), Vec::<PathBuf>::new());
 }

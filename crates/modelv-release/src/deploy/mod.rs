@@ -1,0 +1,150 @@
+//! Files that run an image elsewhere: Docker Compose with Prometheus and Grafana beside it, and Kubernetes.
+//!
+//! The same image gives the same files. Must never write over a file that is there.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+
+/// Longest name of a label in DNS, less what is put behind it.
+const NAME_MAX: usize = 50;
+
+/// Files of `--compose`, below its folder.
+const COMPOSE: &[(&str, &str)] = &[
+    ("compose.yaml", include_str!("compose.yaml")),
+    ("prometheus.yml", include_str!("prometheus.yml")),
+    ("alerts.yml", include_str!("alerts.yml")),
+    ("grafana/datasource.yml", include_str!("datasource.yml")),
+    ("grafana/dashboards.yml", include_str!("dashboards.yml")),
+    ("grafana/modelv.json", include_str!("dashboard.json")),
+];
+const KUBERNETES: &str = include_str!("kubernetes.yaml");
+const KSERVE: &str = include_str!("kserve.yaml");
+
+/// What is deployed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Deployment {
+    /// Reference of the image, as an engine pulls it.
+    pub image: String,
+    /// What people call the model.
+    pub name: String,
+    /// The commit.
+    pub commit: String,
+}
+
+impl Deployment {
+    /// The name as a label of DNS.
+    fn label(&self) -> String {
+        let plain = |c: char| {
+            if c.is_ascii_alphanumeric() {
+                c.to_ascii_lowercase()
+            } else {
+                '-'
+            }
+        };
+        let label: String = self.name.chars().map(plain).take(NAME_MAX).collect();
+        let label = label.trim_matches('-');
+        match label.chars().next() {
+            Some(first) if first.is_ascii_alphabetic() => label.to_owned(),
+            Some(_) => format!("model-{label}"),
+            None => "model".to_owned(),
+        }
+    }
+
+    fn fill(&self, text: &str) -> String {
+        // A reference and an id hold nothing that YAML or JSON would take for more than text.
+        text.replace("@NAME@", &self.label())
+            .replace("@IMAGE@", &self.image)
+            .replace("@COMMIT@", &self.commit)
+            .replace("@SHORT@", self.commit.get(..12).unwrap_or(&self.commit))
+    }
+
+    /// Writes a Docker Compose file into a folder: the model, Prometheus that scrapes it every five
+    /// seconds, alert rules, and a dashboard of Grafana.
+    ///
+    /// # Errors
+    /// A file is there already, or can't be written.
+    pub fn write_compose(&self, dir: &Path) -> Result<Vec<PathBuf>> {
+        let paths: Vec<PathBuf> = COMPOSE.iter().map(|(name, _)| dir.join(name)).collect();
+        if let Some(path) = paths.iter().find(|p| p.symlink_metadata().is_ok()) {
+            return Err(Error::Taken { path: path.clone() });
+        }
+        for (path, (_, text)) in paths.iter().zip(COMPOSE) {
+            write_new(path, &self.fill(text))?;
+        }
+        Ok(paths)
+    }
+
+    /// Writes a Deployment with probes, a Service and a PodDisruptionBudget for Kubernetes; and, if asked
+    /// for, an InferenceService of KServe in their place.
+    ///
+    /// # Errors
+    /// The file is there already, or can't be written.
+    pub fn write_kubernetes(&self, file: &Path, kserve: bool) -> Result<()> {
+        write_new(file, &self.fill(if kserve { KSERVE } else { KUBERNETES }))
+    }
+}
+
+fn write_new(path: &Path, text: &str) -> Result<()> {
+    let failed = |e: std::io::Error| match e.kind() {
+        std::io::ErrorKind::AlreadyExists => Error::Taken {
+            path: path.to_owned(),
+        },
+        _ => modelv_repo::Error::io("write", path)(e).into(),
+    };
+    if let Some(dir) = path.parent() {
+        std::fs::create_dir_all(dir).map_err(failed)?;
+    }
+    let mut file = std::fs::File::create_new(path).map_err(failed)?;
+    file.write_all(text.as_bytes()).map_err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_become_labels() {
+        for (name, want) in [
+            ("tweets", "tweets"),
+            ("Feature/German_2", "feature-german-2"),
+            ("1a2b", "model-1a2b"),
+            ("--", "model"),
+            ("\u{fc}", "model"),
+            (&"x".repeat(90), &"x".repeat(NAME_MAX)),
+        ] {
+            let d = Deployment {
+                image: "i".into(),
+                name: name.to_owned(),
+                commit: "c".into(),
+            };
+            assert_eq!(d.label(), want, "{name}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_written_over_and_nothing_is_left_open() {
+        let dir = tempfile::tempdir().unwrap();
+        let deployment = Deployment {
+            image: "registry.example/team/tweets:1".into(),
+            name: "tweets".into(),
+            commit: "ab".repeat(32),
+        };
+        let written = deployment.write_compose(dir.path()).unwrap();
+        for path in &written {
+            let text = std::fs::read_to_string(path).unwrap();
+            assert!(!text.contains('@'), "{}: {text}", path.display());
+        }
+        assert!(matches!(
+            deployment.write_compose(dir.path()),
+            Err(Error::Taken { .. })
+        ));
+        let file = dir.path().join("k8s.yaml");
+        deployment.write_kubernetes(&file, false).unwrap();
+        assert!(matches!(
+            deployment.write_kubernetes(&file, true),
+            Err(Error::Taken { .. })
+        ));
+    }
+}

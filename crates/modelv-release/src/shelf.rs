@@ -1,0 +1,242 @@
+//! Images of a repository's commits for whoever pulls them: made when they are first asked for, and kept.
+//! Every blob is there once, whatever images share it. All of it may be deleted at any time.
+
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use modelv_repo::core::id::{CommitId, to_hex};
+use modelv_repo::{Cancel, Ctx, Repo, names};
+use modelv_serve::{Images, Manifest};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use crate::attest::attached;
+use crate::error::{Error, Result};
+use crate::layout::{blob_path, read_bounded};
+use crate::release::{ReleaseOptions, release};
+
+/// Images of a repository.
+pub struct Shelf {
+    root: PathBuf,
+    /// What they are made from; the output is not used.
+    options: ReleaseOptions,
+    /// What decides an image beside its commit.
+    mark: String,
+    dir: PathBuf,
+    /// One image is made at a time: who asks for the same one waits for it.
+    making: Mutex<()>,
+    cancel: Cancel,
+}
+
+impl std::fmt::Debug for Shelf {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shelf")
+            .field("dir", &self.dir)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Shelf {
+    /// A shelf in the repository's own folder.
+    ///
+    /// # Errors
+    /// It can't be written, or the server's program can't be read.
+    pub fn open(repo: &Repo, options: ReleaseOptions) -> Result<Self> {
+        let dir = repo.dir().join("cache/shelf");
+        for name in ["blobs/sha256", "images"] {
+            let dir = dir.join(name);
+            std::fs::create_dir_all(&dir).map_err(Error::io("create", &dir))?;
+        }
+        let server = crate::release::sha256_of(&options.server)?;
+        let mark = format!("{} {:?} {server}", options.base, options.compression);
+        Ok(Self {
+            root: repo.root().to_owned(),
+            options,
+            mark,
+            dir,
+            making: Mutex::default(),
+            cancel: Cancel::new(),
+        })
+    }
+
+    /// The digest of the image of what a tag names, which is made if it is not there.
+    fn image(&self, tag: &str) -> Result<Option<String>> {
+        // Opened anew each time: branches move.
+        let repo = Repo::open(&self.root).or_else(|_| Repo::discover(&self.root))?;
+        let Some(id) = offered(&repo, tag)? else {
+            return Ok(None);
+        };
+        let key = to_hex(&Sha256::digest(format!("{} {id}", self.mark)));
+        let note = self.dir.join("images").join(key);
+        if let Some(digest) = self.noted(&note) {
+            return Ok(Some(digest));
+        }
+        let _turn = self.making.lock();
+        if let Some(digest) = self.noted(&note) {
+            return Ok(Some(digest));
+        }
+        let temp = tempfile::tempdir_in(&self.dir).map_err(Error::io("create", &self.dir))?;
+        let options = ReleaseOptions {
+            output: temp.path().join("image"),
+            ..self.options.clone()
+        };
+        let ctx = Ctx {
+            cancel: &self.cancel,
+            ..Ctx::quiet()
+        };
+        let image = release(&repo, id, &options, ctx, &mut |_| {})?;
+        self.keep(&options.output, &note, &image.digest)?;
+        Ok(Some(image.digest))
+    }
+
+    /// The image of a note, if all its blobs are here.
+    fn noted(&self, note: &Path) -> Option<String> {
+        let text = std::fs::read_to_string(note).ok()?;
+        let digest = text.lines().next()?.to_owned();
+        let manifest = self.read(&digest)?;
+        let value: Value = serde_json::from_slice(&manifest.bytes).ok()?;
+        let layers = value["layers"].as_array()?.iter();
+        let mut parts = layers.chain([&value["config"]]);
+        let is_here = |d: &Value| {
+            self.blob(d["digest"].as_str().unwrap_or_default())
+                .is_some()
+        };
+        parts.all(is_here).then_some(digest)
+    }
+
+    /// Takes the blobs of a layout over; the note comes last.
+    fn keep(&self, layout: &Path, note: &Path, digest: &str) -> Result<()> {
+        let mut lines = format!("{digest}\n");
+        for paper in attached(layout)? {
+            lines.push_str(&paper.to_string());
+            lines.push('\n');
+        }
+        let from = layout.join("blobs/sha256");
+        for entry in crate::base::entries(&from)? {
+            let to = self.dir.join("blobs/sha256").join(entry.file_name());
+            std::fs::rename(entry.path(), &to).map_err(Error::io("write", &to))?;
+        }
+        crate::place::write_file(note, |out| {
+            out.write_all(lines.as_bytes())
+                .map_err(Error::io("write", note))
+        })
+    }
+
+    /// What lies beside an image.
+    fn papers(&self, digest: &str) -> Vec<Value> {
+        let notes = crate::base::entries(&self.dir.join("images")).unwrap_or_default();
+        for note in notes {
+            let text = std::fs::read_to_string(note.path()).unwrap_or_default();
+            let mut lines = text.lines();
+            if lines.next() == Some(digest) {
+                return lines.filter_map(|l| serde_json::from_str(l).ok()).collect();
+            }
+        }
+        Vec::new()
+    }
+
+    fn read(&self, digest: &str) -> Option<Manifest> {
+        let path = self.blob(digest)?;
+        let bytes = read_bounded(&self.dir, &path).ok()?;
+        if crate::layout::digest_of(&bytes) != digest {
+            return None;
+        }
+        let value: Value = serde_json::from_slice(&bytes).ok()?;
+        Some(Manifest {
+            media: value["mediaType"].as_str()?.to_owned(),
+            digest: digest.to_owned(),
+            bytes,
+        })
+    }
+
+    /// What lies beside an image, by the tag under which cosign asks for it.
+    fn paper(&self, tag: &str) -> Option<Manifest> {
+        let rest = tag.strip_prefix("sha256-")?;
+        let (hex, _) = rest.split_once('.')?;
+        let papers = self.papers(&format!("sha256:{hex}"));
+        let named = |d: &&Value| d["annotations"]["org.opencontainers.image.ref.name"] == tag;
+        self.read(papers.iter().find(named)?["digest"].as_str()?)
+    }
+}
+
+/// Fewer digits of an id could be a guess.
+const ID_DIGITS_MIN: usize = 8;
+/// Refs whose commits may be pulled.
+const OFFERED: [&str; 3] = [names::HEADS, names::TAGS, names::ALIASES];
+
+/// The commit of a tag: HEAD, a branch, tag or alias, or the id of a commit that one of these leads to. Whatever
+/// else the repository holds, such as files that were put aside and commits that were undone, is nobody's to pull.
+fn offered(repo: &Repo, tag: &str) -> Result<Option<CommitId>> {
+    if tag == "latest" || tag == "HEAD" {
+        return Ok(repo.head());
+    }
+    let refs: Vec<(String, CommitId)> = OFFERED
+        .iter()
+        .flat_map(|prefix| repo.refs_below(prefix))
+        .collect();
+    if refs.iter().any(|(name, _)| name == tag) {
+        return Ok(repo.resolve(tag).ok());
+    }
+    let is_id = tag.len() >= ID_DIGITS_MIN && tag.bytes().all(|b| b.is_ascii_hexdigit());
+    let Some(id) = repo.resolve(tag).ok().filter(|_| is_id) else {
+        return Ok(None);
+    };
+    for tip in refs.iter().map(|(_, tip)| *tip).chain(repo.head()) {
+        if repo.merge_bases(id, tip)?.contains(&id) {
+            return Ok(Some(id));
+        }
+    }
+    Ok(None)
+}
+
+impl Images for Shelf {
+    fn manifest(
+        &self,
+        _name: &str,
+        reference: &str,
+    ) -> std::result::Result<Option<Manifest>, String> {
+        if reference.starts_with("sha256:") {
+            return Ok(self.read(reference));
+        }
+        if reference.starts_with("sha256-") {
+            return Ok(self.paper(reference));
+        }
+        let is_tag = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
+        if !reference.bytes().all(is_tag) {
+            return Ok(None);
+        }
+        let made = self.image(reference).map_err(|e| e.to_string())?;
+        Ok(made.and_then(|digest| self.read(&digest)))
+    }
+
+    fn blob(&self, digest: &str) -> Option<PathBuf> {
+        let path = blob_path(&self.dir, digest).ok()?;
+        path.is_file().then_some(path)
+    }
+
+    fn tags(&self) -> std::result::Result<Vec<String>, String> {
+        let repo = Repo::open(&self.root).or_else(|_| Repo::discover(&self.root));
+        let repo = repo.map_err(|e| e.to_string())?;
+        let is_tag = |name: &String| crate::check_reference(&format!("x:{name}")).is_ok();
+        let refs = OFFERED.iter().flat_map(|prefix| repo.refs_below(prefix));
+        let all = refs.map(|(name, _)| name);
+        let mut out: Vec<String> = all.filter(is_tag).collect();
+        out.sort();
+        out.dedup();
+        Ok(out)
+    }
+
+    fn stop(&self) {
+        self.cancel.cancel();
+    }
+
+    fn referrers(&self, digest: &str) -> Vec<u8> {
+        json!({
+            "schemaVersion": 2,
+            "mediaType": "application/vnd.oci.image.index.v1+json",
+            "manifests": self.papers(digest),
+        })
+        .to_string()
+        .into_bytes()
+    }
+}
