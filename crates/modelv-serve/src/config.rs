@@ -1,5 +1,6 @@
 //! What is served, and within which limits.
 
+use std::any::Any;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -7,18 +8,23 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::ServeError;
+use crate::payload::Payloads;
 
 /// Bounds on what a client may cost.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     /// Largest request body, in bytes.
     pub body_bytes: usize,
-    /// Longest time for one prediction.
+    /// Longest time for one prediction, the wait for a worker included; and for a body.
     pub predict: Duration,
-    /// Longest time for the head of a request.
+    /// Longest time for the head of a request, and between two requests of a connection.
     pub header: Duration,
     /// Requests that may wait for a worker.
     pub queue: usize,
+    /// Connections at a time.
+    pub connections: usize,
+    /// How long requests under way may take once the server is asked to stop.
+    pub drain: Duration,
 }
 
 impl Default for Limits {
@@ -28,11 +34,13 @@ impl Default for Limits {
             predict: Duration::from_secs(30),
             header: Duration::from_secs(10),
             queue: 256,
+            connections: 768,
+            drain: Duration::from_secs(10),
         }
     }
 }
 
-/// What is served.
+/// What is served: one commit.
 #[derive(Debug, Clone)]
 pub struct ServeOptions {
     /// Folder with the user's code; the worker's current folder.
@@ -55,6 +63,78 @@ pub struct ServeOptions {
     pub name: String,
     /// Bounds.
     pub limits: Limits,
+    /// Most requests that are predicted in one call; 1 for functions that take no lists.
+    pub batch: usize,
+    /// How long a worker that could begin waits for more requests of a batch.
+    pub batch_wait: Duration,
+    /// Whether the function takes a data frame.
+    pub frame: bool,
+    /// Requests that are predicted before the first one of a client, each a JSON text.
+    pub warm: Vec<Vec<u8>>,
+}
+
+/// One commit among those that a server serves.
+pub struct Arm {
+    /// The commit.
+    pub options: ServeOptions,
+    /// Its share of the requests, beside the weights of the others.
+    pub weight: u32,
+    /// Whether it gets copies of all requests, and answers nobody.
+    pub mirror: bool,
+    /// Kept as long as it is served, for example a folder that goes with it.
+    pub guard: Guard,
+}
+
+/// Kept as long as a commit is served.
+pub type Guard = Option<Box<dyn Any + Send + Sync>>;
+
+/// Where newer commits come from. Asked again and again, on a thread of its own.
+pub trait Source: Send {
+    /// The next commit to serve; `None`: nothing has changed.
+    ///
+    /// # Errors
+    /// It can't be told, or the commit can't be read: what is served now stays.
+    fn next(&mut self) -> Result<Option<(ServeOptions, Guard)>, String>;
+
+    /// What was given last can't be loaded or warmed, and does not serve. It may be given again: the cause
+    /// may be gone by then.
+    fn refused(&mut self) {}
+}
+
+/// A source, and how often it is asked.
+pub struct Follow {
+    /// The source.
+    pub source: Box<dyn Source>,
+    /// Time between two questions.
+    pub every: Duration,
+}
+
+/// A whole server.
+pub struct Server {
+    /// What is served; at least one that is no mirror. The first is the one that follows a source.
+    pub arms: Vec<Arm>,
+    /// Where newer commits come from.
+    pub follow: Option<Follow>,
+    /// Header whose value keeps a client with one arm.
+    pub sticky: String,
+    /// Whether inputs and outputs are logged.
+    pub payloads: Option<Payloads>,
+}
+
+impl From<ServeOptions> for Server {
+    fn from(options: ServeOptions) -> Self {
+        Self {
+            arms: vec![Arm {
+                options,
+                weight: 1,
+                mirror: false,
+                guard: None,
+            }],
+            follow: None,
+            sticky: "x-modelv-key".into(),
+            payloads: None,
+        }
+    }
 }
 
 /// `/opt/modelv/image.json`: what an image serves.
@@ -119,6 +199,10 @@ impl ImageConfig {
             recipe: self.recipe,
             name: self.name,
             limits: Limits::default(),
+            batch: 1,
+            batch_wait: Duration::ZERO,
+            frame: false,
+            warm: Vec::new(),
         }
     }
 }

@@ -1,36 +1,73 @@
-//! The HTTP front: routes, limits, and answers that name the commit.
+//! The HTTP front: connections and their limits, routes, and answers that name the commit.
 
 use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use axum::Router;
-use axum::body::{Body, to_bytes};
+use axum::body::Body;
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
-use axum::routing::{any, get};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header};
+use axum::routing::{any, get, post};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use hyper_util::service::TowerToHyperService;
 use serde_json::json;
+use tokio::net::TcpStream;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Semaphore;
 
 use crate::ServeError;
-use crate::config::ServeOptions;
+use crate::arms::{Arms, Slot};
+use crate::config::{Limits, Server};
 use crate::log::Log;
 use crate::metrics::Metrics;
-use crate::worker::{Answer, Pool};
+use crate::model::Model;
+use crate::payload::Payloads;
+use crate::predict::{Failure, failure, predict};
+use crate::{docs, follow, oip};
 
-/// How long requests under way may take once the server is asked to stop.
-const DRAIN: Duration = Duration::from_secs(10);
-const JSON: &str = "application/json";
+pub(crate) const JSON: &str = "application/json";
+/// Most bytes of the head of a request.
+const HEAD_BYTES_MAX: usize = 64 << 10;
+/// Requests that one connection of HTTP/2 may have under way.
+const STREAMS_MAX: u32 = 128;
 
-struct App {
-    options: ServeOptions,
-    pool: Pool,
-    metrics: Arc<Metrics>,
-    log: Arc<Log>,
+/// What all handlers share.
+pub(crate) struct App {
+    pub(crate) arms: Arms,
+    pub(crate) limits: Limits,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) log: Arc<Log>,
+    pub(crate) sticky: HeaderName,
+    pub(crate) payloads: Option<Payloads>,
     requests: AtomicU64,
+    draining: AtomicBool,
+}
+
+impl App {
+    pub(crate) fn new(
+        slots: Vec<Slot>,
+        limits: Limits,
+        metrics: Arc<Metrics>,
+        log: Arc<Log>,
+        sticky: &str,
+        payloads: Option<Payloads>,
+    ) -> Self {
+        let sticky = HeaderName::try_from(sticky);
+        Self {
+            arms: Arms::new(slots),
+            limits,
+            metrics,
+            log,
+            sticky: sticky.unwrap_or(HeaderName::from_static("x-modelv-key")),
+            payloads,
+            requests: AtomicU64::new(0),
+            draining: AtomicBool::new(false),
+        }
+    }
 }
 
 /// Serves until SIGTERM or SIGINT, then finishes what is under way. `ready` is called once with the
@@ -39,75 +76,162 @@ struct App {
 /// # Errors
 /// The user's function can't be loaded, or the address can't be listened on.
 pub fn serve(
-    options: ServeOptions,
+    server: Server,
     log: Box<dyn Write + Send>,
     ready: impl FnOnce(SocketAddr),
 ) -> Result<(), ServeError> {
-    let log = Arc::new(Log::new(log, &options.commit));
-    let metrics = Arc::new(Metrics::default());
-    let pool = Pool::start(&options, &metrics, &log)?;
-    let app = Arc::new(App {
-        options,
-        pool,
-        metrics,
-        log,
-        requests: AtomicU64::new(0),
-    });
+    let first = server
+        .arms
+        .iter()
+        .find(|a| !a.mirror)
+        .ok_or(ServeError::NoArm)?;
+    let log = Arc::new(Log::new(log, &first.options.commit));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let result = runtime.block_on(accept(app.clone(), ready));
-    app.pool.stop();
-    app.log.line("info", "stopped", json!({}));
+    let result = runtime.block_on(run(server, &log, ready));
+    // With the runtime go the tasks, and with them the workers.
+    drop(runtime);
+    log.line("info", "stopped", json!({}));
+    log.flush();
     result
 }
 
-async fn accept(app: Arc<App>, ready: impl FnOnce(SocketAddr)) -> Result<(), ServeError> {
-    let address = app.options.listen;
-    let listener = tokio::net::TcpListener::bind(address)
-        .await
-        .map_err(|source| ServeError::Listen { address, source })?;
-    let address = listener.local_addr()?;
+async fn run(
+    server: Server,
+    log: &Arc<Log>,
+    ready: impl FnOnce(SocketAddr),
+) -> Result<(), ServeError> {
+    // From here on a signal ends it in order, and never in the middle of loading.
     let (mut term, mut int) = (
         signal(SignalKind::terminate())?,
         signal(SignalKind::interrupt())?,
     );
-    let routes = router(app.clone());
-    let graceful = hyper_util::server::graceful::GracefulShutdown::new();
-    app.log
-        .line("info", "listening", json!({"address": address.to_string()}));
-    ready(address);
-    loop {
-        let (stream, _) = tokio::select! {
-            taken = listener.accept() => match taken {
-                Ok(taken) => taken,
-                // Out of file descriptors, or the client is gone: others go on.
-                Err(_) => {
-                    tokio::time::sleep(Duration::from_millis(10)).await;
-                    continue;
-                }
-            },
-            _ = term.recv() => break,
-            _ = int.recv() => break,
+    let metrics = Arc::new(Metrics::default());
+    let mut slots = Vec::new();
+    let (address, limits) = {
+        let options = &server.arms[0].options;
+        (options.listen, options.limits)
+    };
+    for arm in server.arms {
+        let loading = Model::load(arm.options, arm.guard, &metrics, log);
+        let model = tokio::select! {
+            model = loading => Arc::new(model?),
+            _ = term.recv() => return Ok(()),
+            _ = int.recv() => return Ok(()),
         };
-        let _ = stream.set_nodelay(true);
-        // The timer is what makes the header limit work: without one, hyper drops it silently.
-        let connection = hyper::server::conn::http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(app.options.limits.header)
-            .serve_connection(
-                TokioIo::new(stream),
-                hyper_util::service::TowerToHyperService::new(routes.clone()),
-            );
-        let connection = graceful.watch(connection);
-        tokio::spawn(async move {
-            let _ = connection.await;
+        slots.push(Slot {
+            model,
+            weight: arm.weight,
+            mirror: arm.mirror,
         });
     }
+    let app = App::new(
+        slots,
+        limits,
+        metrics,
+        log.clone(),
+        &server.sticky,
+        server.payloads,
+    );
+    let app = Arc::new(app);
+    let listener = tokio::net::TcpListener::bind(address)
+        .await
+        .map_err(|source| ServeError::Listen { address, source })?;
+    let address = listener.local_addr()?;
+    let following = server
+        .follow
+        .map(|f| tokio::spawn(follow::follow(app.clone(), f)));
+    log.line("info", "listening", json!({"address": address.to_string()}));
+    ready(address);
+    let graceful = GracefulShutdown::new();
+    tokio::select! {
+        () = accept(&app, &listener, &graceful) => {}
+        _ = term.recv() => {}
+        _ = int.recv() => {}
+    }
+    app.draining.store(true, Ordering::Relaxed);
     drop(listener);
-    app.log.line("info", "draining", json!({}));
-    let _ = tokio::time::timeout(DRAIN, graceful.shutdown()).await;
+    if let Some(task) = following {
+        task.abort();
+    }
+    log.line("info", "draining", json!({}));
+    let _ = tokio::time::timeout(limits.drain, graceful.shutdown()).await;
     Ok(())
+}
+
+/// Takes connections, as many at a time as may be.
+async fn accept(app: &Arc<App>, listener: &tokio::net::TcpListener, graceful: &GracefulShutdown) {
+    let routes = TowerToHyperService::new(router(app.clone()));
+    let room = Arc::new(Semaphore::new(app.limits.connections));
+    loop {
+        let Ok(permit) = room.clone().acquire_owned().await else {
+            return;
+        };
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            // Out of file descriptors, or the client is gone: others go on.
+            Err(_) => {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+                continue;
+            }
+        };
+        let _ = stream.set_nodelay(true);
+        let (limits, routes, watcher) = (app.limits, routes.clone(), graceful.watcher());
+        tokio::spawn(async move {
+            connection(stream, limits, routes, watcher).await;
+            drop(permit);
+        });
+    }
+}
+
+/// One connection, of the protocol that its first bytes say.
+async fn connection(
+    stream: TcpStream,
+    limits: Limits,
+    routes: TowerToHyperService<Router>,
+    watcher: Watcher,
+) {
+    let first = tokio::time::timeout(limits.header, is_http2(&stream)).await;
+    let Ok(is_http2) = first else {
+        return;
+    };
+    let io = TokioIo::new(stream);
+    if is_http2 {
+        let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(STREAMS_MAX)
+            .max_header_list_size(HEAD_BYTES_MAX as u32)
+            .keep_alive_interval(limits.header)
+            .serve_connection(io, routes);
+        let _ = watcher.watch(connection).await;
+        return;
+    }
+    // The timer is what makes the header limit work: without one, hyper drops it silently.
+    let connection = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.header)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .serve_connection(io, routes);
+    let _ = watcher.watch(connection).await;
+}
+
+/// Whether a connection begins as HTTP/2 does. Takes nothing from it.
+async fn is_http2(stream: &TcpStream) -> bool {
+    const PREFACE: &[u8] = b"PRI ";
+    let mut head = [0; PREFACE.len()];
+    loop {
+        match stream.peek(&mut head).await {
+            Ok(n) if head[..n] == PREFACE[..n] && n > 0 => {
+                if n == PREFACE.len() {
+                    return true;
+                }
+                // Some of it, or the `P` of `POST`: the rest is on its way.
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+            _ => return false,
+        }
+    }
 }
 
 fn router(app: Arc<App>) -> Router {
@@ -115,225 +239,154 @@ fn router(app: Arc<App>) -> Router {
         .route("/predict", any(predict))
         .route("/version", get(version))
         .route("/metrics", get(metrics))
-        .route(
-            "/health/live",
-            get(|State(app): State<Arc<App>>| async move {
-                app.answer(StatusCode::OK, "live", &json!({"status": "live"}))
-            }),
-        )
+        .route("/health/live", get(live))
         .route("/health/ready", get(ready))
-        .fallback(
-            |State(app): State<Arc<App>>, request: Request<Body>| async move {
-                let message = format!("no such path: {}", request.uri().path());
-                app.failure(
-                    StatusCode::NOT_FOUND,
-                    "not_found",
-                    &message,
-                    &app.request_id(request.headers()),
-                )
-            },
+        .route("/openapi.json", get(docs::openapi))
+        .route("/docs", get(docs::page))
+        .route("/v2", get(oip::server))
+        .route("/v2/health/live", get(oip::live))
+        .route("/v2/health/ready", get(oip::ready))
+        .route("/v2/models/{name}", get(oip::metadata))
+        .route("/v2/models/{name}/ready", get(oip::model_ready))
+        .route("/v2/models/{name}/infer", post(oip::infer))
+        .route("/v2/models/{name}/versions/{version}", get(oip::metadata))
+        .route(
+            "/v2/models/{name}/versions/{version}/ready",
+            get(oip::model_ready),
         )
+        .route(
+            "/v2/models/{name}/versions/{version}/infer",
+            post(oip::infer),
+        )
+        .fallback(nowhere)
         .with_state(app)
 }
 
+async fn nowhere(State(app): State<Arc<App>>, request: Request<Body>) -> Response<Body> {
+    let path: String = request.uri().path().chars().take(200).collect();
+    let f = failure(
+        StatusCode::NOT_FOUND,
+        "not_found",
+        format!("no such path: {path}"),
+    );
+    app.failure(&app.arms.main(), &f, &app.request_id(request.headers()))
+}
+
 async fn version(State(app): State<Arc<App>>) -> Response<Body> {
-    let o = &app.options;
+    let model = app.arms.main();
+    let o = &model.options;
+    let arms = app.arms.all();
+    let arms = arms.iter().map(|s| {
+        json!({
+            "commit": s.model.options.commit, "name": s.model.options.name, "weight": s.weight,
+            "mirror": s.mirror,
+        })
+    });
     let body = json!({
         "commit": o.commit, "recipe": o.recipe, "name": o.name, "entry": o.entry,
-        "modelv": env!("CARGO_PKG_VERSION"),
+        "modelv": env!("CARGO_PKG_VERSION"), "arms": arms.collect::<Vec<_>>(),
     });
     app.answer(StatusCode::OK, "version", &body)
 }
 
 async fn metrics(State(app): State<Arc<App>>) -> Response<Body> {
-    let o = &app.options;
-    let text = app.metrics.render(&o.commit, &o.recipe, &o.name);
+    let text = app.metrics.render(&app.arms.all(), app.log.dropped());
+    let kind = "text/plain; version=0.0.4";
     app.finish(
+        &app.arms.main(),
         StatusCode::OK,
-        "text/plain; version=0.0.4",
-        text.into_bytes(),
+        kind,
+        text.into(),
         "metrics",
     )
 }
 
+async fn live(State(app): State<Arc<App>>) -> Response<Body> {
+    app.answer(StatusCode::OK, "live", &json!({"status": "live"}))
+}
+
 async fn ready(State(app): State<Arc<App>>) -> Response<Body> {
-    if app.pool.is_ready() {
-        return app.answer(StatusCode::OK, "ready", &json!({"status": "ready"}));
-    }
-    app.answer(
-        StatusCode::SERVICE_UNAVAILABLE,
-        "ready",
-        &json!({"status": "no worker is ready"}),
-    )
-}
-
-async fn predict(State(app): State<Arc<App>>, request: Request<Body>) -> Response<Body> {
-    let start = Instant::now();
-    let id = app.request_id(request.headers());
-    app.metrics.begin();
-    let done = app.predict(request).await;
-    let took = start.elapsed();
-    let (code, error, response) = match done {
-        Ok(body) => (
-            StatusCode::OK,
-            None,
-            app.finish(StatusCode::OK, JSON, body, &id),
-        ),
-        Err(f) => {
-            let response = app.failure(f.code, f.kind, &f.message, &id);
-            (f.code, Some(f.kind), response)
-        }
+    let (code, status) = match app.is_ready() {
+        true => (StatusCode::OK, "ready"),
+        false => (StatusCode::SERVICE_UNAVAILABLE, "no worker is ready"),
     };
-    app.metrics.end(code.as_u16(), error, took);
-    let level = if code.is_server_error() {
-        "error"
-    } else {
-        "info"
-    };
-    app.log.line(
-        level,
-        "request",
-        json!({
-            "path": "/predict", "status": code.as_u16(), "ms": took.as_secs_f64() * 1000.0,
-            "request_id": id, "error": error,
-        }),
-    );
-    response
-}
-
-/// A prediction that was not made.
-struct Failure {
-    code: StatusCode,
-    kind: &'static str,
-    message: String,
-}
-
-fn failure(code: StatusCode, kind: &'static str, message: impl Into<String>) -> Failure {
-    Failure {
-        code,
-        kind,
-        message: message.into(),
-    }
+    app.answer(code, "ready", &json!({"status": status}))
 }
 
 impl App {
-    async fn predict(&self, request: Request<Body>) -> Result<Vec<u8>, Failure> {
-        if request.method() != Method::POST {
-            let text = "predictions are asked for with POST";
-            return Err(failure(StatusCode::METHOD_NOT_ALLOWED, "method", text));
-        }
-        let limit = self.options.limits.body_bytes;
-        let too_large = || {
-            let text = format!("the body has more than {limit} bytes");
-            failure(StatusCode::PAYLOAD_TOO_LARGE, "too_large", text)
-        };
-        let declared = request.headers().get(header::CONTENT_LENGTH);
-        let declared = declared
-            .and_then(|v| v.to_str().ok())
-            .and_then(|v| v.parse::<usize>().ok());
-        if declared.is_some_and(|n| n > limit) {
-            return Err(too_large());
-        }
-        let reading = to_bytes(request.into_body(), limit);
-        let body = match tokio::time::timeout(self.options.limits.predict, reading).await {
-            Ok(Ok(body)) => body,
-            Ok(Err(_)) => return Err(too_large()),
-            Err(_) => {
-                let text = "the body did not come in time";
-                return Err(failure(StatusCode::REQUEST_TIMEOUT, "slow_body", text));
-            }
-        };
-        if let Err(e) = serde_json::from_slice::<serde::de::IgnoredAny>(&body) {
-            let text = format!("the body is not JSON: {e}");
-            return Err(failure(StatusCode::BAD_REQUEST, "not_json", text));
-        }
-        let Some((answer, process)) = self.pool.submit(body.to_vec()) else {
-            let text = "too many requests wait for a worker";
-            return Err(failure(StatusCode::SERVICE_UNAVAILABLE, "overloaded", text));
-        };
-        match tokio::time::timeout(self.options.limits.predict, answer).await {
-            Ok(Ok(Answer::Result(result))) => Ok(self.wrap(&result)),
-            Ok(Ok(Answer::Raised(message, trace))) => {
-                self.log.line(
-                    "error",
-                    "predict_failed",
-                    json!({"error": message, "trace": trace}),
-                );
-                Err(failure(
-                    StatusCode::INTERNAL_SERVER_ERROR,
-                    "predict_failed",
-                    message,
-                ))
-            }
-            Ok(Ok(Answer::Died) | Err(_)) => {
-                let text = "the worker ended while it worked on this request";
-                Err(failure(
-                    StatusCode::SERVICE_UNAVAILABLE,
-                    "worker_died",
-                    text,
-                ))
-            }
-            Err(_) => {
-                process.kill();
-                let text = "the prediction took too long";
-                Err(failure(StatusCode::GATEWAY_TIMEOUT, "timeout", text))
-            }
-        }
+    pub(crate) fn is_ready(&self) -> bool {
+        let all = self.arms.all();
+        !self.is_draining() && all.iter().all(|s| s.mirror || s.model.pool.is_ready())
     }
 
-    /// The result with the commit that made it.
-    fn wrap(&self, result: &[u8]) -> Vec<u8> {
-        let commit = json!(self.options.commit).to_string();
-        [
-            b"{\"predictions\":",
-            result,
-            b",\"commit\":",
-            commit.as_bytes(),
-            b"}\n",
-        ]
-        .concat()
+    /// Whether the server is about to end.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn next_number(&self) -> u64 {
+        self.requests.fetch_add(1, Ordering::Relaxed)
     }
 
     /// The client's request id, if it is a sane one, or a new one.
-    fn request_id(&self, headers: &HeaderMap) -> String {
+    pub(crate) fn request_id(&self, headers: &HeaderMap) -> String {
         let given = headers.get("x-request-id").and_then(|v| v.to_str().ok());
         let sane = |id: &&str| {
             !id.is_empty() && id.len() <= 128 && id.bytes().all(|b| b.is_ascii_graphic())
         };
         given.filter(sane).map_or_else(
-            || {
-                let n = self.requests.fetch_add(1, Ordering::Relaxed);
-                format!("{}-{n}", std::process::id())
-            },
+            || format!("{}-{}", std::process::id(), self.next_number()),
             str::to_owned,
         )
     }
 
-    fn failure(&self, code: StatusCode, kind: &str, message: &str, id: &str) -> Response<Body> {
+    pub(crate) fn failure(&self, model: &Model, f: &Failure, id: &str) -> Response<Body> {
         let body = json!({
-            "error": {"code": kind, "message": message, "request_id": id},
-            "commit": self.options.commit,
+            "error": {"code": f.kind, "message": f.message},
+            "commit": model.options.commit, "request_id": id,
         });
-        let mut response = self.answer(code, id, &body);
-        if code == StatusCode::SERVICE_UNAVAILABLE {
-            response
-                .headers_mut()
-                .insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        let mut response = self.finish(model, f.code, JSON, format!("{body}\n").into(), id);
+        let codes = [
+            StatusCode::SERVICE_UNAVAILABLE,
+            StatusCode::TOO_MANY_REQUESTS,
+        ];
+        if codes.contains(&f.code) {
+            let headers = response.headers_mut();
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
         response
     }
 
-    fn answer(&self, code: StatusCode, id: &str, body: &serde_json::Value) -> Response<Body> {
-        self.finish(code, JSON, format!("{body}\n").into_bytes(), id)
+    pub(crate) fn answer(
+        &self,
+        code: StatusCode,
+        id: &str,
+        body: &serde_json::Value,
+    ) -> Response<Body> {
+        self.finish(
+            &self.arms.main(),
+            code,
+            JSON,
+            format!("{body}\n").into(),
+            id,
+        )
     }
 
-    fn finish(&self, code: StatusCode, kind: &str, body: Vec<u8>, id: &str) -> Response<Body> {
-        let mut response = Response::new(Body::from(body));
+    #[expect(clippy::unused_self, reason = "all answers go through the App")]
+    pub(crate) fn finish(
+        &self,
+        model: &Model,
+        code: StatusCode,
+        kind: &str,
+        body: Body,
+        id: &str,
+    ) -> Response<Body> {
+        let mut response = Response::new(body);
         *response.status_mut() = code;
         let headers = response.headers_mut();
         for (name, value) in [
             ("content-type", kind),
-            ("x-modelv-commit", self.options.commit.as_str()),
+            ("x-modelv-commit", model.commit()),
             ("x-request-id", id),
         ] {
             if let Ok(value) = HeaderValue::from_str(value) {

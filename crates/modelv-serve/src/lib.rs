@@ -3,16 +3,31 @@
 //! Every response, metric and log line carries the commit. A failing request or a dying worker
 //! costs that request and no other. `tokio` stays inside this crate.
 
+mod arms;
 mod config;
+mod docs;
+mod follow;
+mod frame;
 mod http;
+mod json_text;
 mod log;
 mod metrics;
+mod model;
+mod oip;
+mod payload;
+mod pool;
+mod predict;
 mod probe;
-mod worker;
+mod process;
+mod pulls;
+mod schema;
+mod tensor;
 
-pub use config::{ImageConfig, Limits, ServeOptions};
+pub use config::{Arm, Follow, Guard, ImageConfig, Limits, ServeOptions, Server, Source};
 pub use http::serve;
+pub use payload::Payloads;
 pub use probe::probe;
+pub use pulls::{Images, Manifest, serve_pulls};
 
 /// Why serving did not start, or ended.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +58,17 @@ pub enum ServeError {
         #[source]
         source: std::io::Error,
     },
+    /// A request for warming up is not answered.
+    #[error("request {number} for warming up fails: {detail}")]
+    Warm {
+        /// Its number, from 1.
+        number: usize,
+        /// What became of it.
+        detail: String,
+    },
+    /// There is nothing but mirrors.
+    #[error("no commit is to answer requests")]
+    NoArm,
     /// Nobody there is ready to predict.
     #[error("the server on {address} is not ready: {detail}")]
     NotReady {

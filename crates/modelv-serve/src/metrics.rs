@@ -1,150 +1,361 @@
-//! Metrics in Prometheus' text format, version 0.0.4. Memory does not grow with requests.
+//! Metrics in Prometheus' text format, version 0.0.4. Memory does not grow with requests, nor with
+//! commits that are served no more.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// Upper bounds of the latency histogram, in seconds.
-const BUCKETS: [f64; 12] = [
-    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0,
-];
+use crate::arms::Slot;
 
-#[derive(Default)]
-struct Counts {
-    by_code: BTreeMap<u16, u64>,
-    errors: BTreeMap<&'static str, u64>,
+/// Upper bounds of the latency histograms, in seconds.
+const BUCKETS: [f64; 14] = [
+    0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0,
+];
+/// Commits whose counts are kept; the oldest that is served no more goes first.
+const COMMITS_MAX: usize = 32;
+
+#[derive(Default, Clone, Copy)]
+struct Histogram {
     buckets: [u64; BUCKETS.len()],
     seconds: f64,
     count: u64,
+}
+
+impl Histogram {
+    fn add(&mut self, took: Duration) {
+        let seconds = took.as_secs_f64();
+        for (slot, bound) in self.buckets.iter_mut().zip(BUCKETS) {
+            *slot += u64::from(seconds <= bound);
+        }
+        self.seconds += seconds;
+        self.count += 1;
+    }
+}
+
+#[derive(Default)]
+struct Counts {
+    /// How many times it is served now: as an arm, as a mirror, or with a last request.
+    served: usize,
+    commit: String,
+    recipe: String,
+    name: String,
+    by_code: BTreeMap<u16, u64>,
+    errors: BTreeMap<&'static str, u64>,
+    requests: Histogram,
+    waits: Histogram,
+    calls: Histogram,
+    batched: u64,
     in_flight: u64,
     restarts: u64,
+    mirrored: BTreeMap<&'static str, u64>,
+}
+
+#[derive(Default)]
+struct All {
+    commits: Vec<Counts>,
+    swaps: BTreeMap<&'static str, u64>,
 }
 
 /// Counters of one server.
 #[derive(Default)]
 pub(crate) struct Metrics {
-    counts: Mutex<Counts>,
+    all: Mutex<All>,
 }
 
 impl Metrics {
-    fn with<T>(&self, f: impl FnOnce(&mut Counts) -> T) -> T {
-        f(&mut self
-            .counts
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner))
+    fn with<T>(&self, f: impl FnOnce(&mut All) -> T) -> T {
+        f(&mut self.all.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    pub(crate) fn begin(&self) {
-        self.with(|c| c.in_flight += 1);
+    fn of(&self, commit: &str, f: impl FnOnce(&mut Counts)) {
+        self.with(|all| {
+            if let Some(counts) = all.commits.iter_mut().rfind(|c| c.commit == commit) {
+                f(counts);
+            }
+        });
+    }
+
+    /// Counts of a commit begin, unless there are some. They stay as long as it is served, and for a while
+    /// after.
+    pub(crate) fn add(self: &Arc<Self>, commit: &str, recipe: &str, name: &str) -> Served {
+        self.with(|all| {
+            if let Some(counts) = all.commits.iter_mut().find(|c| c.commit == commit) {
+                counts.served += 1;
+                return;
+            }
+            while all.commits.len() >= COMMITS_MAX
+                && let Some(oldest) = all.commits.iter().position(|c| c.served == 0)
+            {
+                all.commits.remove(oldest);
+            }
+            all.commits.push(Counts {
+                commit: commit.to_owned(),
+                recipe: recipe.to_owned(),
+                name: name.to_owned(),
+                served: 1,
+                ..Counts::default()
+            });
+        });
+        Served {
+            metrics: self.clone(),
+            commit: commit.to_owned(),
+        }
+    }
+
+    pub(crate) fn begin(&self, commit: &str) {
+        self.of(commit, |c| c.in_flight += 1);
     }
 
     /// A prediction has been answered.
-    pub(crate) fn end(&self, code: u16, error: Option<&'static str>, took: Duration) {
-        let seconds = took.as_secs_f64();
-        self.with(|c| {
+    pub(crate) fn end(&self, commit: &str, code: u16, error: Option<&'static str>, took: Duration) {
+        self.of(commit, |c| {
             c.in_flight = c.in_flight.saturating_sub(1);
             *c.by_code.entry(code).or_default() += 1;
             if let Some(kind) = error {
                 *c.errors.entry(kind).or_default() += 1;
             }
-            for (slot, bound) in c.buckets.iter_mut().zip(BUCKETS) {
-                *slot += u64::from(seconds <= bound);
-            }
-            c.seconds += seconds;
-            c.count += 1;
+            c.requests.add(took);
         });
     }
 
-    pub(crate) fn restarted(&self) {
-        self.with(|c| c.restarts += 1);
+    pub(crate) fn restarted(&self, commit: &str) {
+        self.of(commit, |c| c.restarts += 1);
     }
 
-    #[expect(clippy::too_many_lines, reason = "one block a metric")]
-    pub(crate) fn render(&self, commit: &str, recipe: &str, name: &str) -> String {
-        let escape = |s: &str| {
-            s.replace('\\', r"\\")
-                .replace('"', "\\\"")
-                .replace('\n', r"\n")
-        };
-        let (commit, recipe, name) = (escape(commit), escape(recipe), escape(name));
-        self.with(|c| {
-            let mut out = String::new();
-            let head = |out: &mut String, name: &str, kind: &str, help: &str| {
-                let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}");
-            };
-            head(
-                &mut out,
-                "modelv_requests_total",
-                "counter",
-                "Predictions answered, by status.",
-            );
-            for (code, n) in &c.by_code {
-                let _ = writeln!(
-                    out,
-                    "modelv_requests_total{{code=\"{code}\",commit=\"{commit}\"}} {n}"
-                );
-            }
-            head(
-                &mut out,
-                "modelv_request_errors_total",
-                "counter",
-                "Failed predictions, by kind.",
-            );
-            for (kind, n) in &c.errors {
-                let _ = writeln!(
-                    out,
-                    "modelv_request_errors_total{{kind=\"{kind}\",commit=\"{commit}\"}} {n}"
-                );
-            }
-            let histogram = "modelv_request_duration_seconds";
-            head(
-                &mut out,
-                histogram,
-                "histogram",
-                "Time from request to answer.",
-            );
-            for (bound, n) in BUCKETS.iter().zip(c.buckets) {
-                let _ = writeln!(
-                    out,
-                    "{histogram}_bucket{{commit=\"{commit}\",le=\"{bound}\"}} {n}"
-                );
-            }
-            let n = c.count;
-            let _ = writeln!(
-                out,
-                "{histogram}_bucket{{commit=\"{commit}\",le=\"+Inf\"}} {n}"
-            );
-            let _ = writeln!(out, "{histogram}_sum{{commit=\"{commit}\"}} {}", c.seconds);
-            let _ = writeln!(out, "{histogram}_count{{commit=\"{commit}\"}} {n}");
-            head(
-                &mut out,
-                "modelv_requests_in_flight",
-                "gauge",
-                "Predictions under way.",
-            );
-            let _ = writeln!(
-                out,
-                "modelv_requests_in_flight{{commit=\"{commit}\"}} {}",
-                c.in_flight
-            );
-            head(
-                &mut out,
-                "modelv_worker_restarts_total",
-                "counter",
-                "Workers started again.",
-            );
-            let _ = writeln!(
-                out,
-                "modelv_worker_restarts_total{{commit=\"{commit}\"}} {}",
-                c.restarts
-            );
-            head(&mut out, "model_info", "gauge", "What is served.");
-            let _ = writeln!(
-                out,
-                "model_info{{commit=\"{commit}\",recipe=\"{recipe}\",name=\"{name}\"}} 1"
-            );
-            out
+    /// A request has waited for a worker.
+    pub(crate) fn waited(&self, commit: &str, took: Duration) {
+        self.of(commit, |c| c.waits.add(took));
+    }
+
+    /// A worker has answered so many requests in one call.
+    pub(crate) fn batch(&self, commit: &str, requests: usize, took: Duration) {
+        self.of(commit, |c| {
+            c.batched += requests as u64;
+            c.calls.add(took);
+        });
+    }
+
+    /// What became of a copy of a request.
+    pub(crate) fn mirrored(&self, commit: &str, result: &'static str) {
+        self.of(commit, |c| *c.mirrored.entry(result).or_default() += 1);
+    }
+
+    /// What became of a newer commit.
+    pub(crate) fn swapped(&self, result: &'static str) {
+        self.with(|all| *all.swaps.entry(result).or_default() += 1);
+    }
+
+    pub(crate) fn render(&self, arms: &[Slot], log_dropped: u64) -> String {
+        self.with(|all| {
+            let mut out = Text(String::new());
+            requests(&mut out, &all.commits);
+            workers(&mut out, &all.commits);
+            server(&mut out, all, arms, log_dropped);
+            out.0
         })
+    }
+}
+
+/// A commit that is served; until it is dropped, its counts stay.
+pub(crate) struct Served {
+    metrics: Arc<Metrics>,
+    commit: String,
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        self.metrics.of(&self.commit, |c| c.served -= 1);
+    }
+}
+
+fn escape(text: &str) -> String {
+    text.replace('\\', r"\\")
+        .replace('"', "\\\"")
+        .replace('\n', r"\n")
+}
+
+struct Text(String);
+
+impl Text {
+    fn head(&mut self, name: &str, kind: &str, help: &str) {
+        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
+    }
+
+    fn value(&mut self, name: &str, labels: &str, value: impl std::fmt::Display) {
+        let _ = writeln!(self.0, "{name}{{{labels}}} {value}");
+    }
+
+    fn each(
+        &mut self,
+        name: &str,
+        kind: &str,
+        help: &str,
+        commits: &[Counts],
+        of: fn(&Counts) -> u64,
+    ) {
+        self.head(name, kind, help);
+        for c in commits {
+            self.value(name, &format!("commit=\"{}\"", c.commit), of(c));
+        }
+    }
+
+    fn histogram(
+        &mut self,
+        name: &str,
+        help: &str,
+        commits: &[Counts],
+        of: fn(&Counts) -> Histogram,
+    ) {
+        self.head(name, "histogram", help);
+        for c in commits {
+            let (histogram, commit) = (of(c), format!("commit=\"{}\"", c.commit));
+            for (bound, n) in BUCKETS.iter().zip(histogram.buckets) {
+                self.value(
+                    &format!("{name}_bucket"),
+                    &format!("{commit},le=\"{bound}\""),
+                    n,
+                );
+            }
+            let n = histogram.count;
+            self.value(
+                &format!("{name}_bucket"),
+                &format!("{commit},le=\"+Inf\""),
+                n,
+            );
+            self.value(&format!("{name}_sum"), &commit, histogram.seconds);
+            self.value(&format!("{name}_count"), &commit, n);
+        }
+    }
+}
+
+fn requests(out: &mut Text, commits: &[Counts]) {
+    let name = "modelv_requests_total";
+    out.head(name, "counter", "Predictions answered, by status.");
+    for c in commits {
+        for (code, n) in &c.by_code {
+            out.value(name, &format!("code=\"{code}\",commit=\"{}\"", c.commit), n);
+        }
+    }
+    let name = "modelv_request_errors_total";
+    out.head(name, "counter", "Failed predictions, by kind.");
+    for c in commits {
+        for (kind, n) in &c.errors {
+            out.value(name, &format!("kind=\"{kind}\",commit=\"{}\"", c.commit), n);
+        }
+    }
+    let name = "modelv_request_duration_seconds";
+    out.histogram(name, "Time from request to answer.", commits, |c| {
+        c.requests
+    });
+    let name = "modelv_requests_in_flight";
+    out.each(name, "gauge", "Predictions under way.", commits, |c| {
+        c.in_flight
+    });
+}
+
+fn workers(out: &mut Text, commits: &[Counts]) {
+    let name = "modelv_queue_duration_seconds";
+    out.histogram(
+        name,
+        "Time that requests waited for a worker.",
+        commits,
+        |c| c.waits,
+    );
+    let name = "modelv_call_duration_seconds";
+    out.histogram(
+        name,
+        "Time of calls to workers, batches as one.",
+        commits,
+        |c| c.calls,
+    );
+    let name = "modelv_batched_requests_total";
+    out.each(name, "counter", "Requests in those calls.", commits, |c| {
+        c.batched
+    });
+    let name = "modelv_worker_restarts_total";
+    out.each(name, "counter", "Workers started again.", commits, |c| {
+        c.restarts
+    });
+    let name = "modelv_mirrored_total";
+    out.head(
+        name,
+        "counter",
+        "Copies of requests, by what became of them.",
+    );
+    for c in commits {
+        for (result, n) in &c.mirrored {
+            out.value(
+                name,
+                &format!("result=\"{result}\",commit=\"{}\"", c.commit),
+                n,
+            );
+        }
+    }
+}
+
+fn server(out: &mut Text, all: &All, arms: &[Slot], log_dropped: u64) {
+    out.head(
+        "modelv_swaps_total",
+        "counter",
+        "Newer commits, by what became of them.",
+    );
+    for (result, n) in &all.swaps {
+        out.value("modelv_swaps_total", &format!("result=\"{result}\""), n);
+    }
+    let name = "modelv_log_lines_dropped_total";
+    out.head(
+        name,
+        "counter",
+        "Log lines that could not be written in time.",
+    );
+    let _ = writeln!(out.0, "{name} {log_dropped}");
+    out.head(
+        "modelv_arm_weight",
+        "gauge",
+        "Share of each commit; 0 for mirrors.",
+    );
+    for slot in arms {
+        let o = &slot.model.options;
+        let labels = format!("commit=\"{}\",name=\"{}\"", o.commit, escape(&o.name));
+        let weight = if slot.mirror { 0 } else { slot.weight };
+        out.value("modelv_arm_weight", &labels, weight);
+    }
+    out.head("model_info", "gauge", "What is served.");
+    for c in &all.commits {
+        let is_served = arms.iter().any(|s| s.model.options.commit == c.commit);
+        let name = escape(&c.name);
+        let labels = format!(
+            "commit=\"{}\",recipe=\"{}\",name=\"{name}\"",
+            c.commit, c.recipe
+        );
+        out.value("model_info", &labels, u8::from(is_served));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_served_keeps_its_counts() {
+        let metrics = Arc::new(Metrics::default());
+        let (arm, twice) = (metrics.add("arm", "r", "a"), metrics.add("arm", "r", "a"));
+        let all: Vec<_> = (0..COMMITS_MAX + 8)
+            .map(|n| metrics.add(&format!("mirror {n}"), "r", "m"))
+            .collect();
+        drop((all, twice));
+        for n in 0..100 {
+            drop(metrics.add(&format!("swap {n}"), "r", "s"));
+        }
+        metrics.restarted("arm");
+        let told = || metrics.render(&[], 0);
+        assert!(told().contains("{commit=\"arm\"} 1\n"), "{}", told());
+        assert_eq!(metrics.with(|all| all.commits.len()), COMMITS_MAX);
+        drop(arm);
+        for n in 0..COMMITS_MAX {
+            drop(metrics.add(&format!("later {n}"), "r", "s"));
+        }
+        assert!(!told().contains("\"arm\""));
     }
 }

@@ -1,0 +1,181 @@
+//! The workers, with real processes and what clients and functions may do to them.
+
+use super::*;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use crate::config::ImageConfig;
+
+pub(crate) fn options(dir: &tempfile::TempDir) -> ServeOptions {
+    ImageConfig {
+        app_dir: dir.path().to_owned(),
+        commit: "c".repeat(64),
+        entry: "serve:predict".into(),
+        listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+        name: "main".into(),
+        python: PathBuf::from("python3"),
+        recipe: "r".repeat(64),
+        site_dirs: Vec::new(),
+        workers: 1,
+    }
+    .into_options()
+}
+
+pub(crate) fn log() -> Arc<Log> {
+    Arc::new(Log::new(Box::new(std::io::sink()), "c"))
+}
+
+/// One worker for this function.
+async fn pool(dir: &tempfile::TempDir, code: &str, set: fn(&mut ServeOptions)) -> Pool {
+    std::fs::write(dir.path().join("serve.py"), code).unwrap();
+    let mut options = options(dir);
+    set(&mut options);
+    let metrics = Arc::new(Metrics::default());
+    Pool::start(&options, &metrics, &log()).await.unwrap().0
+}
+
+/// A queue without a worker, for batches that wait long for more.
+fn queue() -> Pool {
+    let dir = tempfile::tempdir().unwrap();
+    let mut options = options(&dir);
+    options.batch_wait = Duration::from_secs(3_600);
+    let shared = Shared {
+        jobs: Mutex::new(VecDeque::new()),
+        bell: Notify::new(),
+        closed: AtomicBool::new(false),
+        ready: AtomicUsize::new(1),
+        idle: AtomicUsize::new(0),
+        options,
+        batch: 8,
+        metrics: Arc::new(Metrics::default()),
+        log: log(),
+    };
+    Pool {
+        shared: Arc::new(shared),
+    }
+}
+
+pub(crate) fn run(test: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    runtime.unwrap().block_on(test);
+}
+
+async fn ask(pool: &Pool, body: &[u8]) -> Answer {
+    pool.submit(body.to_vec()).unwrap().await.unwrap()
+}
+
+async fn pid(pool: &Pool, body: &[u8]) -> Vec<u8> {
+    match ask(pool, body).await {
+        Answer::Result(pid) => pid,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn no_body_ends_a_worker() {
+    run(async {
+        let dir = tempfile::tempdir().unwrap();
+        let code = "import os\ndef predict(x):\n    return os.getpid()\n";
+        let plain = pool(&dir, code, |_| ()).await;
+        let first = pid(&plain, b"1").await;
+        let deep = b"[".repeat(200_000);
+        let bodies = [&b"\"\xff\""[..], b"{", b"", &deep, &b"9".repeat(5_000)];
+        for body in bodies {
+            let said = ask(&plain, body).await;
+            assert!(matches!(said, Answer::Unfit(_)), "{said:?}");
+        }
+        assert_eq!(pid(&plain, b"1").await, first, "it was never started again");
+    });
+}
+
+#[test]
+fn no_frame_ends_a_worker() {
+    run(async {
+        let dir = tempfile::tempdir().unwrap();
+        // A stand-in: what is tried here fails before there is a data frame.
+        std::fs::write(dir.path().join("pandas.py"), "DataFrame = list\n").unwrap();
+        let code = "import os\ndef predict(x):\n    return os.getpid()\n";
+        let frames = pool(&dir, code, |o| o.frame = true).await;
+        let first = pid(&frames, b"[{\"a\": 1}]").await;
+        for body in [
+            "{\"columns\":[\"a\"]}",
+            "{\"columns\":1,\"data\":1}",
+            "{\"columns\":[[1]],\"data\":[[1]]}",
+            "{\"columns\":[\"a\"],\"data\":[1]}",
+            "7",
+        ] {
+            let said = ask(&frames, body.as_bytes()).await;
+            assert!(matches!(said, Answer::Unfit(_)), "{body}: {said:?}");
+        }
+        assert_eq!(pid(&frames, b"[{\"a\": 1}]").await, first);
+    });
+}
+
+#[test]
+fn what_a_stream_raises_at_its_end_is_no_answer_to_the_next() {
+    run(async {
+        for end in [
+            "finally:\n        raise ValueError('late')",
+            "except GeneratorExit:\n        yield 0",
+        ] {
+            let dir = tempfile::tempdir().unwrap();
+            let code = "def predict(n):\n    try:\n        while True: yield n\n    ";
+            let code = format!("{code}{end}\n");
+            let pool = pool(&dir, &code, |_| ()).await;
+            for round in 0..3 {
+                let Answer::Stream(mut results) = ask(&pool, b"5").await else {
+                    panic!("no stream in round {round}");
+                };
+                assert_eq!(
+                    results.recv().await,
+                    Some(Ok(b"5".to_vec())),
+                    "round {round}"
+                );
+            }
+        }
+    });
+}
+
+#[test]
+fn a_batch_whose_worker_ends_before_it_is_asked_is_not_lost() {
+    run(async {
+        let pool = queue();
+        let _replies: Vec<_> = (0..3).map(|n| pool.submit(vec![n])).collect();
+        let mut filling = Box::pin(pool.shared.next());
+        assert!(futures_util::FutureExt::now_or_never(&mut filling).is_none());
+        assert_eq!(pool.shared.lock().len(), 0, "the batch has them");
+        drop(filling);
+        let jobs = pool.shared.lock();
+        let left: Vec<_> = jobs.iter().map(|j| (j.body.clone(), j.alone)).collect();
+        assert_eq!(left, [(vec![0], false), (vec![1], false), (vec![2], false)]);
+    });
+}
+
+#[test]
+fn large_bodies_are_not_one_question() {
+    run(async {
+        let pool = queue();
+        let sizes = [30 << 20, 30 << 20, 30 << 20, BATCH_BYTES_MAX + 1, 1];
+        let _replies: Vec<_> = sizes.iter().map(|n| pool.submit(vec![0; *n])).collect();
+        for want in [&sizes[..2], &sizes[2..3], &sizes[3..4]] {
+            let batch = pool.shared.next().await.unwrap();
+            let got: Vec<_> = batch.iter().map(|j| j.body.len()).collect();
+            assert_eq!(got, want);
+        }
+    });
+}
+
+#[test]
+fn a_job_that_is_to_be_asked_alone_joins_no_batch() {
+    run(async {
+        let pool = queue();
+        let _replies: Vec<_> = (0..3).map(|n| pool.submit(vec![n])).collect();
+        pool.shared.lock()[1].alone = true;
+        for n in 0..2 {
+            let batch = pool.shared.next().await.unwrap();
+            assert_eq!((batch.len(), batch[0].body.as_slice()), (1, &[n][..]));
+        }
+    });
+}

@@ -1,0 +1,356 @@
+//! One prediction: its body, who makes it, and what is said when it is not made.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::body::{Body, Bytes, to_bytes};
+use axum::extract::State;
+use axum::http::{HeaderMap, Method, Request, Response, StatusCode, header};
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+
+use crate::http::{App, JSON};
+use crate::json_text;
+use crate::model::Model;
+use crate::payload::Names;
+use crate::pool::Answer;
+use crate::schema;
+
+/// Bodies above this are looked at on another thread: others must not wait for it.
+const LARGE_BYTES: usize = 256 << 10;
+
+/// A prediction that was not made.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) code: StatusCode,
+    pub(crate) kind: &'static str,
+    pub(crate) message: String,
+}
+
+pub(crate) fn failure(code: StatusCode, kind: &'static str, message: impl Into<String>) -> Failure {
+    Failure {
+        code,
+        kind,
+        message: message.into(),
+    }
+}
+
+/// What a prediction gave.
+pub(crate) enum Output {
+    /// JSON text.
+    Whole(Vec<u8>),
+    /// JSON texts, one by one.
+    Stream(mpsc::Receiver<Result<Vec<u8>, String>>),
+}
+
+/// Counts a request from its begin to its end, also where the client goes away.
+pub(crate) struct Under<'a> {
+    app: &'a App,
+    model: Arc<Model>,
+    start: Instant,
+    path: &'static str,
+    pub(crate) id: String,
+    is_told: bool,
+}
+
+impl<'a> Under<'a> {
+    pub(crate) fn begin(app: &'a App, headers: &HeaderMap, path: &'static str) -> Self {
+        let key = headers.get(&app.sticky).map(header::HeaderValue::as_bytes);
+        Self::with(app, app.arms.choose(key), headers, path)
+    }
+
+    /// The same for a commit that was chosen already.
+    pub(crate) fn with(
+        app: &'a App,
+        model: Arc<Model>,
+        headers: &HeaderMap,
+        path: &'static str,
+    ) -> Self {
+        app.metrics.begin(model.commit());
+        Self {
+            app,
+            model,
+            start: Instant::now(),
+            path,
+            id: app.request_id(headers),
+            is_told: false,
+        }
+    }
+
+    pub(crate) fn model(&self) -> Arc<Model> {
+        self.model.clone()
+    }
+
+    pub(crate) fn took(&self) -> Duration {
+        self.start.elapsed()
+    }
+
+    pub(crate) fn tell(&mut self, code: StatusCode, error: Option<&'static str>) {
+        self.is_told = true;
+        let (commit, took) = (self.model.commit(), self.took());
+        self.app.metrics.end(commit, code.as_u16(), error, took);
+        let level = if code.is_server_error() {
+            "error"
+        } else {
+            "info"
+        };
+        let fields = json!({
+            "path": self.path, "status": code.as_u16(), "ms": took.as_secs_f64() * 1000.0,
+            "request_id": self.id, "error": error,
+        });
+        self.app.log.line_of(commit, level, "request", fields);
+    }
+}
+
+impl Drop for Under<'_> {
+    fn drop(&mut self) {
+        if !self.is_told {
+            // The code that proxies log for it.
+            let gone = StatusCode::from_u16(499).unwrap_or(StatusCode::REQUEST_TIMEOUT);
+            self.tell(gone, Some("client_gone"));
+        }
+    }
+}
+
+/// `POST /predict`.
+pub(crate) async fn predict(State(app): State<Arc<App>>, request: Request<Body>) -> Response<Body> {
+    let mut under = Under::begin(&app, request.headers(), "/predict");
+    let wants_events = request
+        .headers()
+        .get(header::ACCEPT)
+        .is_some_and(|v| v.as_bytes().starts_with(b"text/event-stream"));
+    let model = under.model();
+    let done = answer(&app, &model, request, &under.id).await;
+    let (code, error, response) = match done {
+        Ok(Output::Whole(result)) => {
+            let body = wrap(model.commit(), &result);
+            let response = app.finish(&model, StatusCode::OK, JSON, body.into(), &under.id);
+            (StatusCode::OK, None, response)
+        }
+        Ok(Output::Stream(results)) => {
+            let response = stream(&app, &model, results, wants_events, &under.id);
+            (StatusCode::OK, None, response)
+        }
+        Err(f) => (f.code, Some(f.kind), app.failure(&model, &f, &under.id)),
+    };
+    under.tell(code, error);
+    response
+}
+
+async fn answer(
+    app: &App,
+    model: &Arc<Model>,
+    request: Request<Body>,
+    id: &str,
+) -> Result<Output, Failure> {
+    let body = read(app, request).await?;
+    check(model, &body).await?;
+    ask(app, model, body, id, Names::default()).await
+}
+
+/// The body of a request, within all limits.
+pub(crate) async fn read(app: &App, request: Request<Body>) -> Result<Bytes, Failure> {
+    if request.method() != Method::POST {
+        let text = "predictions are asked for with POST";
+        return Err(failure(StatusCode::METHOD_NOT_ALLOWED, "method", text));
+    }
+    let limit = app.limits.body_bytes;
+    let too_large = || {
+        let text = format!("the body has more than {limit} bytes");
+        failure(StatusCode::PAYLOAD_TOO_LARGE, "too_large", text)
+    };
+    let declared = request.headers().get(header::CONTENT_LENGTH);
+    let declared = declared
+        .and_then(|v| v.to_str().ok())
+        .and_then(|v| v.parse::<usize>().ok());
+    if declared.is_some_and(|n| n > limit) {
+        return Err(too_large());
+    }
+    let reading = to_bytes(request.into_body(), limit);
+    match tokio::time::timeout(app.limits.predict, reading).await {
+        Ok(Ok(body)) => Ok(body),
+        Ok(Err(e)) if format!("{e:?}").contains("LengthLimit") => Err(too_large()),
+        Ok(Err(_)) => {
+            let text = "the body can't be read to its end";
+            Err(failure(StatusCode::BAD_REQUEST, "broken_body", text))
+        }
+        Err(_) => {
+            let text = "the body did not come in time";
+            Err(failure(StatusCode::REQUEST_TIMEOUT, "slow_body", text))
+        }
+    }
+}
+
+/// Whether a body is JSON, and what the types of `predict` say.
+async fn check(model: &Arc<Model>, body: &Bytes) -> Result<(), Failure> {
+    if body.len() < LARGE_BYTES {
+        return look(model, body);
+    }
+    let (model, body) = (model.clone(), body.clone());
+    let looked = tokio::task::spawn_blocking(move || look(&model, &body)).await;
+    looked.unwrap_or_else(|_| Err(failure(StatusCode::INTERNAL_SERVER_ERROR, "internal", "")))
+}
+
+fn look(model: &Model, body: &[u8]) -> Result<(), Failure> {
+    let bad = |e: serde_json::Error| {
+        let text = format!("the body is not JSON: {e}");
+        failure(StatusCode::BAD_REQUEST, "not_json", text)
+    };
+    let types = &model.about.schema;
+    if types.as_object().is_none_or(serde_json::Map::is_empty) || model.options.frame {
+        return json_text::check(body).map_err(bad);
+    }
+    let request: Value = serde_json::from_slice(body).map_err(bad)?;
+    fits(types, request.get("inputs").unwrap_or(&request))
+}
+
+/// Whether inputs are what the types say.
+pub(crate) fn fits(types: &Value, inputs: &Value) -> Result<(), Failure> {
+    match schema::misfit(types, inputs) {
+        None => Ok(()),
+        Some((at, want)) => {
+            let text = match at.as_str() {
+                "" => format!("the inputs are not {want}"),
+                at if want == schema::THERE => format!("`{at}` of the inputs is missing"),
+                at => format!("`{at}` of the inputs is not {want}"),
+            };
+            Err(failure(StatusCode::UNPROCESSABLE_ENTITY, "unfit", text))
+        }
+    }
+}
+
+/// Asks a commit, and lets mirrors have a copy.
+pub(crate) async fn ask(
+    app: &App,
+    model: &Arc<Model>,
+    body: Bytes,
+    id: &str,
+    names: Names<'_>,
+) -> Result<Output, Failure> {
+    if app.is_draining() {
+        let text = "the server is about to end";
+        return Err(failure(StatusCode::SERVICE_UNAVAILABLE, "draining", text));
+    }
+    let Some(answer) = model.pool.submit(body.to_vec()) else {
+        let text = "too many requests wait for a worker";
+        return Err(failure(StatusCode::TOO_MANY_REQUESTS, "overloaded", text));
+    };
+    let died = || {
+        let text = "the worker ended while it worked on this request";
+        Err(failure(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "worker_died",
+            text,
+        ))
+    };
+    let too_long = || {
+        let text = "the prediction took too long";
+        Err(failure(StatusCode::GATEWAY_TIMEOUT, "timeout", text))
+    };
+    match tokio::time::timeout(app.limits.predict, answer).await {
+        Ok(Ok(Answer::Result(result))) => {
+            app.told(model, &body, &result, id, names);
+            Ok(Output::Whole(result))
+        }
+        Ok(Ok(Answer::Stream(results))) => Ok(Output::Stream(results)),
+        Ok(Ok(Answer::Unfit(message))) => {
+            Err(failure(StatusCode::UNPROCESSABLE_ENTITY, "unfit", message))
+        }
+        Ok(Ok(Answer::Raised(message, trace))) => {
+            let fields = json!({"error": message, "trace": trace, "request_id": id});
+            app.log
+                .line_of(model.commit(), "error", "predict_failed", fields);
+            let code = StatusCode::INTERNAL_SERVER_ERROR;
+            Err(failure(code, "predict_failed", message))
+        }
+        Ok(Ok(Answer::Died) | Err(_)) => died(),
+        Ok(Ok(Answer::Timeout)) | Err(_) => too_long(),
+    }
+}
+
+/// The result with the commit that made it.
+fn wrap(commit: &str, result: &[u8]) -> Vec<u8> {
+    let commit = json!(commit).to_string();
+    [
+        b"{\"predictions\":",
+        result,
+        b",\"commit\":",
+        commit.as_bytes(),
+        b"}\n",
+    ]
+    .concat()
+}
+
+/// Results as they come: a JSON object a line, or server-sent events.
+fn stream(
+    app: &App,
+    model: &Arc<Model>,
+    results: mpsc::Receiver<Result<Vec<u8>, String>>,
+    events: bool,
+    id: &str,
+) -> Response<Body> {
+    let line = move |text: String| {
+        let line = if events {
+            format!("data: {text}\n\n")
+        } else {
+            format!("{text}\n")
+        };
+        Ok::<_, std::convert::Infallible>(Bytes::from(line))
+    };
+    let commit = json!(model.commit()).to_string();
+    // The commit serves until its last result is out.
+    let state = Some((results, model.clone()));
+    let chunks = futures_util::stream::unfold(state, move |state| {
+        let commit = commit.clone();
+        async move {
+            let (mut results, model) = state?;
+            let (text, state) = match results.recv().await {
+                Some(Ok(result)) => {
+                    let result = String::from_utf8_lossy(&result).into_owned();
+                    (
+                        format!("{{\"prediction\":{result}}}"),
+                        Some((results, model)),
+                    )
+                }
+                Some(Err(message)) => {
+                    let error = json!({"code": "predict_failed", "message": message});
+                    (format!("{{\"error\":{error},\"commit\":{commit}}}"), None)
+                }
+                None => (format!("{{\"done\":true,\"commit\":{commit}}}"), None),
+            };
+            Some((line(text), state))
+        }
+    });
+    let kind = if events {
+        "text/event-stream"
+    } else {
+        "application/x-ndjson"
+    };
+    app.finish(model, StatusCode::OK, kind, Body::from_stream(chunks), id)
+}
+
+impl App {
+    /// What is done with an answer after it was made: the log of inputs, and mirrors.
+    fn told(&self, model: &Arc<Model>, body: &Bytes, result: &[u8], id: &str, names: Names<'_>) {
+        if let Some(payloads) = &self.payloads
+            && payloads.takes(self.next_number())
+        {
+            payloads.write(&self.log, model.commit(), id, (body, result), names);
+        }
+        for mirror in self.arms.mirrors() {
+            let (metrics, body, want) = (self.metrics.clone(), body.clone(), result.to_vec());
+            // On a task of its own, behind its own queue: whatever it does, the caller has the answer.
+            tokio::spawn(async move {
+                let result = match mirror.pool.submit(body.to_vec()) {
+                    None => "dropped",
+                    Some(answer) => match answer.await {
+                        Ok(Answer::Result(found)) if found == want => "same",
+                        Ok(Answer::Result(_)) => "different",
+                        _ => "failed",
+                    },
+                };
+                metrics.mirrored(mirror.commit(), result);
+            });
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! One Python process: how it starts, how it is asked, and that it ends with its owner.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Deserialize;
+use tokio::net::UnixStream;
+
+use crate::ServeError;
+use crate::config::ServeOptions;
+use crate::frame::{self, Part};
+use crate::log::Log;
+
+const SCRIPT: &str = include_str!("worker.py");
+/// Longest time for loading the user's code and model.
+const START: Duration = Duration::from_secs(600);
+/// What is read at once.
+const READ_BYTES: usize = 64 << 10;
+
+/// What a worker says of the user's function.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+pub(crate) struct About {
+    /// Whether it gives its results one by one.
+    pub(crate) stream: bool,
+    /// JSON Schema of what it takes.
+    pub(crate) schema: serde_json::Value,
+    /// JSON Schema of what it returns.
+    pub(crate) returns: serde_json::Value,
+    /// Its documentation.
+    pub(crate) doc: String,
+}
+
+/// One Python process. Ends when it is dropped.
+pub(crate) struct Process {
+    child: Child,
+    stream: UnixStream,
+    /// Bytes that came and were not taken yet.
+    read: Vec<u8>,
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Process {
+    /// Starts Python and waits until it has loaded the user's function.
+    pub(crate) async fn start(
+        options: &ServeOptions,
+        log: &Arc<Log>,
+    ) -> Result<(Self, About), ServeError> {
+        let entry = |detail: String| ServeError::Entry {
+            entry: options.entry.clone(),
+            detail,
+        };
+        let mut process = Self::spawn(options, log).map_err(|e| {
+            let python = options.python.display();
+            entry(format!("{python}: {e}"))
+        })?;
+        let hello = tokio::time::timeout(START, process.receive()).await;
+        let hello = hello.map_err(|_| entry("it is not loaded after ten minutes".into()))?;
+        match hello.as_ref().map(Vec::as_slice) {
+            Ok([Part::Result(about)]) => {
+                let about = serde_json::from_slice(about).map_err(|e| entry(e.to_string()))?;
+                Ok((process, about))
+            }
+            Ok([Part::Raised(text)]) => Err(entry(raised(text).0)),
+            _ => {
+                // Killed first: one that said something else may never end by itself.
+                let status = process.status().unwrap_or_default();
+                Err(entry(format!("Python ended early: {status}")))
+            }
+        }
+    }
+
+    fn spawn(options: &ServeOptions, log: &Arc<Log>) -> io::Result<Self> {
+        let settings = serde_json::json!({
+            "app_dir": options.app_dir, "site_dirs": options.site_dirs, "entry": options.entry,
+            "frame": options.frame, "batch": options.batch,
+        });
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
+        ours.set_nonblocking(true)?;
+        let mut child = Command::new(&options.python)
+            .args(["-u", "-B", "-c", SCRIPT])
+            .env("MODELV_WORKER", settings.to_string())
+            .env("MODELV_COMMIT", &options.commit)
+            .stdin(Stdio::from(OwnedFd::from(theirs)))
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        if let Some(errors) = child.stderr.take() {
+            log.follow(&options.commit, errors);
+        }
+        Ok(Self {
+            child,
+            stream: UnixStream::from_std(ours)?,
+            read: Vec::new(),
+        })
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What the system says of its end.
+    pub(crate) fn status(&mut self) -> Option<String> {
+        let _ = self.child.kill();
+        self.child.wait().ok().map(|s| s.to_string())
+    }
+
+    /// Returns when the process has gone away, or says what nobody asked for.
+    pub(crate) async fn gone(&self) {
+        let _ = self.stream.readable().await;
+        // A readiness that was left over from the last answer is none of its end.
+        let mut byte = [0];
+        loop {
+            match self.stream.try_read(&mut byte) {
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                    let _ = self.stream.readable().await;
+                }
+                _ => return,
+            }
+        }
+    }
+
+    /// Asks it.
+    ///
+    /// # Errors
+    /// It has died, or says what is no answer.
+    pub(crate) async fn ask(&mut self, bodies: &[&[u8]]) -> io::Result<Vec<Part>> {
+        let question = frame::question(bodies).map_err(io::Error::other)?;
+        self.send(&question).await?;
+        self.receive().await
+    }
+
+    /// The next of several results, or their end.
+    ///
+    /// # Errors
+    /// As [`Process::ask`].
+    pub(crate) async fn go_on(&mut self) -> io::Result<Part> {
+        self.send(b"g").await?;
+        let mut parts = self.receive().await?;
+        parts
+            .pop()
+            .ok_or_else(|| io::Error::other("an empty answer"))
+    }
+
+    /// No more results are wanted. Returns when the worker has let go of them.
+    ///
+    /// # Errors
+    /// It has died, or says something else: what it says next would be an answer to somebody else.
+    pub(crate) async fn stop(&mut self) -> io::Result<()> {
+        self.send(b"x").await?;
+        match self.receive().await?.as_slice() {
+            [Part::End] => Ok(()),
+            _ => Err(io::Error::other("no end of the results")),
+        }
+    }
+
+    async fn send(&self, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            match self.stream.try_write(bytes) {
+                Ok(n) => bytes = &bytes[n..],
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => self.stream.writable().await?,
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(())
+    }
+
+    async fn receive(&mut self) -> io::Result<Vec<Part>> {
+        let mut chunk = [0; READ_BYTES];
+        loop {
+            if let Some(end) = frame::frame_bytes(&self.read).map_err(io::Error::other)?
+                && self.read.len() >= end
+            {
+                let parts = frame::parts(&self.read[..end]).map_err(io::Error::other)?;
+                self.read.drain(..end);
+                if self.read.is_empty() && self.read.capacity() > 4 * READ_BYTES {
+                    self.read = Vec::new();
+                }
+                return Ok(parts);
+            }
+            self.stream.readable().await?;
+            match self.stream.try_read(&mut chunk) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(n) => self.read.extend_from_slice(&chunk[..n]),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+                Err(e) => return Err(e),
+            }
+        }
+    }
+}
+
+/// Message and traceback of what a worker raised.
+pub(crate) fn raised(text: &[u8]) -> (String, String) {
+    let error: serde_json::Value = serde_json::from_slice(text).unwrap_or_default();
+    let word = |key: &str| error[key].as_str().unwrap_or_default().to_owned();
+    (word("message"), word("trace"))
+}
