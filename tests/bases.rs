@@ -71,7 +71,17 @@ fn an_image_stands_on_debian() {
     let base = debian().to_str().unwrap();
     let image = serves_on(&tree, base, "image");
     assert_eq!(image["layers"][0]["name"], "base");
-    assert_eq!(image["layers"][1]["name"], "env: 3 packages");
+    let names: Vec<&str> = image["layers"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|l| l["name"].as_str().unwrap())
+        .collect();
+    // Those of a megabyte and more have layers of their own.
+    assert!(
+        names.iter().any(|n| n.starts_with("env: pip ")),
+        "{names:?}"
+    );
     let again = tree.json(&[
         "release", "HEAD", "--base", base, "--output", "again", "--json",
     ]);
@@ -82,10 +92,19 @@ fn an_image_stands_on_debian() {
         .iter()
         .map(|l| &l["cached"])
         .collect();
-    assert_eq!(cached, [true, true, true, true, true, false]);
-    // Debian's script starts Debian's Python, through its `env`.
+    let (last, others) = cached.split_last().unwrap();
+    assert!(
+        others.iter().all(|c| **c == true) && **last == false,
+        "{cached:?}"
+    );
+    // A script starts the image's Python, whichever that is.
+    let link = tree
+        .path("image-root/opt/modelv/bin/python")
+        .read_link()
+        .unwrap();
+    assert!(link.starts_with("../../../usr/bin"), "{link:?}");
     let script = tree.get("image-root/opt/modelv/bin/pip");
-    assert!(script.starts_with("#!/usr/bin/env python3"), "{script}");
+    assert!(script.starts_with("#!/opt/modelv/bin/python\n"), "{script}");
 }
 
 #[test]

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use crate::proxy::{Fault, Proxy};
 use crate::remote::noise;
-use crate::s3::Server;
 use crate::support::{Done, Tree};
+use crate::weed::Server;
 
 fn mv(server: &Server, proxy: &Proxy, tree: &Tree, args: &[&str]) -> Done {
     let mut command = tree.command(args);
@@ -89,29 +89,38 @@ fn what_was_acknowledged_over_a_bad_network_is_there() {
     }
 }
 
+/// Numbers that are the same for the same seed.
+fn random(seed: u64, n: u64, below: u64) -> u64 {
+    let hash = blake3::hash(&[seed.to_le_bytes(), n.to_le_bytes()].concat());
+    let [a, b, c, d, ..] = *hash.as_bytes();
+    u64::from(u32::from_le_bytes([a, b, c, d])) % below
+}
+
 #[test]
-fn a_push_that_dies_goes_on_where_it_was() {
+fn a_push_that_dies_at_any_point_goes_on_where_it_was() {
+    const SEED: u64 = 11;
+    const KILLS: u64 = 6;
     let server = Server::start();
-    let proxy = Proxy::start(server.port, |request, _| {
+    // No two parts arrive at one moment.
+    let proxy = Proxy::start(server.port, |request, number| {
         match request.path.contains("partNumber") {
-            true => Fault::Delay(Duration::from_millis(150)),
+            true => Fault::Delay(Duration::from_millis(80 + random(SEED, number as u64, 120))),
             false => Fault::None,
         }
     });
     let a = Tree::repo();
+    a.put("train.py", "print(1)\n");
+    let first = a.commit("first");
+    let url = "s3://kill/x";
+    mv(&server, &proxy, &a, &["remote", "add", "origin", url]).success();
+    mv(&server, &proxy, &a, &["push"]).success();
     let size = 96 << 20;
     std::fs::create_dir(a.path("data")).unwrap();
     std::fs::write(a.path("data/large.bin"), noise(3, size)).unwrap();
-    a.commit("large");
-    mv(
-        &server,
-        &proxy,
-        &a,
-        &["remote", "add", "origin", "s3://kill/x"],
-    )
-    .success();
+    let second = a.commit("large");
     proxy.take();
-    for part in [1, 3] {
+    for kill in 0..KILLS {
+        let before = proxy.seen().len();
         let mut command = a.command(&["push"]);
         command
             .envs(server.env("admin"))
@@ -119,25 +128,59 @@ fn a_push_that_dies_goes_on_where_it_was() {
             .stdout(std::process::Stdio::null())
             .stderr(std::process::Stdio::null());
         let mut child = command.spawn().unwrap();
+        let requests = random(SEED, 1000 + kill, 14) as usize;
         let end = Instant::now() + Duration::from_secs(60);
-        while proxy.bytes_of("partNumber") < part * size / 5 {
-            assert!(Instant::now() < end && child.try_wait().unwrap().is_none());
+        while proxy.seen().len() < before + requests && child.try_wait().unwrap().is_none() {
+            assert!(Instant::now() < end, "the push does not go on");
             std::thread::yield_now();
         }
         child.kill().unwrap();
         child.wait().unwrap();
+        // The remote is whole: as before, or as after.
+        let look = Tree::empty();
+        mv(
+            &server,
+            &proxy,
+            &look,
+            &["clone", "--only", "code", url, "."],
+        )
+        .success();
+        let head = look.id("HEAD");
+        assert!(head == first || head == second, "seed {SEED}, kill {kill}");
     }
     mv(&server, &proxy, &a, &["push"]).success();
-    // Each time at most what was in flight is sent again: four parts of each of two packs.
+    // What had arrived is not sent again, but for the part of each of two packs whose answer came as the process died.
+    let mut arrived = std::collections::HashSet::new();
+    let mut again = 0;
+    for part in proxy
+        .seen()
+        .iter()
+        .filter(|r| r.path.contains("partNumber"))
+    {
+        again += u64::from(arrived.contains(&part.path));
+        if part.answered > 0 {
+            arrived.insert(part.path.clone());
+        }
+    }
     let sent = proxy.bytes_of("partNumber");
-    assert!(sent >= size * 9 / 10, "{sent}");
+    assert!(arrived.len() >= 10 && sent >= size * 9 / 10, "{sent}");
     assert!(
-        sent <= size + 2 * 8 * (8 << 20) + (1 << 20),
-        "{sent} bytes for {size}"
+        again <= 2 * KILLS,
+        "seed {SEED}: {again} parts were sent again"
     );
     let b = Tree::empty();
-    mv(&server, &proxy, &b, &["clone", "s3://kill/x", "."]).success();
+    mv(&server, &proxy, &b, &["clone", url, "."]).success();
     assert!(std::fs::read(b.path("data/large.bin")).unwrap() == noise(3, size));
+    mv(&server, &proxy, &b, &["fsck", "--remote", "origin"]).success();
+    // Nothing is left behind.
+    let told = mv(
+        &server,
+        &proxy,
+        &a,
+        &["gc", "--remote", "--now", "--dry-run", "--json"],
+    );
+    let told: serde_json::Value = serde_json::from_str(&told.success()).unwrap();
+    assert_eq!(told["left_behind"], 0, "{told}");
 }
 
 #[test]
@@ -184,4 +227,55 @@ fn requests_are_few() {
     .success();
     count("a clone of the code", 12);
     assert_eq!(c.get("train.py"), "print(2)\n");
+}
+
+#[test]
+fn a_push_of_one_file_asks_for_no_index_of_what_others_pushed() {
+    let server = Server::start();
+    let proxy = Proxy::start(server.port, |_, _| Fault::None);
+    let a = Tree::repo();
+    let url = "s3://many/x";
+    mv(&server, &proxy, &a, &["remote", "add", "origin", url]).success();
+    a.put("train.py", "print(0)\n");
+    std::fs::create_dir(a.path("data")).unwrap();
+    for round in 0..14 {
+        std::fs::write(a.path("data/large.bin"), noise(round, 200_000)).unwrap();
+        a.commit("more");
+        mv(&server, &proxy, &a, &["push"]).success();
+    }
+    let b = Tree::empty();
+    mv(&server, &proxy, &b, &["clone", "--only", "code", url, "."]).success();
+    // What was learnt may be forgotten at any time.
+    std::fs::remove_dir_all(b.path(".mv/cache/remote")).unwrap();
+    b.put("train.py", "print(1)\n");
+    b.commit("one file");
+    proxy.take();
+    let pushed = mv(&server, &proxy, &b, &["push", "--json"]).success();
+    let seen = proxy.take();
+    assert!(seen.len() <= 10, "{} requests: {seen:#?}", seen.len());
+    let indexes = seen
+        .iter()
+        .filter(|r| r.method == "GET" && r.path.contains(".idx"));
+    assert_eq!(indexes.count(), 0, "{seen:#?}");
+    let sent: serde_json::Value = serde_json::from_str(&pushed).unwrap();
+    assert!(sent["sent"]["bytes"].as_u64().unwrap() < 3000, "{sent}");
+    // Where much is to be sent, it pays to ask: what another branch has is not sent again.
+    std::fs::create_dir_all(b.path("data")).unwrap();
+    let c = Tree::repo();
+    mv(&server, &proxy, &c, &["remote", "add", "origin", url]).success();
+    std::fs::create_dir(c.path("data")).unwrap();
+    std::fs::write(c.path("data/same.bin"), noise(3, 200_000)).unwrap();
+    c.commit("the same content");
+    let pushed = mv(
+        &server,
+        &proxy,
+        &c,
+        &["push", "--json", "origin", "main:theirs"],
+    )
+    .success();
+    let sent: serde_json::Value = serde_json::from_str(&pushed).unwrap();
+    assert!(sent["sent"]["bytes"].as_u64().unwrap() < 5000, "{sent}");
+    mv(&server, &proxy, &a, &["pull"]).success();
+    assert_eq!(a.get("train.py"), "print(1)\n");
+    a.mv(&["fsck"]).success();
 }

@@ -186,6 +186,7 @@ fn docker_loads_runs_asks_and_stops_an_image() {
     events.wait().unwrap();
 
     stop_while_it_works(&engine, server, &commit);
+    an_engine_is_handed_an_image_and_builds_it(&engine, &tree);
     a_saved_image_is_a_base(&engine, &tree);
 }
 
@@ -213,6 +214,76 @@ fn stop_while_it_works(engine: &Engine, mut server: Server, commit: &str) {
         (&state["ExitCode"], &state["OOMKilled"]),
         (&json!(0), &json!(false))
     );
+}
+
+/// Without a tar in between; and from the folder that any builder takes.
+fn an_engine_is_handed_an_image_and_builds_it(engine: &Engine, tree: &crate::support::Tree) {
+    let socket = format!("unix://{}", engine.dir.path().join("sock").display());
+    let args = [
+        "release",
+        "HEAD",
+        "--output",
+        "handed",
+        "--load",
+        "docker",
+        "--tag",
+        "handed:1",
+        "--context",
+        "context",
+    ];
+    let output = tree
+        .command(&args)
+        .env("DOCKER_HOST", socket)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        output.status.success() && said.contains("handed:1"),
+        "{said}"
+    );
+    assert_eq!(
+        engine.inspect("handed:1")["Id"],
+        engine.inspect("doubles:1")["Id"]
+    );
+    let built = engine
+        .command(&["build", "--quiet", "--tag", "built:1"])
+        .arg(tree.path("context"))
+        .env("DOCKER_BUILDKIT", "0")
+        .output()
+        .unwrap();
+    assert!(
+        built.status.success(),
+        "{}",
+        String::from_utf8_lossy(&built.stderr)
+    );
+    let (built, ours) = (engine.inspect("built:1"), engine.inspect("doubles:1"));
+    for key in [
+        "User",
+        "Entrypoint",
+        "Env",
+        "WorkingDir",
+        "Labels",
+        "StopSignal",
+        "Healthcheck",
+        "ExposedPorts",
+    ] {
+        assert_eq!(built["Config"][key], ours["Config"][key], "{key}");
+    }
+    let listen = format!("MODELV_LISTEN={}", free_port());
+    let run = [
+        "run",
+        "--name",
+        "built",
+        "--network",
+        "host",
+        "--env",
+        &listen,
+        "built:1",
+    ];
+    let mut server = Server::start(engine.command(&run));
+    assert_eq!(server.predict("[3]", &tree.id("HEAD")), json!([6]));
+    engine.docker(&["stop", "--time", GRACE, "built"]);
+    server.child.wait().unwrap();
 }
 
 /// What another tool makes of an image is a base like any other.

@@ -115,6 +115,16 @@ fn a_machine_is_checked_against_a_commit() {
         );
     }
     std::fs::write(&accel, plain).unwrap();
+    // What somebody dropped into a package is named by no list of files.
+    let dropped = site(&tree).join("pip/_internal/late.py");
+    std::fs::write(&dropped, "").unwrap();
+    tree.mv(&["env", "check"]).success();
+    let done = tree.mv(&["env", "check", "--files"]);
+    assert_eq!(done.status, Some(1));
+    let want = "pip was patched after it was installed: pip/_internal/late.py\n";
+    assert!(done.out.contains(want), "{}", done.out);
+    std::fs::remove_file(dropped).unwrap();
+    tree.mv(&["env", "check", "--files"]).success();
     pip(&tree, &["demo==1.1"]);
     let done = tree.mv(&["env", "check", "HEAD"]);
     assert_eq!(done.status, Some(1), "{}", done.err);

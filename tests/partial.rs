@@ -84,6 +84,15 @@ fn without_the_remote_what_is_missing_is_named() {
         error.contains("not in this clone") && error.contains("`data/large.bin`"),
         "{error}"
     );
+    // It can't be reached, and that is said, with its name, its address and what to do.
+    let there = format!("origin (file://{})", remote.path("remote").display());
+    for word in [
+        there.as_str(),
+        "can be reached there any more",
+        "remote add",
+    ] {
+        assert!(error.contains(word), "{word} is not in {error}");
+    }
     let error = b.mv(&["export", "HEAD", "out"]).fails_with(1);
     assert!(error.contains("`data/large.bin`"), "{error}");
     let error = b.mv(&["fetch", "data/large.bin"]).fails_with(1);
@@ -128,4 +137,152 @@ fn a_clone_of_one_commit_is_sound_without_its_history() {
     assert!(data.stdout == noise(2, 24 << 20));
     let error = b.mv(&["fetch", "nosuch"]).fails_with(1);
     assert!(error.contains("remote `nosuch` not found"), "{error}");
+}
+
+#[test]
+fn a_shallow_clone_says_where_its_history_ends_and_takes_more() {
+    let (remote, a) = origin();
+    for n in 0..6 {
+        a.put("train.py", &format!("print({n})\n"));
+        std::fs::write(a.path("data/large.bin"), noise(n, 1 << 20)).unwrap();
+        a.commit(&format!("n {n}"));
+    }
+    a.mv(&["tag", "old", "HEAD~5"]).success();
+    a.mv(&["tag", "new", "HEAD~1"]).success();
+    a.mv(&["branch", "early", "HEAD~3"]).success();
+    a.mv(&["push", "--all", "--tags"]).success();
+    let all = a.json(&["log", "--json"]).as_array().unwrap().len();
+    let b = clone(&remote, &["--depth", "2"]);
+    let count = |tree: &Tree| tree.json(&["log", "--json"]).as_array().unwrap().len();
+    assert_eq!(count(&b), 2);
+    // Two versions of each branch, of six.
+    let came = bytes(&b.path(".mv/packs"));
+    assert!(came < 9 << 19, "{came}");
+    let log = b.mv(&["log", "--oneline"]);
+    assert!(
+        log.err.contains("no history before") && log.err.contains("--unshallow"),
+        "{}",
+        log.err
+    );
+    log.success();
+    assert!(b.mv(&["blame", "params.toml"]).err.contains("no history"));
+    let tags = b.mv(&["tag"]).success();
+    assert!(tags.contains("new") && !tags.contains("old"), "{tags}");
+    assert!(b.mv(&["fsck"]).success().contains("sound"));
+    let error = b.mv(&["show", "HEAD~2"]).fails_with(1);
+    assert!(error.contains("--unshallow"), "{error}");
+    let error = b.mv(&["merge", "origin/early"]).fails_with(1);
+    assert!(error.contains("--unshallow"), "{error}");
+    // Work goes on in both directions, and what moved hangs together.
+    for n in 6..10 {
+        a.put("train.py", &format!("print({n})\n"));
+        a.commit(&format!("n {n}"));
+    }
+    a.mv(&["push"]).success();
+    b.put("params.toml", "x = 9\n");
+    b.commit("of b");
+    b.mv(&["pull", "-m", "both"]).success();
+    assert_eq!(count(&b), 2 + 4 + 2);
+    b.mv(&["gc", "--now"]).success();
+    b.mv(&["push"]).success();
+    a.mv(&["pull"]).success();
+    a.mv(&["fsck"]).success();
+    assert_eq!(count(&a), all + 6);
+    let early = || {
+        let log = b.json(&["log", "origin/early", "--json"]);
+        log.as_array().unwrap().len()
+    };
+    assert_eq!(early(), 2);
+    b.mv(&["fetch", "--depth", "3"]).success();
+    assert_eq!(early(), 3);
+    assert!(b.mv(&["fsck"]).success().contains("sound"));
+    b.mv(&["fetch", "--unshallow"]).success();
+    assert_eq!(count(&b), all + 6);
+    assert!(b.mv(&["tag"]).success().contains("old"));
+    b.mv(&["merge", "origin/early"]).success();
+    assert_eq!(b.mv(&["log"]).err, "");
+    let error = b.mv(&["clone", "--depth", "0", "x", "y"]).fails_with(2);
+    assert!(error.contains("depth"), "{error}");
+}
+
+#[test]
+fn large_contents_of_a_filtered_clone_come_when_they_are_read() {
+    let (remote, _a) = large();
+    let b = clone(&remote, &["--filter", "size<2MiB"]);
+    // Checked out is all of HEAD; of what is older, the small.
+    assert!(std::fs::read(b.path("data/large.bin")).unwrap() == noise(2, 24 << 20));
+    let before = bytes(&b.path(".mv"));
+    assert!(before < 30 << 20, "{before}");
+    std::fs::rename(remote.path("remote"), remote.path("gone")).unwrap();
+    let model = b.command(&["cat", "HEAD~1:models/w.bin"]).output().unwrap();
+    assert!(model.stdout == noise(11, 1 << 20));
+    let error = b.mv(&["switch", "--detach", "HEAD~1"]).fails_with(1);
+    assert!(error.contains("`data/large.bin`"), "{error}");
+    b.mv(&["fsck"]).success();
+    std::fs::rename(remote.path("gone"), remote.path("remote")).unwrap();
+    b.mv(&["switch", "--detach", "HEAD~1"]).success();
+    assert!(std::fs::read(b.path("data/large.bin")).unwrap() == noise(1, 24 << 20));
+    b.mv(&["clone", "--filter", "100", "x", "y"]).fails_with(2);
+}
+
+#[test]
+fn a_sparse_tree_holds_some_paths_and_commits_keep_the_rest() {
+    let (remote, a) = large();
+    a.put("lib/a/x.py", "1\n");
+    a.put("lib/b/y.py", "1\n");
+    a.commit("two folders");
+    a.mv(&["push"]).success();
+    let b = clone(&remote, &["--lazy", "--sparse", "lib/a"]);
+    assert!(b.path("train.py").exists() && b.path("lib/a/x.py").exists());
+    assert!(!b.path("data").exists() && !b.path("lib/b").exists());
+    let came = bytes(&b.path(".mv"));
+    assert!(came < 1 << 20, "{came}");
+    assert!(b.mv(&["status"]).success().contains("nothing to commit"));
+    b.put("lib/a/x.py", "2\n");
+    b.put("lib/c/z.py", "new\n");
+    let id = b.commit("of b");
+    let json = b.json(&["show", "HEAD", "--json"]);
+    assert!(!json.to_string().contains("y.py"), "{json}");
+    b.mv(&["push"]).success();
+    a.mv(&["pull"]).success();
+    assert_eq!((a.id("HEAD"), a.get("lib/b/y.py").as_str()), (id, "1\n"));
+    assert_eq!(a.get("lib/a/x.py"), "2\n");
+    // A merge brings what is not held, too, unless it stops.
+    a.put("lib/b/y.py", "2\n");
+    a.commit("y");
+    a.mv(&["push"]).success();
+    b.put("train.py", "print(7)\n");
+    b.commit("train");
+    b.mv(&["pull", "-m", "both"]).success();
+    assert!(!b.path("lib/b").exists());
+    assert_eq!(b.mv(&["cat", "HEAD:lib/b/y.py"]).success(), "2\n");
+    b.mv(&["push"]).success();
+    a.mv(&["pull"]).success();
+    a.put("train.py", "print(8)\n");
+    a.put("lib/b/y.py", "3\n");
+    a.commit("both");
+    a.mv(&["push"]).success();
+    b.put("train.py", "print(9)\n");
+    b.commit("train again");
+    let error = b.mv(&["pull"]).fails_with(1);
+    assert!(
+        error.contains("lib/b/y.py") && error.contains("sparse disable"),
+        "{error}"
+    );
+    // What is to go and was changed stays.
+    b.put("lib/a/x.py", "mine\n");
+    b.mv(&["sparse", "set", "lib/b"]).fails_with(1);
+    b.mv(&["restore", "lib/a/x.py"]).success();
+    let said = b.mv(&["-C", "lib", "sparse", "set", "b"]).success();
+    assert_eq!(said, "lib/b\n");
+    assert!(b.path("lib/b/y.py").exists() && !b.path("lib/a").exists());
+    assert!(b.mv(&["status"]).success().contains("nothing to commit"));
+    assert_eq!(b.json(&["sparse", "list", "--json"])["paths"][0], "lib/b");
+    b.mv(&["sparse", "disable"]).success();
+    assert!(b.path("lib/a/x.py").exists() && b.path("data/large.bin").exists());
+    assert!(b.mv(&["status"]).success().contains("nothing to commit"));
+    b.mv(&["pull"]).fails_with(3);
+    b.mv(&["resolve", "train.py", "--ours"]).success();
+    b.mv(&["merge", "--continue"]).success();
+    assert_eq!(b.get("lib/b/y.py"), "3\n");
 }

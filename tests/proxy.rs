@@ -34,6 +34,8 @@ pub(crate) struct Request {
     pub(crate) path: String,
     /// Bytes of its content.
     pub(crate) bytes: usize,
+    /// Bytes of its answer, as far as one was forwarded.
+    pub(crate) answered: usize,
 }
 
 type Decide = dyn Fn(&Request, usize) -> Fault + Send + Sync;
@@ -74,6 +76,11 @@ impl Proxy {
         std::mem::take(&mut self.seen.lock().unwrap())
     }
 
+    /// The requests so far.
+    pub(crate) fn seen(&self) -> Vec<Request> {
+        self.seen.lock().unwrap().clone()
+    }
+
     /// Bytes that were put so far, to paths that hold `part`.
     pub(crate) fn bytes_of(&self, part: &str) -> usize {
         let seen = self.seen.lock().unwrap();
@@ -112,6 +119,7 @@ fn read(reader: &mut impl BufRead) -> std::io::Result<Option<(Request, String, V
         method: words.next().unwrap_or("").to_owned(),
         path: words.next().unwrap_or("").to_owned(),
         bytes: length,
+        answered: 0,
     };
     head.push_str("Connection: close\r\n\r\n");
     Ok(Some((request, head, body)))
@@ -145,6 +153,14 @@ fn serve(
         let mut log = log.lock().unwrap();
         log.push(request.clone());
         log.len()
+    };
+    let answer = |to, head: &str, body: &[u8]| -> std::io::Result<Vec<u8>> {
+        let bytes = answer(to, head, body)?;
+        // Somebody may have taken the log meanwhile.
+        if let Some(request) = log.lock().unwrap().get_mut(number - 1) {
+            request.answered += bytes.len();
+        }
+        Ok(bytes)
     };
     let mut out = client;
     match decide(&request, number) {

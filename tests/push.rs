@@ -13,15 +13,15 @@ use crate::support::Tree;
 const USERS: &str = "ada:$2y$04$abcdefghijklmnopqrstuu/LVz6MZlItEy42I2juLihZ66HnQx/cy\n";
 
 /// A registry of our own, which ends with the test.
-struct Registry {
+pub(crate) struct Registry {
     dir: tempfile::TempDir,
     child: Child,
-    address: String,
+    pub(crate) address: String,
 }
 
 impl Registry {
     /// `auth` is that part of its configuration.
-    fn start(auth: &str) -> Self {
+    pub(crate) fn start(auth: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         // A port nobody listens on now.
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -80,7 +80,7 @@ impl Drop for Registry {
     }
 }
 
-fn released() -> Tree {
+pub(crate) fn released() -> Tree {
     let tree = served();
     share_caches(&tree);
     tree.json(&["release", "HEAD", "--output", "image", "--json"]);
@@ -110,6 +110,22 @@ fn an_image_is_pushed_once_and_pulled_by_others() {
     let said = tree.mv(&["release", "HEAD", "--output", "again", "--push", &to]);
     assert!(said.err.contains("0 blobs sent"), "{}", said.err);
     said.success();
+    // Another repository of the registry takes the blobs over.
+    let other = format!("{}/team/other:1", registry.address);
+    let mount = [
+        "release",
+        "push",
+        "image",
+        &other,
+        "--mount-from",
+        "team/doubles",
+        "--json",
+    ];
+    let mounted = tree.json(&mount);
+    assert_eq!(
+        (&mounted["mounted"], &mounted["sent"]),
+        (&(layers + 1).into(), &0.into())
+    );
     // What another tool pulls is the same image, under its label the commit.
     let out = Command::new("skopeo")
         .args(["inspect", "--tls-verify=false", &format!("docker://{to}")])
@@ -216,7 +232,7 @@ fn what_cannot_be_pushed_is_said() {
         .mv(&["release", "push", "image", "127.0.0.1:1/x"])
         .fails_with(1);
     assert!(
-        said.contains("registry `127.0.0.1:1` can't be pushed to"),
+        said.contains("registry `127.0.0.1:1` can't be used"),
         "{said}"
     );
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::support::Tree;
+use crate::support::{Done, Tree};
 
 fn url(remote: &Tree) -> String {
     format!("file://{}", remote.path("remote").display())
@@ -426,24 +426,24 @@ fn sixty_four_processes_move_their_branches_at_once() {
 fn clocks_a_year_apart_change_nothing() {
     let (remote, a) = origin();
     let b = clone(&remote, &[]);
-    let at = |tree: &Tree, time: &str, args: &[&str]| {
-        let mut command = tree.command(args);
-        crate::support::Done::new(&command.env("SOURCE_DATE_EPOCH", time).output().unwrap())
+    let at = |tree: &Tree, offset: &str, args: &[&str]| {
+        let output = tree.with_clock(offset, args).output();
+        Done::new(&output.expect("`faketime`; `tests/all` installs it"))
     };
     for round in 0..3 {
         a.put("a.py", &format!("{round}\n"));
-        at(&a, "1700000000", &["commit", "-m", "early"]).success();
-        at(&a, "1700000000", &["push"]).success();
-        at(&b, "1731600000", &["pull"]).success();
+        at(&a, "-1y", &["commit", "-m", "early"]).success();
+        at(&a, "-1y", &["push"]).success();
+        at(&b, "+0", &["pull"]).success();
         b.put("b.py", &format!("{round}\n"));
-        at(&b, "1731600000", &["commit", "-m", "late"]).success();
-        at(&b, "1731600000", &["push"]).success();
-        at(&b, "1731600000", &["gc", "--remote"]).success();
-        at(&a, "1700000000", &["pull"]).success();
+        at(&b, "+0", &["commit", "-m", "late"]).success();
+        at(&b, "+0", &["push"]).success();
+        at(&b, "+0", &["gc", "--remote"]).success();
+        at(&a, "-1y", &["pull"]).success();
     }
     assert_eq!(a.id("HEAD"), b.id("HEAD"));
     // To the remote's own clock all of it is young.
-    let told = at(&b, "1731600000", &["gc", "--remote", "--json"]).success();
+    let told = at(&b, "+0", &["gc", "--remote", "--json"]).success();
     let told: serde_json::Value = serde_json::from_str(&told).unwrap();
     assert_eq!(told["deleted"]["objects"], 0, "{told}");
     clone(&remote, &[]).mv(&["fsck"]).success();
@@ -485,4 +485,36 @@ fn many_pushing_at_once_lose_nothing() {
         }
     }
     end.mv(&["fsck"]).success();
+}
+
+#[test]
+fn a_clone_without_history_pushes_only_where_the_rest_is() {
+    let (remote, a) = origin();
+    let (same, _) = origin();
+    let (other, c) = (Tree::empty(), Tree::repo());
+    c.put("other.py", "print(0)\n");
+    c.commit("another history");
+    c.mv(&["remote", "add", "origin", &url(&other)]).success();
+    c.mv(&["push"]).success();
+    a.put("train.py", "print(2)\n");
+    let second = a.commit("second");
+    a.mv(&["push"]).success();
+    let b = clone(&remote, &["--depth", "1"]);
+    // It holds the first commit, which this clone lacks: that is found by asking.
+    b.mv(&["remote", "add", "same", &url(&same)]).success();
+    b.mv(&["push", "same", "main:more"]).success();
+    let d = clone(&same, &["--branch", "more"]);
+    assert_eq!(d.id("HEAD"), second);
+    assert_eq!(d.mv(&["log", "--oneline"]).success().lines().count(), 2);
+    d.mv(&["fsck"]).success();
+    // Nobody has it here: nothing may lead to what is not there.
+    b.mv(&["remote", "add", "other", &url(&other)]).success();
+    b.mv(&["push", "other", "main:more"]).fails_with(1);
+    assert_eq!(
+        clone(&other, &[]).json(&["remote", "--json"])[0]["branches"]
+            .as_object()
+            .unwrap()
+            .len(),
+        1
+    );
 }

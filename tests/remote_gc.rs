@@ -74,7 +74,7 @@ fn collections_beside_people_who_push_lose_nothing() {
     let (remote, a) = origin();
     let is_over = AtomicBool::new(false);
     let (pushed, collected) = std::thread::scope(|scope| {
-        let writers: Vec<_> = (0..4)
+        let writers: Vec<_> = (0..8)
             .map(|person| {
                 let remote = &remote;
                 scope.spawn(move || {
@@ -82,7 +82,7 @@ fn collections_beside_people_who_push_lose_nothing() {
                     let own = format!("own-{person}");
                     tree.mv(&["switch", "-c", &own]).success();
                     let mut last = String::new();
-                    for round in 0..6 {
+                    for round in 0..4 {
                         // The same content comes and goes on several branches.
                         tree.put("data/rows.csv", &format!("id,x\n1,{}\n", round % 2));
                         std::fs::write(tree.path("data/noise"), noise(round % 3, 200_000)).unwrap();

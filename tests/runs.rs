@@ -248,6 +248,136 @@ fn a_known_result_writes_over_nothing_for_good() {
         .success();
     assert_eq!(tree.get("models/m.bin"), "tuned for two days\n");
     assert_eq!(tree.get("models/new.bin"), "new\n");
+    // And `undo`, which takes the commit of a result back first where there is one.
+    let again = run();
+    assert_eq!(tree.get("models/m.bin"), "v1\n");
+    again.success();
+    tree.mv(&["undo"]).success();
+    assert_eq!(tree.get("models/m.bin"), "tuned for two days\n");
+    assert_eq!(tree.get("models/new.bin"), "new\n");
+    std::fs::remove_file(tree.path("models/new.bin")).unwrap();
+    tree.mv(&["restore", "."]).success();
+    tree.mv(&["switch", "-c", "other", "HEAD~1"]).success();
+    tree.put("models/m.bin", "mine\n");
+    run().success();
+    let undone = tree.mv(&["undo"]);
+    assert!(
+        undone.err.contains("`modelv undo` once more"),
+        "{}",
+        undone.err
+    );
+    undone.success();
+    tree.mv(&["undo"]).success();
+    assert_eq!(tree.get("models/m.bin"), "mine\n");
+    // What somebody wrote since is not lost to it.
+    run().success();
+    tree.put("models/m.bin", "newer\n");
+    tree.mv(&["undo"]).success();
+    let said = tree.mv(&["undo"]).fails_with(1);
+    assert!(
+        said.contains(
+            "undo would overwrite `models/m.bin`: other files than those that came in their place"
+        ) && said.contains("modelv restore --source restore/before PATH"),
+        "{said}"
+    );
+    assert_eq!(tree.get("models/m.bin"), "newer\n");
+}
+
+#[test]
+fn what_reads_speaks_json() {
+    let tree = Tree::repo();
+    tree.put("train.py", "1\n");
+    let made = tree.json(&["commit", "-m", "one", "--json"]);
+    let id = tree.id("HEAD");
+    assert_eq!(
+        (made["id"].as_str(), made["branch"].as_str()),
+        (Some(&*id), Some("main"))
+    );
+    assert_eq!(made["changes"].as_array().unwrap().len(), 2, "{made}");
+    tree.mv(&["tag", "v1"]).success();
+    assert_eq!(
+        tree.json(&["tag", "--json"])[0],
+        serde_json::json!({"name": "v1", "commit": id})
+    );
+    tree.mv(&["config", "user.name", "A"]).success();
+    assert_eq!(tree.json(&["config", "--json"])["user.name"], "A");
+    assert_eq!(tree.json(&["config", "user.name", "--json"]), "A");
+    tree.mv(&["remote", "add", "origin", "../r"]).success();
+    for args in [["remote", "list", "--json"], ["remote", "--json", "list"]] {
+        assert_eq!(tree.json(&args)[0]["name"], "origin");
+    }
+    let sound = tree.json(&["fsck", "--json"]);
+    assert_eq!(
+        (&sound["sound"], &sound["problems"]),
+        (&true.into(), &serde_json::json!([]))
+    );
+    let pack = std::fs::read_dir(tree.path(".mv/packs")).unwrap();
+    let pack = pack
+        .map(|e| e.unwrap().path())
+        .find(|p| p.extension().is_some_and(|e| e == "pack"));
+    let pack = pack.unwrap();
+    let mut bytes = std::fs::read(&pack).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&pack, bytes).unwrap();
+    let done = tree.mv(&["fsck", "--json"]);
+    assert_eq!(done.status, Some(4), "{}", done.err);
+    let found: serde_json::Value = serde_json::from_str(&done.out).unwrap();
+    assert_eq!(found["sound"], false);
+    assert!(!found["problems"].as_array().unwrap().is_empty(), "{found}");
+}
+
+#[test]
+fn what_can_not_be_kept_of_the_outputs_is_named() {
+    let tree = Tree::repo();
+    tree.put("params.toml", "seed = 1\n");
+    tree.commit("code");
+    let script = "mkdir -p models; mkfifo models/pipe; echo > models/m";
+    let said = tree.mv(&["run", "-m", "t", "--", "sh", "-c", script]);
+    let want = "note: `models/pipe` is left out of the outputs: a named pipe";
+    assert!(said.err.contains(want), "{}", said.err);
+    said.success();
+    let swept = tree.mv(&["run", "--sweep", "seed=1,2", "--", "sh", "-c", script]);
+    assert!(swept.err.contains(want), "{}", swept.err);
+    std::fs::remove_file(tree.path("models/pipe")).unwrap();
+    let stage =
+        format!("[stage.a]\ncommand = '{script}; echo 2 > models/m'\noutputs = ['models']\n");
+    tree.put("modelv.toml", &format!("[env]\ncapture = 'none'\n{stage}"));
+    let said = tree.mv(&["run"]);
+    assert!(said.err.contains(want), "{}", said.err);
+    said.success();
+    // Two ways to train are one too many, however they are asked for.
+    let both = format!("[env]\ncapture = 'none'\n[train]\ncommand = 'true'\n{stage}");
+    tree.put("modelv.toml", &both);
+    for args in [&["run"][..], &["run", "--sweep", "seed=1,2"]] {
+        let said = tree.mv(args).fails_with(1);
+        assert!(
+            said.contains("stages and a `[train] command`: one of them is to go"),
+            "{said}"
+        );
+    }
+}
+
+#[test]
+fn what_is_asked_of_no_run_and_no_number_is_said() {
+    let tree = Tree::repo();
+    tree.commit("code");
+    let said = tree.mv(&["runs", "forget"]).fails_with(2);
+    assert!(
+        said.contains("no run is named") && said.contains("`--failed`"),
+        "{said}"
+    );
+    let script = "mkdir -p models; echo '{\"f1\": NaN}' > metrics.json; echo > models/m";
+    tree.mv(&["run", "-m", "t", "--", "sh", "-c", script])
+        .success();
+    let said = tree.mv(&["runs", "best", "--metric", "f1"]).fails_with(1);
+    assert!(
+        said.contains("no finished run has a number as metric `f1`: NaN"),
+        "{said}"
+    );
+    let said = tree.mv(&["runs", "best", "--metric", "f2"]).fails_with(1);
+    assert!(said.contains("metric `f2` not found"), "{said}");
+    tree.mv(&["run", "-j", "0"]).fails_with(2);
 }
 
 #[test]
@@ -325,7 +455,7 @@ fn forgotten_runs_are_gone_until_undo_and_their_room_with_gc() {
     assert!(said.contains("not found"), "{said}");
     assert_eq!(count(&[]), 3);
     for (args, want) in [
-        (&["runs", "forget"][..], "required"),
+        (&["runs", "forget"][..], "no run is named"),
         (
             &["runs", "forget", "--failed", "--older-than", "soon"],
             "`soon` is no age",

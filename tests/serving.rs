@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
+use std::sync::{Arc, Mutex, OnceLock};
 
 use crate::support::{BINARY, Tree};
 
@@ -134,6 +134,8 @@ fn http(address: &str, method: &str, path: &str, body: &[u8]) -> (u16, String, S
 pub(crate) struct Server {
     pub(crate) child: Child,
     pub(crate) address: String,
+    /// What it has logged.
+    log: Arc<Mutex<String>>,
 }
 
 impl Server {
@@ -158,12 +160,39 @@ impl Server {
             seen.push('\n');
         };
         // Keep reading, or the server would stop at a full pipe.
-        std::thread::spawn(move || for _ in lines.map_while(Result::ok) {});
-        Self { child, address }
+        let log = Arc::new(Mutex::new(seen));
+        let told = log.clone();
+        std::thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                let mut told = told.lock().unwrap();
+                told.push_str(&line);
+                told.push('\n');
+            }
+        });
+        Self {
+            child,
+            address,
+            log,
+        }
     }
 
     pub(crate) fn ask(&self, method: &str, path: &str, body: &str) -> (u16, String, String) {
         http(&self.address, method, path, body.as_bytes())
+    }
+
+    /// What it has logged so far.
+    pub(crate) fn log(&self) -> String {
+        self.log.lock().unwrap().clone()
+    }
+
+    /// Waits until the log or the metrics say something.
+    pub(crate) fn wait_for(&self, text: &str) {
+        let end = std::time::Instant::now() + std::time::Duration::from_secs(60);
+        while !self.log().contains(text) && !self.ask("GET", "/metrics", "").2.contains(text) {
+            let log = self.log();
+            assert!(std::time::Instant::now() < end, "no {text} in {log}");
+            std::thread::yield_now();
+        }
     }
 
     /// A prediction that must have been made by `commit`.

@@ -8,7 +8,7 @@ use crate::remote::{noise, origin};
 use crate::support::Tree;
 
 /// Serves the files of a folder, and parts of them.
-fn serve(dir: PathBuf) -> u16 {
+pub(crate) fn serve(dir: PathBuf) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     std::thread::spawn(move || {

@@ -264,6 +264,57 @@ fn an_aborted_merge_leaves_every_byte() {
 }
 
 #[test]
+fn what_was_edited_beside_a_merge_outlives_it() {
+    let tree = diverged();
+    for name in ["helper.py", "gone.py"] {
+        tree.put(name, "ours\n");
+    }
+    tree.commit("beside");
+    let before = tree.get("train.py");
+    assert_eq!(tree.mv(&["merge", "topic"]).status, Some(3));
+    tree.put("helper.py", "edited meanwhile\n");
+    tree.put("train.py", "half decided\n");
+    std::fs::remove_file(tree.path("gone.py")).unwrap();
+    let said = tree.mv(&["merge", "--abort"]).success();
+    assert!(
+        said.contains("changes made meanwhile stay: gone.py, helper.py"),
+        "{said}"
+    );
+    assert_eq!(tree.get("helper.py"), "edited meanwhile\n");
+    assert_eq!(tree.get("train.py"), before);
+    assert!(!tree.path("gone.py").exists());
+    // It goes on where it was, with the same edits.
+    tree.mv(&["undo"]).success();
+    assert_eq!(tree.get("train.py"), "half decided\n");
+    assert_eq!(tree.get("helper.py"), "edited meanwhile\n");
+    tree.mv(&["merge", "--abort"]).success();
+    tree.mv(&["restore", "helper.py", "gone.py"]).success();
+    // A file that moved here takes what they changed: it is no file that the merge left alone.
+    tree.put("old.txt", "1\n2\n3\n4\n5\n6\n7\n8\n");
+    tree.commit("old");
+    tree.mv(&["switch", "-c", "far"]).success();
+    tree.put("old.txt", "1\n2\n3\n4\n5\n6\n7\n8\n9\n");
+    tree.put("train.py", "theirs now\n");
+    tree.commit("far");
+    tree.mv(&["switch", "main"]).success();
+    std::fs::rename(tree.path("old.txt"), tree.path("new.txt")).unwrap();
+    tree.put("train.py", "ours now\n");
+    tree.commit("moved");
+    assert_eq!(tree.mv(&["merge", "far"]).status, Some(3));
+    assert!(tree.get("new.txt").ends_with("9\n"));
+    let said = tree.mv(&["merge", "--abort"]).success();
+    assert!(!said.contains("stay"), "{said}");
+    assert!(tree.get("new.txt").ends_with("8\n"));
+    assert_eq!(
+        tree.mv(&["status", "--json"])
+            .success()
+            .matches("path")
+            .count(),
+        0
+    );
+}
+
+#[test]
 fn text_conflicts_carry_markers_until_they_are_gone() {
     let tree = Tree::repo();
     first(&tree);

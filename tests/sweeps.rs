@@ -38,6 +38,13 @@ fn sweep(tree: &Tree, more: &[&str]) -> crate::support::Done {
 }
 
 #[test]
+fn a_value_typed_twice_is_one_point() {
+    let tree = tree();
+    let args = [&["run", "--json", "--sweep", "seed=1,1,2"][..], &TRAIN].concat();
+    assert_eq!(tree.json(&args)["points"].as_array().unwrap().len(), 2);
+}
+
+#[test]
 fn every_point_is_a_run_of_its_own_recipe() {
     let tree = tree();
     tree.put("models/mine.txt", "not committed\n");

@@ -404,6 +404,13 @@ fn recreating_can_be_stopped_and_begun_again() {
     // Its pip is gone as well: the connection ends.
     let mut rest = Vec::new();
     let _ = asked.read_to_end(&mut rest);
+    // Two signals that come together, as `timeout` sends them, are one wish.
+    let (child, mut asked) = start();
+    let id = child.id().to_string();
+    venv::must(Command::new("kill").args(["-INT", &id, &id]));
+    assert_eq!(child.wait_with_output().unwrap().status.code(), Some(130));
+    assert!(!tree.path("again").exists());
+    let _ = asked.read_to_end(&mut rest);
     // Killed, it can clear nothing away; the next one does.
     let (mut child, _asked) = start();
     signal(&child, "-KILL");
@@ -644,4 +651,206 @@ fn a_model_of_xgboost_is_made_again_bit_by_bit_from_its_commit() {
     );
     let (_tree, facts) = made_again_elsewhere(&python, BOOST);
     assert_eq!(facts["imports"], "numpy xgboost-cpu");
+}
+
+/// A project with its modules in `src`, as people install it in place; the build system is no part of the environment.
+fn project(tree: &Tree, dir: &str, name: &str, value: &str) {
+    let at = |path: &str| format!("{dir}{path}");
+    let text = format!(
+        "[build-system]\nrequires = ['setuptools']\nbuild-backend = 'setuptools.build_meta'\n\
+         [project]\nname = '{name}'\nversion = '0.3'\n[project.scripts]\nsay-{name} = '{name}.tell:main'\n"
+    );
+    tree.put(&at("pyproject.toml"), &text);
+    tree.put(
+        &at(&format!("src/{name}/__init__.py")),
+        &format!("VALUE = '{value}'\n"),
+    );
+    tree.put(&at(&format!("src/{name}/words/data.txt")), "beside\n");
+    let tell = "import importlib.resources as r, {name}\ndef main():\n    print({name}.VALUE, \
+                (r.files({name}) / 'words/data.txt').read_text().strip())\n";
+    tree.put(
+        &at(&format!("src/{name}/tell.py")),
+        &tell.replace("{name}", name),
+    );
+}
+
+fn pip_install(tree: &Tree, args: &[&str]) {
+    let mut command = Command::new(tree.path(".venv/bin/python"));
+    command.args(["-m", "pip", "install", "-q", "--disable-pip-version-check"]);
+    venv::must(command.args(args));
+}
+
+#[test]
+fn what_was_used_in_place_is_made_again() {
+    let tree = Tree::empty();
+    tree.mv(&["init"]).success();
+    tree.put(".mvignore", "again*/\n*.egg-info/\nbuild/\n");
+    let outside = Tree::empty();
+    project(&tree, "", "mine", "committed");
+    project(&tree, "libs/part/", "part", "of it");
+    project(&outside, "", "far", "from elsewhere");
+    venv::must(
+        Command::new("python3")
+            .args(["-m", "venv"])
+            .arg(tree.path(".venv")),
+    );
+    pip_install(&tree, &["setuptools", "wheel"]);
+    let far = outside.root().display().to_string();
+    let (mine, part) = (
+        tree.root().display().to_string(),
+        tree.path("libs/part").display().to_string(),
+    );
+    pip_install(
+        &tree,
+        &[
+            "--no-build-isolation",
+            "--no-deps",
+            "-e",
+            &mine,
+            "-e",
+            &part,
+            "-e",
+            &far,
+        ],
+    );
+    tree.put("modelv.toml", "[serve]\nentry = 'serve:predict'\n");
+    tree.put(
+        "serve.py",
+        "import mine, part, far\ndef predict(inputs): return mine.VALUE\n",
+    );
+    tree.commit("in place");
+    // What the folder holds later is not what was committed.
+    tree.put("src/mine/__init__.py", "VALUE = 'edited later'\n");
+    let args = ["env", "recreate", "--output", "again 1"];
+    let done = tree.mv(&args);
+    assert_eq!(done.status, Some(1), "{}", done.err);
+    assert!(
+        done.err.contains(
+            "left out: far==0.3: it was installed in place from a folder that is not in the commit"
+        ),
+        "{}",
+        done.err
+    );
+    assert!(
+        done.out
+            .contains("mine==0.3 in place, with the code of the commit: "),
+        "{}",
+        done.out
+    );
+    assert!(
+        done.out
+            .contains("differs from what was recorded:\n- far 0.3 (file)\n"),
+        "{}",
+        done.out
+    );
+    let script = "import mine, part; print(mine.VALUE, part.VALUE, mine.__file__)";
+    let said = said_by(&tree.path("again 1/bin/python"), script);
+    assert!(
+        said.starts_with("committed of it ")
+            && said.contains("again 1/src/mine/src/mine/__init__.py"),
+        "{said}"
+    );
+    let program = Command::new(tree.path("again 1/bin/say-mine"))
+        .output()
+        .unwrap();
+    assert_eq!(
+        String::from_utf8_lossy(&program.stdout),
+        "committed beside\n"
+    );
+    tree.put("src/mine/__init__.py", "VALUE = 'committed'\n");
+    // A wheel of what is outside is built from its folder, which stays as it is.
+    let before = std::fs::read_dir(outside.root()).unwrap().count();
+    let vendored = tree.json(&["env", "vendor", "--offline", "--json"]);
+    assert_eq!(vendored["complete"], true, "{vendored}");
+    assert_eq!(
+        vendored["in_commit"],
+        serde_json::json!(["mine==0.3", "part==0.3"])
+    );
+    assert_eq!(std::fs::read_dir(outside.root()).unwrap().count(), before);
+    std::fs::remove_dir_all(tree.path(".venv")).unwrap();
+    std::fs::remove_dir_all(outside.root().join("src")).unwrap();
+    let args = [
+        "env",
+        "recreate",
+        "--offline",
+        "--output",
+        "again2",
+        "--json",
+    ];
+    let done = cut_off(&tree, &args);
+    let made: serde_json::Value = serde_json::from_str(&done.out).unwrap();
+    assert_eq!(made["left_out"], serde_json::json!([]), "{made}");
+    assert_eq!(made["changes"].as_array().unwrap().len(), 1, "{made}");
+    let script = "import mine, part, far; print(mine.VALUE, part.VALUE, far.VALUE)";
+    let said = said_by(&tree.path("again2/bin/python"), script);
+    assert_eq!(said, "committed of it from elsewhere\n");
+    cut_off(&tree, &["release", "HEAD", "--output", "again-image"]).success();
+    tree.mv(&["release", "unpack", "again-image", "again-root"])
+        .success();
+    let about = tree.get("again-root/opt/modelv/image.json");
+    let about: serde_json::Value = serde_json::from_str(&about).unwrap();
+    let site = "/opt/modelv/site-packages";
+    let dirs = [site, "/opt/modelv/app/src", "/opt/modelv/app/libs/part/src"];
+    assert_eq!(about["site_dirs"], serde_json::json!(dirs));
+    assert!(
+        tree.path("again-root")
+            .join(&site[1..])
+            .join("far/__init__.py")
+            .exists()
+    );
+    for root in &dirs[1..] {
+        assert!(tree.path("again-root").join(&root[1..]).is_dir(), "{root}");
+    }
+    tree.mv(&["fsck"]).success();
+    sound(tree.root());
+}
+
+#[test]
+fn a_clean_folder_imports_its_own_code() {
+    let tree = Tree::empty();
+    tree.mv(&["init"]).success();
+    let mut venv = Command::new("python3");
+    venv::must(
+        venv.args(["-m", "venv", "--without-pip"])
+            .arg(tree.path(".venv")),
+    );
+    let python = tree.path(".venv/bin/python");
+    let site = said_by(&python, "import site; print(site.getsitepackages()[0])");
+    let site = Path::new(site.trim());
+    let info = site.join("mine-0.3.dist-info");
+    std::fs::create_dir(&info).unwrap();
+    let source = tree.path("src").display().to_string();
+    let direct = format!(
+        "{{\"url\": \"file://{}\", \"dir_info\": {{\"editable\": true}}}}",
+        tree.root().display()
+    );
+    for (name, text) in [
+        (
+            "METADATA",
+            "Metadata-Version: 2.1\nName: mine\nVersion: 0.3\n",
+        ),
+        ("RECORD", "mine-0.3.dist-info/RECORD,,\n"),
+        ("direct_url.json", direct.as_str()),
+    ] {
+        std::fs::write(info.join(name), text).unwrap();
+    }
+    std::fs::write(site.join("mine.pth"), format!("{source}\n")).unwrap();
+    tree.put(
+        "train.py",
+        "import mine, os\nos.makedirs('models', exist_ok=True)\nopen('models/m.txt', 'w').write(mine.VALUE)\n",
+    );
+    let python = python.to_str().unwrap();
+    let train = |value: &str| {
+        project(&tree, "", "mine", value);
+        tree.commit(value);
+        tree.mv(&["run", "-m", value, "--", python, "train.py"])
+            .success();
+        assert_eq!(tree.get("models/m.txt"), value);
+        tree.id("HEAD")
+    };
+    let first = train("one");
+    train("three");
+    // The package in the interpreter leads to the working tree, which holds other code by now.
+    let said = tree.mv(&["reproduce", &first]).success();
+    assert!(said.contains("bit-equal"), "{said}");
 }

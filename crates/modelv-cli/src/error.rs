@@ -10,6 +10,7 @@ use modelv_repo::{Error, ErrorKind, StoreError};
 
 use crate::ui::{Style, Ui};
 
+mod external;
 pub(crate) mod git;
 
 /// An error with what to do about it.
@@ -31,6 +32,12 @@ impl CommandError {
             hint,
             code: 2,
         }
+    }
+
+    /// What failed and why, for a log.
+    pub(crate) fn in_a_line(&self) -> String {
+        let all = std::iter::once(&self.message).chain(&self.causes);
+        all.map(String::as_str).collect::<Vec<_>>().join(": ")
     }
 
     /// What it says, where another item can still be dealt with; `None`: damage or an interruption.
@@ -235,6 +242,16 @@ impl From<modelv_release::Error> for CommandError {
                 "is it running? `docker login REGISTRY`, or MODELV_REGISTRY_USER and MODELV_REGISTRY_PASSWORD, say who pushes",
             ),
             E::Taken { .. } => Some("name another folder"),
+            E::Key { .. } => Some(
+                "`openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256` makes one, `openssl pkey -pubout` its public half",
+            ),
+            E::Signature { .. } => {
+                Some("`modelv release REV --sign-key FILE` signs; a push takes signatures along")
+            }
+            E::Packing { .. } => Some("build it with `--compression gzip`, or on another base"),
+            E::Engine { .. } => {
+                Some("is the engine running, and may you use it? `--tar FILE` writes what it loads")
+            }
             E::Libraries { .. } => Some("use a base that has them, or `--base python`"),
             _ => None,
         };
@@ -294,6 +311,15 @@ fn name_hint(e: &Error) -> Option<&'static str> {
             what: "interpreter",
             ..
         } => "name one with `--python PATH`, or set `[env] capture = \"none\"` in modelv.toml",
+        Error::NotFound { what: "alias", .. } => {
+            "`modelv alias list` lists them; `modelv alias set NAME COMMIT -m WHY` makes one"
+        }
+        Error::Gated { refused, .. } if refused.iter().any(|r| r.ends_with("is not evaluated")) => {
+            "`--evaluate` runs `[evaluate] command` now; `modelv ci run COMMIT` does so, too"
+        }
+        Error::Gated { .. } => {
+            "mend the model; `--force --reason WHY` moves it all the same and is recorded"
+        }
         Error::NotFound { what: "stage", .. } => "`modelv pipeline` lists the stages",
         Error::Invalid {
             what: "file",
@@ -323,6 +349,7 @@ fn name_hint(e: &Error) -> Option<&'static str> {
 fn hint(e: &Error) -> Option<String> {
     let known = record_hint(e)
         .or_else(|| interop_hint(e))
+        .or_else(|| external::hint(e))
         .or_else(|| name_hint(e).map(str::to_owned));
     if known.is_some() {
         return known;
@@ -397,8 +424,22 @@ const STATE_HINTS: &[(&str, &str)] = &[
          every point of a sweep",
     ),
     (
+        "this working tree holds a part of them",
+        "`modelv sparse disable` or `modelv fetch --add code,config,data` brings the rest; `modelv run --sweep` and \
+         `modelv reproduce` take them all by themselves",
+    ),
+    (
+        "this clone holds a part of what",
+        "where the repository moved, `modelv remote remove NAME` and `modelv remote add NAME URL`; otherwise \
+         `modelv fetch --unshallow` and `modelv fetch --add code,config,data,model` bring the rest first",
+    ),
+    (
         "was killed, and what it started still writes here",
         "end what is left of it with `kill PROCESS`, then try again",
+    ),
+    (
+        "one of them is to go",
+        "make the command a stage, `[stage.train]`, or take the stages out",
     ),
     (
         "which is a link to a folder",
@@ -426,6 +467,14 @@ const STATE_HINTS: &[(&str, &str)] = &[
         "`-m 1` takes the difference to its first parent, the branch it was merged into",
     ),
     (
+        "that this working tree does not hold",
+        "`modelv sparse disable`, or `modelv fetch --add INGREDIENT`, and again",
+    ),
+    (
+        "lacks a part of the history",
+        "`modelv fetch --unshallow` brings it, `modelv fetch --depth N` more of it",
+    ),
+    (
         "commits with one parent",
         "`modelv merge UPSTREAM` combines the branches, and keeps the merge",
     ),
@@ -436,6 +485,10 @@ const STATE_HINTS: &[(&str, &str)] = &[
     (
         "need a message and a commit each",
         "name one commit with `--message` or `--no-commit`",
+    ),
+    (
+        "which is not what was expected",
+        "`modelv alias log NAME` shows who moved it; look before you move it again",
     ),
     (
         "no commit yet",
@@ -524,9 +577,17 @@ fn file_hint(e: &Error) -> Option<String> {
         Error::Uncommitted { .. } => {
             "`modelv commit -m \"...\"` them first; what is never to be committed belongs in `.mvignore`"
         }
+        Error::WouldOverwrite {
+            action: "fetch", ..
+        } => {
+            "no commit has external data: move it away or remove it, then `modelv external fetch PATH`"
+        }
         Error::WouldOverwrite { .. } => {
             "`modelv commit -m \"...\"` keeps them; `modelv restore PATH` drops them, \
              and `modelv undo` after it brings them back"
+        }
+        Error::PutAside { .. } => {
+            "`modelv restore --source restore/before PATH` writes what was put aside over them"
         }
         Error::InTheWay { .. } => {
             "move it away or remove it; what is not ignored, `modelv commit -m \"...\"` keeps"
@@ -594,7 +655,9 @@ fn team_hint(e: &Error) -> Option<String> {
 
 fn rejected_hint(refs: &[(String, &'static str)]) -> String {
     let any = |reason: &str| refs.iter().any(|(_, r)| r.contains(reason));
-    let text = if any("fetch first") {
+    let text = if any("the alias was moved there") {
+        "`modelv fetch` says where to; `modelv alias delete NAME` and another fetch take that move, then move it again"
+    } else if any("fetch first") {
         "somebody else has pushed: `modelv pull` merges it, then push again"
     } else if any("since it was last fetched") {
         "`modelv fetch` shows what is there now; look before you replace it"
@@ -612,7 +675,9 @@ fn not_here(what: &str) -> Option<String> {
         "file content" | "chunk" | "cuts record" => {
             "this clone holds a part: `modelv fetch --add data` (or model, code, config) brings it"
         }
-        "commit" => "this clone may hold one commit alone: `modelv fetch` brings the history",
+        "commit" => {
+            "this clone may lack a part of the history: `modelv fetch --unshallow` brings it"
+        }
         _ => return None,
     };
     Some(text.to_owned())
@@ -668,6 +733,10 @@ fn remote_hint(e: &RemoteError) -> Option<String> {
         }
         Trouble::Timeout => "check the network and try again: what has arrived is not sent again",
         Trouble::ReadOnly => "push to another remote; this one serves reading",
+        Trouble::Gone => {
+            "mount or bring back what was there; a remote that has moved: `modelv remote remove NAME`, then \
+             `modelv remote add NAME URL`"
+        }
         Trouble::Missing => "`modelv fsck` in the clone that pushed last, and push again",
         _ => return None,
     };

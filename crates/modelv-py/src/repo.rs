@@ -331,9 +331,11 @@ impl Repo {
         Err(error::conflicts(text, open))
     }
 
-    /// Gives an open merge up: the working tree is what it was before.
+    /// Gives an open merge up: what it has written is what it was before.
     fn merge_abort(&self, py: Python<'_>) -> PyResult<()> {
-        work(py, |ctx| self.open_as("merge --abort")?.merge_abort(ctx))
+        work(py, |ctx| {
+            self.open_as("merge --abort")?.merge_abort(ctx).map(drop)
+        })
     }
 
     /// All recorded runs, newest first, each a dict.

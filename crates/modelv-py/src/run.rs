@@ -8,7 +8,7 @@ use modelv_repo::core::run::{Doubt, Status};
 use modelv_repo::core::value::Value;
 use modelv_repo::{Ending, Error, Journal, RunOptions};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyFloat, PyInt, PyList};
+use pyo3::types::{PyDict, PyFloat, PyInt, PyList, PyString};
 
 use crate::repo::{Repo, interpreter};
 use crate::value::Commit;
@@ -263,13 +263,21 @@ pub(crate) fn points<'py>(
         let id = RunId::from_hex(run).map_err(|e| Error::invalid("run", run, e.to_string()))?;
         repo.open_as("runs")?.series(id, name)
     })?;
+    // Texts that are the same are one: making them costs more than all else.
+    let [key, step, value, time] = ["name", "step", "value", "time"].map(|k| PyString::new(py, k));
+    let mut last: Option<(&str, Bound<'py, PyString>)> = None;
     let list = PyList::empty(py);
     for point in &points {
+        let known = last.take().filter(|(name, _)| *name == point.name);
+        let (_, name) = last.insert(match known {
+            Some(known) => known,
+            None => (&point.name, PyString::new(py, &point.name)),
+        });
         let dict = PyDict::new(py);
-        dict.set_item("name", &point.name)?;
-        dict.set_item("step", point.step)?;
-        dict.set_item("value", convert::from_value(py, &point.value)?)?;
-        dict.set_item("time", point.time)?;
+        dict.set_item(&key, &*name)?;
+        dict.set_item(&step, point.step)?;
+        dict.set_item(&value, convert::from_value(py, &point.value)?)?;
+        dict.set_item(&time, point.time)?;
         list.append(dict)?;
     }
     Ok(list)

@@ -2,7 +2,7 @@
 //! floor that the machine sets (`dd conv=fsync`, `cp`), in one run, medians, turn and turn about.
 //!
 //! ```sh
-//! cargo bench -p modelv-cli -- [--gigabytes 2.07] [--files 20000] [--runs 5] [--many 1000000] [--stages 20] [--dir DIR]
+//! cargo bench -p modelv-cli --bench figures -- [--gigabytes 2.07] [--files 20000] [--runs 5] [--many 1000000] [--stages 20] [--dir DIR]
 //! ```
 //!
 //! Needs about six times the gigabytes of room in DIR (a temporary folder by default). Peers that
@@ -97,7 +97,7 @@ const MODELV: &str = env!("CARGO_BIN_EXE_modelv");
 
 /// A shell line with the folders and the binary as `$1`, `$2`…: what a user would type.
 fn sh(line: &str, args: &[&Path]) -> Outcome<Figure> {
-    measure(line, Path::new(MODELV), args)
+    measure(line, Path::new(MODELV), args, &[])
 }
 
 const GIT: &str = "git -c user.name=a -c user.email=a@example.org";

@@ -20,13 +20,19 @@ pub(crate) struct Figure {
 }
 
 /// Runs `line` with `sh`, `$0` the binary and `$1`… the folders; fails if it fails.
-pub(crate) fn measure(line: &str, binary: &Path, args: &[&Path]) -> Outcome<Figure> {
+pub(crate) fn measure(
+    line: &str,
+    binary: &Path,
+    args: &[&Path],
+    env: &[(&str, String)],
+) -> Outcome<Figure> {
     let start = Instant::now();
     let mut child = Command::new("sh")
         .arg("-c")
         .arg(line)
         .arg(binary)
         .args(args)
+        .envs(env.iter().map(|(name, value)| (name, value)))
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
@@ -128,6 +134,8 @@ impl Table {
         if !self.rows.iter().any(|r| r == row) {
             self.rows.push(row.to_owned());
         }
+        // What is known so far, should the rest fail.
+        eprintln!("{row}, {column}: {:.3} s", figure.seconds);
         let cell = self.cells.entry((row.to_owned(), column)).or_default();
         cell.push(figure);
     }

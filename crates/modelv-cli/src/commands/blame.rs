@@ -71,6 +71,8 @@ pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
             slot.insert(repo.commit_object(part.commit)?);
         }
     }
+    let named: Vec<_> = commits.iter().map(|(id, c)| (*id, c.clone())).collect();
+    super::log::tell_cut(&repo, &named, s.ui)?;
     if args.json {
         let part = |p: &modelv_repo::Blamed| {
             let c = &commits[&p.commit];

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use modelv_repo::Repo;
+use modelv_repo::core::path::RepoPath;
 use modelv_repo::remote::{CloneOptions, full_url};
 use modelv_repo::worktree::Ingredient;
 use serde_json::json;
@@ -36,11 +37,46 @@ pub(crate) struct Args {
     /// Take history and trees, and contents only when they are checked out or read.
     #[arg(long)]
     lazy: bool,
+    /// Take so many commits of each branch only, and the tags of these. `fetch --depth N` brings more,
+    /// `fetch --unshallow` all.
+    #[arg(long, value_name = "N", conflicts_with = "commit", value_parser = clap::value_parser!(u32).range(1..))]
+    depth: Option<u32>,
+    /// Take larger contents only when they are checked out or read: `size<100MB`, or `blob:limit=100m` as in
+    /// Git.
+    #[arg(long, value_name = "SPEC", value_parser = limit)]
+    filter: Option<u64>,
+    /// Check only these paths out, and the files of the top folder. `modelv sparse` changes it.
+    #[arg(long, value_name = "PATH", num_args = 1.., conflicts_with = "bare")]
+    sparse: Vec<std::ffi::OsString>,
     #[command(flatten)]
     place: Place,
     /// As JSON.
     #[arg(long)]
     json: bool,
+}
+
+/// A number of bytes, as `size<100MB` or `blob:limit=100m`.
+fn limit(text: &str) -> Result<u64, String> {
+    let bad = || format!("`{text}` is no filter; for example `size<100MB` or `blob:limit=100m`");
+    let number = text
+        .strip_prefix("size<")
+        .or_else(|| text.strip_prefix("blob:limit="))
+        .ok_or_else(bad)?
+        .trim();
+    let end = number.find(|c: char| !c.is_ascii_digit());
+    let (digits, unit) = number.split_at(end.unwrap_or(number.len()));
+    let factor: u64 = match unit.to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "k" | "kib" => 1 << 10,
+        "m" | "mib" => 1 << 20,
+        "g" | "gib" => 1 << 30,
+        "kb" => 1000,
+        "mb" => 1_000_000,
+        "gb" => 1_000_000_000,
+        _ => return Err(bad()),
+    };
+    let count: u64 = digits.parse().map_err(|_| bad())?;
+    count.checked_mul(factor).ok_or_else(bad)
 }
 
 /// Ingredients as typed.
@@ -62,12 +98,20 @@ pub(super) fn run(args: Args, s: Session<'_>) -> Done {
     let url = full_url(&args.url, &s.dir)?;
     let last = url.trim_end_matches('/').rsplit('/').next().unwrap_or("");
     let dir = s.dir.join(args.dir.unwrap_or_else(|| last.into()));
+    let path = |p: &std::ffi::OsString| {
+        let bytes = p.as_encoded_bytes();
+        RepoPath::new(bytes.strip_suffix(b"/").unwrap_or(bytes)).map_err(modelv_repo::Error::from)
+    };
+    let sparse = args.sparse.iter().map(path).collect::<Result<_, _>>()?;
     let options = CloneOptions {
         bare: args.bare,
         branch: args.branch,
         commit: args.commit,
         only: ingredients(&args.only)?,
         lazy: args.lazy,
+        depth: args.depth,
+        filter: args.filter,
+        sparse,
         remote: args.place.options(),
     };
     let done = Repo::clone_from(&url, &dir, &options, &super::command_line(), &s.ctx())?;
@@ -95,4 +139,34 @@ pub(super) fn run(args: Args, s: Session<'_>) -> Done {
         size(done.received.bytes)
     ));
     Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::limit;
+
+    #[test]
+    fn a_filter_is_a_number_of_bytes() {
+        for (text, want) in [
+            ("size<100MB", 100_000_000),
+            ("size< 5", 5),
+            ("size<2GiB", 2 << 30),
+            ("blob:limit=10k", 10 << 10),
+            ("blob:limit=0", 0),
+        ] {
+            assert_eq!(limit(text), Ok(want), "{text}");
+        }
+        for bad in [
+            "",
+            "100MB",
+            "size<",
+            "size<x",
+            "size<-1",
+            "size<9q",
+            "tree:0",
+            "size<99999999999GB",
+        ] {
+            assert!(limit(bad).is_err(), "{bad}");
+        }
+    }
 }

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use modelv_repo::{CommitOptions, Committed};
+use modelv_repo::{CommitOptions, Committed, json};
 
 use super::{Done, Session};
 use crate::editor;
@@ -35,6 +35,9 @@ pub(crate) struct Args {
     /// Say nothing.
     #[arg(short, long)]
     quiet: bool,
+    /// As JSON: the commit, and what it took.
+    #[arg(long, conflicts_with = "quiet")]
+    json: bool,
     /// For those who are used to it: all changes are taken anyway.
     #[arg(short, long, hide = true, conflicts_with = "paths")]
     all: bool,
@@ -60,7 +63,9 @@ pub(super) fn run(args: Args, s: Session<'_>) -> Done {
     };
     super::warn_unknown(&repo, s.ui)?;
     let done = repo.commit(&options, &s.ctx())?;
-    if !args.quiet {
+    if args.json {
+        s.ui.json(&json::committed(&repo, &done)?);
+    } else if !args.quiet {
         show(s.ui, &repo.head_label(), &options.message, &done);
     }
     Ok(ExitCode::SUCCESS)
@@ -90,6 +95,9 @@ pub(super) fn show(ui: &mut Ui, label: &str, message: &str, done: &Committed) {
         ui.line(format!("  {}", parts.join(", ")));
     }
     ui.line(format!("  recipe {}", done.recipe.short()));
+    for line in super::external::doubts(&done.externals) {
+        ui.warn(line);
+    }
     for skipped in &done.skipped {
         ui.warn(format!("left out: {} ({})", skipped.path, skipped.reason));
     }

@@ -94,10 +94,14 @@ fn fish(made: &str) -> String {
     )
 }
 
-/// Names of branches and tags, for completion; nothing where there is no repository.
+/// Names of branches, tags and aliases, for completion; nothing where there is no repository.
 pub(super) fn list_refs(s: Session<'_>) -> Done {
     if let Ok(repo) = s.repo() {
-        for prefix in [modelv_repo::names::HEADS, modelv_repo::names::TAGS] {
+        for prefix in [
+            modelv_repo::names::HEADS,
+            modelv_repo::names::TAGS,
+            modelv_repo::names::ALIASES,
+        ] {
             for (name, _) in repo.refs_below(prefix) {
                 s.ui.line(name);
             }

@@ -14,11 +14,19 @@ pub(crate) struct Args {
     /// Remove the key.
     #[arg(long, conflicts_with = "value")]
     unset: bool,
+    /// As JSON: all of them, or the value of KEY.
+    #[arg(long, conflicts_with_all = ["value", "unset"])]
+    json: bool,
 }
 
 pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
     let mut repo = s.repo()?;
     match (&args.key, &args.value) {
+        (None, _) if args.json => {
+            let all = repo.config_all().into_iter();
+            let all: serde_json::Map<_, _> = all.map(|(k, v)| (k, v.into())).collect();
+            s.ui.json(&all.into());
+        }
         (None, _) => {
             for (key, value) in repo.config_all() {
                 s.ui.line(format!("{key} = {value}"));
@@ -31,7 +39,10 @@ pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
             let value = repo
                 .config(key)
                 .ok_or_else(|| modelv_repo::Error::not_found("configuration key", key))?;
-            s.ui.line(value);
+            match args.json {
+                true => s.ui.json(&value.into()),
+                false => s.ui.line(value),
+            }
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use modelv_repo::remote::{FetchOptions, FetchReport, Received, RefUpdate};
+use modelv_repo::remote::{Depth, FetchOptions, FetchReport, Received, RefUpdate};
 use modelv_repo::worktree::Ingredient;
 use modelv_repo::{Error, Repo, names};
 use serde_json::json;
@@ -29,9 +29,22 @@ pub(crate) struct Args {
     /// In a clone that holds a part: hold these ingredients too, from now on.
     #[arg(long, value_name = "INGREDIENTS", value_delimiter = ',')]
     add: Vec<String>,
+    /// In a clone without all of the history: hold so many commits of each branch.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    depth: Option<u32>,
+    /// Bring all of the history.
+    #[arg(long, conflicts_with = "depth")]
+    unshallow: bool,
     /// As JSON.
     #[arg(long)]
     json: bool,
+}
+
+impl Args {
+    fn depth(&self) -> Option<Depth> {
+        let all = self.unshallow.then_some(Depth::All);
+        self.depth.map(Depth::Commits).or(all)
+    }
 }
 
 pub(super) fn run(args: Args, s: Session<'_>) -> Done {
@@ -46,6 +59,7 @@ pub(super) fn run(args: Args, s: Session<'_>) -> Done {
     let options = FetchOptions {
         prune: args.prune,
         add: super::clone::ingredients(&args.add)?,
+        depth: args.depth(),
     };
     let mut all = Vec::new();
     for info in remotes {

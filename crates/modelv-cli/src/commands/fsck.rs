@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use modelv_repo::capture::clock;
 use modelv_repo::ctx::{Progress, Unit};
 use modelv_repo::{RepairReport, Repo, Rescued, Store, StoreReport, Wreck};
+use serde_json::json;
 
 use super::{Done, Session};
 use crate::error::CommandError;
@@ -27,6 +28,9 @@ pub(crate) struct Args {
     /// that nothing leads to any more a branch `found/ID`. The damaged log stays in `.mv/quarantine`.
     #[arg(long, conflicts_with_all = ["repair", "remote"])]
     rescue: bool,
+    /// As JSON.
+    #[arg(long, conflicts_with = "rescue")]
+    json: bool,
 }
 
 pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
@@ -46,14 +50,24 @@ pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
     }
     if let Some(name) = &args.remote {
         let name = Some(name.as_str()).filter(|n| !n.is_empty());
-        return check_remote(&repo, name, args.repair.as_deref(), s);
+        return check_remote(&repo, name, args.repair.as_deref(), args.json, s);
     }
     if let Some(from) = &args.repair {
         let report = repo.repair(from, &s.dir, &s.ctx())?;
+        if args.json {
+            return Ok(repair_json(s.ui, &report));
+        }
         return Ok(show_repair(s.ui, &report, from));
     }
     let report = check_packs(repo.store(), &s)?;
-    name_unfinished(&repo, s.ui);
+    match args.json {
+        true => check_json(&repo, &report, s),
+        false => show_check(&repo, &report, s),
+    }
+}
+
+fn show_check(repo: &Repo, report: &StoreReport, s: Session<'_>) -> Done {
+    name_unfinished(repo, s.ui);
     for made in report.remade.iter().chain(&repo.check_derived()) {
         s.ui.talk(format!(
             "note: {made}; it is made again from what it was made from"
@@ -74,7 +88,7 @@ pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
         s.ui.line(format!("damaged: {problem}"));
     }
     if !report.problems.is_empty() {
-        name_lost(&repo, s.ui)?;
+        name_lost(repo, s.ui)?;
     }
     let summary = format!(
         "{} packs, {} entries, {}",
@@ -82,7 +96,7 @@ pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
         report.entries,
         size(report.bytes)
     );
-    name_promised(&repo, s.ui)?;
+    name_promised(repo, s.ui)?;
     if count == 0 && report.newer.is_empty() {
         s.ui.line(format!(
             "sound: {summary}, {} operations",
@@ -102,12 +116,70 @@ pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
     Ok(ExitCode::from(CORRUPT))
 }
 
+/// Exit status of a check.
+fn status_of(is_sound: bool) -> ExitCode {
+    ExitCode::from(if is_sound { 0 } else { CORRUPT })
+}
+
+fn check_json(repo: &Repo, report: &StoreReport, s: Session<'_>) -> Done {
+    let mut missing = repo.check_reachable()?;
+    // What can't be looked into may lead to all that seems to be missing.
+    let not_checked = match report.newer.is_empty() {
+        true => Vec::new(),
+        false => std::mem::take(&mut missing),
+    };
+    let problems: Vec<&String> = report.problems.iter().chain(&missing).collect();
+    let lost = match report.problems.is_empty() {
+        true => Vec::new(),
+        false => repo.lost_files()?,
+    };
+    let lost = lost
+        .iter()
+        .map(|(path, commit)| json!({"path": path, "commit": commit.to_hex()}));
+    let derived = repo.check_derived();
+    let remade: Vec<&String> = report.remade.iter().chain(&derived).collect();
+    s.ui.json(&json!({
+        "sound": problems.is_empty() && report.newer.is_empty(),
+        "packs": report.packs, "entries": report.entries, "bytes": report.bytes,
+        "operations": repo.oplog().count(), "unfinished_bytes": repo.oplog().unfinished_bytes,
+        "problems": problems, "newer": report.newer, "not_checked": not_checked,
+        "lost": lost.collect::<Vec<_>>(), "remade": remade, "promised": repo.promised()?.len(),
+    }));
+    Ok(match (problems.is_empty(), report.newer.is_empty()) {
+        (true, false) => ExitCode::FAILURE,
+        (is_sound, _) => status_of(is_sound),
+    })
+}
+
+fn repair_json(ui: &mut Ui, report: &RepairReport) -> ExitCode {
+    let mended = &report.mended;
+    ui.json(&json!({
+        "sound": report.problems.is_empty(), "problems": report.problems, "fetched": report.fetched,
+        "indexes": mended.indexes, "quarantined": mended.packs, "saved": mended.saved, "lost": mended.lost,
+    }));
+    status_of(report.problems.is_empty())
+}
+
 /// Checks a remote, and mends it if asked to.
-fn check_remote(repo: &Repo, name: Option<&str>, from: Option<&str>, s: Session<'_>) -> Done {
+fn check_remote(
+    repo: &Repo,
+    name: Option<&str>,
+    from: Option<&str>,
+    as_json: bool,
+    s: Session<'_>,
+) -> Done {
     let info = repo.remote_or_default(name)?;
     let dir = s.dir.clone();
     let from = from.map(|from| (from, dir.as_path()));
     let report = repo.check_remote(&info, from, &s.ctx())?;
+    if as_json {
+        let is_sound = report.damaged.is_empty() || report.mended;
+        s.ui.json(&json!({
+            "sound": is_sound, "remote": info.name, "packs": report.packs, "bytes": report.bytes,
+            "damaged": report.damaged, "mended": report.mended, "missing": report.missing,
+        }));
+        return Ok(status_of(is_sound));
+    }
     let summary = format!(
         "{} packs, {} on {}",
         report.packs,

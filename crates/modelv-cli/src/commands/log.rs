@@ -5,7 +5,10 @@ use std::process::ExitCode;
 
 use modelv_repo::capture::clock;
 use modelv_repo::core::commit::Commit;
-use modelv_repo::{Condition, Field, KeyFilter, LogOptions, ModelState, Part, json, model_state};
+use modelv_repo::core::id::CommitId;
+use modelv_repo::{
+    Condition, Field, KeyFilter, LogOptions, ModelState, Part, Repo, json, model_state,
+};
 
 use super::{Done, Session};
 use crate::error::CommandError;
@@ -117,6 +120,23 @@ pub(crate) fn spell_counts(args: Vec<OsString>) -> Vec<OsString> {
     args.into_iter().enumerate().map(spell).collect()
 }
 
+/// Tells where the history goes on that this clone does not hold.
+pub(super) fn tell_cut(
+    repo: &Repo,
+    commits: &[(CommitId, Commit)],
+    ui: &mut Ui,
+) -> Result<(), CommandError> {
+    let cut = repo.cut_off(commits.iter())?;
+    if !cut.is_empty() {
+        let ids: Vec<String> = cut.iter().take(5).map(CommitId::short).collect();
+        ui.warn(format!(
+            "this clone has no history before {}: `modelv fetch --unshallow` brings it",
+            ids.join(", ")
+        ));
+    }
+    Ok(())
+}
+
 pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
     let repo = s.repo()?;
     let span = repo.span(args.revision.as_deref().unwrap_or("HEAD"))?;
@@ -126,6 +146,7 @@ pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
         paths: s.paths(&repo, &args.paths)?,
         ..args.filters()?
     })?;
+    tell_cut(&repo, &commits, s.ui)?;
     if args.json {
         let mut list = Vec::new();
         for (id, commit) in &commits {

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use modelv_repo::core::path::RepoPath;
 use modelv_repo::core::tree::Mode;
 use modelv_repo::{
     CommitOptions, ConflictState, FastForward, MergeOptions, MergeOutcome, Strategy,
@@ -10,6 +11,7 @@ use serde_json::json;
 
 use super::{Done, Session};
 use crate::error::CommandError;
+use crate::ui::plain;
 
 /// Exit status while conflicts are open.
 pub(super) const CONFLICTS: u8 = 3;
@@ -62,8 +64,12 @@ pub(crate) struct Args {
 pub(super) fn run(args: Args, s: Session<'_>) -> Done {
     let mut repo = s.repo()?;
     if args.abort {
-        repo.merge_abort(&s.ctx())?;
-        s.ui.line("merge given up; the working tree is as before");
+        let stayed = repo.merge_abort(&s.ctx())?;
+        if args.json {
+            s.ui.json(&given_up_json(&stayed));
+        } else {
+            s.ui.line(format!("merge given up; {}", given_up(&stayed)));
+        }
         return Ok(ExitCode::SUCCESS);
     }
     if args.resume {
@@ -106,6 +112,31 @@ pub(super) fn run(args: Args, s: Session<'_>) -> Done {
         s.ui.json(&to_json(&outcome));
     }
     report(s, &outcome, revision, args.json, args.dry_run)
+}
+
+/// What is in the working tree once a merge or the like was given up.
+pub(super) fn given_up(stayed: &[RepoPath]) -> String {
+    const SHOWN: usize = 4;
+    if stayed.is_empty() {
+        return "what it had changed is as before (`modelv undo` goes back to it)".into();
+    }
+    let shown = stayed
+        .iter()
+        .take(SHOWN)
+        .map(|p| plain(&p.to_string()).into_owned());
+    let mut shown: Vec<String> = shown.collect();
+    if stayed.len() > SHOWN {
+        shown.push(format!("{} more", stayed.len() - SHOWN));
+    }
+    format!(
+        "what it had changed is as before (`modelv undo` goes back to it), changes made meanwhile stay: {}",
+        shown.join(", ")
+    )
+}
+
+pub(super) fn given_up_json(stayed: &[RepoPath]) -> serde_json::Value {
+    let stayed: Vec<String> = stayed.iter().map(ToString::to_string).collect();
+    json!({"outcome": "given-up", "stayed": stayed})
 }
 
 /// Says what a merge came to.
@@ -193,7 +224,7 @@ fn sides(c: &ConflictState) -> Option<[(&'static str, String); 3]> {
     let words = |file: Option<(Mode, u64)>| match (file, c.kind.as_str()) {
         (Some((mode, size)), _) => format!("{}, {}", mode_word(mode), crate::ui::size(size)),
         (None, "rename/rename") => match &twin {
-            Some(twin) => format!("(moved to {})", crate::ui::plain(&twin.to_string())),
+            Some(twin) => format!("(moved to {})", plain(&twin.to_string())),
             None => "(moved to another place)".into(),
         },
         (None, "file/directory") if base.is_none() => "(a directory)".into(),
@@ -203,7 +234,7 @@ fn sides(c: &ConflictState) -> Option<[(&'static str, String); 3]> {
     let base_words = match base {
         None => "(absent)".into(),
         _ => match c.was() {
-            Some(was) => format!("{}, as {}", words(base), crate::ui::plain(&was.to_string())),
+            Some(was) => format!("{}, as {}", words(base), plain(&was.to_string())),
             None => words(base),
         },
     };

@@ -29,6 +29,10 @@ pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
         s.ui.json(&json!(bases));
         return Ok(code);
     }
+    if bases.is_empty() && repo.is_shallow() {
+        let text = "this clone lacks a part of the history; `modelv fetch --unshallow` brings it";
+        s.ui.talk(text);
+    }
     for base in bases {
         s.ui.line(base);
     }

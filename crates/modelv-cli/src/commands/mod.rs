@@ -1,5 +1,6 @@
 //! One file a command: parses, calls one function of the library, shows what it gave.
 
+mod add_external;
 mod alias;
 mod bare;
 mod bisect;
@@ -17,6 +18,7 @@ mod conflicts;
 mod diff;
 mod env;
 mod export;
+mod external;
 mod fetch;
 mod fsck;
 mod gc;
@@ -35,6 +37,7 @@ mod pipeline;
 mod pull;
 mod push;
 mod rebase;
+mod registry;
 mod release;
 mod remote;
 mod reproduce;
@@ -48,6 +51,7 @@ mod scan;
 mod sequence;
 mod serve;
 mod show;
+mod sparse;
 mod stats;
 mod status;
 mod sweep;
@@ -121,11 +125,15 @@ enum Command {
     Bisect(bisect::Args),
     Clone(clone::Args),
     Import(import::Args),
+    AddExternal(add_external::Args),
+    ImportUrl(add_external::CopyArgs),
+    External(external::Args),
     Remote(remote::Args),
     Fetch(fetch::Args),
     Pull(pull::Args),
     Push(push::Args),
     Hooks(hooks::Args),
+    Sparse(sparse::Args),
     RevParse(rev_parse::Args),
     MergeBase(merge_base::Args),
     Cat(cat::Args),
@@ -138,6 +146,7 @@ enum Command {
     Runs(runs::Args),
     Env(env::Args),
     Release(release::Args),
+    Registry(registry::Args),
     Ci(ci::Args),
     Serve(serve::Args),
     Scan(scan::Args),
@@ -244,6 +253,7 @@ impl<'a> Session<'a> {
     }
 }
 
+#[expect(clippy::too_many_lines, reason = "one line a verb")]
 pub(crate) fn run(cli: Cli, ui: &mut Ui, cancel: &Cancel) -> Done {
     let here = PathBuf::from(".");
     let dir = cli.everywhere.work_dir.unwrap_or(here);
@@ -283,12 +293,16 @@ pub(crate) fn run(cli: Cli, ui: &mut Ui, cancel: &Cancel) -> Done {
         Command::Weights(args) => weights::run(args, s),
         Command::Undo(args) => undo::run(&args, s),
         Command::Import(args) => import::run(&args, s),
+        Command::AddExternal(args) => add_external::run(&args, s),
+        Command::ImportUrl(args) => add_external::copy(&args, s),
+        Command::External(args) => external::run(&args, s),
         Command::Clone(args) => clone::run(args, s),
         Command::Remote(args) => remote::run(&args, s),
         Command::Fetch(args) => fetch::run(args, s),
         Command::Pull(args) => pull::run(args, s),
         Command::Push(args) => push::run(args, s),
         Command::Hooks(args) => hooks::run(&args, s),
+        Command::Sparse(args) => sparse::run(&args, s),
         Command::MergeBase(args) => merge_base::run(&args, s),
         Command::RevParse(args) => rev_parse::run(&args, s),
         Command::Cat(args) => cat::run(&args, s),
@@ -301,6 +315,7 @@ pub(crate) fn run(cli: Cli, ui: &mut Ui, cancel: &Cancel) -> Done {
         Command::Runs(args) => runs::run(&args, s),
         Command::Env(args) => env::run(&args, s),
         Command::Release(args) => release::run(args, s),
+        Command::Registry(args) => registry::run(args, s),
         Command::Ci(args) => ci::run(args, s),
         Command::Serve(args) => serve::run(args, s),
         Command::Scan(args) => scan::run(&args, s),
@@ -308,7 +323,7 @@ pub(crate) fn run(cli: Cli, ui: &mut Ui, cancel: &Cancel) -> Done {
         Command::Gc(args) => gc::run(&args, s),
         Command::Stats(args) => stats::run(&args, s),
         Command::Config(args) => config::run(&args, s),
-        Command::Alias(args) => alias::run(&args, s),
+        Command::Alias(args) => alias::run(args, s),
         Command::Completions(args) => completions::run(&args, s),
         Command::Man(args) => man::run(&args, s),
         Command::ListRefs => completions::list_refs(s),

@@ -53,7 +53,11 @@ enum Action {
         place: Place,
     },
     /// List remotes.
-    List,
+    List {
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Forget a remote; nothing changes there.
     Remove {
         /// Its name.
@@ -77,9 +81,10 @@ pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
             repo.remove_remote(name)?;
             s.ui.line(format!("forgot remote {name}"));
         }
-        None | Some(Action::List) => {
+        None | Some(Action::List { .. }) => {
+            let as_json = args.json || matches!(args.action, Some(Action::List { json: true }));
             let remotes = repo.remotes();
-            if args.json {
+            if as_json {
                 let list: Vec<serde_json::Value> = remotes
                     .iter()
                     .map(|r| {

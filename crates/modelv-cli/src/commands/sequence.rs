@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use modelv_repo::{Action, CommitOptions, Made, ModelState, PickOptions, Repo, SequenceOutcome};
 use serde_json::json;
 
-use super::merge::{CONFLICTS, conflict_json, show};
+use super::merge::{self, CONFLICTS, conflict_json, show};
 use super::{Done, Session};
 use crate::ui::Style;
 
@@ -59,12 +59,12 @@ impl Ending {
 pub(super) fn end(action: Action, how: &Ending, s: Session<'_>) -> Done {
     let mut repo = s.repo()?;
     if how.abort {
-        repo.sequence_abort(action, &s.ctx())?;
+        let stayed = repo.sequence_abort(action, &s.ctx())?;
         if how.json {
-            s.ui.json(&json!({"outcome": "given-up"}));
+            s.ui.json(&merge::given_up_json(&stayed));
         } else {
             let word = action.word();
-            s.ui.line(format!("{word} given up; everything is as before"));
+            s.ui.line(format!("{word} given up; {}", merge::given_up(&stayed)));
         }
         return Ok(ExitCode::SUCCESS);
     }

@@ -1,19 +1,31 @@
 //! `modelv serve`.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use modelv_repo::capture::python;
-use modelv_serve::{ImageConfig, Limits, ServeOptions};
+use modelv_repo::core::id::CommitId;
+use modelv_repo::remote::FetchOptions;
+use modelv_repo::worktree::Rules;
+use modelv_repo::{Ctx, Repo};
+use modelv_serve::{
+    Arm, Follow, Guard, ImageConfig, Limits, Payloads, ServeOptions, Server, Source,
+};
 
 use super::{Done, Session};
 use crate::error::CommandError;
 
+/// Largest file of requests for warming up, in bytes.
+const WARM_BYTES_MAX: usize = 8 << 20;
+/// A commit that could not be read, or did not serve, is tried again after this.
+const RETRY: Duration = Duration::from_secs(30);
+
 /// Serve predictions of a commit over HTTP.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// The commit; the current one otherwise.
+    /// The commit, or an alias; the current one otherwise.
     #[arg(default_value = "HEAD", conflicts_with = "image")]
     revision: String,
     /// Serve what this file of an image says.
@@ -31,6 +43,43 @@ pub(crate) struct Args {
     /// The interpreter.
     #[arg(long, value_name = "PATH")]
     python: Option<PathBuf>,
+    /// When the alias or branch moves, load the new commit beside the old one and swap them.
+    #[arg(long, conflicts_with = "image")]
+    follow: bool,
+    /// Follow what this remote has, instead of what is here.
+    #[arg(long, value_name = "NAME", requires = "follow")]
+    remote: Option<String>,
+    /// How often to look, in seconds.
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value_t = 2.0,
+        requires = "follow"
+    )]
+    every: f64,
+    /// Share of the requests for the first commit, beside those of `--arm`.
+    #[arg(long, value_name = "N", default_value_t = 100, requires = "arm")]
+    weight: u32,
+    /// Serve another commit too, for this share of the requests.
+    #[arg(long, value_name = "REV=WEIGHT", conflicts_with = "image")]
+    arm: Vec<String>,
+    /// Give another commit a copy of every request; its answers are compared and given to nobody.
+    #[arg(long, value_name = "REV", conflicts_with = "image")]
+    mirror: Vec<String>,
+    /// Header whose value keeps a client with one commit.
+    #[arg(long, value_name = "HEADER", default_value = "x-modelv-key")]
+    sticky: String,
+    /// Log inputs and outputs of this share of the requests, from 0 to 1.
+    #[arg(long, value_name = "SHARE")]
+    log_payloads: Option<f64>,
+    /// Names of fields that are left out of that log, with commas between them.
+    #[arg(
+        long,
+        value_name = "NAMES",
+        value_delimiter = ',',
+        requires = "log_payloads"
+    )]
+    redact: Vec<String>,
 }
 
 pub(super) fn run(args: Args, s: Session<'_>) -> Done {
@@ -40,41 +89,133 @@ pub(super) fn run(args: Args, s: Session<'_>) -> Done {
         modelv_serve::probe(config.listen).map_err(config_error)?;
         return Ok(ExitCode::SUCCESS);
     }
-    // Held until the server ends: the folder goes with it.
-    let mut checkout = None;
-    let options = match &args.image {
-        Some(path) => ImageConfig::read(path)
-            .map_err(config_error)?
-            .into_options(),
-        None => from_commit(&args, &s, &mut checkout)?,
+    let mut server = match &args.image {
+        Some(path) => {
+            let mut options = ImageConfig::read(path)
+                .map_err(config_error)?
+                .into_options();
+            apply_rules(&mut options)?;
+            options.into()
+        }
+        None => from_commits(&args, &s)?,
     };
+    server.sticky.clone_from(&args.sticky);
+    server.payloads = payloads(&args)?;
     let ui = s.ui;
     let ready = |address: SocketAddr| ui.talk(format!("serving on http://{address}"));
-    let done = modelv_serve::serve(options, Box::new(std::io::stderr()), ready);
-    if let Some(dir) = checkout {
-        let _ = std::fs::remove_dir_all(dir);
+    modelv_serve::serve(server, Box::new(std::io::stderr()), ready).map_err(config_error)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn payloads(args: &Args) -> Result<Option<Payloads>, CommandError> {
+    let Some(fraction) = args.log_payloads else {
+        return Ok(None);
+    };
+    if !(0.0..=1.0).contains(&fraction) {
+        let text = format!("a share of {fraction} is not from 0 to 1");
+        return Err(CommandError::usage(
+            text,
+            "for example `--log-payloads 0.01`",
+        ));
     }
-    match done {
-        Ok(()) => Ok(ExitCode::SUCCESS),
-        Err(e) => Err(CommandError::failed(&e, None)),
+    let redact = args.redact.clone();
+    Ok(Some(Payloads { fraction, redact }))
+}
+
+/// How commits are served, beside what they say themselves.
+#[derive(Clone)]
+struct Settings {
+    listen: SocketAddr,
+    workers: usize,
+    python: Option<PathBuf>,
+}
+
+fn from_commits(args: &Args, s: &Session<'_>) -> Result<Server, CommandError> {
+    let repo = s.repo()?;
+    let settings = Settings {
+        listen: args.listen,
+        workers: args.workers,
+        python: args.python.clone(),
+    };
+    let source = AliasSource {
+        dir: s.dir.clone(),
+        name: args.revision.clone(),
+        remote: args.remote.clone(),
+        settings: settings.clone(),
+        seen: None,
+        before: None,
+        failed: None,
+    };
+    let arm = |name: &str, id: CommitId, weight: u32, mirror: bool| {
+        let (options, guard) = load(&repo, name, id, &settings, &s.ctx())?;
+        Ok::<_, CommandError>(Arm {
+            options,
+            weight,
+            mirror,
+            guard,
+        })
+    };
+    let first = match args.follow {
+        true => source.find()?,
+        false => repo.resolve(&args.revision)?,
+    };
+    let weight = if args.arm.is_empty() { 1 } else { args.weight };
+    let mut arms = vec![arm(&args.revision, first, weight, false)?];
+    for text in &args.arm {
+        let parsed = text
+            .rsplit_once('=')
+            .and_then(|(r, w)| Some((r, w.parse().ok()?)));
+        let (name, weight) = parsed.ok_or_else(|| {
+            let text = format!("`{text}` is not REV=WEIGHT");
+            CommandError::usage(text, "for example `--arm candidate=10`")
+        })?;
+        arms.push(arm(name, repo.resolve(name)?, weight, false)?);
+    }
+    for name in &args.mirror {
+        arms.push(arm(name, repo.resolve(name)?, 0, true)?);
+    }
+    let every = Duration::try_from_secs_f64(args.every.clamp(0.05, 86_400.0)).unwrap_or(RETRY);
+    let follow = args.follow.then(|| Follow {
+        source: Box::new(AliasSource {
+            seen: Some(first),
+            ..source
+        }),
+        every,
+    });
+    Ok(Server {
+        arms,
+        follow,
+        sticky: String::new(),
+        payloads: None,
+    })
+}
+
+/// A folder that goes when nobody needs it any more.
+struct Folder(PathBuf);
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 
 /// The files of a commit in a folder of their own, served with the active interpreter.
-fn from_commit(
-    args: &Args,
-    s: &Session<'_>,
-    checkout: &mut Option<PathBuf>,
-) -> Result<ServeOptions, CommandError> {
-    let repo = s.repo()?;
-    let id = repo.resolve(&args.revision)?;
-    let dir = repo
-        .dir()
-        .join("tmp")
-        .join(format!("serve-{}-{}", id.short(), std::process::id()));
-    repo.export(id, &dir, &s.ctx())?;
-    *checkout = Some(dir.clone());
-    let rules = modelv_repo::worktree::Rules::load(&dir)?;
+fn load(
+    repo: &Repo,
+    name: &str,
+    id: CommitId,
+    settings: &Settings,
+    ctx: &Ctx<'_>,
+) -> Result<(ServeOptions, Guard), CommandError> {
+    let tmp = repo.dir().join("tmp");
+    // The same commit may be served twice: as an arm, and again after a rollback.
+    let dir = (0..)
+        .map(|n| tmp.join(format!("serve-{}-{}-{n}", id.short(), std::process::id())))
+        .find(|dir| !dir.exists())
+        .unwrap_or_default();
+    let folder = Folder(dir.clone());
+    repo.export(id, &dir, ctx)?;
+    let rules = Rules::load(&dir)?;
     let entry = rules.serve_entry().map(str::to_owned).ok_or_else(|| {
         CommandError::usage(
             format!("commit `{}` names no function to serve", id.short()),
@@ -82,18 +223,143 @@ fn from_commit(
         )
     })?;
     let configured = repo.config("env.python").or_else(|| rules.env_python());
-    let python = python::find(repo.root(), args.python.as_deref(), configured.as_deref())?
-        .ok_or_else(|| modelv_repo::Error::not_found("interpreter", "python3"))?;
-    Ok(ServeOptions {
+    let python = python::find(
+        repo.root(),
+        settings.python.as_deref(),
+        configured.as_deref(),
+    )?
+    .ok_or_else(|| modelv_repo::Error::not_found("interpreter", "python3"))?;
+    let mut options = ImageConfig {
         app_dir: dir,
-        entry,
-        python,
-        site_dirs: Vec::new(),
-        listen: args.listen,
-        workers: args.workers,
         commit: id.to_hex(),
+        entry,
+        listen: settings.listen,
+        name: name.to_owned(),
+        python,
         recipe: repo.recipe_of(id)?.to_hex(),
-        name: args.revision.clone(),
-        limits: Limits::default(),
-    })
+        site_dirs: Vec::new(),
+        workers: settings.workers,
+    }
+    .into_options();
+    apply_rules(&mut options)?;
+    Ok((options, Some(Box::new(folder))))
+}
+
+/// What `[serve]` of the commit says about limits, batches and warming up.
+fn apply_rules(options: &mut ServeOptions) -> Result<(), CommandError> {
+    let rules = Rules::load(&options.app_dir)?;
+    let serve = rules.serve();
+    let count = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
+    let default = Limits::default();
+    options.limits = Limits {
+        body_bytes: serve.body_bytes_max.map_or(default.body_bytes, count),
+        predict: serve
+            .timeout_ms
+            .map_or(default.predict, Duration::from_millis),
+        queue: serve.queue.map_or(default.queue, count),
+        ..default
+    };
+    options.batch = serve.batch.map_or(1, count);
+    options.batch_wait = Duration::from_millis(serve.batch_wait_ms.unwrap_or(0));
+    options.frame = serve.data_frame;
+    if let Some(path) = &serve.warm {
+        options.warm = warm(&options.app_dir.join(path))?;
+    }
+    Ok(())
+}
+
+/// The requests of a file, one a line.
+fn warm(path: &Path) -> Result<Vec<Vec<u8>>, CommandError> {
+    let bad = |detail: &str| {
+        let text = format!(
+            "the requests for warming up in `{}` {detail}",
+            path.display()
+        );
+        CommandError::refused(
+            text,
+            "`[serve] warm` names a file with a JSON request a line",
+        )
+    };
+    let bytes = std::fs::read(path).map_err(|e| bad(&format!("can't be read: {e}")))?;
+    if bytes.len() > WARM_BYTES_MAX {
+        return Err(bad("have more than 8 MiB"));
+    }
+    let lines = bytes
+        .split(|b| *b == b'\n')
+        .filter(|l| !l.trim_ascii().is_empty());
+    lines
+        .map(
+            |line| match serde_json::from_slice::<serde_json::Value>(line) {
+                Ok(_) => Ok(line.to_vec()),
+                Err(e) => Err(bad(&format!("are not JSON: {e}"))),
+            },
+        )
+        .collect()
+}
+
+/// Where an alias or a branch leads, here or on a remote.
+struct AliasSource {
+    dir: PathBuf,
+    name: String,
+    remote: Option<String>,
+    settings: Settings,
+    /// The commit that was given out last.
+    seen: Option<CommitId>,
+    /// The one before it, which serves on if the last is refused.
+    before: Option<CommitId>,
+    /// A commit that could not be read, or does not serve, and when.
+    failed: Option<(CommitId, Instant)>,
+}
+
+impl AliasSource {
+    /// The commit that the name leads to now.
+    fn find(&self) -> Result<CommitId, modelv_repo::Error> {
+        let mut repo = Repo::discover(&self.dir)?;
+        let Some(remote) = &self.remote else {
+            return repo.resolve(&self.name);
+        };
+        let info = repo.remote(remote)?;
+        repo.set_command(format!("serve --follow {}", self.name));
+        repo.fetch(&info, &FetchOptions::default(), &Ctx::quiet())?;
+        match repo.alias(&self.name) {
+            Ok(last) => Ok(last.commit),
+            // Only where there is no such alias: a damaged one is no reason to serve a branch of that name,
+            // which no gates were asked about.
+            Err(modelv_repo::Error::NotFound { what: "alias", .. }) => {
+                repo.resolve(&format!("{remote}/{}", self.name))
+            }
+            Err(e) => Err(e),
+        }
+    }
+}
+
+impl Source for AliasSource {
+    fn next(&mut self) -> Result<Option<(ServeOptions, Guard)>, String> {
+        let id = self.find().map_err(|e| with_causes(&e))?;
+        let is_failed = |(failed, at): &(CommitId, Instant)| *failed == id && at.elapsed() < RETRY;
+        if self.seen == Some(id) || self.failed.as_ref().is_some_and(is_failed) {
+            return Ok(None);
+        }
+        let repo = Repo::discover(&self.dir).map_err(|e| with_causes(&e))?;
+        match load(&repo, &self.name, id, &self.settings, &Ctx::quiet()) {
+            Ok(next) => {
+                self.before = self.seen.replace(id);
+                self.failed = None;
+                Ok(Some(next))
+            }
+            Err(e) => {
+                self.failed = Some((id, Instant::now()));
+                Err(format!("commit {id}: {}", e.in_a_line()))
+            }
+        }
+    }
+
+    fn refused(&mut self) {
+        let refused = std::mem::replace(&mut self.seen, self.before.take());
+        self.failed = refused.map(|id| (id, Instant::now()));
+    }
+}
+
+fn with_causes(e: &modelv_repo::Error) -> String {
+    CommandError::failed(e, None).in_a_line()
 }

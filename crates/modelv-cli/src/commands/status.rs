@@ -93,6 +93,9 @@ pub(super) fn run(args: Args, s: Session<'_>) -> Done {
         }
         _ => {}
     }
+    for line in super::external::doubts(&status.externals) {
+        s.ui.line(line);
+    }
     for skipped in &status.skipped {
         s.ui.line(format!("left out: {} ({})", skipped.path, skipped.reason));
     }

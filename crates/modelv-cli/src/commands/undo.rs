@@ -2,6 +2,9 @@
 
 use std::process::ExitCode;
 
+use modelv_repo::names;
+use modelv_repo::oplog::RefChange;
+
 use super::{Done, Session};
 
 /// Take the last operation back; again, the one before.
@@ -21,6 +24,15 @@ pub(super) fn run(_: &Args, s: Session<'_>) -> Done {
     s.ui.line(format!("now at {label} ({head}){left}"));
     if !undone.worktree {
         s.ui.line("files were left as they are");
+    }
+    let is_kept = |c: &RefChange| c.name == names::MERGE_FILES && c.new.is_some();
+    if undone.changes.iter().any(is_kept) {
+        s.ui.talk(
+            "note: the working tree of the merge is kept: `modelv restore --source MERGE_FILES PATH` brings files of it",
+        );
+    }
+    if undone.has_more {
+        s.ui.talk("note: it had put files aside: `modelv undo` once more brings them back");
     }
     Ok(ExitCode::SUCCESS)
 }

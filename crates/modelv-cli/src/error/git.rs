@@ -256,11 +256,6 @@ const WORDS: &[Row] = &[
         "`modelv blame PATH` shows all lines; `modelv blame --json` is for programs",
     ),
     (
-        "clone",
-        "--depth",
-        "`modelv clone --commit REV` takes one commit alone, `--only code,config` some ingredients",
-    ),
-    (
         "config",
         "--global",
         "each repository has its own: `modelv config KEY VALUE`",

@@ -52,7 +52,13 @@ pub(super) fn run(args: Args, mut s: Session<'_>) -> Done {
     };
     let to = args.push.as_deref().map(Reference::parse).transpose()?;
     let options = CiOptions {
-        release: release::options(&args.base, output.clone(), args.python, &s)?,
+        release: release::options(
+            &args.base,
+            output.clone(),
+            args.python,
+            release::How::Gzip,
+            &s,
+        )?,
         base: args.base,
         env: match (args.env, args.recreate) {
             (Some(dir), _) => CiEnv::Folder(s.dir.join(dir)),
@@ -68,7 +74,7 @@ pub(super) fn run(args: Args, mut s: Session<'_>) -> Done {
     let mut talk = |text: &str| s.ui.talk(format!("  {text}"));
     let (record, is_known) = modelv_release::ci(&repo, id, &options, ctx, &mut talk)?;
     if let Some(to) = to.as_ref().filter(|_| record.passed) {
-        release::push::push(&output, to, &mut s)?;
+        release::push::push(&output, to, &[], &mut s)?;
     }
     if args.json {
         s.ui.json(&serde_json::to_value(&record).unwrap_or_default());

@@ -23,8 +23,8 @@ pub(super) struct Args {
     /// The interpreter to look at.
     #[arg(long, value_name = "PATH")]
     python: Option<PathBuf>,
-    /// Hash every installed file: without, only those whose size or times tell that they were changed after they
-    /// were installed.
+    /// Hash every installed file, and look for files in folders of packages that no installer has put there. Without,
+    /// only those are hashed whose size or times tell that they were changed after they were installed.
     #[arg(long)]
     files: bool,
     /// Count what is here in addition as a difference.

@@ -57,6 +57,7 @@ pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
             "python": made.python, "env": made.env.id().to_hex(), "exact": made.changes.is_empty(),
             "packages": made.env.packages.len(), "verified": made.verified,
             "vendored": made.vendored,
+            "in_place": made.in_place.iter().map(|(p, dir)| json!({"package": p, "folder": dir})).collect::<Vec<_>>(),
             "left_out": made.left_out.iter().map(|(p, why)| json!({"package": p, "reason": why})).collect::<Vec<_>>(),
             "changes": env_json(&made.changes),
         }));
@@ -78,6 +79,12 @@ fn show(made: &Recreated, ui: &mut Ui) {
         made.env.packages.len(),
         made.verified
     ));
+    for (package, dir) in &made.in_place {
+        ui.line(format!(
+            "{package} in place, with the code of the commit: {}",
+            dir.display()
+        ));
+    }
     for (package, why) in &made.left_out {
         ui.warn(format!("left out: {package}: {why}"));
     }

@@ -61,7 +61,7 @@ pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
             "env": done.env.to_hex(), "complete": done.missing.is_empty(),
             "wheels": done.wheels.iter().map(|w| json!({"name": w.name, "size": w.size})).collect::<Vec<_>>(),
             "added": done.added, "repacked": done.repacked, "unproved": done.unproved,
-            "left_out": done.left_out,
+            "in_commit": done.in_commit,
             "missing": done.missing.iter().map(|(p, why)| json!({"package": p, "reason": why})).collect::<Vec<_>>(),
         }));
     } else {
@@ -93,9 +93,9 @@ fn show(done: &Vendored, ui: &mut Ui) {
             "{package}: nothing but its version was recorded, so its wheel may be another build"
         ));
     }
-    for package in &done.left_out {
-        ui.warn(format!(
-            "left out: {package}: it was installed in place from a folder, and no wheel is its own"
+    for package in &done.in_commit {
+        ui.line(format!(
+            "{package} is used in place, and the commit has its code"
         ));
     }
     for (package, why) in &done.missing {

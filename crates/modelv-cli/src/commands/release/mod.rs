@@ -1,6 +1,10 @@
 //! `modelv release`: the build here, what is done with images in files of their own.
 
+mod deploy;
+mod diff;
+mod explain;
 mod inspect;
+mod plan;
 pub(super) mod push;
 mod verify;
 
@@ -8,7 +12,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Subcommand;
-use modelv_release::{Base, Image, Reference, ReleaseOptions};
+use modelv_release::{
+    Base, Compression, Deployment, Engine, Image, Reference, ReleaseOptions, Source,
+};
 use modelv_repo::Ctx;
 use serde_json::json;
 
@@ -26,18 +32,38 @@ pub(crate) struct Args {
     #[arg(required = true)]
     revision: Option<String>,
     /// Folder of the OCI image layout.
-    #[arg(long, short, value_name = "DIR", required = true)]
+    #[arg(long, short, value_name = "DIR", required_unless_present = "estimate")]
     output: Option<PathBuf>,
-    /// `python` (this machine's interpreter and its libraries), an OCI layout, or a root file system
-    /// as folder or tar.
+    /// Only tell how long it is going to take.
+    #[arg(long, conflicts_with_all = ["output", "tar", "load", "context", "push"])]
+    estimate: bool,
+    /// `python` (this machine's interpreter and its libraries), an OCI layout, a root file system as
+    /// folder or tar, or an image in a registry.
     #[arg(long, value_name = "BASE", default_value = "python")]
     base: String,
     /// Also write a tar for `docker load` and `podman load`.
     #[arg(long, value_name = "FILE")]
     tar: Option<PathBuf>,
-    /// Name of the image in that tar.
+    /// Name of the image in that tar, and in an engine.
     #[arg(long, value_name = "NAME:TAG")]
     tag: Option<String>,
+    /// How layers are packed; files of weights never are.
+    #[arg(long, value_name = "HOW", value_enum, default_value_t)]
+    compression: How,
+    /// Also lay its bill of materials (CycloneDX) and its provenance (in-toto, SLSA) beside it.
+    #[arg(long)]
+    papers: bool,
+    /// Sign the image and its papers with this private key: ECDSA on P-256, PKCS#8 in PEM.
+    #[arg(long, value_name = "FILE")]
+    sign_key: Option<PathBuf>,
+    /// Also hand it over to an engine of this machine.
+    #[arg(long, value_name = "ENGINE", value_enum)]
+    load: Option<EngineName>,
+    /// Also write a folder with a Dockerfile, from which any builder makes the image.
+    #[arg(long, value_name = "DIR")]
+    context: Option<PathBuf>,
+    #[command(flatten)]
+    deploy: deploy::DeployArgs,
     /// Also push it to a registry.
     #[arg(long, value_name = "REGISTRY/NAME[:TAG]")]
     push: Option<String>,
@@ -47,6 +73,32 @@ pub(crate) struct Args {
     /// As JSON.
     #[arg(long)]
     json: bool,
+}
+
+/// How layers are packed.
+#[derive(clap::ValueEnum, Debug, Clone, Copy, Default)]
+pub(in crate::commands) enum How {
+    /// What every engine takes.
+    #[default]
+    Gzip,
+    /// Smaller and faster; for registries and newer engines.
+    Zstd,
+}
+
+impl From<How> for Compression {
+    fn from(how: How) -> Self {
+        match how {
+            How::Gzip => Self::Gzip,
+            How::Zstd => Self::Zstd,
+        }
+    }
+}
+
+/// An engine.
+#[derive(clap::ValueEnum, Debug, Clone, Copy)]
+enum EngineName {
+    Docker,
+    Podman,
 }
 
 #[derive(Subcommand)]
@@ -59,24 +111,42 @@ enum Other {
         dir: PathBuf,
     },
     Inspect(inspect::Args),
+    Plan(plan::Args),
+    Explain(explain::Args),
+    Diff(diff::Args),
     Push(push::Args),
     Verify(verify::Args),
 }
 
+/// Where an image is that somebody names: a path if there is something, else a registry.
+fn source(text: &str, s: &Session<'_>) -> Result<Source, CommandError> {
+    let path = s.dir.join(text);
+    if path.exists() {
+        return Ok(Source::Path(path));
+    }
+    let at = Reference::parse_pulled(text)?;
+    let told = push::credentials(&at.registry);
+    Ok(Source::Registry(at, told))
+}
+
 /// What a build takes beside the commit and its place.
-pub(super) fn options(
+pub(in crate::commands) fn options(
     base: &str,
     output: PathBuf,
     python: Option<PathBuf>,
+    compression: How,
     s: &Session<'_>,
 ) -> Result<ReleaseOptions, CommandError> {
     let server = std::env::current_exe().map_err(|e| CommandError::failed(&e, None))?;
     Ok(ReleaseOptions {
-        base: Base::parse(base, &s.dir)?,
+        base: Base::parse(base, &s.dir, &push::credentials)?,
         output,
         python,
         server,
         name: None,
+        compression: compression.into(),
+        papers: false,
+        sign_key: None,
     })
 }
 
@@ -88,6 +158,9 @@ pub(super) fn run(args: Args, s: Session<'_>) -> Done {
             Ok(ExitCode::SUCCESS)
         }
         Some(Other::Inspect(args)) => inspect::run(&args, s),
+        Some(Other::Plan(args)) => plan::run(args, s),
+        Some(Other::Explain(args)) => explain::run(&args, s),
+        Some(Other::Diff(args)) => diff::run(&args, s),
         Some(Other::Push(args)) => push::run(&args, s),
         Some(Other::Verify(args)) => verify::run(args, s),
         None => build(args, s),
@@ -99,7 +172,18 @@ fn build(args: Args, mut s: Session<'_>) -> Done {
     let revision = args.revision.unwrap_or_default();
     let id = repo.resolve(&revision)?;
     let output = s.dir.join(args.output.unwrap_or_default());
-    let options = options(&args.base, output.clone(), args.python, &s)?;
+    let mut options = options(
+        &args.base,
+        output.clone(),
+        args.python,
+        args.compression,
+        &s,
+    )?;
+    options.papers = args.papers;
+    options.sign_key = args.sign_key.map(|path| s.dir.join(path));
+    if args.estimate {
+        return estimate(&repo, id, &options, args.json, &mut s);
+    }
     let tag = args.tag.unwrap_or_else(|| format!("modelv:{}", id.short()));
     modelv_release::check_reference(&tag)?;
     let to = args.push.as_deref().map(Reference::parse).transpose()?;
@@ -113,9 +197,26 @@ fn build(args: Args, mut s: Session<'_>) -> Done {
     if let Some(tar) = &args.tar {
         modelv_release::write_docker_tar(&output, &s.dir.join(tar), &tag, cancel)?;
     }
-    if let Some(to) = &to {
-        push::push(&output, to, &mut s)?;
+    if let Some(dir) = &args.context {
+        modelv_release::write_context(&output, &s.dir.join(dir), cancel)?;
     }
+    if let Some(engine) = args.load {
+        let engine = match engine {
+            EngineName::Docker => Engine::Docker,
+            EngineName::Podman => Engine::Podman,
+        };
+        let said = modelv_release::load(&output, &tag, engine, cancel)?;
+        s.ui.talk(said);
+    }
+    if let Some(to) = &to {
+        push::push(&output, to, &[], &mut s)?;
+    }
+    let deployment = Deployment {
+        image: to.as_ref().map_or(tag, ToString::to_string),
+        name: revision,
+        commit: id.to_hex(),
+    };
+    args.deploy.write(&deployment, &mut s)?;
     if args.json {
         s.ui.json(&to_json(&image, &id.to_hex()));
         return Ok(ExitCode::SUCCESS);
@@ -131,6 +232,36 @@ fn build(args: Args, mut s: Session<'_>) -> Done {
     }
     s.ui.line(format!("image {}", s.ui.paint(Style::Id, &image.digest)));
     s.ui.line(format!("commit {id}"));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// How long the build is going to take; what is in its way is an error, as it is for the build.
+fn estimate(
+    repo: &modelv_repo::Repo,
+    id: modelv_repo::core::id::CommitId,
+    options: &ReleaseOptions,
+    json: bool,
+    s: &mut Session<'_>,
+) -> Done {
+    let ctx = Ctx {
+        progress: &s.bar,
+        cancel: s.cancel(),
+    };
+    let plan = modelv_release::plan(repo, id, options, None, ctx, &mut |_| {})?;
+    let Some(estimate) = &plan.estimate else {
+        let first = plan.problems.first().cloned().unwrap_or_default();
+        let hint = format!(
+            "`modelv release plan {}` says all that is in the way",
+            id.short()
+        );
+        return Err(CommandError::refused(first, hint));
+    };
+    match json {
+        true => {
+            s.ui.json(&serde_json::to_value(estimate).unwrap_or_default());
+        }
+        false => plan::tell(estimate, s),
+    }
     Ok(ExitCode::SUCCESS)
 }
 

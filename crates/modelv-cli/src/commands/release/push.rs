@@ -22,6 +22,9 @@ pub(super) struct Args {
     /// Where to.
     #[arg(value_name = "REGISTRY/NAME[:TAG]")]
     to: String,
+    /// Another repository of that registry from which blobs may be taken over; may be given again.
+    #[arg(long, value_name = "NAME")]
+    mount_from: Vec<String>,
     /// As JSON.
     #[arg(long)]
     json: bool,
@@ -29,11 +32,11 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args, mut s: Session<'_>) -> Done {
     let to = Reference::parse(&args.to)?;
-    let pushed = push(&s.dir.join(&args.layout), &to, &mut s)?;
+    let pushed = push(&s.dir.join(&args.layout), &to, &args.mount_from, &mut s)?;
     if args.json {
         s.ui.json(&json!({
             "digest": pushed.digest, "reference": to.to_string(),
-            "sent": pushed.sent, "present": pushed.present,
+            "sent": pushed.sent, "mounted": pushed.mounted, "present": pushed.present,
         }));
         return Ok(ExitCode::SUCCESS);
     }
@@ -45,21 +48,27 @@ pub(super) fn run(args: &Args, mut s: Session<'_>) -> Done {
 pub(in crate::commands) fn push(
     layout: &Path,
     to: &Reference,
+    mount_from: &[String],
     s: &mut Session<'_>,
 ) -> Result<Pushed, CommandError> {
     let ctx = Ctx {
         progress: &s.bar,
         cancel: s.cancel(),
     };
-    let pushed = modelv_release::push(layout, to, credentials(&to.registry), ctx)?;
+    let pushed = modelv_release::push(layout, to, mount_from, credentials(&to.registry), ctx)?;
+    let mounted = match pushed.mounted {
+        0 => String::new(),
+        n => format!("{n} taken over, "),
+    };
     s.ui.talk(format!(
-        "pushed {to}: {} blobs sent, {} were there",
+        "pushed {to}: {} blobs sent, {mounted}{} were there",
         pushed.sent, pushed.present
     ));
     Ok(pushed)
 }
 
-fn credentials(registry: &str) -> Option<Credentials> {
+/// What is told to a registry.
+pub(in crate::commands) fn credentials(registry: &str) -> Option<Credentials> {
     let var = |name: &str| std::env::var(name).ok();
     if let (Some(name), Some(password)) =
         (var("MODELV_REGISTRY_USER"), var("MODELV_REGISTRY_PASSWORD"))

@@ -3,18 +3,21 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use modelv_release::Source;
 use modelv_repo::Ctx;
 
 use super::super::{Done, Session};
+use crate::error::CommandError;
 use crate::ui::Style;
 
-/// Build a commit again and compare its image.
+/// Build a commit again and compare its image; with a key, look first whether it is signed.
 ///
-/// Exit status 0 if the image is what the commit gives, 1 if not.
+/// Exit status 0 if the image is what the commit gives, 1 if not. Of an image in a registry only the
+/// signature is checked.
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// The layout.
-    layout: PathBuf,
+    /// The layout, or the name of an image in a registry.
+    image: String,
     /// The commit; the one the image names otherwise.
     revision: Option<String>,
     /// The base it was built on.
@@ -23,20 +26,58 @@ pub(super) struct Args {
     /// The interpreter that fetches wheels.
     #[arg(long, value_name = "PATH")]
     python: Option<PathBuf>,
+    /// It has to be signed by the owner of this public key, in PEM.
+    #[arg(long, value_name = "FILE")]
+    signed_by: Option<PathBuf>,
+    /// Look at the signature alone.
+    #[arg(long, requires = "signed_by")]
+    no_rebuild: bool,
     /// As JSON.
     #[arg(long)]
     json: bool,
 }
 
-pub(super) fn run(args: Args, s: Session<'_>) -> Done {
+/// Checks the signatures; whether that was all.
+fn check_signatures(args: &Args, s: &mut Session<'_>) -> Result<bool, CommandError> {
+    let Some(key) = &args.signed_by else {
+        return Ok(false);
+    };
+    let source = super::source(&args.image, s)?;
+    let signed = modelv_release::check_signed(&source, &s.dir.join(key), s.cancel())?;
+    let is_all = args.no_rebuild || matches!(source, Source::Registry(..));
+    if is_all && args.json {
+        s.ui.json(&serde_json::to_value(&signed).unwrap_or_default());
+        return Ok(true);
+    }
+    let mut talk = |line: String| match is_all {
+        true => s.ui.line(line),
+        false => s.ui.talk(line),
+    };
+    talk(format!("image {} is signed", signed.digest));
+    for statement in &signed.statements {
+        talk(format!("signed statement {statement}"));
+    }
+    Ok(is_all)
+}
+
+pub(super) fn run(args: Args, mut s: Session<'_>) -> Done {
+    if check_signatures(&args, &mut s)? {
+        return Ok(ExitCode::SUCCESS);
+    }
     let repo = s.repo()?;
-    let layout = s.dir.join(&args.layout);
+    let layout = s.dir.join(&args.image);
     let revision = match args.revision {
         Some(revision) => revision,
         None => modelv_release::commit_of(&layout)?,
     };
     let id = repo.resolve(&revision)?;
-    let options = super::options(&args.base, layout.clone(), args.python, &s)?;
+    let options = super::options(
+        &args.base,
+        layout.clone(),
+        args.python,
+        super::How::default(),
+        &s,
+    )?;
     let ctx = Ctx {
         progress: &s.bar,
         cancel: s.cancel(),

@@ -17,7 +17,6 @@ use crate::error::CommandError;
 #[derive(clap::Args)]
 pub(super) struct Args {
     /// Runs by the first digits of their ids.
-    #[arg(required_unless_present_any = ["failed", "interrupted", "finished"])]
     runs: Vec<String>,
     /// All that failed.
     #[arg(long)]
@@ -40,6 +39,13 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
+    if args.runs.is_empty() && !(args.failed || args.interrupted || args.finished) {
+        return Err(CommandError::usage(
+            "no run is named, and no kind of runs",
+            "`modelv runs forget RUN` takes one of `modelv runs`; `--failed`, `--interrupted` and `--finished` take all of \
+             a kind, with `--older-than 30d` old ones only",
+        ));
+    }
     let mut repo = s.repo()?;
     let before = args.older_than.as_deref().map(seconds).transpose()?;
     let kinds = [

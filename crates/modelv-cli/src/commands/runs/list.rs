@@ -68,6 +68,7 @@ impl Args {
 
 pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
     let (repo, query) = (s.repo()?, args.query()?);
+    s.ui.long(!args.json);
     if args.json {
         let runs = repo.find_runs(&query)?;
         let list: Vec<_> = runs

@@ -1,4 +1,6 @@
-//! `modelv alias`.
+//! `modelv alias`: names of deployments, in a file of their own; and the name `mv`, here.
+
+mod deploy;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -13,12 +15,16 @@ enum Shell {
     Fish,
 }
 
-/// Make `mv VERB` work: as a function of an interactive shell, or as a link.
+/// Names of deployments, such as `prod`, that move from commit to commit past gates; and the name `mv` for modelv.
 ///
-/// Every command line that the system's `mv` would carry out still goes to it.
+/// With `--shell` or `--link`, makes `mv VERB` work. Every command line that the system's `mv` would carry out still
+/// goes to it.
 #[derive(clap::Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 #[group(required = true)]
 pub(crate) struct Args {
+    #[command(subcommand)]
+    action: Option<deploy::Action>,
     /// Print a function for this shell; put it into its start-up file.
     #[arg(long, value_enum)]
     shell: Option<Shell>,
@@ -27,7 +33,15 @@ pub(crate) struct Args {
     link: Option<PathBuf>,
 }
 
-pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
+pub(super) fn run(args: Args, s: Session<'_>) -> Done {
+    match args.action {
+        Some(action) => deploy::run(action, s),
+        None => as_mv(&args, s),
+    }
+}
+
+/// Makes `mv VERB` work.
+fn as_mv(args: &Args, s: Session<'_>) -> Done {
     let exe = std::env::current_exe().map_err(|e| CommandError::failed(&e, None))?;
     let quoted = format!("'{}'", exe.display().to_string().replace('\'', r"'\''"));
     let function = args.shell.map(|shell| match shell {

@@ -1,0 +1,103 @@
+//! `modelv add-external` and `modelv import-url`: data from an address, by reference or as a copy.
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use modelv_repo::core::path::RepoPath;
+use modelv_repo::remote::full_url;
+use modelv_repo::{AddExternal, Repo};
+use serde_json::json;
+
+use super::{Done, Session};
+use crate::error::CommandError;
+use crate::ui::{plain, size};
+
+/// Add data by reference: it stays where it is, and commits hold its address, version, ETag, size and hash.
+///
+/// A small file beside it, `PATH.external`, describes it: that is what is committed, compared and merged. A
+/// checkout brings the data and checks it. Where the source has changed, an error shows what was recorded and
+/// what is there; `modelv external update` takes what is new.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    what: What,
+    /// Don't read it, only ask what is there: no hash is recorded, and checkouts don't bring it.
+    #[arg(long)]
+    no_download: bool,
+}
+
+/// An address, and where it belongs.
+#[derive(clap::Args)]
+struct What {
+    /// One object: `s3://BUCKET/KEY`, `gs://`, `az://`, `https://`, `file:///PATH`, or a path.
+    url: String,
+    /// Where it belongs in the working tree: a file, or a folder that is there. Its name in this folder
+    /// otherwise.
+    path: Option<OsString>,
+    /// As JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Take a copy of what is at an address: a file like any other, to commit.
+#[derive(clap::Args)]
+pub(crate) struct CopyArgs {
+    #[command(flatten)]
+    what: What,
+}
+
+impl What {
+    fn find(&self, repo: &Repo, s: &Session<'_>) -> Result<(String, RepoPath), CommandError> {
+        let url = full_url(&self.url, &s.dir)?;
+        let name = url.rsplit('/').next().unwrap_or_default().to_owned();
+        let typed = match &self.path {
+            Some(path) if s.dir.join(path).is_dir() => {
+                std::path::Path::new(path).join(&name).into()
+            }
+            Some(path) => path.clone(),
+            None => name.into(),
+        };
+        let path = s.path(repo, &typed)?.ok_or_else(|| {
+            CommandError::usage(
+                "no file is named",
+                "for example `modelv add-external s3://bucket/big.csv data/big.csv`",
+            )
+        })?;
+        Ok((url, path))
+    }
+}
+
+pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
+    let mut repo = s.repo()?;
+    let (url, path) = args.what.find(&repo, &s)?;
+    let add = AddExternal {
+        url,
+        path,
+        unread: args.no_download,
+    };
+    let pointer = repo.add_external(&add, &s.ctx())?;
+    if args.what.json {
+        s.ui.json(&super::external::pointer_json(&add.path, &pointer));
+        return Ok(ExitCode::SUCCESS);
+    }
+    let path = super::external::name(&add.path);
+    s.ui.line(format!(
+        "{path} is {}, {} (commit {path}.external)",
+        plain(&pointer.url),
+        size(pointer.state.size)
+    ));
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(super) fn copy(args: &CopyArgs, s: Session<'_>) -> Done {
+    let mut repo = s.repo()?;
+    let (url, path) = args.what.find(&repo, &s)?;
+    let bytes = repo.import_url(&url, &path, &s.ctx())?;
+    if args.what.json {
+        s.ui.json(&json!({"path": path.to_string(), "url": url, "size": bytes}));
+        return Ok(ExitCode::SUCCESS);
+    }
+    let path = super::external::name(&path);
+    s.ui.line(format!("{path}: {} from {}", size(bytes), plain(&url)));
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,177 @@
+//! Data by reference, through the binary: folders, a versioned bucket, a web server.
+
+use crate::statics::serve;
+use crate::support::{Done, Tree};
+use crate::weed::Server;
+
+#[test]
+fn data_by_reference_is_added_changed_and_taken_anew() {
+    let far = Tree::empty();
+    far.put("big file.csv", "id\n1\n");
+    let a = Tree::repo();
+    a.put("data/rows.csv", "id\n");
+    a.commit("rows");
+    let url = format!("file://{}/big file.csv", far.root().display());
+    let said = a.mv(&["-C", "data", "add-external", &url]).success();
+    assert!(said.contains("data/big file.csv.external"), "{said}");
+    let again = a.mv(&["add-external", &url, "data"]).fails_with(1);
+    assert!(again.contains("external update"), "{again}");
+    let status = a.mv(&["status"]).success();
+    assert!(status.contains("+ data/big file.csv.external"), "{status}");
+    assert!(!status.contains("+ data/big file.csv\n"), "{status}");
+    let one = a.commit("by reference");
+    let why = a.mv(&["track", "--explain", "data/big file.csv"]).success();
+    assert!(why.contains("external data"), "{why}");
+    assert_eq!(
+        a.mv(&["cat", "HEAD:data/big file.csv"]).success(),
+        "id\n1\n"
+    );
+    assert!(a.mv(&["external", "check"]).success().contains("unchanged"));
+    // A clone has it too.
+    a.mv(&[
+        "remote",
+        "add",
+        "origin",
+        far.path("remote").to_str().unwrap(),
+    ])
+    .success();
+    a.mv(&["push"]).success();
+    let b = Tree::empty();
+    let remote = far.path("remote");
+    b.mv(&["clone", remote.to_str().unwrap(), "b"]).success();
+    assert_eq!(b.get("b/data/big file.csv"), "id\n1\n");
+    // The source changes: everybody who wants the old one is told both.
+    far.put("big file.csv", "id\n1\n2\n");
+    let check = a.mv(&["external", "check"]);
+    assert!(check.out.contains("changed: 5 bytes"), "{}", check.out);
+    check.fails_with(1);
+    let error = b
+        .mv(&["clone", remote.to_str().unwrap(), "c"])
+        .fails_with(1);
+    for word in ["recorded: 5 bytes", "found:    7 bytes", "external update"] {
+        assert!(error.contains(word), "{word} is not in {error}");
+    }
+    let json = a.json(&["external", "update", "--json"]);
+    assert_eq!(json[0]["new"]["size"], 7, "{json}");
+    let diff = a.mv(&["diff"]).success();
+    assert!(
+        diff.contains("-size 5") && diff.contains("+size 7"),
+        "{diff}"
+    );
+    a.commit("two rows");
+    // What `cat` read is still in the store; what is newer is still at its source.
+    a.mv(&["switch", "--detach", &one]).success();
+    assert_eq!(a.get("data/big file.csv"), "id\n1\n");
+    a.mv(&["switch", "main"]).success();
+    assert_eq!(a.get("data/big file.csv"), "id\n1\n2\n");
+    // What somebody changes here is told, and stays.
+    a.put("data/big file.csv", "mine");
+    let status = a.mv(&["status"]).success();
+    assert!(status.contains("was changed here"), "{status}");
+    let error = a.mv(&["run", "--", "true"]).fails_with(1);
+    assert!(error.contains("external fetch"), "{error}");
+    std::fs::remove_file(a.path("data/big file.csv")).unwrap();
+    assert!(a.mv(&["status"]).success().contains("not here"));
+    a.mv(&["run", "--", "grep", "-q", "2", "data/big file.csv"])
+        .success();
+    assert!(a.mv(&["fsck"]).success().contains("sound"));
+    // A copy is a file like others.
+    a.mv(&["import-url", &url, "data/copy.csv"]).success();
+    let status = a.mv(&["status"]).success();
+    assert!(status.contains("+ data/copy.csv"), "{status}");
+    let error = a
+        .mv(&["import-url", "https://h/x?sig=1", "data/y"])
+        .fails_with(1);
+    assert!(error.contains('?'), "{error}");
+    let error = a
+        .mv(&["import-url", &format!("{url}x"), "data/y"])
+        .fails_with(1);
+    assert!(error.contains("nothing is there"), "{error}");
+}
+
+#[test]
+fn two_updates_of_one_source_are_one_conflict() {
+    let far = Tree::empty();
+    far.put("x.csv", "1");
+    let a = Tree::repo();
+    let url = format!("file://{}/x.csv", far.root().display());
+    a.mv(&["add-external", &url, "x.csv"]).success();
+    a.commit("by reference");
+    a.mv(&["branch", "side"]).success();
+    far.put("x.csv", "22");
+    a.mv(&["external", "update"]).success();
+    a.commit("second");
+    far.put("x.csv", "1");
+    a.mv(&["switch", "side"]).success();
+    far.put("x.csv", "333");
+    a.mv(&["external", "update"]).success();
+    a.commit("third");
+    let said = a.mv(&["merge", "main", "-m", "both"]);
+    assert!(said.out.lines().count() == 1, "{}", said.out);
+    said.fails_with(3);
+    assert_eq!(a.get("x.csv"), "333");
+    a.mv(&["status"]).success();
+    far.put("x.csv", "22");
+    let tag = |tree: &Tree| tree.json(&["external", "update", "--json"]);
+    a.mv(&["resolve", "x.csv.external", "--theirs"]).success();
+    // Another time of writing, the same content: that is enough.
+    assert_eq!(a.get("x.csv"), "22");
+    a.mv(&["merge", "--continue"]).success();
+    let json = tag(&a);
+    assert_eq!(
+        json[0]["old"]["content"], json[0]["new"]["content"],
+        "{json}"
+    );
+}
+
+#[test]
+fn a_bucket_with_versions_still_has_what_was_recorded() {
+    let server = Server::start();
+    let admin = |tree: &Tree, args: &[&str]| {
+        let mut command = tree.command(args);
+        Done::new(&command.envs(server.env("admin")).output().unwrap())
+    };
+    server.put_versioned("d/x.csv", b"one");
+    let a = Tree::repo();
+    let url = "s3://sources/d/x.csv";
+    admin(&a, &["add-external", url, "data/x.csv"]).success();
+    let json = a.json(&["external", "--json"]);
+    assert!(
+        json[0]["version"].is_string() && json[0]["etag"].is_string(),
+        "{json}"
+    );
+    a.commit("by reference");
+    server.put_versioned("d/x.csv", b"two!");
+    let said = admin(&a, &["external", "check"]);
+    assert!(said.out.contains("is kept there"), "{}", said.out);
+    std::fs::remove_file(a.path("data/x.csv")).unwrap();
+    admin(&a, &["external", "fetch"]).success();
+    assert_eq!(a.get("data/x.csv"), "one");
+    admin(&a, &["external", "update"]).success();
+    assert_eq!(a.get("data/x.csv"), "two!");
+    let error = a.mv(&["external", "check"]).fails_with(1);
+    assert!(error.contains("AWS_ACCESS_KEY_ID"), "{error}");
+}
+
+#[test]
+fn a_web_server_is_a_source() {
+    let far = Tree::empty();
+    far.put("x.csv", "one");
+    let url = format!("http://127.0.0.1:{}/x.csv", serve(far.root().to_owned()));
+    let a = Tree::repo();
+    a.mv(&["add-external", &url, "--no-download"]).success();
+    assert!(!a.path("x.csv").exists());
+    a.commit("never read");
+    let error = a.mv(&["cat", "HEAD:x.csv"]).fails_with(1);
+    assert!(error.contains("external update"), "{error}");
+    a.mv(&["external", "update"]).success();
+    assert_eq!(a.get("x.csv"), "one");
+    let json = a.json(&["external", "--json"]);
+    assert_eq!(json[0]["etag"], "\"x\"", "{json}");
+    a.commit("read");
+    // The tag stays, as that of a careless server may: the hash tells.
+    far.put("x.csv", "two");
+    std::fs::remove_file(a.path("x.csv")).unwrap();
+    let error = a.mv(&["external", "fetch"]).fails_with(1);
+    assert!(error.contains("has changed"), "{error}");
+}

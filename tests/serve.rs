@@ -1,0 +1,549 @@
+//! The prediction server by its own: batches, streams, types, limits, protocols, and hostile clients.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::serving::Server;
+use crate::support::Tree;
+use crate::venv::{must, python};
+
+/// A repository that serves this function, with these lines in `[serve]`.
+pub(crate) fn serving(code: &str, toml: &str) -> Tree {
+    let tree = Tree::repo();
+    tree.put("serve.py", code);
+    tree.put("models/w.json", "{\"scale\": 2}");
+    let head = "[env]\ncapture = \"none\"\n[serve]\nentry = \"serve:predict\"\n";
+    tree.put("modelv.toml", &format!("{head}{toml}"));
+    tree.commit("serves");
+    tree
+}
+
+pub(crate) fn start(tree: &Tree, args: &[&str]) -> Server {
+    let all = [&["serve"], args, &["--listen", "127.0.0.1:0"]].concat();
+    Server::start(tree.command(&all))
+}
+
+/// A connection that stays.
+pub(crate) struct Client(BufReader<TcpStream>);
+
+impl Client {
+    pub(crate) fn of(server: &Server) -> Self {
+        let stream = TcpStream::connect(&server.address).unwrap();
+        stream.set_nodelay(true).unwrap();
+        stream
+            .set_read_timeout(Some(Duration::from_secs(60)))
+            .unwrap();
+        Self(BufReader::new(stream))
+    }
+
+    /// Status, head and body; `None` when the connection has ended.
+    pub(crate) fn post(
+        &mut self,
+        path: &str,
+        head: &str,
+        body: impl AsRef<[u8]>,
+    ) -> Option<(u16, String, String)> {
+        let body = body.as_ref();
+        let length = body.len();
+        let text =
+            format!("POST {path} HTTP/1.1\r\nhost: x\r\n{head}content-length: {length}\r\n\r\n");
+        let bytes = [text.as_bytes(), body].concat();
+        self.0.get_mut().write_all(&bytes).ok()?;
+        self.answer()
+    }
+
+    fn answer(&mut self) -> Option<(u16, String, String)> {
+        let mut head = String::new();
+        while !head.ends_with("\r\n\r\n") {
+            if self.0.read_line(&mut head).ok()? == 0 {
+                return None;
+            }
+        }
+        let head = head.to_lowercase();
+        let status = head.split(' ').nth(1)?.parse().ok()?;
+        let length = head.split("content-length: ").nth(1)?;
+        let length = length.split("\r\n").next()?.parse().ok()?;
+        let mut body = vec![0; length];
+        self.0.read_exact(&mut body).ok()?;
+        Some((status, head, String::from_utf8(body).ok()?))
+    }
+}
+
+fn metric(server: &Server, name: &str) -> f64 {
+    let text = server.ask("GET", "/metrics", "").2;
+    let line = text.lines().find(|l| l.starts_with(name));
+    let value = line
+        .and_then(|l| l.rsplit(' ').next())
+        .unwrap_or_else(|| panic!("{name}: {text}"));
+    value.parse().unwrap()
+}
+
+#[test]
+fn waiting_requests_are_one_call_and_a_bad_one_costs_itself() {
+    let code = "import time\ndef predict(xs):\n    time.sleep(0.02)\n    if 13 in xs: raise ValueError('13')\n    \
+                return [[len(xs), 2 * x] for x in xs]\n";
+    let tree = serving(code, "batch = 64\n");
+    let server = start(&tree, &[]);
+    let rounds = |n: usize| if n == 13 { 3 } else { 10 };
+    let answers: Vec<(u16, Value)> = std::thread::scope(|scope| {
+        let ask = |n: usize| {
+            let server = &server;
+            scope.spawn(move || {
+                let mut client = Client::of(server);
+                let mut out = Vec::new();
+                for _ in 0..rounds(n) {
+                    let (status, _, body) = client.post("/predict", "", format!("[{n}]")).unwrap();
+                    let body: Value = serde_json::from_str(&body).unwrap();
+                    if status == 200 {
+                        assert_eq!(body["predictions"][0][1], 2 * n);
+                    }
+                    out.push((status, body));
+                }
+                out
+            })
+        };
+        let all: Vec<_> = (0..16).map(ask).collect();
+        all.into_iter().flat_map(|t| t.join().unwrap()).collect()
+    });
+    let failed = answers.iter().filter(|(status, _)| *status != 200).count();
+    assert_eq!(failed, 3, "those with a 13 and no other");
+    let largest = answers
+        .iter()
+        .filter_map(|(_, b)| b["predictions"][0][0].as_u64())
+        .max();
+    assert!(largest > Some(4), "{largest:?} requests in one call");
+    assert_eq!(metric(&server, "modelv_batched_requests_total{"), 153.0);
+    server.stop();
+}
+
+#[test]
+fn results_stream_as_they_come_and_end_with_the_client() {
+    let code = "def predict(n):\n    try:\n        for i in range(n):\n            if i == 5: raise ValueError('five')\n            \
+                yield {'i': i}\n    finally:\n        print('ended at', i)\n";
+    let tree = serving(code, "");
+    let server = start(&tree, &[]);
+    let commit = tree.id("HEAD");
+    let (status, head, body) = server.ask("POST", "/predict", "{\"inputs\": 3}");
+    assert_eq!(
+        (status, head.contains("application/x-ndjson")),
+        (200, true),
+        "{head}"
+    );
+    for part in [
+        "{\"prediction\":{\"i\": 2}}",
+        &format!("{{\"done\":true,\"commit\":\"{commit}\"}}"),
+    ] {
+        assert!(body.contains(part), "{part}: {body}");
+    }
+    let failed = server.ask("POST", "/predict", "9").2;
+    assert!(
+        failed.contains("ValueError: five") && !failed.contains("done"),
+        "{failed}"
+    );
+    // A client that goes away ends its generator, and no other request waits for it.
+    let mut gone = TcpStream::connect(&server.address).unwrap();
+    gone.write_all(b"POST /predict HTTP/1.1\r\nhost: x\r\naccept: text/event-stream\r\ncontent-length: 1\r\n\r\n4").unwrap();
+    let mut some = [0; 1];
+    gone.read_exact(&mut some).unwrap();
+    drop(gone);
+    server.wait_for("ended at");
+    assert_eq!(server.ask("POST", "/predict", "0").0, 200);
+    server.stop();
+}
+
+#[test]
+fn types_become_a_schema_a_page_and_refusals() {
+    let code = "from dataclasses import dataclass\nfrom typing import Literal, Optional\n@dataclass\nclass Row:\n    \
+                text: str\n    kind: Literal['a', 'b'] = 'a'\n    weight: Optional[float] = None\n\
+                def predict(rows: list[Row]) -> list[int]:\n    'Counts letters.'\n    return [len(r.text) for r in rows]\n";
+    let tree = serving(code, "");
+    let server = start(&tree, &[]);
+    let (status, _, body) = server.ask(
+        "POST",
+        "/predict",
+        r#"{"inputs": [{"text": "abc", "weight": 1}]}"#,
+    );
+    assert_eq!(status, 200, "{body}");
+    for (body, place) in [
+        (r#"[{"text": 1}]"#, "`/0/text` of the inputs is not string"),
+        (r#"[{"kind": "a"}]"#, "`/0/text` of the inputs is missing"),
+        (r#"{"inputs": [{"text": "", "kind": "c"}]}"#, "`/0/kind`"),
+        ("{}", "the inputs are not array"),
+    ] {
+        let (status, _, said) = server.ask("POST", "/predict", body);
+        assert_eq!(status, 422, "{said}");
+        assert!(said.contains(place), "{place}: {said}");
+    }
+    // What no schema says, but the type does.
+    assert_eq!(
+        server
+            .ask("POST", "/predict", r#"[{"text": "", "more": 1}]"#)
+            .0,
+        422
+    );
+    let api: Value = serde_json::from_str(&server.ask("GET", "/openapi.json", "").2).unwrap();
+    assert_eq!(api["info"]["version"], tree.id("HEAD").as_str());
+    assert_eq!(api["info"]["description"], "Counts letters.");
+    assert_eq!(
+        api["components"]["schemas"]["Predictions"],
+        json!({"type": "array", "items": {"type": "integer"}})
+    );
+    let page = server.ask("GET", "/docs", "").2;
+    assert!(
+        page.contains("Counts letters.") && !page.contains("/*OPENAPI*/"),
+        "{page}"
+    );
+    server.stop();
+    let check = "import json, sys\nfrom openapi_spec_validator import validate\nvalidate(json.load(sys.stdin))\n";
+    let python = python("openapi", &["openapi-spec-validator==0.9.0"]);
+    let file = tree.path("api.json");
+    std::fs::write(&file, api.to_string()).unwrap();
+    must(
+        Command::new(python)
+            .args(["-c", check])
+            .stdin(std::fs::File::open(file).unwrap()),
+    );
+}
+
+#[test]
+fn every_limit_has_its_status() {
+    let code = "import time\ndef predict(x):\n    time.sleep(x)\n    return x\n";
+    let tree = serving(code, "timeout-ms = 700\nqueue = 2\nbody-bytes-max = 100\n");
+    let server = start(&tree, &[]);
+    assert_eq!(server.ask("POST", "/predict", &"1".repeat(101)).0, 413);
+    let mut chunked = TcpStream::connect(&server.address).unwrap();
+    chunked
+        .write_all(b"POST /predict HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n80\r\n")
+        .unwrap();
+    chunked.write_all(&[b'1'; 128]).unwrap();
+    let mut said = String::new();
+    let _ = chunked.take(12).read_to_string(&mut said);
+    assert_eq!(said, "HTTP/1.1 413");
+    let mut slow = TcpStream::connect(&server.address).unwrap();
+    slow.write_all(b"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n\r\n[")
+        .unwrap();
+    let mut said = String::new();
+    let _ = slow.take(12).read_to_string(&mut said);
+    assert_eq!(said, "HTTP/1.1 408");
+    let start = Instant::now();
+    assert_eq!(server.ask("POST", "/predict", "30").0, 504);
+    assert!(
+        start.elapsed() < Duration::from_secs(10),
+        "{:?}",
+        start.elapsed()
+    );
+    server.wait_for("modelv_worker_restarts_total{");
+    // One under way, two wait, the others are told to come again.
+    let codes: Vec<(u16, String)> = std::thread::scope(|scope| {
+        let asked: Vec<_> = (0..8)
+            .map(|_| {
+                scope.spawn(|| {
+                    let (status, head, _) = server.ask("POST", "/predict", "0.2");
+                    (status, head)
+                })
+            })
+            .collect();
+        asked.into_iter().map(|t| t.join().unwrap()).collect()
+    });
+    let refused: Vec<_> = codes.iter().filter(|(code, _)| *code == 429).collect();
+    assert!((4..=6).contains(&refused.len()), "{codes:?}");
+    assert!(
+        refused
+            .iter()
+            .all(|(_, head)| head.contains("retry-after: 1"))
+    );
+    assert!(
+        codes.iter().all(|(code, _)| [200, 429, 504].contains(code)),
+        "{codes:?}"
+    );
+    server.stop();
+}
+
+#[test]
+fn killed_workers_cost_their_own_requests_and_come_back() {
+    let code = "import os, time\ndef predict(xs):\n    time.sleep(0.002)\n    return [os.getpid() if x == 'pid' else x for x in xs]\n";
+    let tree = serving(code, "batch = 8\n");
+    let server = start(&tree, &["--workers", "2"]);
+    let pid = || loop {
+        let (status, _, body) = server.ask("POST", "/predict", "[\"pid\"]");
+        if status == 200 {
+            let body: Value = serde_json::from_str(&body).unwrap();
+            break body["predictions"][0].as_u64().unwrap().to_string();
+        }
+    };
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    let (mut asked, mut failed) = (0, 0);
+    std::thread::scope(|scope| {
+        // Also when something here fails: the load must not go on for ever.
+        let end = StopAtEnd(&stop);
+        let load = |n: usize| {
+            let (server, stop) = (&server, &stop);
+            scope.spawn(move || {
+                let mut client = Client::of(server);
+                let (mut asked, mut failed) = (0, 0);
+                while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                    let (status, _, body) = client.post("/predict", "", format!("[{n}]")).unwrap();
+                    assert!(
+                        status == 200 || body.contains("worker_died"),
+                        "{status} {body}"
+                    );
+                    asked += 1;
+                    failed += u32::from(status != 200);
+                }
+                (asked, failed)
+            })
+        };
+        let load: Vec<_> = (0..4).map(load).collect();
+        for round in 1..=5 {
+            must(Command::new("kill").args(["-9", &pid()]));
+            let back = format!(
+                "modelv_worker_restarts_total{{commit=\"{}\"}} {round}",
+                tree.id("HEAD")
+            );
+            server.wait_for(&back);
+        }
+        drop(end);
+        for thread in load {
+            let (a, f) = thread.join().unwrap();
+            asked += a;
+            failed += f;
+        }
+    });
+    // At most what the killed ones had in their hands; a batch is asked again.
+    assert!(failed <= 5 && asked > 50, "{failed} of {asked}");
+    server.stop();
+}
+
+#[test]
+fn a_drained_server_answers_what_is_under_way() {
+    let code = "import time\ndef predict(x):\n    time.sleep(x)\n    return x\n";
+    let tree = serving(code, "");
+    let server = start(&tree, &[]);
+    let address = server.address.clone();
+    let asked = std::thread::spawn(move || {
+        let stream = TcpStream::connect(&address).unwrap();
+        let mut client = Client(BufReader::new(stream));
+        client.post("/predict", "", "1").unwrap().0
+    });
+    server.wait_for("modelv_requests_in_flight{");
+    while metric(&server, "modelv_requests_in_flight{") < 1.0 {
+        std::thread::yield_now();
+    }
+    server.stop();
+    assert_eq!(asked.join().unwrap(), 200);
+}
+
+#[test]
+fn http2_and_the_open_inference_protocol_are_spoken() {
+    let code =
+        "def predict(rows: list[list[float]]) -> list[float]:\n    return [sum(r) for r in rows]\n";
+    let tree = serving(code, "batch = 16\n");
+    let server = start(&tree, &[]);
+    let commit = tree.id("HEAD");
+    let url = format!("http://{}", server.address);
+    let told = must(Command::new("curl").args([
+        "-s",
+        "--http2-prior-knowledge",
+        "-w",
+        "%{http_version}",
+        "-d",
+        "[[1,2]]",
+        &format!("{url}/predict"),
+    ]));
+    assert!(told.contains("[3]") && told.ends_with('2'), "{told}");
+    let python = python("triton", &["tritonclient[http]==2.73.0"]);
+    let client = "\
+import sys, numpy
+from tritonclient.http import InferenceServerClient, InferInput, InferRequestedOutput
+from tritonclient.utils import InferenceServerException
+address, commit = sys.argv[1:]
+c = InferenceServerClient(address)
+assert c.is_server_live() and c.is_server_ready() and c.is_model_ready('HEAD') and c.is_model_ready('HEAD', commit[:12])
+about = c.get_model_metadata('HEAD')
+assert about['versions'] == [commit], about
+assert about['inputs'] == [{'name': 'inputs', 'datatype': 'FP64', 'shape': [-1, -1]}], about
+rows = numpy.array([[1, 2], [3, 4.5]], dtype=numpy.float32)
+for binary in (True, False):
+    x = InferInput('rows', [2, 2], 'FP32')
+    x.set_data_from_numpy(rows, binary_data=binary)
+    for outputs in (None, [InferRequestedOutput('sums', binary_data=binary)]):
+        got = c.infer('HEAD', [x], outputs=outputs, request_id='7')
+        y = got.as_numpy('sums' if outputs else 'predictions')
+        assert y.tolist() == [3.0, 7.5], y
+        assert got.get_response()['model_version'] == commit and got.get_response()['id'] == '7'
+for name, version in (('other', ''), ('HEAD', '0000000')):
+    try:
+        c.infer(name, [x], model_version=version)
+        raise SystemExit('answered')
+    except InferenceServerException as e:
+        assert 'no ' in str(e), e
+x = InferInput('rows', [1], 'BYTES')
+x.set_data_from_numpy(numpy.array(['a'], dtype=object))
+try:
+    c.infer('HEAD', [x])
+    raise SystemExit('answered')
+except InferenceServerException as e:
+    assert 'is not array' in str(e), e
+";
+    must(Command::new(python).args(["-c", client, &server.address, &commit]));
+    for body in [
+        "{}",
+        "{\"inputs\": []}",
+        "{\"inputs\": [{}]}",
+        "{\"inputs\": [{\"name\": \"x\"}]}",
+        "[",
+    ] {
+        let (status, _, said) = server.ask("POST", "/v2/models/HEAD/infer", body);
+        assert_eq!(status, 400, "{said}");
+        assert!(
+            serde_json::from_str::<Value>(&said).unwrap()["error"].is_string(),
+            "{said}"
+        );
+    }
+    server.stop();
+}
+
+#[test]
+fn a_function_of_data_frames_gets_one() {
+    let python = python("frames", &["pandas==2.2.3"]);
+    let code = "def predict(df):\n    df['y'] = df['a'] * 2 + df['b']\n    return df[['y']]\n";
+    let tree = serving(code, "data-frame = true\nbatch = 4\n");
+    let server = start(&tree, &["--python", python.to_str().unwrap()]);
+    for body in [
+        r#"{"inputs": [{"a": 1, "b": 2}, {"a": 3, "b": 4}]}"#,
+        r#"{"inputs": {"columns": ["a", "b"], "data": [[1, 2], [3, 4]]}}"#,
+        r#"{"dataframe_split": {"columns": ["b", "a"], "data": [[2, 1], [4, 3]]}}"#,
+    ] {
+        let (status, _, said) = server.ask("POST", "/predict", body);
+        assert_eq!(status, 200, "{said}");
+        let said: Value = serde_json::from_str(&said).unwrap();
+        assert_eq!(said["predictions"], json!([{"y": 4}, {"y": 10}]));
+    }
+    assert_eq!(server.ask("POST", "/predict", "[1]").0, 422);
+    server.stop();
+}
+
+/// Tells threads to stop, however this one ends.
+pub(crate) struct StopAtEnd<'a>(pub(crate) &'a std::sync::atomic::AtomicBool);
+
+impl Drop for StopAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, std::sync::atomic::Ordering::Relaxed);
+    }
+}
+
+/// Kilobytes that a process holds.
+fn resident(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find(|l| l.starts_with("VmRSS")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+/// One client that means no good; bytes and manners by its number.
+fn hostile(server: &Server, n: usize) {
+    let Ok(mut stream) = TcpStream::connect(&server.address) else {
+        return;
+    };
+    stream
+        .set_read_timeout(Some(Duration::from_secs(5)))
+        .unwrap();
+    let size = [0, 1, 100, 70_000, 300_000][n % 5];
+    let filler: Vec<u8> = (0..size).map(|i| (i * 31 + n * 7) as u8).collect();
+    let bytes: Vec<u8> = match n % 12 {
+        0 => filler,
+        1 => b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".iter().copied().chain(filler).collect(),
+        2 => [b"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-length: 99999999999999999999\r\n\r\n", &filler[..]].concat(),
+        3 => [b"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\ncontent-length: 3\r\n\r\n[1]", &filler[..]].concat(),
+        4 => [b"POST /predict HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\nfffffffffffffff\r\n", &filler[..]].concat(),
+        5 => (0..500).fold(b"GET /version HTTP/1.1\r\n".to_vec(), |mut head, i| {
+            head.extend(format!("x-{i}: {}\r\n", "y".repeat(n % 300)).as_bytes());
+            head
+        }),
+        6 => format!("GET /{} HTTP/1.1\r\nhost: x\r\n\r\n", "%ff".repeat(size / 3)).into_bytes(),
+        7 => {
+            let deep = "[".repeat(size.max(1));
+            format!("POST /predict HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n{deep}", deep.len()).into_bytes()
+        }
+        8 => [format!("POST /predict HTTP/1.1\r\nhost: x\r\ncontent-type: application/json; charset=utf-16\r\ncontent-length: {size}\r\n\r\n").as_bytes(), &filler].concat(),
+        9 => [format!("POST /v2/models/HEAD/infer HTTP/1.1\r\nhost: x\r\ninference-header-content-length: {n}\r\ncontent-length: {size}\r\n\r\n").as_bytes(), &filler].concat(),
+        10 => {
+            let body = format!("{{\"inputs\":[{{\"name\":\"x\",\"shape\":[{n},4294967296],\"datatype\":\"FP64\",\"data\":[1]}}]}}");
+            format!("POST /v2/models/HEAD/infer HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n{body}", body.len()).into_bytes()
+        }
+        // Half a request, then nothing.
+        _ => b"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-length: 50\r\n\r\n[1,".to_vec(),
+    };
+    let _ = stream.write_all(&bytes);
+    if n.is_multiple_of(3) {
+        let mut answer = [0; 64];
+        let _ = stream.shutdown(std::net::Shutdown::Write);
+        let _ = stream.read(&mut answer);
+    }
+}
+
+/// `MODELV_HOSTILE=10000` is the long form.
+#[test]
+fn no_body_ends_a_worker_or_the_server() {
+    let tree = serving("import os\ndef predict(x):\n    return os.getpid()\n", "");
+    let server = start(&tree, &[]);
+    let commit = tree.id("HEAD");
+    let first = server.predict("1", &commit);
+    let mut client = Client::of(&server);
+    let infer = format!("/v2/models/{commit}/infer");
+    let tensor = |shape: &str| {
+        let tensor = format!(r#"{{"name":"x","datatype":"FP32","shape":{shape},"data":[]}}"#);
+        format!("{{\"inputs\":[{tensor}]}}").into_bytes()
+    };
+    for (path, body) in [
+        ("/predict", b"{\"inputs\":\"\xff\xfe\"}".to_vec()),
+        ("/predict", b"[".repeat(200_000)),
+        ("/predict", b"9".repeat(5_000)),
+        (infer.as_str(), tensor("[1125899906842624,0]")),
+        (infer.as_str(), tensor("[100000,100000,0]")),
+    ] {
+        let (status, _, said) = client.post(path, "", body).unwrap();
+        assert_eq!(status, 400, "{path}: {said}");
+    }
+    assert_eq!(server.predict("1", &commit), first, "the same worker");
+    assert_eq!(metric(&server, "modelv_worker_restarts_total{"), 0.0);
+    server.stop();
+}
+
+#[test]
+fn hostile_clients_cost_nobody_and_no_memory() {
+    let tree = serving("def predict(x):\n    return x\n", "timeout-ms = 2000\n");
+    let server = start(&tree, &[]);
+    let pid = server.child.id();
+    let count: usize = std::env::var("MODELV_HOSTILE")
+        .ok()
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(1_200);
+    let round = |from: usize, to: usize| {
+        std::thread::scope(|scope| {
+            for part in 0..4 {
+                let server = &server;
+                scope.spawn(move || {
+                    (from..to)
+                        .filter(|n| n % 4 == part)
+                        .for_each(|n| hostile(server, n));
+                });
+            }
+        });
+    };
+    round(0, count / 2);
+    let before = resident(pid);
+    round(count / 2, count);
+    let after = resident(pid);
+    assert!(after < before + 16 * 1024, "{before} kB, then {after} kB");
+    // A slow head holds nobody up.
+    let mut slow = TcpStream::connect(&server.address).unwrap();
+    slow.write_all(b"GET /ver").unwrap();
+    assert_eq!(server.ask("POST", "/predict", "[1]").0, 200);
+    assert_eq!(metric(&server, "modelv_worker_restarts_total"), 0.0);
+    drop(slow);
+    server.stop();
+}
