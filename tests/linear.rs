@@ -141,6 +141,25 @@ fn look(server: &Server, tree: &Tree, branch: &str) -> String {
     tree.id(&format!("origin/{branch}"))
 }
 
+/// All people at once, each in a tree of their own: they edit, commit and push, round by round.
+fn everybody(server: &Server, trees: &[Tree], edit: &(dyn Fn(usize, usize) + Sync)) -> Vec<Move> {
+    std::thread::scope(|scope| {
+        let work = |person: usize| {
+            (0..rounds())
+                .flat_map(|n| {
+                    edit(person, n);
+                    trees[person].commit("work");
+                    push(server, &trees[person], &[])
+                })
+                .collect::<Vec<_>>()
+        };
+        let people: Vec<_> = (0..trees.len())
+            .map(|person| scope.spawn(move || work(person)))
+            .collect();
+        people.into_iter().flat_map(|p| p.join().unwrap()).collect()
+    })
+}
+
 #[test]
 fn pushes_to_one_branch_are_one_chain_and_readers_never_see_it_go_back() {
     let server = Server::start();
@@ -156,22 +175,9 @@ fn pushes_to_one_branch_are_one_chain_and_readers_never_see_it_go_back() {
             }
             seen
         });
-        let server = &server;
-        let people: Vec<_> = trees
-            .iter()
-            .enumerate()
-            .map(|(person, tree)| {
-                scope.spawn(move || {
-                    let each = (0..rounds()).flat_map(|n| {
-                        tree.put(&format!("{person}-{n}.py"), "x\n");
-                        tree.commit("work");
-                        push(server, tree, &[])
-                    });
-                    each.collect::<Vec<_>>()
-                })
-            })
-            .collect();
-        let moves: Vec<Move> = people.into_iter().flat_map(|p| p.join().unwrap()).collect();
+        let moves = everybody(&server, &trees, &|person, n| {
+            trees[person].put(&format!("{person}-{n}.py"), "x\n");
+        });
         is_over.store(true, Ordering::Relaxed);
         (moves, reader.join().unwrap())
     });
@@ -214,26 +220,16 @@ fn pushes_to_many_branches_beside_a_collection_are_a_chain_each() {
             }
             count
         });
-        let server = &server;
-        let people: Vec<_> = trees
-            .iter()
-            .enumerate()
-            .map(|(person, tree)| {
-                scope.spawn(move || {
-                    tree.mv(&["switch", "-c", &format!("b{person}")]).success();
-                    let each = (0..rounds()).flat_map(|n| {
-                        // Contents that others push, too, and that nobody needs a moment later.
-                        let seed = ((person + n) % 3) as u64;
-                        std::fs::write(tree.path("w.bin"), noise(seed, 100_000)).unwrap();
-                        tree.put("mine.py", &format!("{person} {n}\n"));
-                        tree.commit("work");
-                        push(server, tree, &[])
-                    });
-                    each.collect::<Vec<_>>()
-                })
-            })
-            .collect();
-        let moves: Vec<Move> = people.into_iter().flat_map(|p| p.join().unwrap()).collect();
+        let moves = everybody(&server, &trees, &|person, n| {
+            let tree = &trees[person];
+            if n == 0 {
+                tree.mv(&["switch", "-c", &format!("b{person}")]).success();
+            }
+            // Contents that others push, too, and that nobody needs a moment later.
+            let seed = ((person + n) % 3) as u64;
+            std::fs::write(tree.path("w.bin"), noise(seed, 100_000)).unwrap();
+            tree.put("mine.py", &format!("{person} {n}\n"));
+        });
         is_over.store(true, Ordering::Relaxed);
         (moves, collector.join().unwrap())
     });

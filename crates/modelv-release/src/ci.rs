@@ -5,12 +5,11 @@
 
 use std::collections::BTreeMap;
 use std::io::Read;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Instant, SystemTime};
 
-use modelv_repo::capture::clock;
+use modelv_repo::capture::{clock, metrics};
 use modelv_repo::core::id::CommitId;
 use modelv_repo::worktree::Ingredient;
 use modelv_repo::{Ctx, Evaluation, RecreateOptions, Repo};
@@ -256,12 +255,6 @@ impl Way<'_> {
     }
 }
 
-/// When a file was written, and as which.
-fn written(path: &Path) -> Option<(SystemTime, u64)> {
-    let meta = std::fs::metadata(path).ok()?;
-    Some((meta.modified().ok()?, meta.ino()))
-}
-
 /// Makes a file as old as can be: whoever writes it then leaves a trace, however soon.
 fn forget_time(path: &Path) {
     let file = std::fs::File::options().write(true).open(path);
@@ -302,9 +295,9 @@ pub fn evaluate_commit(
             made.python.parent().map(Path::to_owned)
         }
     };
-    let metrics = tree.join("metrics.json");
-    forget_time(&metrics);
-    let before = written(&metrics);
+    let path = tree.join("metrics.json");
+    forget_time(&path);
+    let before = metrics::stamp(&path);
     let mut job = Command::new("sh");
     job.args(["-c", command])
         .current_dir(&tree)
@@ -312,10 +305,10 @@ pub fn evaluate_commit(
         .stdin(Stdio::null())
         .stdout(Stdio::from(std::io::stderr()));
     if let Some(bin) = bin {
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        let all = std::iter::once(bin).chain(std::env::split_paths(&path));
-        if let Ok(path) = std::env::join_paths(all) {
-            job.env("PATH", path);
+        let inherited = std::env::var_os("PATH").unwrap_or_default();
+        let all = std::iter::once(bin).chain(std::env::split_paths(&inherited));
+        if let Ok(all) = std::env::join_paths(all) {
+            job.env("PATH", all);
         }
     }
     let status = job.status();
@@ -327,10 +320,10 @@ pub fn evaluate_commit(
         }
         .into());
     }
-    let after = written(&metrics);
+    let after = metrics::stamp(&path);
     // A file that came with the commit says nothing of this evaluation; the same numbers, written again, do.
     let found = match after.is_some() && after != before {
-        true => modelv_repo::capture::metrics::read(&metrics)?,
+        true => metrics::read(&path)?,
         false => BTreeMap::new(),
     };
     Ok(Some(repo.keep_evaluation(id, command, &found)?))

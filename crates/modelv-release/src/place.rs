@@ -28,6 +28,14 @@ fn make_parent(path: &Path) -> Result<()> {
     }
 }
 
+/// Whether nothing is there, or an empty folder.
+fn is_free(path: &Path) -> bool {
+    match std::fs::read_dir(path) {
+        Ok(mut inside) => inside.next().is_none(),
+        Err(e) => e.kind() == std::io::ErrorKind::NotFound,
+    }
+}
+
 /// A folder for an image that is being made.
 pub(crate) struct Place {
     temp: tempfile::TempDir,
@@ -38,15 +46,11 @@ impl Place {
     /// An image goes where nothing is, or where an image of ours is: never in the place of a file, or
     /// of a layout that others made (a base, for one).
     pub(crate) fn new(output: &Path) -> Result<Self> {
-        let is_free = match std::fs::read_dir(output) {
-            Ok(mut inside) => inside.next().is_none(),
-            Err(e) => e.kind() == std::io::ErrorKind::NotFound,
-        };
         let is_ours = || {
             let manifest = read_manifest(output);
             manifest.is_ok_and(|(_, m)| m["annotations"]["dev.modelv.commit"].is_string())
         };
-        if !is_free && !is_ours() {
+        if !is_free(output) && !is_ours() {
             return Err(Error::Taken {
                 path: output.to_owned(),
             });
@@ -103,11 +107,7 @@ pub(crate) struct Folder {
 
 impl Folder {
     pub(crate) fn new(output: &Path) -> Result<Self> {
-        let is_free = match std::fs::read_dir(output) {
-            Ok(mut inside) => inside.next().is_none(),
-            Err(e) => e.kind() == std::io::ErrorKind::NotFound,
-        };
-        if !is_free {
+        if !is_free(output) {
             return Err(Error::Taken {
                 path: output.to_owned(),
             });

@@ -60,12 +60,9 @@ impl Build {
         took: Duration,
     ) -> Self {
         Self {
-            version: VERSION,
             image: image.digest.clone(),
-            compression: word(options.compression),
-            layers: built.layers.iter().map(BuiltLayer::from).collect(),
-            fetched: built.absent.iter().map(|a| a.label.clone()).collect(),
             milliseconds: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+            ..Self::planned(built, options)
         }
     }
 
