@@ -4,10 +4,10 @@ use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::remote::noise;
-use crate::support::{Done, Tree};
+use crate::support::{Done, PATIENCE, Tree};
 
 const PACKAGE: &str = "azurite@3.37.0";
 /// Azurite's only account; its key is in its documentation.
@@ -76,7 +76,7 @@ impl Azurite {
             .spawn()
             .unwrap();
         let server = Self { child, port };
-        let end = Instant::now() + Duration::from_secs(60);
+        let end = Instant::now() + PATIENCE;
         while !server.make("team") {
             assert!(Instant::now() < end, "the server does not answer");
         }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::proxy::{Fault, Proxy};
 use crate::remote::noise;
-use crate::support::{Done, Tree};
+use crate::support::{Done, PATIENCE, Tree};
 use crate::weed::Server;
 
 fn mv(server: &Server, proxy: &Proxy, tree: &Tree, args: &[&str]) -> Done {
@@ -60,7 +60,7 @@ fn what_was_acknowledged_over_a_bad_network_is_there() {
                     for n in 0..3 {
                         tree.put(&format!("{person}-{n}.py"), "x\n");
                         let id = tree.commit("work");
-                        let end = Instant::now() + Duration::from_secs(120);
+                        let end = Instant::now() + PATIENCE;
                         // What fails says so, and can be done again.
                         loop {
                             assert!(Instant::now() < end, "a push never gets through");
@@ -129,7 +129,7 @@ fn a_push_that_dies_at_any_point_goes_on_where_it_was() {
             .stderr(std::process::Stdio::null());
         let mut child = command.spawn().unwrap();
         let requests = random(SEED, 1000 + kill, 14) as usize;
-        let end = Instant::now() + Duration::from_secs(60);
+        let end = Instant::now() + PATIENCE;
         while proxy.seen().len() < before + requests && child.try_wait().unwrap().is_none() {
             assert!(Instant::now() < end, "the push does not go on");
             std::thread::yield_now();

@@ -1,12 +1,13 @@
 //! Files that run an image, looked at by the tools that read them; and a real Prometheus that scrapes.
 
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde_json::Value;
 
 use crate::serve::{serving, start};
 use crate::serving::{served, share_caches};
+use crate::support::PATIENCE;
 use crate::venv::{must, python};
 
 fn tool(name: &str, package: &str, args: &[&str], dir: &std::path::Path) -> String {
@@ -153,7 +154,7 @@ fn a_real_prometheus_counts_what_was_asked() {
         .stderr(Stdio::null())
         .spawn();
     let _prometheus = Prometheus(started.unwrap());
-    let end = Instant::now() + Duration::from_secs(60);
+    let end = Instant::now() + PATIENCE;
     let commit = tree.id("HEAD");
     for (code, want) in [("200", "3"), ("500", "1"), ("400", "1")] {
         let query = format!("query=modelv_requests_total{{code=\"{code}\",commit=\"{commit}\"}}");

@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use crate::support::{Done, Tree};
+use crate::support::{Done, PATIENCE, Tree};
 
 fn url(remote: &Tree) -> String {
     format!("file://{}", remote.path("remote").display())
@@ -286,7 +286,7 @@ fn a_flipped_byte_on_the_remote_is_found_and_nothing_changes_here() {
 
 /// Waits until something holds, looking often.
 fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let end = Instant::now() + Duration::from_secs(60);
+    let end = Instant::now() + PATIENCE;
     while !holds() {
         assert!(Instant::now() < end, "{what} did not come");
         std::thread::yield_now();

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::serving::Server;
-use crate::support::Tree;
+use crate::support::{PATIENCE, Tree};
 use crate::venv::{must, python};
 
 /// A repository that serves this function, with these lines in `[serve]`.
@@ -34,9 +34,7 @@ impl Client {
     pub(crate) fn of(server: &Server) -> Self {
         let stream = TcpStream::connect(&server.address).unwrap();
         stream.set_nodelay(true).unwrap();
-        stream
-            .set_read_timeout(Some(Duration::from_secs(60)))
-            .unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
         Self(BufReader::new(stream))
     }
 

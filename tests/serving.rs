@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, OnceLock};
 
-use crate::support::{BINARY, Tree};
+use crate::support::{BINARY, PATIENCE, Tree};
 
 /// Answers with twice the numbers it gets; says who it is, takes its time, fails or dies on request.
 const SERVE: &str = "\
@@ -187,7 +187,7 @@ impl Server {
 
     /// Waits until the log or the metrics say something.
     pub(crate) fn wait_for(&self, text: &str) {
-        let end = std::time::Instant::now() + std::time::Duration::from_secs(60);
+        let end = std::time::Instant::now() + PATIENCE;
         while !self.log().contains(text) && !self.ask("GET", "/metrics", "").2.contains(text) {
             let log = self.log();
             assert!(std::time::Instant::now() < end, "no {text} in {log}");

