@@ -27,6 +27,8 @@ mod simulate;
 mod stage;
 mod swap;
 #[cfg(test)]
+mod storm;
+#[cfg(test)]
 mod tests;
 mod url;
 
