@@ -200,6 +200,13 @@ fn a_working_copy_is_no_remote() {
         assert!(said.contains("is a working copy, no remote"), "{said}");
         assert!(said.contains("to an empty folder"), "{said}");
     }
+    for args in [
+        &["remote", "add", "origin", "memory://x"] as &[&str],
+        &["clone", "memory://x", "copy"],
+    ] {
+        let said = tree.mv(args).fails_with(1);
+        assert!(said.contains("would end with this command"), "{said}");
+    }
     assert!(!other.path("packs").exists() && !tree.path("copy").exists());
 }
 

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use modelv_repo::Repo;
 use modelv_repo::core::path::RepoPath;
-use modelv_repo::remote::{CloneOptions, full_url};
+use modelv_repo::remote::CloneOptions;
 use modelv_repo::worktree::Ingredient;
 use serde_json::json;
 
@@ -95,7 +95,7 @@ pub(super) fn ingredients(words: &[String]) -> Result<Vec<Ingredient>, CommandEr
 }
 
 pub(super) fn run(args: Args, s: Session<'_>) -> Done {
-    let url = full_url(&args.url, &s.dir)?;
+    let url = super::remote::typed(&args.url, &s.dir)?;
     let last = url.trim_end_matches('/').rsplit('/').next().unwrap_or("");
     let dir = s.dir.join(args.dir.unwrap_or_else(|| last.into()));
     let path = |p: &std::ffi::OsString| {

@@ -1,10 +1,12 @@
 //! `modelv remote`.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Subcommand;
+use modelv_repo::Error;
 use modelv_repo::names;
-use modelv_repo::remote::{RemoteInfo, RemoteOptions, full_url};
+use modelv_repo::remote::{RemoteInfo, RemoteOptions};
 use serde_json::json;
 
 use super::{Done, Session};
@@ -65,13 +67,25 @@ enum Action {
     },
 }
 
+/// The address of a remote that somebody typed.
+pub(super) fn typed(url: &str, dir: &Path) -> modelv_repo::Result<String> {
+    match url.starts_with("memory:") {
+        true => Err(Error::invalid(
+            "remote",
+            url,
+            "it would end with this command; a folder stays",
+        )),
+        false => modelv_repo::remote::full_url(url, dir),
+    }
+}
+
 pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
     let mut repo = s.repo()?;
     match &args.action {
         Some(Action::Add { name, url, place }) => {
             let info = RemoteInfo {
                 name: name.clone(),
-                url: full_url(url, &s.dir)?,
+                url: typed(url, &s.dir)?,
                 options: place.options(),
             };
             repo.add_remote(&info)?;

@@ -104,9 +104,8 @@ impl Cloud {
         })
     }
 
-    /// A store in memory, for tests.
-    #[cfg(test)]
-    pub(crate) fn memory(store: &Arc<object_store::memory::InMemory>) -> Self {
+    /// A store in memory.
+    pub(crate) fn memory(url: &str, store: &Arc<object_store::memory::InMemory>) -> Result<Self> {
         let shared = || store.clone() as Arc<dyn ObjectStore>;
         let clients = Clients {
             once: shared(),
@@ -114,7 +113,7 @@ impl Cloud {
             patient: shared(),
             parts: Some(store.clone()),
         };
-        Self::new("memory:", clients, Key::default(), false).expect("a runtime")
+        Self::new(url, clients, Key::default(), false)
     }
 
     fn key(&self, key: &str) -> Key {

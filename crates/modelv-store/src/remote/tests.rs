@@ -39,9 +39,13 @@ fn folder(dir: &Path) -> Remote {
     Remote::over(backend, &dir.join("cache"))
 }
 
+fn memory(store: &Arc<InMemory>) -> Cloud {
+    Cloud::memory("memory:", store).unwrap()
+}
+
 /// Both kinds of remote.
 fn remotes(dir: &Path) -> [Remote; 2] {
-    let memory = Cloud::memory(&Arc::new(InMemory::new()));
+    let memory = memory(&Arc::default());
     [folder(dir), Remote::over(memory, &dir.join("cache-memory"))]
 }
 
@@ -466,7 +470,7 @@ fn no_update_is_lost_between_many_writers() {
             &[Fault::None, Fault::LostAnswer, Fault::LostRequest],
         )
     };
-    let shared = |n| Remote::over(Cloud::memory(&memory), &dir.path().join(format!("c{n}")));
+    let shared = |n| Remote::over(self::memory(&memory), &dir.path().join(format!("c{n}")));
     let makers: [&(dyn Fn(u8) -> Remote + Sync); 2] = [&folder, &shared];
     for make in makers {
         std::thread::scope(|scope| {
@@ -510,6 +514,18 @@ fn lists_of_packs_stay_few() {
 }
 
 #[test]
+fn a_name_in_memory_is_one_store_for_the_process() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = |url: &str| Remote::open(url, &RemoteOptions::default(), dir.path()).unwrap();
+    let (a, b) = (store(&dir.path().join("a")), store(&dir.path().join("b")));
+    let id = put(&a, &noise(1, 1000));
+    push(&open("memory://shared"), &a, &[id]);
+    pull(&open("memory://shared"), &b).unwrap();
+    assert!(b.has_blob(&id).unwrap());
+    assert!(open("memory://other").root().unwrap().is_none());
+}
+
+#[test]
 fn addresses_are_read_as_written() {
     let cache = Path::new("/nowhere");
     let open = |url: &str| Remote::open(url, &RemoteOptions::default(), cache);
@@ -518,6 +534,7 @@ fn addresses_are_read_as_written() {
         "ftp://h/x",
         "file://relative",
         "s3://",
+        "memory://",
         "s3://u:p@b/x",
         "host:path",
         "file:/x",

@@ -1,7 +1,9 @@
 //! Addresses of remotes: which kind of store, where, with which credentials.
 
+use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use object_store::ClientOptions;
@@ -9,6 +11,7 @@ use object_store::aws::AmazonS3Builder;
 use object_store::azure::MicrosoftAzureBuilder;
 use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::http::HttpBuilder;
+use object_store::memory::InMemory;
 
 use super::backend::Backend;
 use super::cloud::{Clients, Cloud, retry};
@@ -78,8 +81,18 @@ pub(crate) fn open(url: &str, options: &RemoteOptions) -> Result<Box<dyn Backend
             let prefix = object_store::path::Path::default();
             Ok(Box::new(Cloud::new(url, clients, prefix, true)?))
         }
+        "memory" if !rest.is_empty() => Ok(Box::new(memory(url)?)),
         _ => Err(bad("expected file://, s3://, gs://, az:// or https://")),
     }
+}
+
+/// A store in the memory of this process, the same for the same address: for tests of programs that
+/// use the library. It is never given up.
+fn memory(url: &str) -> Result<Cloud> {
+    static STORES: Mutex<BTreeMap<String, Arc<InMemory>>> = Mutex::new(BTreeMap::new());
+    let mut stores = STORES.lock().unwrap_or_else(PoisonError::into_inner);
+    let store = stores.entry(url.to_owned()).or_default();
+    Cloud::memory(url, store)
 }
 
 fn folder(url: &str, path: &str) -> Result<Box<dyn Backend>> {
