@@ -281,8 +281,9 @@ impl Repo {
     ) -> Result<()> {
         let (mut from, mut to) = (from.clone(), to.clone());
         if let Some(held) = self.tree_part() {
+            let here = self.here_anyway(&held, &from, &to)?;
             for files in [&mut current, &mut from, &mut to] {
-                files.retain(|path, file| held.holds(path, file));
+                files.retain(|path, file| held.holds(path, file) || here.contains(path));
             }
         }
         let pointers = self.reveal(&mut current, &mut from, &mut to, ctx)?;
