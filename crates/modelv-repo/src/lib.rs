@@ -80,7 +80,7 @@ pub use diff::{
 pub use envdiff::{EnvChange, diff_env};
 pub use error::{Error, ErrorKind, Result};
 pub use export_git::{Exported, GitExport};
-pub use external::{AddExternal, External, ExternalState, Pointer, SourceState, Updated};
+pub use external::{AddExternal, External, ExternalState, Fetched, Pointer, SourceState, Updated};
 pub use file::FileReader;
 pub use gc::{GcOptions, GcReport};
 pub use history::{KeyFilter, LogOptions};

@@ -6,7 +6,7 @@ use modelv_core::id::CommitId;
 
 use crate::ctx::Ctx;
 use crate::error::{Error, Result};
-use crate::external::Pointers;
+use crate::external::{Fetch, Pointers};
 use crate::names;
 use crate::oplog::{Operation, RefChange, Refs, Target};
 use crate::repo::Repo;
@@ -273,10 +273,24 @@ impl Repo {
     /// The same in a working tree that holds `current`.
     pub(crate) fn check_out_over(
         &self,
+        current: Files,
+        from: &Files,
+        to: &Files,
+        action: &'static str,
+        ctx: &Ctx<'_>,
+    ) -> Result<()> {
+        let fetches = self.fetches_externals();
+        self.check_out_fetching(current, from, to, action, fetches, ctx)
+    }
+
+    /// The same, with what is brought of external data.
+    pub(crate) fn check_out_fetching(
+        &self,
         mut current: Files,
         from: &Files,
         to: &Files,
         action: &'static str,
+        fetches: Fetch,
         ctx: &Ctx<'_>,
     ) -> Result<()> {
         let (mut from, mut to) = (from.clone(), to.clone());
@@ -286,7 +300,8 @@ impl Repo {
                 files.retain(|path, file| held.holds(path, file) || here.contains(path));
             }
         }
-        let pointers = self.reveal(&mut current, &mut from, &mut to, ctx)?;
+        let views = (&mut current, &mut from, &mut to);
+        let pointers = self.reveal_all(views, fetches, ctx)?;
         let mut plan = checkout::plan(self.root(), &current, &from, &to, action)?;
         self.carry_out(&mut plan, &pointers, ctx)
     }
@@ -443,7 +458,7 @@ impl Repo {
     ) -> Result<StatCache> {
         let (mut current, mut from) = (Files::new(), Files::new());
         // Whoever asks for the files of a commit elsewhere wants them all, also where checkouts fetch nothing.
-        let pointers = self.reveal_all((&mut current, &mut from, &mut files), true, ctx)?;
+        let pointers = self.reveal_all((&mut current, &mut from, &mut files), Fetch::All, ctx)?;
         let mut plan = checkout::plan_export(&files, dest)?;
         let _staged = self.provide(&mut plan, &pointers, ctx)?;
         let mut cache = StatCache::default();

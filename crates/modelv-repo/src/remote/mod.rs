@@ -24,6 +24,7 @@ use modelv_core::commit::Commit;
 use modelv_core::id::CommitId;
 pub use modelv_store::remote::{CollectOptions, Collection};
 pub use modelv_store::remote::{Received, RemoteError, RemoteOptions, Sent, Trouble};
+pub use modelv_store::remote::{shown_url, split_query};
 use modelv_store::remote::{Remote, Watch};
 
 pub use clone::{CloneOptions, Cloned};
