@@ -170,6 +170,7 @@ impl Repo {
             updates.extend(self.updates_of(&moved));
             changes.extend(moved);
         }
+        changes.extend(self.see_aliases(&info.name, root, ctx)?);
         changes.extend(deepen);
         self.note_fetch(changes, widened, ctx)?;
         let updates: Vec<RefUpdate> = updates
