@@ -450,7 +450,7 @@ fn the_first_conflicts_of_each_ingredient_are_shown() {
         for n in 0..30 {
             tree.put(&format!("lib/{n:02}.py"), &format!("x = {text}\n"));
         }
-        tree.put("data/rows.csv", &format!("id\n{text}\n"));
+        tree.put("data/notes.txt", &format!("{text}\n"));
         tree.commit(text);
     };
     write("1");
