@@ -186,6 +186,15 @@ fn a_remote_is_followed() {
     tree.mv(&["push", "origin", "main", "prod"]).success();
     server.wait_for("modelv_swaps_total{result=\"taken\"} 1\n");
     assert_eq!(server.predict("[1]", &second), serde_json::json!([7]));
+    // A move in the clone that nobody pushed is not one of the remote.
+    clone.mv(&["alias", "rollback", "prod"]).success();
+    assert_eq!(clone.id("prod"), first);
+    let third = model(&tree, 8);
+    mv_alias(&tree, &third);
+    tree.mv(&["push", "origin", "main", "prod"]).success();
+    server.wait_for("modelv_swaps_total{result=\"taken\"} 2\n");
+    assert_eq!(server.predict("[1]", &third), serde_json::json!([8]));
+    assert_eq!(clone.id("prod"), first);
     server.stop();
 }
 

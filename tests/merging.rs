@@ -441,3 +441,56 @@ fn a_column_of_one_side_meets_the_edits_of_the_other() {
     tree.mv(&["merge", "o", "--strategy", "theirs"]).success();
     assert_eq!(tree.get("t.csv"), "id,n\n1,1\n2,2\n3,30\n");
 }
+
+/// Many conflicts are counted, and not all told.
+#[test]
+fn the_first_conflicts_of_each_ingredient_are_shown() {
+    let tree = Tree::repo();
+    let write = |text: &str| {
+        for n in 0..30 {
+            tree.put(&format!("lib/{n:02}.py"), &format!("x = {text}\n"));
+        }
+        tree.put("data/notes.txt", &format!("{text}\n"));
+        tree.commit(text);
+    };
+    write("1");
+    tree.mv(&["branch", "side"]).success();
+    write("2");
+    tree.mv(&["switch", "side"]).success();
+    write("3");
+    for args in [
+        &["merge", "main", "--dry-run"][..],
+        &["merge", "main"],
+        &["conflicts"],
+    ] {
+        let said = tree.mv(args);
+        let shown = |name: &str| said.out.matches(name).count();
+        assert_eq!(
+            (shown("conflict lib/"), shown("conflict data/")),
+            (20, 1),
+            "{}",
+            said.out
+        );
+        assert!(said.out.contains("and 10 more in code"), "{}", said.out);
+        let way = if args.contains(&"--dry-run") {
+            "`--json`"
+        } else {
+            "--all"
+        };
+        assert!(said.err.contains(way), "{}", said.err);
+    }
+    let all = tree.mv(&["conflicts", "--all"]).success();
+    assert_eq!(all.matches("conflict lib/").count(), 30);
+    let json = tree.json(&["conflicts", "--json"]);
+    assert_eq!(json.as_array().unwrap().len(), 31);
+    // What is decided makes room for what is open.
+    for n in 0..25 {
+        tree.mv(&["resolve", &format!("lib/{n:02}.py"), "--ours"])
+            .success();
+    }
+    let said = tree.mv(&["conflicts"]).success();
+    assert!(
+        said.contains("conflict lib/29.py") && said.contains("and 10 more in code"),
+        "{said}"
+    );
+}

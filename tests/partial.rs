@@ -205,6 +205,60 @@ fn a_shallow_clone_says_where_its_history_ends_and_takes_more() {
     assert!(error.contains("depth"), "{error}");
 }
 
+/// A tag of what lies further back is news at every fetch, and another branch moves: neither brings the history.
+#[test]
+fn a_fetch_keeps_the_boundary_of_a_shallow_clone() {
+    let (remote, a) = origin();
+    for n in 0..4 {
+        a.put("train.py", &format!("print({n})\n"));
+        a.commit(&format!("n {n}"));
+    }
+    a.mv(&["tag", "old", "HEAD~3"]).success();
+    a.mv(&["branch", "side", "HEAD"]).success();
+    a.mv(&["push", "--all", "--tags"]).success();
+    let b = clone(&remote, &["--depth", "1"]);
+    let count = |name: &str| b.json(&["log", name, "--json"]).as_array().unwrap().len();
+    let tags = || b.mv(&["tag"]).success();
+    for _ in 0..2 {
+        b.mv(&["fetch"]).success();
+        assert_eq!((count("HEAD"), count("origin/side")), (1, 1));
+        assert!(!tags().contains("old"), "{}", tags());
+    }
+    a.put("train.py", "print(9)\n");
+    a.commit("newest");
+    a.mv(&["tag", "fresh"]).success();
+    a.mv(&["push", "--all", "--tags"]).success();
+    b.mv(&["pull"]).success();
+    assert_eq!((count("HEAD"), count("origin/side")), (2, 1));
+    assert!(
+        tags().contains("fresh") && !tags().contains("old"),
+        "{}",
+        tags()
+    );
+    assert!(b.mv(&["fsck"]).success().contains("sound"));
+    let error = b.mv(&["show", "HEAD~2"]).fails_with(1);
+    assert!(error.contains("--unshallow"), "{error}");
+    b.mv(&["fetch", "--unshallow"]).success();
+    assert!(count("HEAD") >= 5 && tags().contains("old"));
+}
+
+/// What is held from now on is held of every commit that is here, and of no other.
+#[test]
+fn a_shallow_clone_of_a_part_takes_another_ingredient() {
+    let (remote, a) = origin();
+    for n in 0..4 {
+        a.put("data/rows.csv", &format!("id\n{n}\n"));
+        a.commit(&format!("n {n}"));
+    }
+    a.mv(&["push"]).success();
+    let b = clone(&remote, &["--depth", "2", "--only", "code,config"]);
+    b.mv(&["fetch", "--add", "data"]).success();
+    assert_eq!(b.get("data/rows.csv"), "id\n3\n");
+    assert_eq!(b.mv(&["cat", "HEAD~1:data/rows.csv"]).success(), "id\n2\n");
+    assert_eq!(b.json(&["log", "--json"]).as_array().unwrap().len(), 2);
+    assert!(b.mv(&["fsck"]).success().contains("sound"));
+}
+
 #[test]
 fn large_contents_of_a_filtered_clone_come_when_they_are_read() {
     let (remote, _a) = large();

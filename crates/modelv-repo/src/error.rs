@@ -171,6 +171,16 @@ pub enum Error {
         /// What is there.
         found: String,
     },
+    /// A commit names an address that is not asked without a question.
+    #[error("external data `{path}` is not fetched: {url} is {why}, and a commit names it")]
+    NotAllowed {
+        /// Where the data belongs.
+        path: String,
+        /// Where it comes from.
+        url: String,
+        /// What is the matter with that.
+        why: &'static str,
+    },
     /// An alias can't move: gates of the commit do not pass.
     #[error("alias `{alias}` does not move to commit `{commit}`: {}", .refused.join("; "))]
     Gated {
@@ -343,7 +353,7 @@ impl Error {
                 Some(cause) => cause.kind(),
                 None => ErrorKind::NotFound,
             },
-            Self::Gated { .. } => ErrorKind::Denied,
+            Self::Gated { .. } | Self::NotAllowed { .. } => ErrorKind::Denied,
             Self::Newer { .. } => ErrorKind::Unsupported,
             Self::Store(e) if e.is_newer() => ErrorKind::Unsupported,
             Self::Corrupt { .. } => ErrorKind::Corrupt,

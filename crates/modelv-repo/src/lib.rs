@@ -61,6 +61,7 @@ mod scan;
 mod sequence;
 mod stats;
 mod sweep;
+mod undo;
 mod weights;
 pub mod wheels;
 pub mod worktree;
@@ -80,7 +81,7 @@ pub use diff::{
 pub use envdiff::{EnvChange, diff_env};
 pub use error::{Error, ErrorKind, Result};
 pub use export_git::{Exported, GitExport};
-pub use external::{AddExternal, External, ExternalState, Pointer, SourceState, Updated};
+pub use external::{AddExternal, External, ExternalState, Fetched, Pointer, SourceState, Updated};
 pub use file::FileReader;
 pub use gc::{GcOptions, GcReport};
 pub use history::{KeyFilter, LogOptions};
@@ -98,7 +99,7 @@ pub use pipeline::{
     StageSpec, StageState, StageStatus, Watch, Why,
 };
 pub use recreate::{EnvCheck, RecreateOptions, Recreated};
-pub use refs::{SwitchTo, Undone};
+pub use refs::SwitchTo;
 pub use repair::RepairReport;
 pub use repo::{DIR_NAME, Repo};
 pub use reproduce::{Comparison, FileVerdict, ReproduceEnv, ReproduceOptions, Reproduced};
@@ -114,5 +115,6 @@ pub use scan::{Scanned, scan_disk};
 pub use sequence::{Made, PickOptions, RebaseOptions, SequenceOutcome};
 pub use stats::{CommitRoom, Room, Stats};
 pub use sweep::{Axis, SweepOptions, SweepOutcome, SweepPoint};
+pub use undo::Undone;
 pub use weights::{WeightsDone, WeightsOptions, WeightsSource};
 pub use wheels::{StoredWheel, VendorOptions, Vendored};

@@ -14,6 +14,9 @@ pub const RUNS: &str = "refs/runs/";
 pub const WHEELS: &str = "refs/wheels/";
 /// Where aliases live: commits that record the last move of each.
 pub const ALIASES: &str = "refs/aliases/";
+/// Where the aliases of remotes live, as they were last seen: `refs/remote-aliases/NAME/ALIAS`. What a remote has
+/// no more stays as long as there is such an alias here.
+pub const REMOTE_ALIASES: &str = "refs/remote-aliases/";
 /// Where configuration values live.
 pub const CONFIG: &str = "config/";
 /// The current branch or commit.

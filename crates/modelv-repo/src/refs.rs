@@ -1,16 +1,13 @@
-//! Branches, tags, switching, restoring and taking back.
-
-use std::collections::HashSet;
+//! Branches, tags and switching.
 
 use modelv_core::id::CommitId;
 
 use crate::ctx::Ctx;
 use crate::error::{Error, Result};
-use crate::external::Pointers;
+use crate::external::{Fetch, Pointers};
 use crate::names;
-use crate::oplog::{Operation, RefChange, Refs, Target};
+use crate::oplog::{RefChange, Target};
 use crate::repo::Repo;
-use crate::restore::restored;
 use crate::worktree::{Files, StatCache, checkout};
 
 /// Where `switch` goes.
@@ -22,37 +19,6 @@ pub enum SwitchTo {
     New(String, Option<String>),
     /// A commit, without a branch.
     Detached(String),
-}
-
-/// What `undo` did.
-#[derive(Debug)]
-pub struct Undone {
-    /// The command that was taken back.
-    pub command: String,
-    /// The refs that moved back.
-    pub changes: Vec<RefChange>,
-    /// Whether files were brought back too.
-    pub worktree: bool,
-    /// Whether the same command had put files aside, which the next `undo` brings back.
-    pub has_more: bool,
-}
-
-/// Whether an operation only notes what a remote has: taking that back would change nothing there.
-fn is_note(operation: &Operation) -> bool {
-    operation
-        .changes
-        .iter()
-        .all(|c| c.name.starts_with(names::REMOTES))
-}
-
-/// Carries changes out among some refs.
-fn apply(refs: &mut Refs, changes: &[RefChange]) {
-    for change in changes {
-        match &change.new {
-            Some(t) => refs.insert(change.name.clone(), t.clone()),
-            None => refs.remove(&change.name),
-        };
-    }
 }
 
 impl Repo {
@@ -273,19 +239,35 @@ impl Repo {
     /// The same in a working tree that holds `current`.
     pub(crate) fn check_out_over(
         &self,
-        mut current: Files,
+        current: Files,
         from: &Files,
         to: &Files,
         action: &'static str,
         ctx: &Ctx<'_>,
     ) -> Result<()> {
+        let fetches = self.fetches_externals();
+        self.check_out_fetching(current, from, to, action, fetches, ctx)
+    }
+
+    /// The same, with what is brought of external data.
+    pub(crate) fn check_out_fetching(
+        &self,
+        mut current: Files,
+        from: &Files,
+        to: &Files,
+        action: &'static str,
+        fetches: Fetch,
+        ctx: &Ctx<'_>,
+    ) -> Result<()> {
         let (mut from, mut to) = (from.clone(), to.clone());
         if let Some(held) = self.tree_part() {
+            let here = self.here_anyway(&held, &from, &to)?;
             for files in [&mut current, &mut from, &mut to] {
-                files.retain(|path, file| held.holds(path, file));
+                files.retain(|path, file| held.holds(path, file) || here.contains(path));
             }
         }
-        let pointers = self.reveal(&mut current, &mut from, &mut to, ctx)?;
+        let views = (&mut current, &mut from, &mut to);
+        let pointers = self.reveal_all(views, fetches, ctx)?;
         let mut plan = checkout::plan(self.root(), &current, &from, &to, action)?;
         self.carry_out(&mut plan, &pointers, ctx)
     }
@@ -325,110 +307,6 @@ impl Repo {
         Ok(())
     }
 
-    /// Takes the last operation back that has not been taken back yet. Called again, the one before.
-    ///
-    /// # Errors
-    /// There is none, or uncommitted changes would be lost.
-    pub fn undo(&mut self, ctx: &Ctx<'_>) -> Result<Undone> {
-        let _turn = self.take_turn()?;
-        let whole = self.log.whole()?;
-        let log = whole.as_ref().unwrap_or(&self.log);
-        let undone: HashSet<u64> = log.operations.iter().filter_map(|o| o.undoes).collect();
-        let is_done = |o: &&Operation| {
-            o.undoes.is_none() && !undone.contains(&o.seq) && o.seq > 0 && !is_note(o)
-        };
-        let mut last = log.operations.iter().rev().filter(is_done).cloned();
-        let (last, before) = (last.next(), last.next());
-        let Some(operation) = last else {
-            return Err(Error::State("there is nothing to undo".into()));
-        };
-        if operation.seq < modelv_store::gc::State::read(self.dir())?.horizon {
-            let text = "the operations before were given up by `gc`: they can't be undone any more";
-            return Err(Error::State(text.into()));
-        }
-        let changes: Vec<RefChange> = operation
-            .changes
-            .iter()
-            .map(|c| RefChange {
-                name: c.name.clone(),
-                old: c.new.clone(),
-                new: c.old.clone(),
-            })
-            .collect();
-        let mut changes = changes;
-        if operation.worktree {
-            changes.extend(self.undo_files(&operation, &changes, ctx)?);
-        }
-        let mut worktree = operation.worktree;
-        let mut refs = self.log.refs.clone();
-        apply(&mut refs, &changes);
-        let (held, wanted) = (self.tree_part(), Self::part_of(&refs));
-        if !worktree && held != wanted {
-            // The setting alone would say that files are to be here which are not: the next commit would
-            // take them for deleted.
-            self.refuse_while_merging("undo")?;
-            self.refuse_while_running("undo")?;
-            worktree = true;
-            let back = changes.clone();
-            let note = |repo: &mut Self| repo.append(back, false, Some(operation.seq)).map(drop);
-            self.change_part(held.as_ref(), wanted.as_ref(), "undo", note, ctx)?;
-        } else {
-            self.append(changes.clone(), worktree, Some(operation.seq))?;
-        }
-        // A run first puts aside what it writes over, and then commits.
-        let is_half = |b: &Operation| {
-            restored(b).is_some() && b.seq + 1 == operation.seq && b.command == operation.command
-        };
-        Ok(Undone {
-            has_more: before.as_ref().is_some_and(is_half),
-            command: operation.command,
-            changes,
-            worktree,
-        })
-    }
-
-    /// Brings the working tree to what it was before an operation. Gives a change of its own where
-    /// the working tree of a merge is given up.
-    fn undo_files(
-        &self,
-        operation: &Operation,
-        changes: &[RefChange],
-        ctx: &Ctx<'_>,
-    ) -> Result<Option<RefChange>> {
-        if let Some(kept) = restored(operation) {
-            self.undo_restored(kept, ctx)?;
-            return Ok(None);
-        }
-        let mut refs = self.log.refs.clone();
-        apply(&mut refs, changes);
-        let before = match refs.get(names::HEAD) {
-            Some(Target::Symbolic(name)) => refs.get(name).cloned(),
-            other => other.cloned(),
-        };
-        let mut to = match before {
-            Some(Target::Commit(id)) => self.files(id)?,
-            _ => Files::new(),
-        };
-        // It ended or moved a merge: that goes on with the working tree as it was found.
-        let kept = operation
-            .changes
-            .iter()
-            .find(|c| c.name == names::MERGE_FILES);
-        if let Some(Target::Commit(id)) = kept.and_then(|c| c.new.as_ref()) {
-            to = self.files(*id)?;
-        }
-        let Some(state) = self.merge_state()? else {
-            self.check_out(self.head(), &to, "undo", ctx)?;
-            return Ok(None);
-        };
-        let keep = match kept {
-            Some(_) => None,
-            None => Some(self.keep_worktree(ctx)?),
-        };
-        self.give_back(&state, to, "undo", ctx)?;
-        Ok(keep)
-    }
-
     /// Writes files, and the external data that they describe, into a folder that is empty or missing; gives
     /// what is known of them.
     ///
@@ -442,7 +320,7 @@ impl Repo {
     ) -> Result<StatCache> {
         let (mut current, mut from) = (Files::new(), Files::new());
         // Whoever asks for the files of a commit elsewhere wants them all, also where checkouts fetch nothing.
-        let pointers = self.reveal_all((&mut current, &mut from, &mut files), true, ctx)?;
+        let pointers = self.reveal_all((&mut current, &mut from, &mut files), Fetch::All, ctx)?;
         let mut plan = checkout::plan_export(&files, dest)?;
         let _staged = self.provide(&mut plan, &pointers, ctx)?;
         let mut cache = StatCache::default();

@@ -161,6 +161,7 @@ impl Repo {
             single: self.is_shallow(),
             depth: None,
             deepens: false,
+            widens: false,
             under: self.filter(),
             only: self.contents_wanted(),
         };

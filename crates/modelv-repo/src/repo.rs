@@ -464,6 +464,7 @@ impl Repo {
             "external.fetch",
             "external.endpoint",
             "external.region",
+            crate::external::ALLOW,
             system::KEY,
         ];
         if !known.contains(&key) {

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use modelv_repo::core::path::RepoPath;
-use modelv_repo::remote::full_url;
+use modelv_repo::remote::{full_url, shown_url, split_query};
 use modelv_repo::{AddExternal, Repo};
 use serde_json::json;
 
@@ -40,6 +40,9 @@ struct What {
 }
 
 /// Take a copy of what is at an address: a file like any other, to commit.
+///
+/// An address may be signed (`https://...?X-Amz-Signature=...`): what follows `?` is sent, shown nowhere and
+/// written down nowhere.
 #[derive(clap::Args)]
 pub(crate) struct CopyArgs {
     #[command(flatten)]
@@ -49,7 +52,11 @@ pub(crate) struct CopyArgs {
 impl What {
     fn find(&self, repo: &Repo, s: &Session<'_>) -> Result<(String, RepoPath), CommandError> {
         let url = full_url(&self.url, &s.dir)?;
-        let name = url.rsplit('/').next().unwrap_or_default().to_owned();
+        let plain = match url.starts_with("http") {
+            true => split_query(&url).0,
+            false => &url,
+        };
+        let name = plain.rsplit('/').next().unwrap_or_default().to_owned();
         let typed = match &self.path {
             Some(path) if s.dir.join(path).is_dir() => {
                 std::path::Path::new(path).join(&name).into()
@@ -93,11 +100,12 @@ pub(super) fn copy(args: &CopyArgs, s: Session<'_>) -> Done {
     let mut repo = s.repo()?;
     let (url, path) = args.what.find(&repo, &s)?;
     let bytes = repo.import_url(&url, &path, &s.ctx())?;
+    let shown = shown_url(&url);
     if args.what.json {
-        s.ui.json(&json!({"path": path.to_string(), "url": url, "size": bytes}));
+        s.ui.json(&json!({"path": path.to_string(), "url": shown, "size": bytes}));
         return Ok(ExitCode::SUCCESS);
     }
     let path = super::external::name(&path);
-    s.ui.line(format!("{path}: {} from {}", size(bytes), plain(&url)));
+    s.ui.line(format!("{path}: {} from {}", size(bytes), plain(&shown)));
     Ok(ExitCode::SUCCESS)
 }

@@ -48,6 +48,10 @@ pub(crate) struct Args {
     /// Check only these paths out, and the files of the top folder. `modelv sparse` changes it.
     #[arg(long, value_name = "PATH", num_args = 1.., conflicts_with = "bare")]
     sparse: Vec<std::ffi::OsString>,
+    /// Ask addresses like this for external data, though only this machine or network reaches them:
+    /// `file:///data/**`. Public addresses and buckets are asked anyway.
+    #[arg(long, value_name = "PATTERN")]
+    allow_external: Vec<String>,
     #[command(flatten)]
     place: Place,
     /// As JSON.
@@ -112,6 +116,7 @@ pub(super) fn run(args: Args, s: Session<'_>) -> Done {
         depth: args.depth,
         filter: args.filter,
         sparse,
+        allow_external: args.allow_external,
         remote: args.place.options(),
     };
     let done = Repo::clone_from(&url, &dir, &options, &super::command_line(), &s.ctx())?;
@@ -119,8 +124,9 @@ pub(super) fn run(args: Args, s: Session<'_>) -> Done {
         s.ui.json(&json!({
             "dir": done.repo.root(), "head": done.head.map(|id| id.to_hex()), "branch": done.branch,
             "received": super::fetch::received_json(&done.received),
+            "missing": done.missing.iter().map(super::external::missing_json).collect::<Vec<_>>(),
         }));
-        return Ok(ExitCode::SUCCESS);
+        return Ok(ExitCode::from(u8::from(!done.missing.is_empty())));
     }
     let what = match (done.head, &done.branch) {
         (Some(id), Some(branch)) => {
@@ -138,7 +144,7 @@ pub(super) fn run(args: Args, s: Session<'_>) -> Done {
         dir.display(),
         size(done.received.bytes)
     ));
-    Ok(ExitCode::SUCCESS)
+    Ok(super::external::tell_missing(&done.missing, s.ui))
 }
 
 #[cfg(test)]

@@ -5,10 +5,11 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 use modelv_repo::core::path::RepoPath;
-use modelv_repo::{External, ExternalState, Pointer, SourceState};
+use modelv_repo::{External, ExternalState, Fetched, Pointer, SourceState};
 use serde_json::json;
 
 use super::{Done, Session};
+use crate::error::CommandError;
 use crate::ui::{Style, Ui, plain, size};
 
 /// Data that commits hold by reference: list it, ask its sources, fetch it, take what is new.
@@ -60,23 +61,66 @@ pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
         Some(Action::Fetch(paths)) => {
             let mut repo = s.repo()?;
             let paths = s.paths(&repo, &paths.paths)?;
-            let came = repo.fetch_externals(&paths, &s.ctx())?;
-            if args.json {
-                let all = came.iter().map(|e| pointer_json(&e.path, &e.pointer));
-                s.ui.json(&all.collect());
-                return Ok(ExitCode::SUCCESS);
-            }
-            for external in &came {
-                let path = name(&external.path);
-                s.ui.line(format!("{path}: {}", size(external.pointer.state.size)));
-            }
-            if came.is_empty() {
-                s.ui.line("everything is here");
-            }
-            Ok(ExitCode::SUCCESS)
+            let fetched = repo.fetch_externals(&paths, &s.ctx())?;
+            tell_fetched(fetched, args.json, s.ui)
         }
         Some(Action::Update(paths)) => update(&paths.paths, args.json, s),
     }
+}
+
+fn tell_fetched(mut fetched: Fetched, as_json: bool, ui: &mut Ui) -> Done {
+    // Of one file, its own error says most.
+    if fetched.came.is_empty()
+        && fetched.failed.len() == 1
+        && let Some((_, e)) = fetched.failed.pop()
+    {
+        return Err(e.into());
+    }
+    if as_json {
+        let came = fetched.came.iter();
+        let came = came.map(|e| pointer_json(&e.path, &e.pointer));
+        let failed = fetched.failed.iter().map(missing_json);
+        ui.json(&came.chain(failed).collect());
+        return Ok(ExitCode::from(u8::from(!fetched.failed.is_empty())));
+    }
+    for external in &fetched.came {
+        let path = name(&external.path);
+        ui.line(format!("{path}: {}", size(external.pointer.state.size)));
+    }
+    if fetched.came.is_empty() && fetched.failed.is_empty() {
+        ui.line("everything is here");
+    }
+    Ok(tell_missing(&fetched.failed, ui))
+}
+
+/// External data that could not be had, as JSON.
+pub(super) fn missing_json((path, e): &(RepoPath, modelv_repo::Error)) -> serde_json::Value {
+    json!({"path": path.to_string(), "error": CommandError::failed(e, None).in_a_line()})
+}
+
+/// Says which external data could not be had and how it comes; gives the exit status.
+pub(super) fn tell_missing(missing: &[(RepoPath, modelv_repo::Error)], ui: &mut Ui) -> ExitCode {
+    /// So many are told with their reason.
+    const SHOWN: usize = 10;
+    for (path, e) in missing.iter().take(SHOWN) {
+        let why = CommandError::failed(e, None).in_a_line();
+        ui.talk(format!(
+            "warning: external data {} is not here: {why}",
+            name(path)
+        ));
+    }
+    if missing.len() > SHOWN {
+        let text = format!("warning: and {} more", missing.len() - SHOWN);
+        ui.talk(text);
+    }
+    if let Some((path, _)) = missing.first() {
+        let path = name(path);
+        ui.talk(format!(
+            "hint: everything else is here. `modelv external fetch {path}` tries again, wherever it is; \
+             `modelv external update {path}` takes what its source has now"
+        ));
+    }
+    ExitCode::from(u8::from(!missing.is_empty()))
 }
 
 fn list(typed: &[OsString], as_json: bool, s: Session<'_>) -> Done {
@@ -136,8 +180,9 @@ fn check(typed: &[OsString], as_json: bool, s: Session<'_>) -> Done {
     let repo = s.repo()?;
     let mut rows = Vec::new();
     let mut is_same = true;
-    for external in repo.externals(&s.paths(&repo, typed)?, &s.ctx())? {
-        let state = repo.check_external(&external)?;
+    let named = s.paths(&repo, typed)?;
+    for external in repo.externals(&named, &s.ctx())? {
+        let state = repo.check_external(&external, &named)?;
         is_same &= state == SourceState::Same;
         if as_json {
             let mut row = pointer_json(&external.path, &external.pointer);

@@ -165,9 +165,13 @@ pub(super) fn report(
         }
         MergeOutcome::Conflicts(list) => {
             if !is_json {
-                for conflict in list {
-                    show(s.ui, conflict);
-                }
+                // A dry run leaves nothing behind that `conflicts` could list.
+                let hint = match is_dry_run {
+                    true => "hint: `--json` has all of them",
+                    false => super::conflicts::HINT,
+                };
+                let rules = s.repo().ok().and_then(|repo| repo.rules().ok());
+                super::conflicts::show_some(s.ui, list, rules.as_ref(), hint);
             }
             let n = list.len();
             s.ui.talk(format!(

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use modelv_repo::{Action, CommitOptions, Made, ModelState, PickOptions, Repo, SequenceOutcome};
 use serde_json::json;
 
-use super::merge::{self, CONFLICTS, conflict_json, show};
+use super::merge::{self, CONFLICTS, conflict_json};
 use super::{Done, Session};
 use crate::ui::Style;
 
@@ -117,9 +117,9 @@ pub(super) fn report(
             conflicts,
         } => {
             lines(made, s.ui);
-            for conflict in conflicts {
-                show(s.ui, conflict);
-            }
+            let rules = repo.rules().ok();
+            let hint = super::conflicts::HINT;
+            super::conflicts::show_some(s.ui, conflicts, rules.as_ref(), hint);
             let n = conflicts.len();
             let plural = if n == 1 { "" } else { "s" };
             s.ui.talk(format!(

@@ -321,7 +321,8 @@ impl AliasSource {
         let info = repo.remote(remote)?;
         repo.set_command(format!("serve --follow {}", self.name));
         repo.fetch(&info, &FetchOptions::default(), &Ctx::quiet())?;
-        match repo.alias(&self.name) {
+        // The alias of the remote, not the one here: that may have moves which nobody has pushed.
+        match repo.alias_of_remote(remote, &self.name) {
             Ok(last) => Ok(last.commit),
             // Only where there is no such alias: a damaged one is no reason to serve a branch of that name,
             // which no gates were asked about.

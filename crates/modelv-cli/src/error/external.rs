@@ -4,6 +4,12 @@ use modelv_repo::Error;
 
 pub(super) fn hint(e: &Error) -> Option<String> {
     let text = match e {
+        Error::NotAllowed { path, .. } => {
+            return Some(format!(
+                "`modelv external fetch {path}` asks it this once; `modelv config external.allow 'PATTERN'` lets \
+                 all like it be asked, such as `file:///data/**` or `http://10.0.0.7/**`"
+            ));
+        }
         Error::SourceChanged { .. } => {
             "`modelv external update PATH` takes what is there as a change to commit; \
              `modelv config external.fetch off` switches without external data"
@@ -20,6 +26,9 @@ pub(super) fn hint(e: &Error) -> Option<String> {
             what: "description of external data",
             ..
         } => "`modelv restore PATH` brings the committed one back",
+        Error::State(text) if text.starts_with("the address has `") => {
+            "`modelv import-url 'URL' PATH` takes a copy and writes the address down nowhere"
+        }
         Error::State(text) if text.starts_with("external data") && text.contains("never read") => {
             "`modelv external update PATH` reads it and records what it holds"
         }

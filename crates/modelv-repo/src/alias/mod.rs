@@ -4,10 +4,11 @@
 //! like every other, and chained to the move before. Must never move an alias past its gates without a
 //! recorded reason.
 
+mod back;
 mod evaluation;
 mod gate;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 
 use modelv_core::commit::{Commit, Person, Time};
 use modelv_core::id::CommitId;
@@ -19,7 +20,7 @@ use crate::capture::clock;
 use crate::commit::check_message;
 use crate::error::{Error, Result};
 use crate::names;
-use crate::oplog::{Operation, Target};
+use crate::oplog::Target;
 use crate::repo::Repo;
 
 /// Facts of such a commit.
@@ -129,7 +130,12 @@ impl Repo {
     /// # Errors
     /// As [`Repo::alias`].
     pub fn alias_history(&self, name: &str) -> Result<Vec<AliasMove>> {
-        let mut moves = vec![self.alias(name)?];
+        self.moves_from(name, self.alias(name)?)
+    }
+
+    /// A move of an alias and all before it, newest first.
+    fn moves_from(&self, name: &str, last: AliasMove) -> Result<Vec<AliasMove>> {
+        let mut moves = vec![last];
         while let Some(before) = moves.last().and_then(|m| m.before) {
             if moves.len() == MOVES_MAX {
                 break;
@@ -239,15 +245,13 @@ impl Repo {
     }
 
     /// The last move of an alias that was deleted here: one that is made again goes on from there, so that
-    /// its gates still have what they compare with.
+    /// its gates still have what they compare with. That its first move was taken back deletes it, too.
     fn deleted_alias(&self, name: &str) -> Result<Option<AliasMove>> {
         let whole = self.log.whole()?;
         let log = whole.as_ref().unwrap_or(&self.log);
-        let undone: HashSet<u64> = log.operations.iter().filter_map(|o| o.undoes).collect();
         let full = ref_of(name);
-        let is_done = |o: &&Operation| o.undoes.is_none() && !undone.contains(&o.seq);
-        let changes = log.operations.iter().rev().filter(is_done);
-        let last = changes.flat_map(|o| &o.changes).find(|c| c.name == full);
+        let changes = log.operations.iter().rev().flat_map(|o| &o.changes);
+        let last = changes.into_iter().find(|c| c.name == full);
         let record = last
             .filter(|change| change.new.is_none())
             .and_then(|change| change.old.as_ref()?.commit());
@@ -267,14 +271,7 @@ impl Repo {
     pub fn rollback_alias(&mut self, name: &str, options: &MoveOptions) -> Result<AliasMove> {
         let moves = self.alias_history(name)?;
         check_expected(name, moves.first(), options.expect)?;
-        let mut served = Vec::new();
-        for step in moves.iter().rev() {
-            match step.action {
-                MoveAction::Set => served.push(step.commit),
-                MoveAction::Rollback => drop(served.pop()),
-            }
-        }
-        let Some(to) = served.iter().rev().nth(1).copied() else {
+        let Some(to) = served_before(&moves) else {
             let text = format!(
                 "alias `{name}` named nothing before commit `{}`",
                 moves[0].commit.short()
@@ -311,6 +308,24 @@ impl Repo {
         verdict: Option<Verdict>,
         forced: Option<String>,
     ) -> Result<AliasMove> {
+        let record = self.store_move(name, to, old, action, options, verdict, forced)?;
+        let change = self.ref_change(&ref_of(name), Some(Target::Commit(record)));
+        self.update_refs(vec![change])?;
+        self.alias_record(name, record)
+    }
+
+    /// Stores the record of a move; no ref names it yet.
+    #[expect(clippy::too_many_arguments, reason = "the parts of one record")]
+    fn store_move(
+        &self,
+        name: &str,
+        to: CommitId,
+        old: Option<AliasMove>,
+        action: MoveAction,
+        options: &MoveOptions,
+        verdict: Option<Verdict>,
+        forced: Option<String>,
+    ) -> Result<CommitId> {
         check_message(&options.message)?;
         let who = self.author(options.author.as_deref())?;
         let served = self.commit_object(to)?;
@@ -337,10 +352,20 @@ impl Repo {
         let session = self.store.begin()?;
         let record = CommitId(session.put_object(&commit)?);
         session.finish()?;
-        let change = self.ref_change(&ref_of(name), Some(Target::Commit(record)));
-        self.update_refs(vec![change])?;
-        self.alias_record(name, record)
+        Ok(record)
     }
+}
+
+/// The commit that an alias with these moves, newest first, goes back to.
+fn served_before(moves: &[AliasMove]) -> Option<CommitId> {
+    let mut served = Vec::new();
+    for step in moves.iter().rev() {
+        match step.action {
+            MoveAction::Set => served.push(step.commit),
+            MoveAction::Rollback => drop(served.pop()),
+        }
+    }
+    served.iter().rev().nth(1).copied()
 }
 
 fn check_expected(name: &str, old: Option<&AliasMove>, expect: Option<Expect>) -> Result<()> {

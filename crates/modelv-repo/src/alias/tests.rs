@@ -308,6 +308,57 @@ fn aliases_are_pushed_and_fetched_and_who_is_late_is_told() {
     assert_eq!(said, ["slow", "by a", "first"]);
 }
 
+/// What somebody deleted on a remote does not come back there unseen.
+#[test]
+fn an_alias_that_was_deleted_on_a_remote_comes_back_by_a_new_move_alone() {
+    let (_dir, mut a, mut b, info) = shared();
+    let (plain, gone) = (
+        PushOptions::default(),
+        PushOptions {
+            delete: true,
+            ..PushOptions::default()
+        },
+    );
+    let forced = PushOptions {
+        force_with_lease: true,
+        ..PushOptions::default()
+    };
+    let full = ["refs/aliases/prod"];
+    let one = a.alias("prod").unwrap().commit;
+    assert_eq!(b.alias_of_remote("origin", "prod").unwrap().commit, one);
+    push(&mut a, &info, &full, &gone).unwrap();
+    fetch(&mut b, &info);
+    // Here it stays, and no push of it as it was brings it back.
+    assert_eq!(b.alias("prod").unwrap().commit, one);
+    let said = push(&mut b, &info, &["prod"], &plain)
+        .unwrap_err()
+        .to_string();
+    assert!(said.contains("deleted there"), "{said}");
+    let two = commit(&mut b, "two");
+    b.set_alias("prod", two, &why("again")).unwrap();
+    push(&mut b, &info, &["prod"], &plain).unwrap();
+    assert_eq!(b.alias_of_remote("origin", "prod").unwrap().commit, two);
+    // Whoever deletes it here, too, forgets where it was.
+    fetch(&mut a, &info);
+    push(&mut b, &info, &full, &gone).unwrap();
+    fetch(&mut a, &info);
+    a.delete_alias("prod").unwrap();
+    fetch(&mut a, &info);
+    assert!(a.alias_of_remote("origin", "prod").is_err());
+    assert!(a.alias("prod").is_err());
+    // By force it comes back as it was.
+    fetch(&mut b, &info);
+    push(&mut b, &info, &["prod"], &forced).unwrap();
+    fetch(&mut a, &info);
+    assert_eq!(a.alias("prod").unwrap().commit, two);
+    // What was fetched is given back without a move of our own.
+    let moves = a.alias_history("prod").unwrap().len();
+    a.undo(&Ctx::quiet()).unwrap();
+    assert!(a.alias("prod").is_err());
+    fetch(&mut a, &info);
+    assert_eq!(a.alias_history("prod").unwrap().len(), moves);
+}
+
 /// Two repositories that share a remote, with one commit and the alias `prod` of it.
 fn shared() -> (TempDir, Repo, Repo, RemoteInfo) {
     let (dir, mut a) = repo("");

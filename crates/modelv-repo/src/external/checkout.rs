@@ -16,6 +16,17 @@ use crate::repo::Repo;
 use crate::worktree::checkout::{Origin, Plan};
 use crate::worktree::{Files, Ingredient, SnapFile, StatStamp, place};
 
+/// What a checkout brings from afar.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fetch {
+    /// Nothing: what is not at hand is left out.
+    Nothing,
+    /// What may be asked without a question; the rest is left out, and told.
+    Allowed,
+    /// Everything: what may not be asked is an error.
+    All,
+}
+
 /// What is known of the data that a commit describes, by the place of the data.
 pub(crate) type Pointers = BTreeMap<RepoPath, Pointer>;
 
@@ -82,11 +93,11 @@ impl Repo {
         self.reveal_all((current, from, to), self.fetches_externals(), ctx)
     }
 
-    /// The same; `fetches`: also what would have to be fetched.
+    /// The same, with what is to be fetched.
     pub(crate) fn reveal_all(
         &self,
         (current, from, to): (&mut Files, &mut Files, &mut Files),
-        fetches: bool,
+        fetches: Fetch,
         ctx: &Ctx<'_>,
     ) -> Result<Pointers> {
         let (here, was) = (self.described(current)?, self.described(from)?);
@@ -116,6 +127,8 @@ impl Repo {
             }
         }
         let mut pointers = Pointers::new();
+        let allowed = self.allowed_externals();
+        let mut left = Vec::new();
         for (base, ingredient, pointer) in will {
             let Ok(pointer) = pointer else {
                 // Until somebody decides, the data stays as it is.
@@ -129,11 +142,22 @@ impl Repo {
                 continue;
             };
             let is_same = |files: &Files| files.get(&base).is_some_and(|f| f.blob == file.blob);
-            if fetches || is_same(current) || is_same(from) {
-                to.insert(base.clone(), file);
-                pointers.insert(base, pointer);
+            let is_at_hand = is_same(current) || is_same(from);
+            if !is_at_hand && fetches == Fetch::Nothing {
+                continue;
             }
+            if !is_at_hand
+                && fetches == Fetch::Allowed
+                && let Some(why) = allowed.objection(&pointer.url)
+                && !self.store.has_blob(&file.blob)?
+            {
+                left.push((base, pointer.url, why));
+                continue;
+            }
+            to.insert(base.clone(), file);
+            pointers.insert(base, pointer);
         }
+        super::allow::tell_left(&left, ctx);
         Ok(pointers)
     }
 
@@ -154,10 +178,15 @@ impl Repo {
         ctx: &Ctx<'_>,
     ) -> Result<BTreeMap<RepoPath, Staged>> {
         let mut staged = BTreeMap::new();
+        if pointers.is_empty() {
+            return Ok(staged);
+        }
+        let allowed = self.allowed_externals();
         for (path, file) in files {
             if let Some(pointer) = pointers.get(path)
                 && !self.store.has_blob(&file.blob)?
             {
+                allowed.check(path, &pointer.url)?;
                 staged.insert(path.clone(), self.fetch_external(path, pointer, ctx)?);
             }
         }

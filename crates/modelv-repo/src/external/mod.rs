@@ -2,10 +2,14 @@
 //! `spec/external.md`.
 //!
 //! Whoever uses the data gets the bytes that were recorded, or an error that shows both. Must never send
-//! credentials to a place that a description names, other than the store of its address; and never take
-//! what a source has now for what a commit recorded.
+//! credentials to a place that a description names, other than the store of its address; never ask an address
+//! that only this machine or network reaches because a description says so (`allow.rs`); and never take what a
+//! source has now for what a commit recorded.
 
+mod allow;
 mod checkout;
+mod copy;
+mod fetch;
 mod pointer;
 mod seen;
 #[cfg(test)]
@@ -19,7 +23,9 @@ use modelv_core::id::BlobId;
 use modelv_core::path::RepoPath;
 use modelv_store::remote::{ObjectAt, ObjectState, RemoteError, RemoteOptions};
 
-pub(crate) use checkout::Pointers;
+pub(crate) use allow::ALLOW;
+pub(crate) use checkout::{Fetch, Pointers};
+pub use fetch::Fetched;
 pub use pointer::Pointer;
 pub(crate) use pointer::{BYTES_MAX, MAGIC, SUFFIX, base_of, pointer_of, shown};
 pub(crate) use seen::NAME as CACHE;
@@ -90,8 +96,11 @@ fn bucket_of(url: &str) -> Option<&str> {
 
 impl Repo {
     /// Whether checkouts bring external data.
-    fn fetches_externals(&self) -> bool {
-        self.config(FETCH).as_deref() != Some("off")
+    pub(crate) fn fetches_externals(&self) -> Fetch {
+        match self.config(FETCH).as_deref() {
+            Some("off") => Fetch::Nothing,
+            _ => Fetch::Allowed,
+        }
     }
 
     /// How a source is reached: as the remote in the same bucket, or as this repository is configured. A
@@ -113,12 +122,12 @@ impl Repo {
         Ok(ObjectAt::open(url, &self.options_for(url))?)
     }
 
-    /// Fetches a source to a file of its own. Stops where there is more than `size`.
+    /// Fetches a source to a file of its own. Stops where there is more than `size`, if that is known.
     fn download(
         &self,
         source: &ObjectAt,
         version: Option<&str>,
-        size: u64,
+        size: Option<u64>,
         ctx: &Ctx<'_>,
     ) -> Result<Staged> {
         let tmp = self.dir().join("tmp");
@@ -127,11 +136,9 @@ impl Repo {
         let mut file = made.map_err(Error::io("create a file in", &tmp))?;
         let mut hasher = blake3::Hasher::new();
         let mut got = 0u64;
-        ctx.progress.start(
-            &format!("fetching {}", source.url()),
-            Unit::Bytes,
-            Some(size),
-        );
+        ctx.progress
+            .start(&format!("fetching {}", source.url()), Unit::Bytes, size);
+        let is_too_long = |got: u64| size.is_some_and(|size| got > size);
         let path = file.path().to_owned();
         let mut failed = None;
         let done = source.download(version, &mut |bytes| {
@@ -142,7 +149,7 @@ impl Repo {
             hasher.update(bytes);
             ctx.progress.advance(bytes.len() as u64);
             // What is too long is not believed, and need not be kept.
-            if got > size {
+            if is_too_long(got) {
                 return Err(RemoteError::Stopped);
             }
             file.write_all(bytes).map_err(|e| {
@@ -156,7 +163,7 @@ impl Repo {
             return Err(Error::io("write", path)(e));
         }
         match done {
-            Err(RemoteError::Stopped) if got > size => {}
+            Err(RemoteError::Stopped) if is_too_long(got) => {}
             done => done?,
         }
         Ok(Staged {
@@ -166,7 +173,8 @@ impl Repo {
         })
     }
 
-    /// The bytes that a description is about, checked against it.
+    /// The bytes that a description is about, checked against it. Whether its address may be asked is for the
+    /// caller to say.
     ///
     /// # Errors
     /// [`Error::SourceChanged`] shows what was recorded and what is there; the source can't be read.
@@ -206,7 +214,7 @@ impl Repo {
         if !is_same {
             return Err(changed(&found, None));
         }
-        let staged = self.download(&source, version, pointer.state.size, ctx)?;
+        let staged = self.download(&source, version, Some(pointer.state.size), ctx)?;
         let is_right = staged.size == pointer.state.size
             && pointer.content.is_none_or(|id| id == staged.content);
         match is_right {
@@ -238,7 +246,10 @@ impl Repo {
         seen.save();
         let staged = match here {
             Some(_) => None,
-            None => Some(self.fetch_external(base, pointer, ctx)?),
+            None => {
+                self.allowed_externals().check(base, &pointer.url)?;
+                Some(self.fetch_external(base, pointer, ctx)?)
+            }
         };
         let path: PathBuf = match &staged {
             Some(staged) => staged.path().to_owned(),

@@ -126,7 +126,7 @@ fn a_source_that_changed_is_shown_with_what_was_recorded() {
     assert!(!w.here().exists());
     fs::write(w.far(), "one").unwrap();
     let came = w.repo.fetch_externals(&[], &Ctx::quiet()).unwrap();
-    assert_eq!((came.len(), read(&w.here())), (1, "one".into()));
+    assert_eq!((came.came.len(), read(&w.here())), (1, "one".into()));
 }
 
 #[test]
@@ -136,7 +136,7 @@ fn an_update_is_a_change_to_commit() {
     let one = w.commit();
     fs::write(w.far(), "newer").unwrap();
     let externals = w.repo.externals(&[], &Ctx::quiet()).unwrap();
-    let now = w.repo.check_external(&externals[0]).unwrap();
+    let now = w.repo.check_external(&externals[0], &[]).unwrap();
     assert!(matches!(now, SourceState::Changed { kept: false, .. }));
     let done = w.repo.update_externals(&[], &Ctx::quiet()).unwrap();
     assert_eq!((done.len(), &done[0].old), (1, &old));

@@ -1,12 +1,11 @@
-//! What people do with external data: add it, list it, ask its sources, fetch it, take what is new.
-
-use std::collections::BTreeMap;
+//! What people do with external data: add it, list it, ask its sources, take what is new.
 
 use modelv_core::id::BlobId;
 use modelv_core::path::RepoPath;
 use modelv_core::tree::Mode;
 use modelv_store::remote::ObjectState;
 
+use super::fetch::is_named;
 use super::{Pointer, Staged, pointer_of};
 use crate::ctx::Ctx;
 use crate::error::{Error, Result};
@@ -94,6 +93,7 @@ impl Repo {
     /// The source is not there or can't be read, or something is at its place already.
     pub fn add_external(&mut self, add: &AddExternal, ctx: &Ctx<'_>) -> Result<Pointer> {
         let _turn = self.take_turn()?;
+        super::copy::refuse_secret(&add.url)?;
         let described = pointer_of(&add.path)?;
         self.refuse_taken(&described)?;
         let (pointer, staged) = self.read_source(add, ctx)?;
@@ -101,37 +101,25 @@ impl Repo {
             Some(staged) => self.put_in_place(&add.path, staged, None, ctx)?,
             None => self.refuse_taken(&add.path)?,
         }
+        self.note_added(&add.url)?;
         replace_file(self.root(), &described, pointer.to_string().as_bytes())?;
         Ok(pointer)
     }
 
-    /// Takes a copy of what is at an address: a file like any other. Gives its size.
-    ///
-    /// # Errors
-    /// The source is not there or can't be read, or something is at its place already.
-    pub fn import_url(&mut self, url: &str, path: &RepoPath, ctx: &Ctx<'_>) -> Result<u64> {
-        let _turn = self.take_turn()?;
-        let add = AddExternal {
-            url: url.to_owned(),
-            path: path.clone(),
-            unread: false,
-        };
-        self.refuse_taken(path)?;
-        let (pointer, staged) = self.read_source(&add, ctx)?;
-        if let Some(staged) = &staged {
-            self.write_staged(path, staged)?;
-        }
-        Ok(pointer.state.size)
-    }
-
     /// What is at an address now.
-    fn read_source(&self, add: &AddExternal, ctx: &Ctx<'_>) -> Result<(Pointer, Option<Staged>)> {
+    pub(super) fn read_source(
+        &self,
+        add: &AddExternal,
+        ctx: &Ctx<'_>,
+    ) -> Result<(Pointer, Option<Staged>)> {
         let source = self.source(&add.url)?;
         let gone = || Error::not_found("source", &add.url);
         let state = source.state(None)?.ok_or_else(gone)?;
         let staged = match add.unread {
             true => None,
-            false => Some(self.download(&source, state.version.as_deref(), state.size, ctx)?),
+            false => {
+                Some(self.download(&source, state.version.as_deref(), Some(state.size), ctx)?)
+            }
         };
         // Of one that is written meanwhile, state and bytes would not belong together.
         if let Some(staged) = &staged
@@ -150,7 +138,7 @@ impl Repo {
         Ok((pointer, staged))
     }
 
-    fn refuse_taken(&self, path: &RepoPath) -> Result<()> {
+    pub(super) fn refuse_taken(&self, path: &RepoPath) -> Result<()> {
         match std::fs::symlink_metadata(place(self.root(), path)) {
             Ok(_) => Err(Error::Exists {
                 what: "file",
@@ -161,7 +149,7 @@ impl Repo {
     }
 
     /// Puts fetched data where it belongs, unless it is there; over what `old` describes, over nothing else.
-    fn put_in_place(
+    pub(super) fn put_in_place(
         &self,
         path: &RepoPath,
         staged: &Staged,
@@ -190,7 +178,7 @@ impl Repo {
         Ok(())
     }
 
-    fn write_staged(&self, path: &RepoPath, staged: &Staged) -> Result<()> {
+    pub(super) fn write_staged(&self, path: &RepoPath, staged: &Staged) -> Result<()> {
         let from = staged.path();
         let mut file = std::fs::File::open(from).map_err(Error::io("read", from))?;
         replace_file_from(self.root(), path, &mut file)
@@ -236,7 +224,7 @@ impl Repo {
         self.states_of(all, paths, ctx)
     }
 
-    fn states_of(
+    pub(super) fn states_of(
         &self,
         all: Vec<(RepoPath, Ingredient, Pointer)>,
         paths: &[RepoPath],
@@ -276,12 +264,17 @@ impl Repo {
         }
     }
 
-    /// Asks the source of external data whether it is still what is recorded. Reads none of it.
+    /// Asks the source of external data whether it is still what is recorded. Reads none of it. What `named`
+    /// holds is asked wherever it is.
     ///
     /// # Errors
-    /// The source can't be asked.
-    pub fn check_external(&self, external: &External) -> Result<SourceState> {
+    /// The source can't be asked, or may not be ([`Error::NotAllowed`]).
+    pub fn check_external(&self, external: &External, named: &[RepoPath]) -> Result<SourceState> {
         let pointer = &external.pointer;
+        if !is_named(&external.path, named) {
+            let allowed = self.allowed_externals();
+            allowed.check(&external.path, &pointer.url)?;
+        }
         let source = self.source(&pointer.url)?;
         let Some(now) = source.state(None)? else {
             return Ok(SourceState::Gone);
@@ -296,34 +289,6 @@ impl Repo {
         Ok(SourceState::Changed { now, kept })
     }
 
-    /// Fetches external data that is not in the working tree, or is there as HEAD describes it and not as the
-    /// working tree does. Gives what came.
-    ///
-    /// # Errors
-    /// A source can't be read, or has changed; a file was changed here.
-    pub fn fetch_externals(&mut self, paths: &[RepoPath], ctx: &Ctx<'_>) -> Result<Vec<External>> {
-        let _turn = self.take_turn()?;
-        let mut out = self.externals(paths, ctx)?;
-        out.retain(|e| e.state != ExternalState::Here);
-        let head = self.files_or_none(self.head())?;
-        // What HEAD describes can be had again: it may be written over.
-        let before: BTreeMap<RepoPath, Pointer> = match out.is_empty() {
-            true => BTreeMap::new(),
-            false => {
-                let found = self.described(&head)?.into_iter();
-                found
-                    .filter_map(|(base, _, p)| Some((base, p.ok()?)))
-                    .collect()
-            }
-        };
-        for external in &out {
-            let path = &external.path;
-            let staged = self.fetch_external(path, &external.pointer, ctx)?;
-            self.put_in_place(path, &staged, before.get(path), ctx)?;
-        }
-        Ok(out)
-    }
-
     /// Takes what sources have now: the data, and its description as a change to commit.
     ///
     /// # Errors
@@ -333,7 +298,8 @@ impl Repo {
         let mut out = Vec::new();
         for external in self.externals(paths, ctx)? {
             let old = external.pointer.clone();
-            if old.content.is_some() && self.check_external(&external)? == SourceState::Same {
+            let state = self.check_external(&external, paths)?;
+            if old.content.is_some() && state == SourceState::Same {
                 continue;
             }
             let add = AddExternal {
@@ -362,6 +328,7 @@ impl Repo {
     /// # Errors
     /// A file was changed here, a source can't be read or has changed.
     pub(crate) fn require_externals(&self, files: &Files, ctx: &Ctx<'_>) -> Result<()> {
+        let allowed = self.allowed_externals();
         for external in self.externals_of(files, &[], ctx)? {
             match external.state {
                 ExternalState::Here => {}
@@ -372,6 +339,7 @@ impl Repo {
                     )));
                 }
                 ExternalState::Absent => {
+                    allowed.check(&external.path, &external.pointer.url)?;
                     let staged = self.fetch_external(&external.path, &external.pointer, ctx)?;
                     self.put_in_place(&external.path, &staged, None, ctx)?;
                 }

@@ -18,7 +18,81 @@ fn leave_out(name: &str, why: &str, ctx: &Ctx<'_>) {
     ctx.progress.note(&text);
 }
 
+/// The ref that says where an alias of a remote was last seen.
+fn seen_ref(remote: &str, name: &str) -> String {
+    format!("{}{remote}/{name}", names::REMOTE_ALIASES)
+}
+
 impl Repo {
+    /// The last move of an alias of a remote, as it was last seen there. Whoever follows the remote follows this: the
+    /// alias here may have moves that nobody pushed.
+    ///
+    /// # Errors
+    /// It was never seen there, or its record is damaged.
+    pub fn alias_of_remote(&self, remote: &str, name: &str) -> Result<AliasMove> {
+        let seen = self.ref_commit(&seen_ref(remote, name));
+        let record = seen.ok_or_else(|| Error::not_found("alias", format!("{remote}/{name}")))?;
+        self.alias_record(name, record)
+    }
+
+    /// The record of an alias as a remote had it when it was last seen.
+    pub(super) fn seen_alias(&self, remote: &str, full: &str) -> Option<CommitId> {
+        let name = full.strip_prefix(names::ALIASES)?;
+        self.ref_commit(&seen_ref(remote, name))
+    }
+
+    /// The change that notes where an alias of a remote is.
+    pub(super) fn seen_change(
+        &self,
+        remote: &str,
+        full: &str,
+        new: Option<CommitId>,
+    ) -> Option<RefChange> {
+        let name = seen_ref(remote, full.strip_prefix(names::ALIASES)?);
+        let old = self.log.refs.get(&name).cloned();
+        let new = new.map(Target::Commit);
+        (old != new).then_some(RefChange { name, old, new })
+    }
+
+    /// The changes that note where the aliases of a remote are. One that is gone there and as it was there here is
+    /// told, and its note stays until it goes or moves here: a push does not bring it back unseen.
+    pub(super) fn see_aliases(
+        &self,
+        remote: &str,
+        root: &Root,
+        ctx: &Ctx<'_>,
+    ) -> Result<Vec<RefChange>> {
+        let mut changes = Vec::new();
+        for (full, record) in &root.refs {
+            let Some(name) = full.strip_prefix(names::ALIASES) else {
+                continue;
+            };
+            // What was left out is not here, or is no record of it.
+            if names::check("alias", name).is_ok()
+                && self.has_commit(*record)?
+                && self.alias_record(name, *record).is_ok()
+            {
+                changes.extend(self.seen_change(remote, full, Some(*record)));
+            }
+        }
+        let below = format!("{}{remote}/", names::REMOTE_ALIASES);
+        for (name, seen) in self.refs_below(&below) {
+            let full = format!("{}{name}", names::ALIASES);
+            if root.refs.contains_key(&full) {
+                continue;
+            }
+            if self.ref_commit(&full) != Some(seen) {
+                changes.extend(self.seen_change(remote, &full, None));
+                continue;
+            }
+            ctx.progress.note(&format!(
+                "alias `{name}` was deleted on {remote}, and stays here: `modelv alias delete {name}` deletes it \
+                 here too, another move of it and a push bring it back there"
+            ));
+        }
+        Ok(changes)
+    }
+
     /// Aliases of a remote that have moved from where they are here. Names come from outside: what can be no
     /// alias is left out and told, and keeps nobody from the rest.
     pub(super) fn aliases_of_root(

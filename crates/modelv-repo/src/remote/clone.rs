@@ -11,11 +11,12 @@ use super::walk::Scope;
 use super::{FetchOptions, ORIGIN, RemoteInfo, RemoteOptions, refuse_working_copy};
 use crate::ctx::Ctx;
 use crate::error::{Error, Result};
+use crate::external::{ALLOW, Fetch};
 use crate::names;
 use crate::oplog::{RefChange, Target};
 use crate::repo::Repo;
 use crate::wheels;
-use crate::worktree::{Ingredient, sparse};
+use crate::worktree::{Files, Ingredient, sparse};
 
 /// What `clone` is asked for.
 #[derive(Debug, Clone, Default)]
@@ -36,6 +37,8 @@ pub struct CloneOptions {
     pub sparse: Vec<RepoPath>,
     /// Take so many commits of each branch only, and tags of these.
     pub depth: Option<u32>,
+    /// Addresses of external data that may be asked without a question, as patterns.
+    pub allow_external: Vec<String>,
     /// Settings of the remote.
     pub remote: RemoteOptions,
 }
@@ -51,6 +54,8 @@ pub struct Cloned {
     pub branch: Option<String>,
     /// What came.
     pub received: Received,
+    /// External data that could not be brought, and why. Everything else is there.
+    pub missing: Vec<(RepoPath, Error)>,
 }
 
 /// What a release reads: everything but the data.
@@ -145,6 +150,10 @@ impl Repo {
             let text = sparse::sparse_text(&options.sparse)?;
             changes.extend(repo.config_change(sparse::KEY, Some(&text)));
         }
+        if !options.allow_external.is_empty() {
+            let text = options.allow_external.join(" ");
+            changes.extend(repo.config_change(ALLOW, Some(&text)));
+        }
         if let Some(depth) = options.depth {
             if depth == 0 || options.commit.is_some() {
                 let reason = "it is a number of commits from 1 on, and not of one commit alone";
@@ -182,13 +191,12 @@ impl Repo {
                 head: None,
                 branch: None,
                 received: report.received,
+                missing: Vec::new(),
             });
         };
         let branch = names::short(&full).to_owned();
         names::check("branch", &branch)?;
-        if !self.is_bare() {
-            self.check_out(None, &self.files(id)?, "clone", ctx)?;
-        }
+        self.check_out_clone(id, ctx)?;
         let mut changes = self.upstream_changes(&branch, &info.name, &branch);
         changes.push(RefChange {
             name: full.clone(),
@@ -197,12 +205,33 @@ impl Repo {
         });
         changes.extend(self.head_to(Target::Symbolic(full)));
         self.append(changes, !self.is_bare(), None)?;
+        let missing = self.externals_of_clone(ctx)?;
         Ok(Cloned {
             repo: self,
             head,
             branch: Some(branch),
             received: report.received,
+            missing,
         })
+    }
+
+    /// Writes the files that the remote holds. External data comes when the clone is whole: a source that is
+    /// gone or has changed since is no reason to have no branch.
+    fn check_out_clone(&self, id: CommitId, ctx: &Ctx<'_>) -> Result<()> {
+        if self.is_bare() {
+            return Ok(());
+        }
+        let current = self.snapshot(&self.rules()?, None, ctx)?.files;
+        let (none, to) = (Files::new(), self.files(id)?);
+        self.check_out_fetching(current, &none, &to, "clone", Fetch::Nothing, ctx)
+    }
+
+    /// Brings the external data of a clone as a checkout would; gives what could not be had.
+    fn externals_of_clone(&mut self, ctx: &Ctx<'_>) -> Result<Vec<(RepoPath, Error)>> {
+        if self.is_bare() || self.fetches_externals() == Fetch::Nothing {
+            return Ok(Vec::new());
+        }
+        Ok(self.fetch_recorded(ctx)?.failed)
     }
 
     /// One commit, detached: what a release of it needs, or the ingredients that were named.
@@ -250,16 +279,16 @@ impl Repo {
         changes.extend(self.config_change("clone.depth", Some("1")));
         changes.extend(self.config_change("clone.commit", Some(&id.to_hex())));
         self.update_refs(changes)?;
-        if !self.is_bare() {
-            self.check_out(None, &self.files(id)?, "clone", ctx)?;
-        }
+        self.check_out_clone(id, ctx)?;
         let change = self.head_to(Target::Commit(id));
         self.append(change.into_iter().collect(), !self.is_bare(), None)?;
+        let missing = self.externals_of_clone(ctx)?;
         Ok(Cloned {
             repo: self,
             head: Some(id),
             branch: None,
             received,
+            missing,
         })
     }
 

@@ -57,6 +57,8 @@ struct Left {
     of: HashMap<CommitId, u32>,
     /// What hangs together here already.
     here: HashSet<CommitId>,
+    /// Whether more is wanted of that, too.
+    widens: bool,
     /// So many commits are wanted of what an alias names: its record is none of them.
     depth: u32,
     /// Records of aliases, and whether the move before is wanted too.
@@ -69,7 +71,11 @@ impl Left {
         let (true, Step::Commit(child), Step::Commit(parent)) = (self.is_cut, from, found) else {
             return true;
         };
+        // What is here hangs together, or is where the history was cut off: that stays so.
         if self.here.contains(&parent) {
+            return self.widens;
+        }
+        if self.here.contains(&child) {
             return false;
         }
         let left = match self.records.get(&child) {
@@ -122,7 +128,9 @@ impl Repo {
         ctx: &Ctx<'_>,
     ) -> Result<FetchReport> {
         let cut = self.cut_of(options);
-        let (mut changes, kept_tags) = self.plan_fetch(info, root, options)?;
+        let (planned, kept_tags) = self.plan_fetch(info, root, options)?;
+        let is_cut = cut.is_some();
+        let mut changes = self.without_far_tags(planned.clone(), is_cut)?;
         let wheels = self.wheels_of_root(root);
         let widened = self.widen(&options.add);
         let deepen = match cut {
@@ -140,13 +148,14 @@ impl Repo {
                 single: false,
                 depth: cut.map(|(depth, _)| depth),
                 deepens: cut.is_some_and(|(_, is_asked)| is_asked),
+                widens: is_cut && widened.is_some(),
                 under: self.filter(),
                 only: widened.clone().unwrap_or_else(|| self.contents_wanted()),
             };
             let tips = tips_of(root, cut.is_some());
             received = self.receive(remote, root, &tips, &scope, ctx)?;
-            if cut.is_some() {
-                changes = self.tags_that_came(changes)?;
+            if is_cut {
+                changes = self.without_far_tags(planned, is_cut)?;
                 updates = self.updates_of(&changes);
             }
             let whole = widened.is_some() || wants_more;
@@ -161,6 +170,7 @@ impl Repo {
             updates.extend(self.updates_of(&moved));
             changes.extend(moved);
         }
+        changes.extend(self.see_aliases(&info.name, root, ctx)?);
         changes.extend(deepen);
         self.note_fetch(changes, widened, ctx)?;
         let updates: Vec<RefUpdate> = updates
@@ -220,7 +230,10 @@ impl Repo {
     }
 
     /// Without the tags of commits that lie further back than was asked for.
-    fn tags_that_came(&self, changes: Vec<RefChange>) -> Result<Vec<RefChange>> {
+    fn without_far_tags(&self, changes: Vec<RefChange>, is_cut: bool) -> Result<Vec<RefChange>> {
+        if !is_cut {
+            return Ok(changes);
+        }
         let mut out = Vec::new();
         for change in changes {
             let commit = change.new.as_ref().and_then(Target::commit);
@@ -389,6 +402,7 @@ impl Repo {
             is_cut: true,
             of: tips.iter().map(|id| (*id, depth)).collect(),
             here: HashSet::new(),
+            widens: scope.widens,
             depth,
             records: HashMap::new(),
         };

@@ -25,6 +25,7 @@ use modelv_core::id::CommitId;
 pub use modelv_store::remote::{CollectOptions, Collection};
 pub use modelv_store::remote::{Received, RemoteError, RemoteOptions, Sent, Trouble};
 use modelv_store::remote::{Remote, Watch};
+pub use modelv_store::remote::{shown_url, split_query};
 
 pub use clone::{CloneOptions, Cloned};
 pub use fetch::{Depth, FetchOptions, FetchReport};
@@ -236,6 +237,7 @@ impl Repo {
         self.remote(name)?;
         let settings = format!("{}remote.{name}.", names::CONFIG);
         let tracking = format!("{}{name}/", names::REMOTES);
+        let aliases = format!("{}{name}/", names::REMOTE_ALIASES);
         let upstreams: BTreeSet<String> = self
             .config_all()
             .into_iter()
@@ -248,6 +250,7 @@ impl Repo {
         let is_of = |key: &str| {
             key.starts_with(&settings)
                 || key.starts_with(&tracking)
+                || key.starts_with(&aliases)
                 || upstreams.iter().any(|u| {
                     key.strip_prefix(u.as_str())
                         .is_some_and(|rest| rest == "remote" || rest == "merge")

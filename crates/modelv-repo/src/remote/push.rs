@@ -274,7 +274,9 @@ impl Repo {
             let is_head = root.is_some_and(|r| r.head == wish.theirs);
             let verdict = match wish.new {
                 None if is_head => Err("clones check it out"),
-                _ if wish.theirs.starts_with(names::ALIASES) => self.check_alias(wish, old)?,
+                _ if wish.theirs.starts_with(names::ALIASES) => {
+                    self.check_alias(info, wish, old, options.force_with_lease)?
+                }
                 _ if options.force_with_lease => self.check_lease(info, wish, old),
                 None => Ok(false),
                 Some(new) => self.check_forward(wish, old, new)?,
@@ -365,14 +367,23 @@ impl Repo {
     }
 
     /// An alias only goes on from the move that is there, and only who knows that one removes it. No force
-    /// changes that: what is in service is replaced by nobody who has not seen it.
+    /// changes that: what is in service is replaced by nobody who has not seen it. One that was deleted there comes
+    /// back by a new move, or by force.
     fn check_alias(
         &self,
+        info: &RemoteInfo,
         wish: &Wish,
         old: Option<CommitId>,
+        is_forced: bool,
     ) -> Result<Result<bool, &'static str>> {
         let (Some(old), ours) = (old, self.ref_commit(&wish.theirs)) else {
-            return Ok(Ok(false));
+            let is_seen = wish.new.is_some()
+                && wish.new == self.seen_alias(&info.name, &wish.theirs)
+                && !is_forced;
+            return Ok(match is_seen {
+                true => Err("the alias was deleted there"),
+                false => Ok(false),
+            });
         };
         let is_known = match wish.new.or(ours) {
             Some(ours) => ours == old || self.has_commit(old)? && self.is_before(old, ours)?,
@@ -448,6 +459,7 @@ impl Repo {
     ) -> Result<()> {
         let mut changes: Vec<RefChange> = Vec::new();
         for wish in wishes {
+            changes.extend(self.seen_change(&info.name, &wish.theirs, wish.new));
             let Some(branch) = wish.theirs.strip_prefix(names::HEADS) else {
                 continue;
             };

@@ -21,6 +21,8 @@ pub(crate) struct Scope {
     pub(crate) depth: Option<u32>,
     /// That deep also behind what is here already.
     pub(crate) deepens: bool,
+    /// What is wanted of each commit is more than before: also of those that are here already.
+    pub(crate) widens: bool,
     /// Contents of these ingredients only; `None`: all, and what runs printed.
     pub(crate) only: Option<BTreeSet<Ingredient>>,
     /// Contents of files smaller than this only.

@@ -1,10 +1,12 @@
 //! Working trees that hold a part of their commit: some ingredients (`clone --only`), some paths (`sparse`).
 //!
 //! What is not held counts as HEAD has it: no command may take it for deleted, and none may forget a change
-//! of it that a merge brings.
+//! of it that a merge brings. A file that lies here though it is not held is as good as held: commits take it,
+//! and whatever moves HEAD changes it too.
 
 use std::collections::BTreeSet;
 
+use modelv_core::merge::join;
 use modelv_core::path::RepoPath;
 
 use super::{Files, Ingredient, SnapFile, checkout, compare, place};
@@ -144,15 +146,42 @@ impl Repo {
         (only.is_some() || sparse.is_some()).then_some(Held { only, sparse })
     }
 
+    /// Of the files that differ between two views, those that do not belong here and lie here all the same:
+    /// somebody made them. The next commit reads them, so that whatever changes HEAD has to change them too.
+    pub(crate) fn here_anyway(
+        &self,
+        held: &Held,
+        from: &Files,
+        to: &Files,
+    ) -> Result<BTreeSet<RepoPath>> {
+        let is_held = |path: &RepoPath, file: Option<&SnapFile>| {
+            file.is_none_or(|file| held.holds(path, file))
+        };
+        let is_file = |path: &RepoPath| {
+            let found = place(self.root(), path).symlink_metadata();
+            found.is_ok_and(|meta| !meta.is_dir())
+        };
+        let mut here = BTreeSet::new();
+        for (path, old, new) in join(from, to) {
+            let is_outside = old != new && !(is_held(path, old) && is_held(path, new));
+            // What no commit would take stays as it is.
+            if is_outside && is_file(path) && self.left_out(path)?.is_none() {
+                here.insert(path.clone());
+            }
+        }
+        Ok(here)
+    }
+
     /// Refuses to stop for decisions where a merge changes files that the working tree does not hold: until it
     /// goes on they count as HEAD has them, and their change would be forgotten.
     pub(crate) fn refuse_absent(&self, head: &Files, merged: &Files) -> Result<()> {
         let Some(held) = self.tree_part() else {
             return Ok(());
         };
+        let here = self.here_anyway(&held, head, merged)?;
         let is_absent = |path: &RepoPath| {
             let file = merged.get(path).or_else(|| head.get(path));
-            file.is_some_and(|file| !held.holds(path, file))
+            file.is_some_and(|file| !held.holds(path, file)) && !here.contains(path)
         };
         let changes = compare(head, merged);
         let absent = changes.iter().find(|c| is_absent(&c.path));
@@ -288,3 +317,7 @@ mod tests {
         assert!(keeps_both(&mut repo, "three"));
     }
 }
+
+#[cfg(test)]
+#[path = "sparse_tests.rs"]
+mod properties;

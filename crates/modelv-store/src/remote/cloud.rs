@@ -85,7 +85,27 @@ pub(crate) struct Cloud {
     clients: Clients,
     prefix: Key,
     read_only: bool,
+    /// Whether what follows `?` in an address is a secret.
+    pub(crate) hides_queries: bool,
     runtime: Runtime,
+}
+
+/// What a library's error and its causes say, without the queries of addresses.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Hidden(String);
+
+/// A text whose addresses have no queries.
+fn without_queries(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, query)) = rest.split_once('?') {
+        out.push_str(before);
+        out.push_str("?...");
+        let is_end = |c: char| c.is_whitespace() || "\"'`)>]".contains(c);
+        rest = query.find(is_end).map_or("", |end| &query[end..]);
+    }
+    out + rest
 }
 
 impl Cloud {
@@ -100,6 +120,7 @@ impl Cloud {
             clients,
             prefix,
             read_only,
+            hides_queries: false,
             runtime,
         })
     }
@@ -123,7 +144,11 @@ impl Cloud {
 
     fn failed(&self, e: StoreError) -> RemoteError {
         let trouble = classify(&e);
-        RemoteError::access(&self.url, trouble, Some(Box::new(e)))
+        let cause: Box<dyn std::error::Error + Send + Sync> = match self.hides_queries {
+            true => Box::new(Hidden(without_queries(&chain(&e)))),
+            false => Box::new(e),
+        };
+        RemoteError::access(&self.url, trouble, Some(cause))
     }
 
     fn writable(&self) -> Result<()> {
@@ -427,5 +452,21 @@ pub(crate) fn classify(e: &StoreError) -> Trouble {
         Trouble::Timeout
     } else {
         Trouble::Other
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::without_queries;
+
+    #[test]
+    fn a_message_has_no_query() {
+        let text =
+            "GET https://h/x?sig=a%2Fb&e=1 failed (https://h/y?token='t') why? \"https://h?k=v\"";
+        let shown = without_queries(text);
+        assert_eq!(
+            shown,
+            "GET https://h/x?... failed (https://h/y?...'t') why?... \"https://h?...\""
+        );
     }
 }

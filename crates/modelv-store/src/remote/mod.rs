@@ -39,7 +39,7 @@ pub use collect::{CollectOptions, Collection, RemoteCollector};
 pub use error::{RemoteError, Trouble};
 pub use lazy::{Lazy, Source};
 pub use mend::{Mend, Spare};
-pub use object::{ObjectAt, ObjectState};
+pub use object::{ObjectAt, ObjectState, shown_url, split_query};
 pub use outgoing::Outgoing;
 pub use receive::{Incoming, Received};
 pub use root::{Change, Make, PackInfo, Root};

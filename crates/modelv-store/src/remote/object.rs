@@ -1,6 +1,7 @@
 //! Single objects that are no part of a remote: data that commits only refer to. See `spec/external.md`.
 //!
-//! Only reads. Whether the bytes are the right ones is for the caller to check.
+//! Only reads. Whether the bytes are the right ones is for the caller to check. What follows `?` in an address may
+//! be a secret (a signature that gives access for an hour): it is sent, and in no message.
 
 use super::backend::Backend;
 use super::{RemoteError, RemoteOptions, Result, url};
@@ -41,6 +42,24 @@ fn split(url: &str) -> Option<(&str, &str)> {
     is_name.then_some((place, key))
 }
 
+/// An address of the web without what follows `?`, and that.
+#[must_use]
+pub fn split_query(url: &str) -> (&str, Option<&str>) {
+    match url.split_once('?') {
+        Some((plain, query)) => (plain, Some(query)),
+        None => (url, None),
+    }
+}
+
+/// An address as it may be shown and written down: a query may be a secret.
+#[must_use]
+pub fn shown_url(url: &str) -> String {
+    match split_query(url) {
+        (plain, Some(_)) if url.starts_with("http") => format!("{plain}?..."),
+        _ => url.to_owned(),
+    }
+}
+
 impl ObjectAt {
     /// Opens the object at `url`.
     ///
@@ -48,15 +67,24 @@ impl ObjectAt {
     /// The address names no object, or credentials are missing.
     pub fn open(url: &str, options: &RemoteOptions) -> Result<Self> {
         let bad = |reason: &str| RemoteError::Address {
-            url: url.to_owned(),
+            url: shown_url(url),
             reason: reason.to_owned(),
         };
-        let (place, key) = split(url).ok_or_else(|| {
+        let is_web = url.starts_with("http");
+        let (plain, query) = match is_web {
+            true => split_query(url),
+            false => (url, None),
+        };
+        if plain.contains("://") && plain.ends_with('/') {
+            return Err(bad(
+                "it is a folder, and an address is of one object: name each of its objects",
+            ));
+        }
+        let (place, key) = split(plain).ok_or_else(|| {
             bad("expected one object below s3://, gs://, az://, https:// or file:///")
         })?;
-        let is_web = url.starts_with("http");
-        if is_web && key.contains(['?', '#']) {
-            return Err(bad("an address with `?` or `#` can't be asked for again"));
+        if is_web && url.contains('#') {
+            return Err(bad("what follows `#` names no object: leave it out"));
         }
         let key = if is_web {
             let decoded = object_store::path::Path::from_url_path(key);
@@ -70,13 +98,13 @@ impl ObjectAt {
             place
         };
         Ok(Self {
-            url: url.to_owned(),
-            backend: url::open(place, options)?,
+            url: shown_url(url),
+            backend: url::open_with(place, query, options)?,
             key,
         })
     }
 
-    /// Its address.
+    /// Its address, as it may be shown.
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
@@ -126,7 +154,14 @@ mod tests {
             assert_eq!(split(url), want, "{url}");
         }
         let open = |url: &str| ObjectAt::open(url, &RemoteOptions::default());
-        assert!(open("https://h/x?sig=1").is_err());
+        let signed = open("https://h/a/x.csv?X-Amz-Credential=a/b&sig=1").unwrap();
+        assert_eq!(
+            (signed.url(), signed.key.as_str()),
+            ("https://h/a/x.csv?...", "x.csv")
+        );
+        assert!(open("https://h/x#top").is_err());
+        let folder = open("s3://b/d/").unwrap_err().to_string();
+        assert!(folder.contains("folder"), "{folder}");
         assert!(open("ftp://h/x").is_err());
         assert_eq!(open("http://127.0.0.1:1/a%20b").unwrap().key, "a b");
     }

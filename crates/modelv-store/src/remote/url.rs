@@ -36,6 +36,15 @@ const METADATA_SERVICE: SocketAddr = SocketAddr::new(
 
 /// Opens the store behind an address. A path without a scheme is a folder.
 pub(crate) fn open(url: &str, options: &RemoteOptions) -> Result<Box<dyn Backend>> {
+    open_with(url, None, options)
+}
+
+/// The same; `query` goes with every request to a web server, and into no message.
+pub(crate) fn open_with(
+    url: &str,
+    query: Option<&str>,
+    options: &RemoteOptions,
+) -> Result<Box<dyn Backend>> {
     let bad = |reason: &str| RemoteError::Address {
         url: url.to_owned(),
         reason: reason.to_owned(),
@@ -69,17 +78,24 @@ pub(crate) fn open(url: &str, options: &RemoteOptions) -> Result<Box<dyn Backend
             Ok(Box::new(Cloud::new(url, clients, prefix, false)?))
         }
         "https" | "http" => {
+            // The library keeps the query of the place in the address of each object in it.
+            let asked = query.map(|q| format!("{url}?{q}"));
             let build = |retries| {
                 let client = client_options(url);
-                let builder = HttpBuilder::new().with_url(url);
+                let builder = HttpBuilder::new().with_url(asked.as_deref().unwrap_or(url));
                 builder
                     .with_client_options(client)
                     .with_retry(retry(retries))
                     .build()
             };
-            let clients = Clients::make_whole(build).map_err(|e| bad(&e.to_string()))?;
+            let clients = Clients::make_whole(build).map_err(|e| match query {
+                Some(_) => bad("it is no address of the web"),
+                None => bad(&e.to_string()),
+            })?;
             let prefix = object_store::path::Path::default();
-            Ok(Box::new(Cloud::new(url, clients, prefix, true)?))
+            let mut cloud = Cloud::new(url, clients, prefix, true)?;
+            cloud.hides_queries = query.is_some();
+            Ok(Box::new(cloud))
         }
         "memory" if !rest.is_empty() => Ok(Box::new(memory(url)?)),
         _ => Err(bad("expected file://, s3://, gs://, az:// or https://")),

@@ -1,0 +1,337 @@
+//! Which addresses are asked without a question. A description comes with a clone, and its author may name
+//! anything: a file of this machine, a service that only this network reaches. Public addresses and buckets
+//! are asked; the rest only if the user said so, added it himself, or names the very file.
+//!
+//! Must never take a name for the address that it stands for: names are resolved first.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::io::Read;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, ToSocketAddrs};
+
+use modelv_core::path::RepoPath;
+use modelv_store::fs;
+
+use crate::ctx::Ctx;
+use crate::error::{Error, Result};
+use crate::repo::Repo;
+
+/// The setting with patterns of addresses that may be asked, separated by spaces: `*` stands for all but a
+/// slash, `**` for anything.
+pub(crate) const ALLOW: &str = "external.allow";
+/// Addresses that were added here, one a line. Without the file they are asked about like those of others.
+const ADDED: &str = "externaladded";
+/// More of it is not read.
+const ADDED_BYTES_MAX: u64 = 4 << 20;
+
+const FILE: &str = "a file of this machine";
+const PRIVATE: &str = "an address of this machine or its own network";
+
+/// What was allowed when this was made.
+pub(crate) struct Allowed {
+    patterns: Vec<String>,
+    added: Vec<String>,
+    /// Schemes and hosts of the remotes.
+    remotes: Vec<String>,
+    hosts: RefCell<HashMap<String, bool>>,
+}
+
+/// Scheme, host (with its port) and path of an address.
+fn parts(url: &str) -> Option<(&str, &str, &str)> {
+    let (scheme, rest) = url.split_once("://")?;
+    let end = rest.find(['/', '?', '#', '\\']).unwrap_or(rest.len());
+    let (host, path) = rest.split_at(end);
+    Some((scheme, host, path))
+}
+
+/// Whether an address may be reached from everywhere.
+fn is_public(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => is_public_v4(ip),
+        IpAddr::V6(ip) => is_public_v6(ip),
+    }
+}
+
+fn is_public_v4(ip: Ipv4Addr) -> bool {
+    let [a, b, c, _] = ip.octets();
+    let is_own = ip.is_private() || ip.is_loopback() || ip.is_link_local() || a == 0;
+    let is_shared = a == 100 && b & 0xc0 == 64;
+    let is_special = (a, b, c) == (192, 0, 0) || a == 198 && b & 0xfe == 18 || a >= 224;
+    !(is_own || is_shared || is_special)
+}
+
+fn is_public_v6(ip: Ipv6Addr) -> bool {
+    let s = ip.segments();
+    let embedded = |high: u16, low: u16| {
+        let [a, b] = high.to_be_bytes();
+        let [c, d] = low.to_be_bytes();
+        is_public_v4(Ipv4Addr::new(a, b, c, d))
+    };
+    match s {
+        // IPv4 in IPv6: mapped, compatible, translated, 6to4.
+        [0, 0, 0, 0, 0, 0 | 0xffff, high, low] | [0x64, 0xff9b, 0, 0, 0, 0, high, low] => {
+            embedded(high, low)
+        }
+        [0x2002, high, low, ..] => embedded(high, low),
+        // What is reached from everywhere begins with these three bits.
+        [first, ..] => first & 0xe000 == 0x2000,
+    }
+}
+
+/// Whether all that a host name stands for is public. One that leads nowhere is, if it can mean nothing else
+/// than a name of the public system: behind a proxy it leads somewhere all the same.
+fn is_public_host(host: &str) -> bool {
+    let (name, _) = split_port(host);
+    if let Ok(ip) = name.parse::<Ipv6Addr>() {
+        return is_public_v6(ip);
+    }
+    match (name, 443).to_socket_addrs() {
+        Ok(found) => {
+            let all: Vec<IpAddr> = found.map(|at| at.ip()).collect();
+            !all.is_empty() && all.into_iter().all(is_public)
+        }
+        Err(_) => is_public_name(name),
+    }
+}
+
+fn split_port(host: &str) -> (&str, &str) {
+    if let Some((name, rest)) = host.strip_prefix('[').and_then(|h| h.split_once(']')) {
+        return (name, rest);
+    }
+    host.rsplit_once(':').unwrap_or((host, ""))
+}
+
+fn is_public_name(name: &str) -> bool {
+    const OWN: [&str; 7] = [
+        "localhost",
+        "local",
+        "internal",
+        "intranet",
+        "lan",
+        "home",
+        "corp",
+    ];
+    let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '.';
+    let Some((_, last)) = name.rsplit_once('.') else {
+        return false;
+    };
+    name.chars().all(is_plain)
+        && last.chars().all(|c| c.is_ascii_alphabetic())
+        && !last.is_empty()
+        && !OWN.contains(&last)
+}
+
+/// Whether an address is one of a pattern.
+fn matches(pattern: &[u8], text: &[u8]) -> bool {
+    match pattern {
+        [] => text.is_empty(),
+        [b'*', b'*', rest @ ..] => (0..=text.len()).any(|at| matches(rest, &text[at..])),
+        [b'*', rest @ ..] => {
+            let end = text.iter().position(|b| *b == b'/').unwrap_or(text.len());
+            (0..=end).any(|at| matches(rest, &text[at..]))
+        }
+        [first, rest @ ..] => text.first() == Some(first) && matches(rest, &text[1..]),
+    }
+}
+
+/// Whether a path leads up again, so that it does not begin where it seems to.
+fn climbs(path: &str) -> bool {
+    let is_up = |part: &str| {
+        let part = part.to_ascii_lowercase().replace("%2e", ".");
+        part == ".." || part == "."
+    };
+    path.split(['/', '\\']).any(is_up)
+}
+
+impl Allowed {
+    /// Why an address is not asked without a question; `None`: it is.
+    pub(crate) fn objection(&self, url: &str) -> Option<&'static str> {
+        let (scheme, host, path) = parts(url)?;
+        let why = match scheme {
+            "file" => FILE,
+            "http" | "https" if self.is_public(host) => return None,
+            "http" | "https" => PRIVATE,
+            // The store is where this repository's settings say, not where the address does.
+            _ => return None,
+        };
+        let origin = format!("{scheme}://{host}");
+        let is_remote = scheme != "file" && self.remotes.contains(&origin);
+        let is_named = self.added.iter().any(|added| added == url)
+            || !climbs(path)
+                && self
+                    .patterns
+                    .iter()
+                    .any(|p| matches(p.as_bytes(), url.as_bytes()));
+        (!is_remote && !is_named).then_some(why)
+    }
+
+    fn is_public(&self, host: &str) -> bool {
+        let mut hosts = self.hosts.borrow_mut();
+        let known = hosts.entry(host.to_owned());
+        *known.or_insert_with(|| is_public_host(host))
+    }
+
+    /// Refuses an address that nobody here allowed.
+    ///
+    /// # Errors
+    /// [`Error::NotAllowed`].
+    pub(crate) fn check(&self, path: &RepoPath, url: &str) -> Result<()> {
+        match self.objection(url) {
+            None => Ok(()),
+            Some(why) => Err(Error::NotAllowed {
+                path: path.to_string(),
+                url: url.to_owned(),
+                why,
+            }),
+        }
+    }
+}
+
+/// Says that external data is left where it is, and how it comes.
+pub(super) fn tell_left(left: &[(RepoPath, String, &'static str)], ctx: &Ctx<'_>) {
+    let Some((path, url, why)) = left.first() else {
+        return;
+    };
+    let more = match left.len() {
+        1 => String::new(),
+        n => format!(" and {} more", n - 1),
+    };
+    ctx.progress.note(&format!(
+        "external data `{path}`{more} is not fetched: {url} is {why}, and a commit names it; \
+         `modelv external fetch {path}` asks it, `modelv config external.allow PATTERN` lets all like it be asked"
+    ));
+}
+
+impl Repo {
+    /// Which addresses may be asked.
+    pub(crate) fn allowed_externals(&self) -> Allowed {
+        let patterns = self.config(ALLOW).unwrap_or_default();
+        let origin = |url: &str| {
+            let (scheme, host, _) = parts(url)?;
+            Some(format!("{scheme}://{host}"))
+        };
+        Allowed {
+            patterns: patterns.split_whitespace().map(str::to_owned).collect(),
+            added: self.added_externals(),
+            remotes: self
+                .remotes()
+                .iter()
+                .filter_map(|r| origin(&r.url))
+                .collect(),
+            hosts: RefCell::new(HashMap::new()),
+        }
+    }
+
+    fn added_externals(&self) -> Vec<String> {
+        let mut text = String::new();
+        if let Ok(file) = std::fs::File::open(self.dir().join(ADDED)) {
+            // What can't be read allows nothing.
+            let _ = file.take(ADDED_BYTES_MAX).read_to_string(&mut text);
+        }
+        text.lines().map(str::to_owned).collect()
+    }
+
+    /// Remembers that the user of this repository named an address himself.
+    pub(super) fn note_added(&self, url: &str) -> Result<()> {
+        if self.allowed_externals().objection(url).is_none() || url.contains('\n') {
+            return Ok(());
+        }
+        let path = self.dir().join(ADDED);
+        let mut file = fs::append_to(&path).map_err(Error::io("open", &path))?;
+        fs::write_all(&mut file, format!("{url}\n").as_bytes()).map_err(Error::io("write", &path))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn allowed(patterns: &[&str]) -> Allowed {
+        Allowed {
+            patterns: patterns.iter().map(|p| (*p).to_owned()).collect(),
+            added: vec!["file:///home/me/x y.csv".into()],
+            remotes: vec!["https://10.0.0.7:8443".into()],
+            hosts: RefCell::new(HashMap::new()),
+        }
+    }
+
+    #[test]
+    fn what_only_this_machine_or_network_reaches_is_not_asked() {
+        let none = allowed(&[]);
+        for url in [
+            "file:///etc/passwd",
+            "http://127.0.0.1/x",
+            "http://127.1/x",
+            "http://2130706433/x",
+            "http://0x7f000001/x",
+            "http://localhost:8080/x",
+            "http://localhost./x",
+            "http://[::1]:80/x",
+            "http://[::ffff:10.0.0.1]/x",
+            "http://[fe80::1]/x",
+            "http://[fd00::1]/x",
+            "http://[64:ff9b::a00:1]/x",
+            "http://[2002:a00:1::]/x",
+            "https://169.254.169.254/latest/meta-data",
+            "https://10.0.0.1/x",
+            "https://172.16.0.1/x",
+            "https://192.168.1.1/x",
+            "https://100.64.0.1/x",
+            "https://0.0.0.0/x",
+            "https://224.0.0.1/x",
+            "https://wiki/x",
+            "https://metadata.google.internal/x",
+            "https://nas.local/x",
+            "https://\u{24db}ocalhost/x",
+            "https:///x",
+        ] {
+            assert!(none.objection(url).is_some(), "{url}");
+        }
+        for url in [
+            "s3://bucket/x",
+            "gs://bucket/x",
+            "az://container/x",
+            "https://1.1.1.1/x",
+            "https://[2606:4700::1111]:443/x",
+            "https://no-such-host.example.com/x?y=1",
+            // Where a remote is, the user went himself.
+            "https://10.0.0.7:8443/d/x.csv",
+            // And what he added.
+            "file:///home/me/x y.csv",
+        ] {
+            assert_eq!(none.objection(url), None, "{url}");
+        }
+        assert!(none.objection("file:///home/me/x").is_some());
+        assert!(none.objection("http://10.0.0.7:8443/d/x.csv").is_some());
+    }
+
+    #[test]
+    fn a_pattern_allows_what_is_like_it_and_no_more() {
+        let some = allowed(&[
+            "file:///data/**",
+            "http://10.0.0.*/sets/*.csv",
+            "http://localhost:*/**",
+        ]);
+        for url in [
+            "file:///data/x",
+            "file:///data/a/b.csv",
+            "http://10.0.0.9/sets/x.csv",
+            "http://localhost:8080/a/b",
+        ] {
+            assert_eq!(some.objection(url), None, "{url}");
+        }
+        for url in [
+            "file:///dat",
+            "file:///data/../etc/passwd",
+            "file:///data/./x",
+            "http://localhost:80/%2E%2e/x",
+            "http://10.0.0.9/sets/a/x.csv",
+            "http://10.0.0.9/other.csv",
+            "http://10.0.1.9/sets/x.csv",
+        ] {
+            assert!(some.objection(url).is_some(), "{url}");
+        }
+        assert!(matches(b"**", b"") && matches(b"a**c", b"a/b/c") && !matches(b"a*c", b"a/c"));
+    }
+}
