@@ -165,7 +165,7 @@ fn record_hint(e: &Error) -> Option<String> {
             "`modelv env show` is that of this machine; `[env] capture = \"auto\"` records it"
         }
         Error::Invalid { what: "sweep", .. } => {
-            "for example `--sweep lr=1e-4,1e-3 --sweep seed=1..5`"
+            "for example `modelv run --sweep lr=1e-4,1e-3 seed=1..5 -- python train.py`"
         }
         Error::Invalid {
             what: "condition", ..

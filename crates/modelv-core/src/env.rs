@@ -41,6 +41,19 @@ pub struct Package {
 }
 
 impl Package {
+    /// One of which nothing but name and version is known.
+    #[must_use]
+    pub fn new(name: impl Into<String>, version: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            version: version.into(),
+            archive_sha256: None,
+            source: None,
+            record_sha256: None,
+            editable: false,
+        }
+    }
+
     /// The demand that only this version fulfils: `name==version`.
     #[must_use]
     pub fn label(&self) -> String {
@@ -367,17 +380,6 @@ pub fn normal_name(name: &str) -> String {
 mod tests {
     use super::*;
 
-    fn package(name: &str, version: &str) -> Package {
-        Package {
-            name: name.into(),
-            version: version.into(),
-            archive_sha256: None,
-            source: None,
-            record_sha256: None,
-            editable: false,
-        }
-    }
-
     fn with(version: &str, packages: Vec<Package>) -> Env {
         Env {
             os: "linux".into(),
@@ -404,7 +406,7 @@ mod tests {
 
     #[test]
     fn details_make_it_version_2_and_only_they() {
-        let mut env = with("3.11.7", vec![package("a", "1"), package("b", "1")]);
+        let mut env = with("3.11.7", vec![Package::new("a", "1"), Package::new("b", "1")]);
         let plain = canon::encode(&env).unwrap();
         assert_eq!(plain[7], 1);
         env.details.patched = vec![patch("b", 1, &["b.py"])];
@@ -430,7 +432,7 @@ mod tests {
     #[test]
     fn details_obey_their_rules() {
         let refused = |patched: Vec<Patch>, extras: &[(&str, &[&str])]| {
-            let mut env = with("3.11.7", vec![package("a", "1"), package("b", "1")]);
+            let mut env = with("3.11.7", vec![Package::new("a", "1"), Package::new("b", "1")]);
             env.details.patched = patched;
             let extra = |(package, names): &(&str, &[&str])| Extras {
                 package: (*package).into(),
@@ -465,7 +467,7 @@ mod tests {
     fn every_part_of_a_version_counts() {
         let ids: Vec<EnvId> = ["1.0.0", "1.0.0rc1", "1.0.0+cpu", "1.0", "1!1.0.0"]
             .iter()
-            .map(|v| with("3.11.7", vec![package("torch", v)]).id())
+            .map(|v| with("3.11.7", vec![Package::new("torch", v)]).id())
             .collect();
         for (i, a) in ids.iter().enumerate() {
             assert!(!ids[..i].contains(a));
@@ -476,7 +478,7 @@ mod tests {
     #[test]
     fn packages_are_sorted_and_in_normal_form() {
         for names in [["b", "a"], ["a", "a"], ["A", "b"], ["a_b", "c"], ["", "a"]] {
-            let env = with("3.11.7", names.map(|n| package(n, "1")).to_vec());
+            let env = with("3.11.7", names.map(|n| Package::new(n, "1")).to_vec());
             assert!(canon::encode(&env).is_err(), "{names:?}");
             assert!(canon::decode::<Env>(&canon::encode_unchecked(&env)).is_err());
         }
@@ -484,7 +486,7 @@ mod tests {
 
     #[test]
     fn wheels_are_known_by_name_and_exact_version() {
-        let bird = package("early-bird", "1.0+cpu");
+        let bird = Package::new("early-bird", "1.0+cpu");
         assert_eq!(bird.label(), "early-bird==1.0+cpu");
         let tags = bird.wheel_tags("Early_Bird-1.0+cpu-1-py3-none-any");
         assert_eq!(tags, Some(vec!["1", "py3", "none", "any"]));

@@ -34,17 +34,6 @@ fn files_go_where_their_scheme_says() {
     );
 }
 
-fn package(name: &str, version: &str) -> Package {
-    Package {
-        name: name.into(),
-        version: version.into(),
-        archive_sha256: None,
-        source: None,
-        record_sha256: None,
-        editable: false,
-    }
-}
-
 static NONE: BTreeMap<String, Vec<RepoPath>> = BTreeMap::new();
 
 /// A repository without commits, whose environment is these packages.
@@ -71,10 +60,10 @@ fn of_two_wheels_of_one_version_the_fitting_one_is_found() {
     let find = |package: &Package, minor: &str| {
         wanted(&repo, &Env::none(), Path::new("python3"), minor).find(&known, package)
     };
-    let fast = package("fast-thing", "2.0+cpu");
+    let fast = Package::new("fast-thing", "2.0+cpu");
     assert_eq!(find(&fast, "3.12"), Some(known[2].clone()));
     assert_eq!(find(&fast, "3.13"), None);
-    assert_eq!(find(&package("fast-thing", "2.0"), "3.12"), None);
+    assert_eq!(find(&Package::new("fast-thing", "2.0"), "3.12"), None);
 }
 
 /// A wheel of the given files. RECORD is right, unless `record` says how to spoil it.
@@ -222,7 +211,7 @@ fn a_name_is_no_option_of_pip() {
     // As an option, `-r FILE` would read this file and take the wheel.
     let list = dir.path().join("list==1");
     std::fs::write(&list, wheel.path.to_str().unwrap()).unwrap();
-    let hostile = package(&format!("-r{}/list", dir.path().display()), "1");
+    let hostile = Package::new(format!("-r{}/list", dir.path().display()), "1");
     let repo = Repo::init(&dir.path().join("repository")).unwrap();
     let env = Env {
         packages: vec![hostile],

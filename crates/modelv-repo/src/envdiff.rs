@@ -231,14 +231,7 @@ mod tests {
         });
         env.packages = packages
             .iter()
-            .map(|(name, version)| Package {
-                name: (*name).into(),
-                version: (*version).into(),
-                archive_sha256: None,
-                source: None,
-                record_sha256: None,
-                editable: false,
-            })
+            .map(|(name, version)| Package::new(*name, *version))
             .collect();
         env.packages.sort_by(|a, b| a.name.cmp(&b.name));
         env

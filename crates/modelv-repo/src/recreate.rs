@@ -480,17 +480,6 @@ pub(crate) fn find_interpreter(want: &Interpreter, explicit: Option<&Path>) -> R
 mod tests {
     use super::*;
 
-    fn package(name: &str, version: &str) -> Package {
-        Package {
-            name: name.into(),
-            version: version.into(),
-            archive_sha256: None,
-            source: None,
-            record_sha256: None,
-            editable: false,
-        }
-    }
-
     #[test]
     fn wheels_are_found_by_name_and_exact_version() {
         let dir = tempfile::tempdir().unwrap();
@@ -501,11 +490,11 @@ mod tests {
         std::fs::write(dir.path().join("other-1.0.tar.gz"), "").unwrap();
         let dirs = [dir.path().to_owned()];
         let find = |p: &Package| find_in(&dirs, p, "3.11");
-        let has = |name, version| find(&package(name, version)).unwrap().is_some();
+        let has = |name, version| find(&Package::new(name, version)).unwrap().is_some();
         assert!(has("early-bird", "1.0+cpu"));
         assert!(!has("early-bird", "1.0"));
         assert!(!has("other", "1.0"));
-        let mut pinned = package("early-bird", "1.0+cpu");
+        let mut pinned = Package::new("early-bird", "1.0+cpu");
         let bytes = std::fs::read(dir.path().join(name)).unwrap();
         pinned.archive_sha256 = Some(Sha256::digest(bytes).into());
         assert!(find(&pinned).unwrap().is_some());
@@ -520,7 +509,7 @@ mod tests {
 
     #[test]
     fn where_a_package_came_from_is_said_as_it_was_recorded() {
-        let mut bird = package("bird", "1.0");
+        let mut bird = Package::new("bird", "1.0");
         for (source, hash) in [
             ("git+https://example.org/a/bird.git@0123abcd", None),
             ("https://example.org/bird-1.0.tar.gz", Some([7; 32])),

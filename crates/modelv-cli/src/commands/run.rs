@@ -37,11 +37,11 @@ pub(crate) struct Args {
     /// A parameter that stands in no configuration file, to be recorded; may be given again.
     #[arg(long, value_name = "KEY=VALUE")]
     param: Vec<String>,
-    /// Execute once for each value: `lr=1e-4,1e-3` or `seed=1..5`. Given again: for each combination.
+    /// Execute once for each value: `lr=1e-4,1e-3` or `seed=1..5`. Of several: for each combination.
     ///
     /// The parameter is set in the configuration file that has it (`FILE:KEY` where several do), and each point
     /// is executed in a clean checkout of its own, as a run with its own recipe. Nothing is committed.
-    #[arg(long, value_name = "KEY=VALUES")]
+    #[arg(long, value_name = "KEY=VALUES", num_args = 1..)]
     sweep: Vec<String>,
     /// Make a branch of the point of the sweep with the largest value of this metric.
     #[arg(long, value_name = "METRIC", requires = "sweep")]

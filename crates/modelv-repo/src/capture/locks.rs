@@ -233,24 +233,13 @@ fn expanded(parts: &[&str]) -> Option<BTreeSet<String>> {
 mod tests {
     use super::*;
 
-    fn package(name: &str, version: &str) -> Package {
-        Package {
-            name: name.into(),
-            version: version.into(),
-            archive_sha256: None,
-            source: None,
-            record_sha256: None,
-            editable: false,
-        }
-    }
-
     /// The first byte of the hash that is found, as it was written.
     fn found(lock: (&str, &str), version: &str, tags: &[&str]) -> Option<u8> {
         let mut locked = Locked::default();
         locked.add(lock.0, lock.1.as_bytes());
         let tags = tags.iter().map(|t| (*t).to_owned()).collect();
         locked
-            .archive_of(&package("a-b", version), &tags)
+            .archive_of(&Package::new("a-b", version), &tags)
             .map(|h| h[0])
     }
 

@@ -141,14 +141,7 @@ pub(super) fn read_egg_info(path: &Path) -> Option<Distribution> {
         path.to_owned()
     };
     let head = read_head(&file)?;
-    let package = Package {
-        name: normal_name(&head.name),
-        version: head.version,
-        archive_sha256: None,
-        source: None,
-        record_sha256: None,
-        editable: false,
-    };
+    let package = Package::new(normal_name(&head.name), head.version);
     Some(Distribution {
         package,
         record: None,

@@ -243,45 +243,8 @@ impl Place {
 
 #[cfg(test)]
 mod tests {
-    use modelv_core::commit::Time;
-    use modelv_core::id::RecipeId;
-    use modelv_core::run::{Determinism, Status};
-
+    use super::super::tests::{adam, run};
     use super::*;
-
-    fn run(params: &[(&str, Value)], metrics: &[(&str, f64)]) -> Run {
-        Run {
-            command: vec!["train".into()],
-            recipe: RecipeId([1; 32]),
-            commit: None,
-            params: params
-                .iter()
-                .map(|(k, v)| ((*k).into(), v.clone()))
-                .collect(),
-            metrics: metrics
-                .iter()
-                .map(|(k, v)| ((*k).into(), Value::Float(*v)))
-                .collect(),
-            series: None,
-            outputs: None,
-            status: Status::Finished,
-            exit_code: Some(0),
-            started: Time {
-                seconds: 7,
-                offset_minutes: 0,
-            },
-            duration_ms: 5,
-            host: Default::default(),
-            determinism: Determinism::Unknown,
-            log: None,
-            nonce: [0; 16],
-            origin: Default::default(),
-        }
-    }
-
-    fn adam() -> Value {
-        Value::Str("adam".into())
-    }
 
     #[test]
     fn conditions_hold_or_do_not() {

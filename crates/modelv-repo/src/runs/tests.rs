@@ -1,7 +1,8 @@
 //! The file of all runs in short says what the runs themselves say, whatever happens to it.
 
-use modelv_core::id::RunId;
-use modelv_core::run::{Run, Status};
+use modelv_core::commit::Time;
+use modelv_core::id::{RecipeId, RunId};
+use modelv_core::run::{Determinism, Run, Status};
 use modelv_core::value::Value;
 use tempfile::TempDir;
 
@@ -11,6 +12,42 @@ use crate::names;
 use crate::oplog::Target;
 use crate::repo::Repo;
 use crate::run::{Ending, Journal, RunOptions};
+
+/// A finished run with these parameters and metrics.
+pub(super) fn run(params: &[(&str, Value)], metrics: &[(&str, f64)]) -> Run {
+    Run {
+        command: vec!["train".into()],
+        recipe: RecipeId([1; 32]),
+        commit: None,
+        params: params
+            .iter()
+            .map(|(k, v)| ((*k).into(), v.clone()))
+            .collect(),
+        metrics: metrics
+            .iter()
+            .map(|(k, v)| ((*k).into(), Value::Float(*v)))
+            .collect(),
+        series: None,
+        outputs: None,
+        status: Status::Finished,
+        exit_code: Some(0),
+        started: Time {
+            seconds: 7,
+            offset_minutes: 0,
+        },
+        duration_ms: 5,
+        host: Default::default(),
+        determinism: Determinism::Unknown,
+        log: None,
+        nonce: [0; 16],
+        origin: Default::default(),
+    }
+}
+
+/// The name of an optimizer.
+pub(super) fn adam() -> Value {
+    Value::Str("adam".into())
+}
 
 fn repo() -> (TempDir, Repo) {
     let dir = tempfile::tempdir().unwrap();

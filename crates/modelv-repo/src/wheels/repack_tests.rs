@@ -52,12 +52,8 @@ fn installed(root: &Path) -> (PathBuf, Package) {
     let info = "Bird-1.0+cpu.dist-info";
     std::fs::write(site.join(info).join("RECORD"), &record).unwrap();
     let package = Package {
-        name: "bird".into(),
-        version: "1.0+cpu".into(),
-        archive_sha256: None,
-        source: None,
         record_sha256: Some(crate::capture::env::record_sha256(&record, info)),
-        editable: false,
+        ..Package::new("bird", "1.0+cpu")
     };
     (site, package)
 }

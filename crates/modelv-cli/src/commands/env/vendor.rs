@@ -19,10 +19,10 @@ pub(super) struct Args {
     /// The commit.
     #[arg(default_value = "HEAD")]
     revision: String,
-    /// Look for wheels in this folder first; may be given again.
+    /// Take wheels from this folder before all else; may be given again.
     #[arg(long, alias = "find-links", value_name = "DIR")]
     wheels: Vec<PathBuf>,
-    /// Fetch from this index instead of pip's own; may be given again.
+    /// Take packages from this index instead of pip's own; may be given again.
     #[arg(long, value_name = "URL")]
     index: Vec<String>,
     /// Ask no index.
