@@ -1,5 +1,7 @@
 //! `modelv serve`.
 
+mod image;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -23,10 +25,17 @@ const WARM_BYTES_MAX: usize = 8 << 20;
 const RETRY: Duration = Duration::from_secs(30);
 
 /// Serve predictions of a commit over HTTP.
+///
+/// A commit is served with the active interpreter. An image layout, a folder or a tar, is unpacked and started
+/// with its own, as an engine would start it.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// The commit, or an alias; the current one otherwise.
-    #[arg(default_value = "HEAD", conflicts_with = "image")]
+    /// The commit, an alias, or an image layout; the current commit otherwise.
+    #[arg(
+        value_name = "COMMIT|IMAGE",
+        default_value = "HEAD",
+        conflicts_with = "image"
+    )]
     revision: String,
     /// Serve what this file of an image says.
     #[arg(long, value_name = "FILE")]
@@ -88,6 +97,11 @@ pub(super) fn run(args: Args, s: Session<'_>) -> Done {
         let config = ImageConfig::read(path).map_err(config_error)?;
         modelv_serve::probe(config.listen).map_err(config_error)?;
         return Ok(ExitCode::SUCCESS);
+    }
+    if args.image.is_none()
+        && let Some(path) = image::named(&args.revision, &s)?
+    {
+        return image::run(&path, &args, s);
     }
     let mut server = match &args.image {
         Some(path) => {
