@@ -59,6 +59,8 @@ mod scan;
 mod secrets;
 mod sequence;
 mod serve;
+mod serve_grpc;
+mod serve_image;
 mod serving;
 mod snapshots;
 mod spec;

@@ -248,6 +248,13 @@ impl From<modelv_release::Error> for CommandError {
             E::Signature { .. } => {
                 Some("`modelv release REV --sign-key FILE` signs; a push takes signatures along")
             }
+            E::Platform { .. } => {
+                Some("`modelv serve COMMIT` and `modelv release COMMIT` make it for this machine")
+            }
+            E::Start { .. } => Some(
+                "`modelv serve COMMIT` serves a commit with this machine's interpreter; an engine starts an image: \
+                 `modelv release COMMIT --load podman`",
+            ),
             E::Packing { .. } => Some("build it with `--compression gzip`, or on another base"),
             E::Engine { .. } => {
                 Some("is the engine running, and may you use it? `--tar FILE` writes what it loads")

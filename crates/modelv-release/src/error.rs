@@ -94,6 +94,22 @@ pub enum Error {
         /// What is wrong.
         detail: String,
     },
+    /// An image for another kind of machine.
+    #[error("image `{image}` is not for this machine: {detail}")]
+    Platform {
+        /// The layout.
+        image: String,
+        /// What it is for.
+        detail: String,
+    },
+    /// An image that can't be started here.
+    #[error("image `{image}` can't be started here: {detail}")]
+    Start {
+        /// The layout.
+        image: String,
+        /// Why not.
+        detail: String,
+    },
     /// An image whose layers are packed in a way that what is asked for does not take.
     #[error("image `{image}` can't be used so: {detail}")]
     Packing {
@@ -122,6 +138,14 @@ impl Error {
     pub(crate) fn io(op: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self + use<> {
         let path = path.to_owned();
         move |source| Self::Io { op, path, source }
+    }
+
+    /// The same, of the image that somebody named: it may have been looked at elsewhere.
+    pub(crate) fn of(mut self, named: &Path) -> Self {
+        if let Self::Image { image, .. } | Self::Platform { image, .. } = &mut self {
+            *image = named.display().to_string();
+        }
+        self
     }
 }
 

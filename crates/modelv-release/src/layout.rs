@@ -1,7 +1,7 @@
 //! OCI image layouts: manifest, configuration and index as canonical JSON, and the tar `docker load`
 //! takes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -252,8 +252,17 @@ pub(crate) fn choose(dir: &Path, index: &Value) -> Result<String> {
         [one] => Ok((*one).to_owned()),
         [] if all.is_empty() => Err(damaged(dir, "its index names no manifest".into())),
         [] => {
-            let detail = format!("it holds no image for linux/{}", oci_arch());
-            Err(damaged(dir, detail))
+            let has = |d: &Value| d["platform"]["architecture"].as_str().map(str::to_owned);
+            let found: BTreeSet<String> = all.iter().filter_map(has).collect();
+            let found: Vec<String> = found.into_iter().collect();
+            Err(Error::Platform {
+                image: dir.display().to_string(),
+                detail: format!(
+                    "it holds no image for linux/{}, but for {}",
+                    oci_arch(),
+                    found.join(", ").escape_debug()
+                ),
+            })
         }
         [first, rest @ ..] if rest.iter().all(|d| d == first) => Ok((*first).to_owned()),
         _ => {

@@ -52,7 +52,8 @@ impl<'a> Pulled<'a> {
                 let temp = temp_layout()?;
                 extract(path, packing, temp.path(), cancel)?;
                 let dir = temp.path().to_owned();
-                Self::in_layout(dir, path.display().to_string(), Some(temp))
+                let opened = Self::in_layout(dir, path.display().to_string(), Some(temp));
+                opened.map_err(|e| e.of(path))
             }
             Source::Registry(at, credentials) => Self::remote(at, credentials.clone(), cancel),
         }

@@ -155,7 +155,12 @@ fn an_image_holds_what_is_needed_and_says_what_it_is() {
     let id = bench.commit("with a link and a table");
     let base = Base::Layout(bench.path("low"));
     let image = bench.release(id, base, "image").unwrap();
-    let run = crate::unpack(&bench.path("image"), &bench.path("root")).unwrap();
+    let run = crate::unpack(
+        &bench.path("image"),
+        &bench.path("root"),
+        &modelv_repo::Cancel::new(),
+    )
+    .unwrap();
     let app = bench.path("root/opt/modelv/app");
     assert_eq!(std::fs::read_to_string(app.join("current")).unwrap(), "{}");
     assert_eq!(

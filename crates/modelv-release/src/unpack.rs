@@ -7,14 +7,18 @@ use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
+use modelv_repo::Cancel;
 use modelv_repo::core::id::to_hex;
 use serde::Serialize;
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
 use crate::layer::digits;
-use crate::layout::{blob_path, read_json, read_manifest};
+use crate::layout::{damaged, oci_arch};
+use crate::packer::Watched;
 use crate::packing::Packing;
+use crate::pull::{Pulled, Source, text};
 
 /// How an image wants to be started.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -27,22 +31,20 @@ pub struct RunConfig {
     pub workdir: String,
     /// `user:group`.
     pub user: String,
+    /// System and architecture it was made for, as `linux/amd64`.
+    pub platform: String,
+    /// The commit it was made from, if its labels name one.
+    pub commit: Option<String>,
 }
 
-/// Unpacks the layers of a layout into `dest`, which is empty or missing.
+/// Unpacks the layers of a layout, or of a tar of one, into `dest`, which is empty or missing.
 ///
 /// # Errors
-/// A digest does not match, a path leads out, or something can't be written.
-pub fn unpack(layout: &Path, dest: &Path) -> Result<RunConfig> {
-    let bad = |detail: String| Error::Image {
-        image: layout.display().to_string(),
-        detail,
-    };
-    let (_, manifest) = read_manifest(layout)?;
-    let config = read_json(
-        layout,
-        manifest["config"]["digest"].as_str().unwrap_or_default(),
-    )?;
+/// A digest does not match, a path leads out, something can't be written, or it was interrupted.
+pub fn unpack(image: &Path, dest: &Path, cancel: &Cancel) -> Result<RunConfig> {
+    let bad = |detail: String| damaged(image, detail);
+    let source = Source::Path(image.to_owned());
+    let mut pulled = Pulled::open(&source, cancel)?;
     std::fs::create_dir_all(dest).map_err(Error::io("create", dest))?;
     let mut inside = std::fs::read_dir(dest).map_err(Error::io("read", dest))?;
     if inside.next().is_some() {
@@ -50,29 +52,40 @@ pub fn unpack(layout: &Path, dest: &Path) -> Result<RunConfig> {
             path: dest.to_owned(),
         });
     }
-    let empty = Vec::new();
-    for layer in manifest["layers"].as_array().unwrap_or(&empty) {
-        let digest = layer["digest"].as_str().unwrap_or_default();
-        let path = blob_path(layout, digest)?;
-        check_blob(&path, digest).map_err(&bad)?;
+    for layer in pulled.layers() {
+        let digest = text(&layer["digest"]);
+        let path = pulled.blob(&digest, u64::MAX)?;
+        check_blob(&path, &digest).map_err(&bad)?;
         let packing = Packing::of(&path)?.map_err(&bad)?;
-        apply(packing.open(&path)?, dest).map_err(|e| bad(format!("layer `{digest}`: {e}")))?;
+        let applied = apply(Watched::new(packing.open(&path)?, cancel), dest);
+        // Whatever an interrupt broke, the interrupt is the reason.
+        cancel.check()?;
+        applied.map_err(|e| bad(format!("layer `{digest}`: {e}")))?;
     }
-    let c = &config["config"];
-    let list = |v: &serde_json::Value| {
-        v.as_array()
-            .unwrap_or(&empty)
-            .iter()
+    Ok(run_config(&pulled))
+}
+
+fn run_config(pulled: &Pulled<'_>) -> RunConfig {
+    let c = &pulled.config["config"];
+    let list = |v: &Value| {
+        let texts = v.as_array().into_iter().flatten();
+        texts
             .filter_map(|s| s.as_str().map(str::to_owned))
             .collect()
     };
-    let text = |v: &serde_json::Value, or: &str| v.as_str().unwrap_or(or).to_owned();
-    Ok(RunConfig {
+    let text = |v: &Value, or: &str| v.as_str().unwrap_or(or).to_owned();
+    RunConfig {
         entrypoint: list(&c["Entrypoint"]),
         env: list(&c["Env"]),
         workdir: text(&c["WorkingDir"], "/"),
         user: text(&c["User"], "0:0"),
-    })
+        platform: format!(
+            "{}/{}",
+            text(&pulled.config["os"], "linux"),
+            text(&pulled.config["architecture"], oci_arch())
+        ),
+        commit: pulled.label("dev.modelv.commit"),
+    }
 }
 
 fn check_blob(path: &Path, digest: &str) -> Result<(), String> {

@@ -78,7 +78,7 @@ fn try_unpack(layers: &[Vec<Vec<u8>>]) -> (tempfile::TempDir, Option<String>) {
     let outside = dir.path().join("outside");
     std::fs::create_dir(&outside).unwrap();
     std::fs::write(outside.join("treasure"), "gold").unwrap();
-    let result = unpack(&image, &dir.path().join("root"));
+    let result = unpack(&image, &dir.path().join("root"), &Cancel::new());
     let inside: Vec<_> = std::fs::read_dir(&outside).unwrap().collect();
     assert_eq!(inside.len(), 1, "something was written outside");
     let treasure = std::fs::read_to_string(outside.join("treasure")).unwrap();
@@ -204,14 +204,14 @@ fn a_flipped_byte_anywhere_is_found() {
             let mut bytes = good.clone();
             bytes[at] ^= 1;
             std::fs::write(&blob, bytes).unwrap();
-            let said = unpack(&image, &dir.path().join("root"))
+            let said = unpack(&image, &dir.path().join("root"), &Cancel::new())
                 .unwrap_err()
                 .to_string();
             assert!(said.contains("has other bytes"), "{said}");
         }
         std::fs::write(&blob, good).unwrap();
     }
-    let config = unpack(&image, &dir.path().join("root")).unwrap();
+    let config = unpack(&image, &dir.path().join("root"), &Cancel::new()).unwrap();
     assert_eq!(
         (config.env, config.user),
         (vec!["A=b".into()], "65532:65532".into())
@@ -224,7 +224,7 @@ fn a_place_that_is_taken_stays_as_it_is() {
     let image = layout(dir.path(), &[vec![file("a", "1")]]);
     std::fs::create_dir(dir.path().join("root")).unwrap();
     symlink("nowhere", dir.path().join("root/x")).unwrap();
-    let said = unpack(&image, &dir.path().join("root")).unwrap_err();
+    let said = unpack(&image, &dir.path().join("root"), &Cancel::new()).unwrap_err();
     assert!(matches!(said, Error::Taken { .. }));
     assert!(!dir.path().join("root/a").exists());
 }

@@ -21,6 +21,10 @@ pub struct Limits {
     pub header: Duration,
     /// Requests that may wait for a worker.
     pub queue: usize,
+    /// Memory for the bodies of all requests, in bytes; one body of the largest size always has room.
+    pub all_bodies_bytes: usize,
+    /// Longest time in which a connection may stand still: no request, and no byte of an answer taken.
+    pub idle: Duration,
     /// Connections at a time.
     pub connections: usize,
     /// How long requests under way may take once the server is asked to stop.
@@ -34,6 +38,8 @@ impl Default for Limits {
             predict: Duration::from_secs(30),
             header: Duration::from_secs(10),
             queue: 256,
+            all_bodies_bytes: 128 << 20,
+            idle: Duration::from_secs(120),
             connections: 768,
             drain: Duration::from_secs(10),
         }
@@ -67,10 +73,14 @@ pub struct ServeOptions {
     pub batch: usize,
     /// How long a worker that could begin waits for more requests of a batch.
     pub batch_wait: Duration,
+    /// Whether one more worker is kept loaded, to take the place of one that dies.
+    pub spare: bool,
     /// Whether the function takes a data frame.
     pub frame: bool,
     /// Requests that are predicted before the first one of a client, each a JSON text.
     pub warm: Vec<Vec<u8>>,
+    /// What whoever operates it should know, and is logged as a warning when it is loaded.
+    pub notes: Vec<String>,
 }
 
 /// One commit among those that a server serves.
@@ -201,8 +211,10 @@ impl ImageConfig {
             limits: Limits::default(),
             batch: 1,
             batch_wait: Duration::ZERO,
+            spare: false,
             frame: false,
             warm: Vec::new(),
+            notes: Vec::new(),
         }
     }
 }

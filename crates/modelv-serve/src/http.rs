@@ -1,39 +1,31 @@
-//! The HTTP front: connections and their limits, routes, and answers that name the commit.
+//! The HTTP front: what is served from begin to end, routes, and answers that name the commit.
 
 use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header};
 use axum::routing::{any, get, post};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::graceful::{GracefulShutdown, Watcher};
-use hyper_util::service::TowerToHyperService;
 use serde_json::json;
-use tokio::net::TcpStream;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::Semaphore;
 
 use crate::ServeError;
 use crate::arms::{Arms, Slot};
+use crate::body::Room;
 use crate::config::{Limits, Server};
+use crate::connection::Connections;
 use crate::log::Log;
 use crate::metrics::Metrics;
 use crate::model::Model;
 use crate::payload::Payloads;
 use crate::predict::{Failure, failure, predict};
-use crate::{docs, follow, oip};
+use crate::{docs, follow, grpc, oip};
 
 pub(crate) const JSON: &str = "application/json";
-/// Most bytes of the head of a request.
-const HEAD_BYTES_MAX: usize = 64 << 10;
-/// Requests that one connection of HTTP/2 may have under way.
-const STREAMS_MAX: u32 = 128;
 
 /// What all handlers share.
 pub(crate) struct App {
@@ -43,6 +35,7 @@ pub(crate) struct App {
     pub(crate) log: Arc<Log>,
     pub(crate) sticky: HeaderName,
     pub(crate) payloads: Option<Payloads>,
+    pub(crate) room: Room,
     requests: AtomicU64,
     draining: AtomicBool,
 }
@@ -64,6 +57,7 @@ impl App {
             log,
             sticky: sticky.unwrap_or(HeaderName::from_static("x-modelv-key")),
             payloads,
+            room: Room::new(&limits),
             requests: AtomicU64::new(0),
             draining: AtomicBool::new(false),
         }
@@ -144,9 +138,9 @@ async fn run(
         .map(|f| tokio::spawn(follow::follow(app.clone(), f)));
     log.line("info", "listening", json!({"address": address.to_string()}));
     ready(address);
-    let graceful = GracefulShutdown::new();
+    let connections = Connections::new(limits);
     tokio::select! {
-        () = accept(&app, &listener, &graceful) => {}
+        () = connections.accept(router(app.clone()), &listener) => {}
         _ = term.recv() => {}
         _ = int.recv() => {}
     }
@@ -156,82 +150,8 @@ async fn run(
         task.abort();
     }
     log.line("info", "draining", json!({}));
-    let _ = tokio::time::timeout(limits.drain, graceful.shutdown()).await;
+    let _ = tokio::time::timeout(limits.drain, connections.drain()).await;
     Ok(())
-}
-
-/// Takes connections, as many at a time as may be.
-async fn accept(app: &Arc<App>, listener: &tokio::net::TcpListener, graceful: &GracefulShutdown) {
-    let routes = TowerToHyperService::new(router(app.clone()));
-    let room = Arc::new(Semaphore::new(app.limits.connections));
-    loop {
-        let Ok(permit) = room.clone().acquire_owned().await else {
-            return;
-        };
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
-            // Out of file descriptors, or the client is gone: others go on.
-            Err(_) => {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-                continue;
-            }
-        };
-        let _ = stream.set_nodelay(true);
-        let (limits, routes, watcher) = (app.limits, routes.clone(), graceful.watcher());
-        tokio::spawn(async move {
-            connection(stream, limits, routes, watcher).await;
-            drop(permit);
-        });
-    }
-}
-
-/// One connection, of the protocol that its first bytes say.
-async fn connection(
-    stream: TcpStream,
-    limits: Limits,
-    routes: TowerToHyperService<Router>,
-    watcher: Watcher,
-) {
-    let first = tokio::time::timeout(limits.header, is_http2(&stream)).await;
-    let Ok(is_http2) = first else {
-        return;
-    };
-    let io = TokioIo::new(stream);
-    if is_http2 {
-        let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
-            .timer(TokioTimer::new())
-            .max_concurrent_streams(STREAMS_MAX)
-            .max_header_list_size(HEAD_BYTES_MAX as u32)
-            .keep_alive_interval(limits.header)
-            .serve_connection(io, routes);
-        let _ = watcher.watch(connection).await;
-        return;
-    }
-    // The timer is what makes the header limit work: without one, hyper drops it silently.
-    let connection = hyper::server::conn::http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits.header)
-        .max_buf_size(HEAD_BYTES_MAX)
-        .serve_connection(io, routes);
-    let _ = watcher.watch(connection).await;
-}
-
-/// Whether a connection begins as HTTP/2 does. Takes nothing from it.
-async fn is_http2(stream: &TcpStream) -> bool {
-    const PREFACE: &[u8] = b"PRI ";
-    let mut head = [0; PREFACE.len()];
-    loop {
-        match stream.peek(&mut head).await {
-            Ok(n) if head[..n] == PREFACE[..n] && n > 0 => {
-                if n == PREFACE.len() {
-                    return true;
-                }
-                // Some of it, or the `P` of `POST`: the rest is on its way.
-                tokio::time::sleep(Duration::from_millis(2)).await;
-            }
-            _ => return false,
-        }
-    }
 }
 
 fn router(app: Arc<App>) -> Router {
@@ -258,18 +178,23 @@ fn router(app: Arc<App>) -> Router {
             "/v2/models/{name}/versions/{version}/infer",
             post(oip::infer),
         )
+        .route(grpc::SERVICE, any(grpc::call))
         .fallback(nowhere)
         .with_state(app)
 }
 
 async fn nowhere(State(app): State<Arc<App>>, request: Request<Body>) -> Response<Body> {
     let path: String = request.uri().path().chars().take(200).collect();
+    let id = app.request_id(request.headers());
+    if grpc::is_call(request.headers()) {
+        return grpc::unknown(&app, &path, &id);
+    }
     let f = failure(
         StatusCode::NOT_FOUND,
         "not_found",
         format!("no such path: {path}"),
     );
-    app.failure(&app.arms.main(), &f, &app.request_id(request.headers()))
+    app.failure(&app.arms.main(), &f, &id)
 }
 
 async fn version(State(app): State<Arc<App>>) -> Response<Body> {

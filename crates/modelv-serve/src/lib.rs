@@ -4,11 +4,15 @@
 //! costs that request and no other. `tokio` stays inside this crate.
 
 mod arms;
+mod body;
 mod config;
+mod connection;
 mod docs;
 mod follow;
 mod frame;
+mod grpc;
 mod http;
+mod infer;
 mod json_text;
 mod log;
 mod metrics;

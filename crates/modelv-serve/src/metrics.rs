@@ -12,6 +12,26 @@ use crate::arms::Slot;
 const BUCKETS: [f64; 14] = [
     0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0,
 ];
+/// What becomes of newer commits, and of copies of requests. They are told from 0 on, as are statuses: what is
+/// first seen at 1 has never grown for who watches.
+const SWAPS: [&str; 2] = ["taken", "refused"];
+const MIRRORED: [&str; 4] = ["same", "different", "failed", "dropped"];
+const CODES: [u16; 10] = [200, 400, 408, 413, 422, 429, 499, 500, 503, 504];
+const ERRORS: [&str; 13] = [
+    "bad_request",
+    "broken_body",
+    "client_gone",
+    "draining",
+    "no_memory",
+    "not_json",
+    "overloaded",
+    "predict_failed",
+    "slow_body",
+    "timeout",
+    "too_large",
+    "unfit",
+    "worker_died",
+];
 /// Commits whose counts are kept; the oldest that is served no more goes first.
 const COMMITS_MAX: usize = 32;
 
@@ -229,18 +249,24 @@ impl Text {
     }
 }
 
+/// Counts, and 0 for what may come.
+fn from_zero<K: Ord + Copy>(keys: &[K], counts: &BTreeMap<K, u64>) -> BTreeMap<K, u64> {
+    let zeros = keys.iter().map(|k| (*k, 0));
+    zeros.chain(counts.iter().map(|(k, n)| (*k, *n))).collect()
+}
+
 fn requests(out: &mut Text, commits: &[Counts]) {
     let name = "modelv_requests_total";
     out.head(name, "counter", "Predictions answered, by status.");
     for c in commits {
-        for (code, n) in &c.by_code {
+        for (code, n) in &from_zero(&CODES, &c.by_code) {
             out.value(name, &format!("code=\"{code}\",commit=\"{}\"", c.commit), n);
         }
     }
     let name = "modelv_request_errors_total";
     out.head(name, "counter", "Failed predictions, by kind.");
     for c in commits {
-        for (kind, n) in &c.errors {
+        for (kind, n) in &from_zero(&ERRORS, &c.errors) {
             out.value(name, &format!("kind=\"{kind}\",commit=\"{}\"", c.commit), n);
         }
     }
@@ -284,7 +310,7 @@ fn workers(out: &mut Text, commits: &[Counts]) {
         "Copies of requests, by what became of them.",
     );
     for c in commits {
-        for (result, n) in &c.mirrored {
+        for (result, n) in &from_zero(&MIRRORED, &c.mirrored) {
             out.value(
                 name,
                 &format!("result=\"{result}\",commit=\"{}\"", c.commit),
@@ -300,7 +326,7 @@ fn server(out: &mut Text, all: &All, arms: &[Slot], log_dropped: u64) {
         "counter",
         "Newer commits, by what became of them.",
     );
-    for (result, n) in &all.swaps {
+    for (result, n) in &from_zero(&SWAPS, &all.swaps) {
         out.value("modelv_swaps_total", &format!("result=\"{result}\""), n);
     }
     let name = "modelv_log_lines_dropped_total";
@@ -334,28 +360,5 @@ fn server(out: &mut Text, all: &All, arms: &[Slot], log_dropped: u64) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_served_keeps_its_counts() {
-        let metrics = Arc::new(Metrics::default());
-        let (arm, twice) = (metrics.add("arm", "r", "a"), metrics.add("arm", "r", "a"));
-        let all: Vec<_> = (0..COMMITS_MAX + 8)
-            .map(|n| metrics.add(&format!("mirror {n}"), "r", "m"))
-            .collect();
-        drop((all, twice));
-        for n in 0..100 {
-            drop(metrics.add(&format!("swap {n}"), "r", "s"));
-        }
-        metrics.restarted("arm");
-        let told = || metrics.render(&[], 0);
-        assert!(told().contains("{commit=\"arm\"} 1\n"), "{}", told());
-        assert_eq!(metrics.with(|all| all.commits.len()), COMMITS_MAX);
-        drop(arm);
-        for n in 0..COMMITS_MAX {
-            drop(metrics.add(&format!("later {n}"), "r", "s"));
-        }
-        assert!(!told().contains("\"arm\""));
-    }
-}
+#[path = "metrics_tests.rs"]
+mod tests;

@@ -27,6 +27,14 @@ impl Model {
         metrics: &Arc<Metrics>,
         log: &Arc<Log>,
     ) -> Result<Self, ServeError> {
+        for note in &options.notes {
+            log.line_of(
+                &options.commit,
+                "warn",
+                "note",
+                serde_json::json!({"text": note}),
+            );
+        }
         let served = metrics.add(&options.commit, &options.recipe, &options.name);
         let (pool, about) = Pool::start(&options, metrics, log).await?;
         let model = Self {

@@ -1,7 +1,8 @@
 //! The Open Inference Protocol, version 2, over REST, with its extension for binary tensors.
 //!
-//! One input is what the function takes; several are an object by their names. gRPC is not spoken.
+//! What it means is in `infer`; `grpc` is its other form.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -9,18 +10,22 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use serde_json::{Value, json};
 
+use crate::body::read;
 use crate::http::{App, JSON};
+use crate::infer::{self, Form, bad, form, predicted};
 use crate::model::Model;
-use crate::payload;
-use crate::predict::{Failure, Output, Under, ask, failure, fits, read};
+use crate::predict::{Failure, Under};
 use crate::tensor;
 
 /// Header that says where the JSON ends and bytes begin.
 const LENGTH: &str = "inference-header-content-length";
-/// Shortest beginning of a commit id that names it.
-const DIGITS_MIN: usize = 7;
+type Names = Path<HashMap<String, String>>;
 
-type Names = Path<Vec<(String, String)>>;
+/// The model that a path names; `None`: whichever has its turn.
+fn find(app: &App, names: &HashMap<String, String>) -> Result<Option<Arc<Model>>, Failure> {
+    let part = |key: &str| names.get(key).map(String::as_str);
+    infer::find(app, part("name").unwrap_or_default(), part("version"))
+}
 
 /// `GET /v2`.
 pub(crate) async fn server(State(app): State<Arc<App>>) -> Response<Body> {
@@ -60,29 +65,14 @@ pub(crate) async fn metadata(State(app): State<Arc<App>>, Path(names): Names) ->
         .collect();
     let body = json!({
         "name": model.options.name, "versions": commits, "platform": "modelv_python",
-        "inputs": [about("inputs", &model.about.schema)],
-        "outputs": [about("predictions", &model.about.returns)],
+        "inputs": [told(&form("inputs", &model.about.schema))],
+        "outputs": [told(&form("predictions", &model.about.returns))],
     });
     app.answer(StatusCode::OK, "metadata", &body)
 }
 
-/// What a type is as a tensor of any size.
-fn about(name: &str, schema: &Value) -> Value {
-    let (mut at, mut shape) = (schema, Vec::new());
-    while at["type"] == "array" {
-        shape.push(-1);
-        at = &at["items"];
-    }
-    let datatype = match at["type"].as_str() {
-        Some("number") => "FP64",
-        Some("integer") => "INT64",
-        Some("boolean") => "BOOL",
-        _ => "BYTES",
-    };
-    if shape.is_empty() {
-        shape.push(-1);
-    }
-    json!({"name": name, "datatype": datatype, "shape": shape})
+fn told(form: &Form) -> Value {
+    json!({"name": form.name, "datatype": form.datatype, "shape": form.shape})
 }
 
 /// `GET /v2/models/NAME/ready`.
@@ -102,35 +92,6 @@ pub(crate) async fn model_ready(State(app): State<Arc<App>>, Path(names): Names)
         "ready",
         &json!({"name": model.options.name, "ready": is}),
     )
-}
-
-/// The model that a path names; `None`: whichever has its turn.
-fn find(app: &App, names: &[(String, String)]) -> Result<Option<Arc<Model>>, Failure> {
-    let part = |key: &str| {
-        names
-            .iter()
-            .find(|(k, _)| k == key)
-            .map(|(_, v)| v.as_str())
-    };
-    let (name, version) = (part("name").unwrap_or_default(), part("version"));
-    let all = app.arms.all();
-    let is_id = |text: &str, model: &Model| {
-        text.len() >= DIGITS_MIN && model.commit().starts_with(&text.to_ascii_lowercase())
-    };
-    let is_named = |model: &Model| model.options.name == name || is_id(name, model);
-    let unknown = |text: String| Err(failure(StatusCode::NOT_FOUND, "not_found", text));
-    if !all.iter().any(|s| is_named(&s.model)) {
-        return unknown(format!("no model `{name}`"));
-    }
-    let wanted = match version {
-        Some(version) => all.iter().find(|s| is_id(version, &s.model)),
-        None => all.iter().find(|s| is_id(name, &s.model)),
-    };
-    match (wanted, version) {
-        (Some(slot), _) => Ok(Some(slot.model.clone())),
-        (None, None) => Ok(None),
-        (None, Some(version)) => unknown(format!("no version `{version}` of model `{name}`")),
-    }
 }
 
 fn refuse(app: &App, model: &Model, f: &Failure, id: &str) -> Response<Body> {
@@ -184,10 +145,6 @@ pub(crate) async fn infer(
     response
 }
 
-fn bad(text: impl Into<String>) -> Failure {
-    failure(StatusCode::BAD_REQUEST, "bad_request", text)
-}
-
 async fn answer(
     app: &App,
     model: &Arc<Model>,
@@ -196,16 +153,15 @@ async fn answer(
 ) -> Result<(Value, Vec<u8>), Failure> {
     let length = head_length(request.headers())?;
     let body = read(app, request).await?;
-    let length = length.unwrap_or(body.len());
+    let length = length.unwrap_or(body.bytes.len());
     let (head, mut binary) = body
+        .bytes
         .split_at_checked(length)
         .ok_or_else(|| bad("the body is shorter than its header says"))?;
     let head: Value =
         serde_json::from_slice(head).map_err(|e| bad(format!("the body is not JSON: {e}")))?;
-    let tensors = head["inputs"].as_array().filter(|l| !l.is_empty());
-    let tensors = tensors.ok_or_else(|| bad("a request needs a list of `inputs`"))?;
     let mut inputs = Vec::new();
-    for tensor in tensors {
+    for tensor in head["inputs"].as_array().into_iter().flatten() {
         let name = tensor["name"]
             .as_str()
             .ok_or_else(|| bad("an input needs a `name`"))?;
@@ -213,32 +169,10 @@ async fn answer(
             tensor::read(tensor, &mut binary).map_err(|e| bad(format!("input `{name}`: {e}")))?;
         inputs.push((name.to_owned(), value));
     }
-    let (input, inputs) = match inputs.len() {
-        1 => {
-            let (name, value) = inputs.remove(0);
-            (Some(name), value)
-        }
-        _ => (None, Value::Object(inputs.into_iter().collect())),
-    };
-    fits(&model.about.schema, &inputs)?;
-    let question = json!({"inputs": inputs}).to_string();
-    let called = payload::Names {
-        input: input.as_deref(),
-        output: head["outputs"][0]["name"].as_str(),
-    };
-    let Output::Whole(result) = ask(app, model, question.into(), id, called).await? else {
-        return Err(bad("this model streams its results: ask `/predict`"));
-    };
-    let result = parsed(&result)?;
-    Ok(outputs(model, &head, result))
-}
-
-/// What a function gave. Python writes what a value here can't hold: numbers without bound, any depth.
-fn parsed(result: &[u8]) -> Result<Value, Failure> {
-    serde_json::from_slice(result).map_err(|e| {
-        let text = format!("what the function returned is no tensor: {e}");
-        failure(StatusCode::INTERNAL_SERVER_ERROR, "predict_failed", text)
-    })
+    let wanted = head["outputs"].as_array().into_iter().flatten();
+    let wanted: Vec<&str> = wanted.filter_map(|o| o["name"].as_str()).collect();
+    let outputs = predicted(app, model, inputs, &wanted, id).await?;
+    Ok(written(model, &head, outputs))
 }
 
 fn head_length(headers: &HeaderMap) -> Result<Option<usize>, Failure> {
@@ -252,24 +186,12 @@ fn head_length(headers: &HeaderMap) -> Result<Option<usize>, Failure> {
 }
 
 /// The answer, and the bytes behind it.
-fn outputs(model: &Model, head: &Value, result: Value) -> (Value, Vec<u8>) {
+fn written(model: &Model, head: &Value, outputs: Vec<(String, Value)>) -> (Value, Vec<u8>) {
     let wanted: Vec<&Value> = head["outputs"].as_array().into_iter().flatten().collect();
     let all_bytes = head["parameters"]["binary_data_output"] == true;
-    let is_columns =
-        |o: &serde_json::Map<String, Value>| !o.is_empty() && o.values().all(Value::is_array);
-    let named: Vec<(String, Value)> = match result {
-        Value::Object(columns) if is_columns(&columns) => columns.into_iter().collect(),
-        other => {
-            let name = wanted.first().and_then(|o| o["name"].as_str());
-            vec![(name.unwrap_or("predictions").to_owned(), other)]
-        }
-    };
     let (mut list, mut bytes) = (Vec::new(), Vec::new());
-    for (name, value) in named {
+    for (name, value) in outputs {
         let want = wanted.iter().find(|o| o["name"] == name.as_str());
-        if want.is_none() && !wanted.is_empty() {
-            continue;
-        }
         let own = want.and_then(|o| o["parameters"]["binary_data"].as_bool());
         let (output, own) = tensor::write(&name, &value, own.unwrap_or(all_bytes));
         list.push(output);
@@ -282,19 +204,4 @@ fn outputs(model: &Model, head: &Value, result: Value) -> (Value, Vec<u8>) {
         answer["id"] = id.clone();
     }
     (answer, bytes)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_result_that_can_not_be_read_is_no_null() {
-        assert_eq!(parsed(b"[1, 2.5]").unwrap(), json!([1, 2.5]));
-        let deep = [b"[".repeat(200), b"]".repeat(200)].concat();
-        for odd in [&deep[..], &b"9".repeat(400)] {
-            let failed = parsed(odd).unwrap_err();
-            assert_eq!((failed.code.as_u16(), failed.kind), (500, "predict_failed"));
-        }
-    }
 }

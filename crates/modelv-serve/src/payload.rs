@@ -2,6 +2,8 @@
 //!
 //! Must never write the value of a field that is to be redacted.
 
+use std::sync::Arc;
+
 use serde_json::{Map, Value, json};
 
 use crate::arms::mix;
@@ -27,21 +29,6 @@ impl Payloads {
         (mix(number) >> 11) as f64 / (1u64 << 53) as f64 <= self.fraction && self.fraction > 0.0
     }
 
-    pub(crate) fn write(
-        &self,
-        log: &Log,
-        commit: &str,
-        id: &str,
-        (input, output): (&[u8], &[u8]),
-        names: Names<'_>,
-    ) {
-        let fields = json!({
-            "request_id": id, "input": self.shown(input, names.input),
-            "output": self.shown(output, names.output),
-        });
-        log.line_of(commit, "info", "payload", fields);
-    }
-
     fn is_named(&self, name: &str) -> bool {
         self.redact.iter().any(|r| r.eq_ignore_ascii_case(name))
     }
@@ -53,7 +40,10 @@ impl Payloads {
         if name.is_some_and(|n| self.is_named(n)) {
             return REDACTED.into();
         }
-        let mut value = serde_json::from_slice(bytes).unwrap_or(Value::Null);
+        // What can't be read can't be looked through either.
+        let Ok(mut value) = serde_json::from_slice(bytes) else {
+            return json!({"bytes": bytes.len()});
+        };
         self.redact(&mut value);
         value
     }
@@ -108,6 +98,92 @@ impl Payloads {
     }
 }
 
+/// A request that is logged, whatever becomes of it.
+pub(crate) struct Entry {
+    payloads: Payloads,
+    log: Arc<Log>,
+    commit: String,
+    id: String,
+    input: Value,
+}
+
+impl Entry {
+    pub(crate) fn new(
+        payloads: &Payloads,
+        log: &Arc<Log>,
+        (commit, id): (&str, &str),
+        input: &[u8],
+        name: Option<&str>,
+    ) -> Self {
+        Self {
+            payloads: payloads.clone(),
+            log: log.clone(),
+            commit: commit.to_owned(),
+            id: id.to_owned(),
+            input: payloads.shown(input, name),
+        }
+    }
+
+    /// Writes the kind of an error and never its words: they may hold what is to be redacted.
+    pub(crate) fn write(
+        &self,
+        status: u16,
+        output: Option<&[u8]>,
+        name: Option<&str>,
+        error: Option<&str>,
+    ) {
+        let output = output.map(|o| self.payloads.shown(o, name));
+        let fields = json!({
+            "request_id": self.id, "input": self.input, "output": output, "status": status,
+            "error": error,
+        });
+        self.log.line_of(&self.commit, "info", "payload", fields);
+    }
+
+    /// For results that come one by one.
+    pub(crate) fn stream(self) -> StreamEntry {
+        StreamEntry {
+            entry: self,
+            results: Vec::new(),
+            error: Some("client_gone"),
+        }
+    }
+}
+
+/// A request whose results come one by one; written when the last has come, or the client has gone.
+pub(crate) struct StreamEntry {
+    entry: Entry,
+    /// The inside of a list, as far as it is logged.
+    results: Vec<u8>,
+    error: Option<&'static str>,
+}
+
+impl StreamEntry {
+    /// What came: a result, a failure, or the end.
+    pub(crate) fn next(&mut self, next: Option<Result<&[u8], ()>>) {
+        match next {
+            Some(Ok(result)) if self.results.len() <= BYTES_MAX => {
+                if !self.results.is_empty() {
+                    self.results.push(b',');
+                }
+                self.results.extend_from_slice(result);
+            }
+            Some(Ok(_)) => {}
+            Some(Err(())) => self.error = Some("predict_failed"),
+            None if self.error == Some("client_gone") => self.error = None,
+            None => {}
+        }
+    }
+}
+
+impl Drop for StreamEntry {
+    fn drop(&mut self) {
+        let list = [b"[", self.results.as_slice(), b"]"].concat();
+        // The status of a stream is told before its results.
+        self.entry.write(200, Some(&list), None, self.error);
+    }
+}
+
 /// What a protocol calls values whose names are not among them.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Names<'a> {
@@ -118,66 +194,5 @@ pub(crate) struct Names<'a> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_share_is_taken_and_named_fields_are_left_out() {
-        let mut payloads = Payloads {
-            fraction: 0.25,
-            redact: vec!["email".into()],
-        };
-        let taken = (0..10_000).filter(|n| payloads.takes(*n)).count();
-        assert!((2_300..2_700).contains(&taken), "{taken}");
-        payloads.fraction = 0.0;
-        assert!((0..10_000).all(|n| !payloads.takes(n)));
-        payloads.fraction = 1.0;
-        assert!((0..10_000).all(|n| payloads.takes(n)));
-        let shown = payloads.shown(br#"{"inputs": [{"Email": {"a": 1}, "age": 7}]}"#, None);
-        assert_eq!(shown, json!({"inputs": [{"Email": REDACTED, "age": 7}]}));
-        let long = vec![b' '; BYTES_MAX + 1];
-        assert_eq!(payloads.shown(&long, None), json!({"bytes": BYTES_MAX + 1}));
-    }
-
-    #[test]
-    fn a_value_is_left_out_where_its_name_stands_apart() {
-        let payloads = Payloads {
-            fraction: 1.0,
-            redact: vec!["email".into()],
-        };
-        let split = |columns: Value, data: Value| json!({"columns": columns, "data": data});
-        for (value, want) in [
-            (
-                split(
-                    json!(["age", "EMAIL"]),
-                    json!([[7, "a@b"], [8], [9, "c", 1]]),
-                ),
-                split(
-                    json!(["age", "EMAIL"]),
-                    json!([[7, REDACTED], [8], [9, REDACTED, 1]]),
-                ),
-            ),
-            (
-                json!({"dataframe_split": split(json!([["x", "email"]]), json!([["a@b"]]))}),
-                json!({"dataframe_split": split(json!([["x", "email"]]), json!([[REDACTED]]))}),
-            ),
-            (
-                split(json!(["email"]), json!(["a@b"])),
-                split(json!(["email"]), json!([REDACTED])),
-            ),
-            (
-                split(json!(["email"]), json!({"0": "a@b"})),
-                split(json!(["email"]), json!(REDACTED)),
-            ),
-            (
-                split(json!(["age"]), json!([[7]])),
-                split(json!(["age"]), json!([[7]])),
-            ),
-        ] {
-            assert_eq!(payloads.shown(value.to_string().as_bytes(), None), want);
-        }
-        let shown = |name| payloads.shown(b"{\"inputs\":[\"a@b\"]}", Some(name));
-        assert_eq!(shown("Email"), json!(REDACTED));
-        assert_eq!(shown("age"), json!({"inputs": ["a@b"]}));
-    }
-}
+#[path = "payload_tests.rs"]
+mod tests;

@@ -1,14 +1,16 @@
-//! The workers of one commit: a queue with a bound, and a task for each process that takes batches from
-//! it, kills what takes too long and starts it again.
+//! The workers of one commit: a task for each process that takes batches from the queue, kills what takes
+//! too long and starts it again.
 //!
 //! Must never let one request cost another: a batch that fails is asked again one by one.
 
-use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+mod queue;
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Notify, mpsc, oneshot};
+use futures_util::FutureExt;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use crate::ServeError;
@@ -17,11 +19,10 @@ use crate::frame::Part;
 use crate::log::Log;
 use crate::metrics::Metrics;
 use crate::process::{About, Process, raised};
+use queue::{Job, Queue};
 
 /// Longest pause before a worker that keeps dying is started again.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
-/// Most bytes of bodies that are asked together. One body alone may have more.
-const BATCH_BYTES_MAX: usize = 64 << 20;
 
 /// What became of a request.
 #[derive(Debug)]
@@ -40,23 +41,12 @@ pub(crate) enum Answer {
     Timeout,
 }
 
-struct Job {
-    body: Vec<u8>,
-    reply: oneshot::Sender<Answer>,
-    queued: Instant,
-    deadline: Instant,
-    /// Asked together with no other: it may be what ended a batch.
-    alone: bool,
-}
-
 struct Shared {
-    jobs: Mutex<VecDeque<Job>>,
-    bell: Notify,
-    closed: AtomicBool,
+    queue: Queue,
+    /// A worker that has loaded all and waits for another to die.
+    spare: Mutex<Option<Process>>,
     ready: AtomicUsize,
-    idle: AtomicUsize,
     options: ServeOptions,
-    batch: usize,
     metrics: Arc<Metrics>,
     log: Arc<Log>,
 }
@@ -68,8 +58,7 @@ pub(crate) struct Pool {
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        self.shared.closed.store(true, Ordering::Release);
-        self.shared.bell.notify_waiters();
+        self.shared.queue.close();
     }
 }
 
@@ -81,22 +70,21 @@ impl Pool {
         log: &Arc<Log>,
     ) -> Result<(Self, About), ServeError> {
         let count = options.workers.max(1);
-        let starts = (0..count).map(|_| Process::start(options, log));
+        let starts = (0..count + usize::from(options.spare)).map(|_| Process::start(options, log));
         let started = futures_util::future::join_all(starts).await;
-        let started: Vec<(Process, About)> = started.into_iter().collect::<Result<_, _>>()?;
+        let mut started: Vec<(Process, About)> = started.into_iter().collect::<Result<_, _>>()?;
         let about = started.first().map(|(_, a)| a.clone()).unwrap_or_default();
+        let batch = if about.stream {
+            1
+        } else {
+            options.batch.max(1)
+        };
+        let spare = started.split_off(count).pop().map(|(process, _)| process);
         let shared = Arc::new(Shared {
-            jobs: Mutex::new(VecDeque::new()),
-            bell: Notify::new(),
-            closed: AtomicBool::new(false),
+            queue: Queue::new(options, batch),
+            spare: Mutex::new(spare),
             ready: AtomicUsize::new(count),
-            idle: AtomicUsize::new(0),
             options: options.clone(),
-            batch: if about.stream {
-                1
-            } else {
-                options.batch.max(1)
-            },
             metrics: metrics.clone(),
             log: log.clone(),
         });
@@ -115,145 +103,14 @@ impl Pool {
         let (reply, answer) = oneshot::channel();
         let now = Instant::now();
         let limits = self.shared.options.limits;
-        let mut jobs = self.shared.lock();
-        if jobs.len() >= limits.queue {
-            return None;
-        }
-        jobs.push_back(Job {
+        let job = Job {
             body,
             reply,
             queued: now,
             deadline: now + limits.predict,
             alone: false,
-        });
-        drop(jobs);
-        self.shared.bell.notify_one();
-        Some(answer)
-    }
-}
-
-impl Shared {
-    fn lock(&self) -> std::sync::MutexGuard<'_, VecDeque<Job>> {
-        self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// What is to be asked next; `None` at the end. Nothing is lost where it is dropped before.
-    async fn next(&self) -> Option<Vec<Job>> {
-        loop {
-            let bell = self.bell.notified();
-            if let Some(first) = self.take_first() {
-                let mut filling = Filling {
-                    shared: self,
-                    batch: vec![first],
-                };
-                self.fill(&mut filling.batch).await;
-                return Some(std::mem::take(&mut filling.batch));
-            }
-            if self.closed.load(Ordering::Acquire) {
-                return None;
-            }
-            self.idle.fetch_add(1, Ordering::Relaxed);
-            let _idle = OnDrop(|| {
-                self.idle.fetch_sub(1, Ordering::Relaxed);
-            });
-            bell.await;
-        }
-    }
-
-    /// Adds what waits already, as far as no idle worker would take it; and what comes in a moment.
-    async fn fill(&self, batch: &mut Vec<Job>) {
-        if self.batch == 1 || batch[0].alone {
-            return;
-        }
-        let share = |waiting: usize| waiting.div_ceil(self.idle.load(Ordering::Relaxed) + 1);
-        let waiting = share(self.lock().len());
-        let mut has_room = self.take(batch, waiting.min(self.batch - 1));
-        // One request alone goes at once: only where others came together is more to be expected.
-        if self.options.batch_wait.is_zero() || batch.len() == 1 {
-            return;
-        }
-        let until = Instant::now() + self.options.batch_wait;
-        while has_room && batch.len() < self.batch {
-            let rung = tokio::time::timeout_at(until, self.bell.notified()).await;
-            has_room = self.take(batch, self.batch - batch.len());
-            if rung.is_err() {
-                return;
-            }
-        }
-    }
-
-    /// The first job that somebody waits for.
-    fn take_first(&self) -> Option<Job> {
-        let mut jobs = self.lock();
-        let mut first = jobs.pop_front();
-        while first.as_ref().is_some_and(|j| j.reply.is_closed()) {
-            first = jobs.pop_front();
-        }
-        if !jobs.is_empty() {
-            self.bell.notify_one();
-        }
-        first
-    }
-
-    /// Adds jobs to a batch, except for those that are to be asked alone and what would make it too large;
-    /// whether there is room for more.
-    fn take(&self, batch: &mut Vec<Job>, most: usize) -> bool {
-        let mut jobs = self.lock();
-        let mut bytes: usize = batch.iter().map(|j| j.body.len()).sum();
-        let mut has_room = true;
-        let end = batch.len() + most;
-        while batch.len() < end {
-            let Some(job) = jobs.pop_front() else {
-                break;
-            };
-            if job.reply.is_closed() {
-                continue;
-            }
-            bytes = bytes.saturating_add(job.body.len());
-            if job.alone || bytes > BATCH_BYTES_MAX {
-                jobs.push_front(job);
-                has_room = false;
-                break;
-            }
-            batch.push(job);
-        }
-        if !jobs.is_empty() {
-            self.bell.notify_one();
-        }
-        has_room
-    }
-
-    /// Puts jobs in front again.
-    fn again(&self, batch: Vec<Job>, alone: bool) {
-        let mut jobs = self.lock();
-        for mut job in batch.into_iter().rev() {
-            job.alone |= alone;
-            jobs.push_front(job);
-        }
-        drop(jobs);
-        self.bell.notify_one();
-    }
-}
-
-/// A batch that no worker has seen yet: its jobs go back if the worker that was to get it ends first.
-struct Filling<'a> {
-    shared: &'a Shared,
-    batch: Vec<Job>,
-}
-
-impl Drop for Filling<'_> {
-    fn drop(&mut self) {
-        if !self.batch.is_empty() {
-            self.shared.again(std::mem::take(&mut self.batch), false);
-        }
-    }
-}
-
-struct OnDrop<F: FnMut()>(F);
-
-impl<F: FnMut()> Drop for OnDrop<F> {
-    fn drop(&mut self) {
-        (self.0)();
+        };
+        self.shared.queue.push(job, limits.queue).then_some(answer)
     }
 }
 
@@ -262,7 +119,7 @@ async fn keep(shared: Arc<Shared>, first: Process) {
     let mut process = first;
     loop {
         let batch = tokio::select! {
-            batch = shared.next() => match batch {
+            batch = shared.queue.next() => match batch {
                 Some(batch) => batch,
                 None => return,
             },
@@ -286,10 +143,32 @@ async fn keep(shared: Arc<Shared>, first: Process) {
     }
 }
 
-async fn restart(shared: &Shared) -> Option<Process> {
+impl Shared {
+    fn spare(&self) -> MutexGuard<'_, Option<Process>> {
+        self.spare.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The next process: the spare one, if it lives, or a new one.
+async fn restart(shared: &Arc<Shared>) -> Option<Process> {
+    let spare = shared.spare().take();
+    if shared.options.spare {
+        let shared = shared.clone();
+        tokio::spawn(async move {
+            let next = start(&shared).await;
+            *shared.spare() = next;
+        });
+    }
+    match spare {
+        Some(spare) if spare.gone().now_or_never().is_none() => Some(spare),
+        _ => start(shared).await,
+    }
+}
+
+async fn start(shared: &Shared) -> Option<Process> {
     let mut pause = Duration::from_millis(50);
     loop {
-        if shared.closed.load(Ordering::Acquire) {
+        if shared.queue.is_closed() {
             return None;
         }
         match Process::start(&shared.options, &shared.log).await {
@@ -327,7 +206,7 @@ async fn work(shared: &Arc<Shared>, process: &mut Process, batch: Vec<Job>) -> b
         }
         Ok(_) if batch.len() > 1 => {
             // One of them may have been the end of it.
-            shared.again(batch, true);
+            shared.queue.again(batch, true);
             return false;
         }
         Ok(_) => {
@@ -364,8 +243,8 @@ async fn stream(shared: &Shared, process: &mut Process, reply: oneshot::Sender<A
         return stop(process, limit).await;
     }
     loop {
-        let Ok(room) = send.reserve().await else {
-            // The client has gone.
+        let Ok(Ok(room)) = tokio::time::timeout(limit, send.reserve()).await else {
+            // The client has gone, or takes nothing: others wait for this worker.
             return stop(process, limit).await;
         };
         match tokio::time::timeout(limit, process.go_on()).await {

@@ -3,16 +3,17 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use axum::body::{Body, Bytes, to_bytes};
+use axum::body::{Body, Bytes};
 use axum::extract::State;
-use axum::http::{HeaderMap, Method, Request, Response, StatusCode, header};
+use axum::http::{HeaderMap, Request, Response, StatusCode, header};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
+use crate::body::read;
 use crate::http::{App, JSON};
 use crate::json_text;
 use crate::model::Model;
-use crate::payload::Names;
+use crate::payload::{Entry, Names, StreamEntry};
 use crate::pool::Answer;
 use crate::schema;
 
@@ -20,7 +21,7 @@ use crate::schema;
 const LARGE_BYTES: usize = 256 << 10;
 
 /// A prediction that was not made.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Failure {
     pub(crate) code: StatusCode,
     pub(crate) kind: &'static str,
@@ -40,7 +41,13 @@ pub(crate) enum Output {
     /// JSON text.
     Whole(Vec<u8>),
     /// JSON texts, one by one.
-    Stream(mpsc::Receiver<Result<Vec<u8>, String>>),
+    Stream(Results),
+}
+
+/// Results as they come, and the log of them.
+pub(crate) struct Results {
+    results: mpsc::Receiver<Result<Vec<u8>, String>>,
+    log: Option<StreamEntry>,
 }
 
 /// Counts a request from its begin to its end, also where the client goes away.
@@ -144,41 +151,12 @@ async fn answer(
     id: &str,
 ) -> Result<Output, Failure> {
     let body = read(app, request).await?;
-    check(model, &body).await?;
-    ask(app, model, body, id, Names::default()).await
-}
-
-/// The body of a request, within all limits.
-pub(crate) async fn read(app: &App, request: Request<Body>) -> Result<Bytes, Failure> {
-    if request.method() != Method::POST {
-        let text = "predictions are asked for with POST";
-        return Err(failure(StatusCode::METHOD_NOT_ALLOWED, "method", text));
-    }
-    let limit = app.limits.body_bytes;
-    let too_large = || {
-        let text = format!("the body has more than {limit} bytes");
-        failure(StatusCode::PAYLOAD_TOO_LARGE, "too_large", text)
+    let question = body.bytes.clone();
+    let done = match check(model, &question).await {
+        Ok(()) => ask(app, model, &question, id).await,
+        Err(f) => Err(f),
     };
-    let declared = request.headers().get(header::CONTENT_LENGTH);
-    let declared = declared
-        .and_then(|v| v.to_str().ok())
-        .and_then(|v| v.parse::<usize>().ok());
-    if declared.is_some_and(|n| n > limit) {
-        return Err(too_large());
-    }
-    let reading = to_bytes(request.into_body(), limit);
-    match tokio::time::timeout(app.limits.predict, reading).await {
-        Ok(Ok(body)) => Ok(body),
-        Ok(Err(e)) if format!("{e:?}").contains("LengthLimit") => Err(too_large()),
-        Ok(Err(_)) => {
-            let text = "the body can't be read to its end";
-            Err(failure(StatusCode::BAD_REQUEST, "broken_body", text))
-        }
-        Err(_) => {
-            let text = "the body did not come in time";
-            Err(failure(StatusCode::REQUEST_TIMEOUT, "slow_body", text))
-        }
-    }
+    app.told(model, &question, done, id, Names::default())
 }
 
 /// Whether a body is JSON, and what the types of `predict` say.
@@ -219,13 +197,12 @@ pub(crate) fn fits(types: &Value, inputs: &Value) -> Result<(), Failure> {
     }
 }
 
-/// Asks a commit, and lets mirrors have a copy.
+/// Asks a commit.
 pub(crate) async fn ask(
     app: &App,
     model: &Arc<Model>,
-    body: Bytes,
+    body: &[u8],
     id: &str,
-    names: Names<'_>,
 ) -> Result<Output, Failure> {
     if app.is_draining() {
         let text = "the server is about to end";
@@ -248,11 +225,8 @@ pub(crate) async fn ask(
         Err(failure(StatusCode::GATEWAY_TIMEOUT, "timeout", text))
     };
     match tokio::time::timeout(app.limits.predict, answer).await {
-        Ok(Ok(Answer::Result(result))) => {
-            app.told(model, &body, &result, id, names);
-            Ok(Output::Whole(result))
-        }
-        Ok(Ok(Answer::Stream(results))) => Ok(Output::Stream(results)),
+        Ok(Ok(Answer::Result(result))) => Ok(Output::Whole(result)),
+        Ok(Ok(Answer::Stream(results))) => Ok(Output::Stream(Results { results, log: None })),
         Ok(Ok(Answer::Unfit(message))) => {
             Err(failure(StatusCode::UNPROCESSABLE_ENTITY, "unfit", message))
         }
@@ -285,7 +259,7 @@ fn wrap(commit: &str, result: &[u8]) -> Vec<u8> {
 fn stream(
     app: &App,
     model: &Arc<Model>,
-    results: mpsc::Receiver<Result<Vec<u8>, String>>,
+    results: Results,
     events: bool,
     id: &str,
 ) -> Response<Body> {
@@ -304,7 +278,11 @@ fn stream(
         let commit = commit.clone();
         async move {
             let (mut results, model) = state?;
-            let (text, state) = match results.recv().await {
+            let next = results.results.recv().await;
+            if let Some(log) = &mut results.log {
+                log.next(next.as_ref().map(|r| r.as_deref().map_err(|_| ())));
+            }
+            let (text, state) = match next {
                 Some(Ok(result)) => {
                     let result = String::from_utf8_lossy(&result).into_owned();
                     (
@@ -330,13 +308,33 @@ fn stream(
 }
 
 impl App {
-    /// What is done with an answer after it was made: the log of inputs, and mirrors.
-    fn told(&self, model: &Arc<Model>, body: &Bytes, result: &[u8], id: &str, names: Names<'_>) {
+    /// What is done with an outcome: the log of inputs, and mirrors.
+    pub(crate) fn told(
+        &self,
+        model: &Arc<Model>,
+        body: &Bytes,
+        mut done: Result<Output, Failure>,
+        id: &str,
+        names: Names<'_>,
+    ) -> Result<Output, Failure> {
         if let Some(payloads) = &self.payloads
             && payloads.takes(self.next_number())
         {
-            payloads.write(&self.log, model.commit(), id, (body, result), names);
+            let entry = Entry::new(payloads, &self.log, (model.commit(), id), body, names.input);
+            match &mut done {
+                Ok(Output::Whole(result)) => entry.write(200, Some(result), names.output, None),
+                Ok(Output::Stream(results)) => results.log = Some(entry.stream()),
+                Err(f) => entry.write(f.code.as_u16(), None, None, Some(f.kind)),
+            }
         }
+        if let Ok(Output::Whole(result)) = &done {
+            self.mirror(body, result);
+        }
+        done
+    }
+
+    /// Lets mirrors have a copy.
+    fn mirror(&self, body: &Bytes, result: &[u8]) {
         for mirror in self.arms.mirrors() {
             let (metrics, body, want) = (self.metrics.clone(), body.clone(), result.to_vec());
             // On a task of its own, behind its own queue: whatever it does, the caller has the answer.

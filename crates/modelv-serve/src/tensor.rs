@@ -3,7 +3,11 @@
 //!
 //! Must never make more numbers than bytes came in, nor lists out of all proportion to them.
 
-use serde_json::{Number, Value, json};
+mod element;
+
+use serde_json::{Value, json};
+
+use element::{decode, encode, is_of, size_of};
 
 /// Most dimensions of one tensor.
 const DIMENSIONS_MAX: usize = 32;
@@ -11,56 +15,33 @@ const DIMENSIONS_MAX: usize = 32;
 const LISTS_PER_ELEMENT: usize = 4;
 const LISTS_SPARE: usize = 64;
 
-/// Types of elements, with their size in bytes; 0: each says its own.
-const TYPES: [(&str, usize); 13] = [
-    ("BOOL", 1),
-    ("UINT8", 1),
-    ("UINT16", 2),
-    ("UINT32", 4),
-    ("UINT64", 8),
-    ("INT8", 1),
-    ("INT16", 2),
-    ("INT32", 4),
-    ("INT64", 8),
-    ("FP16", 2),
-    ("FP32", 4),
-    ("FP64", 8),
-    ("BYTES", 0),
-];
-
 type Result<T, E = String> = std::result::Result<T, E>;
 
-fn size_of(datatype: &str) -> Result<usize> {
-    let found = TYPES.iter().find(|(name, _)| *name == datatype);
-    found
-        .map(|(_, size)| *size)
-        .ok_or_else(|| format!("datatype `{datatype}` is not known"))
+/// The dimensions of a tensor that JSON describes.
+fn shape(tensor: &Value) -> Result<Vec<usize>> {
+    let list = tensor["shape"].as_array();
+    let dimension = |v: &Value| usize::try_from(v.as_u64()?).ok();
+    let dims = list.and_then(|l| l.iter().map(dimension).collect());
+    dims.ok_or_else(no_shape)
 }
 
-/// The dimensions of a tensor, and how many elements they make.
-fn shape(tensor: &Value) -> Result<(Vec<usize>, usize)> {
-    let bad = || "a tensor needs a `shape` of whole numbers".to_owned();
-    let list = tensor["shape"]
-        .as_array()
-        .filter(|l| l.len() <= DIMENSIONS_MAX)
-        .ok_or_else(bad)?;
-    let dimension = |v: &Value| usize::try_from(v.as_u64()?).ok();
-    let dims: Vec<usize> = list
-        .iter()
-        .map(dimension)
-        .collect::<Option<_>>()
-        .ok_or_else(bad)?;
-    let count = dims
-        .iter()
-        .try_fold(1usize, |n, d| n.checked_mul(*d))
-        .ok_or_else(bad)?;
+fn no_shape() -> String {
+    "a tensor needs a `shape` of whole numbers".to_owned()
+}
+
+/// How many elements dimensions make.
+fn count(dims: &[usize]) -> Result<usize> {
+    let product = dims.iter().try_fold(1usize, |n, d| n.checked_mul(*d));
+    let count = product
+        .filter(|_| dims.len() <= DIMENSIONS_MAX)
+        .ok_or_else(no_shape)?;
     // A shape costs its sender a few bytes, the lists it stands for cost memory: `[1000000000, 0]` has no
     // element, but as many lists.
     let most = count
         .saturating_mul(LISTS_PER_ELEMENT)
         .saturating_add(LISTS_SPARE);
-    match lists(&dims) {
-        Some(lists) if lists <= most => Ok((dims, count)),
+    match lists(dims) {
+        Some(lists) if lists <= most => Ok(count),
         _ => Err("the `shape` of a tensor has too many lists for its elements".to_owned()),
     }
 }
@@ -75,13 +56,18 @@ fn lists(dims: &[usize]) -> Option<usize> {
     Some(all)
 }
 
+/// The elements of a tensor, as they came.
+pub(crate) enum Elements<'a> {
+    Bytes(&'a [u8]),
+    Values(Vec<Value>),
+}
+
 /// The nested lists of an input; its elements are in `data`, or at the front of `binary`.
 pub(crate) fn read(tensor: &Value, binary: &mut &[u8]) -> Result<Value> {
     let datatype = tensor["datatype"]
         .as_str()
         .ok_or("a tensor needs a `datatype`")?;
-    let size = size_of(datatype)?;
-    let (dims, count) = shape(tensor)?;
+    let dims = shape(tensor)?;
     let elements = match tensor["parameters"]["binary_data_size"].as_u64() {
         Some(bytes) => {
             let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
@@ -89,7 +75,7 @@ pub(crate) fn read(tensor: &Value, binary: &mut &[u8]) -> Result<Value> {
                 .split_at_checked(bytes)
                 .ok_or("fewer bytes than a tensor says")?;
             *binary = rest;
-            decode(datatype, size, own, count)?
+            Elements::Bytes(own)
         }
         None => {
             let mut flat = Vec::new();
@@ -97,10 +83,23 @@ pub(crate) fn read(tensor: &Value, binary: &mut &[u8]) -> Result<Value> {
                 tensor.get("data").ok_or("a tensor needs `data`")?,
                 &mut flat,
             );
-            if let Some(odd) = flat.iter().find(|v| !is_of(datatype, v)) {
+            Elements::Values(flat)
+        }
+    };
+    nested(datatype, &dims, elements)
+}
+
+/// Elements as nested lists.
+pub(crate) fn nested(datatype: &str, dims: &[usize], elements: Elements<'_>) -> Result<Value> {
+    size_of(datatype)?;
+    let count = count(dims)?;
+    let elements = match elements {
+        Elements::Bytes(bytes) => decode(datatype, bytes, count)?,
+        Elements::Values(values) => {
+            if let Some(odd) = values.iter().find(|v| !is_of(datatype, v)) {
                 return Err(format!("{odd} is no {datatype}"));
             }
-            flat
+            values
         }
     };
     if elements.len() != count {
@@ -109,23 +108,13 @@ pub(crate) fn read(tensor: &Value, binary: &mut &[u8]) -> Result<Value> {
             elements.len()
         ));
     }
-    Ok(nest(&mut elements.into_iter(), &dims))
+    Ok(nest(&mut elements.into_iter(), dims))
 }
 
 fn flatten(data: &Value, out: &mut Vec<Value>) {
     match data {
         Value::Array(all) => all.iter().for_each(|v| flatten(v, out)),
         other => out.push(other.clone()),
-    }
-}
-
-fn is_of(datatype: &str, value: &Value) -> bool {
-    match datatype {
-        "BOOL" => value.is_boolean(),
-        "BYTES" => value.is_string(),
-        "FP16" | "FP32" | "FP64" => value.is_number(),
-        unsigned if unsigned.starts_with('U') => value.is_u64(),
-        _ => value.is_i64() || value.is_u64(),
     }
 }
 
@@ -136,115 +125,73 @@ fn nest(elements: &mut impl Iterator<Item = Value>, dims: &[usize]) -> Value {
     }
 }
 
-fn decode(datatype: &str, size: usize, bytes: &[u8], count: usize) -> Result<Vec<Value>> {
-    if size == 0 {
-        return texts(bytes);
-    }
-    if count.checked_mul(size) != Some(bytes.len()) {
-        return Err(format!(
-            "{count} elements of {datatype} are not {} bytes",
-            bytes.len()
-        ));
-    }
-    bytes
-        .chunks_exact(size)
-        .map(|b| element(datatype, b))
-        .collect()
+/// A result as a tensor.
+pub(crate) struct Tensor {
+    pub(crate) datatype: &'static str,
+    pub(crate) dims: Vec<usize>,
+    pub(crate) elements: Vec<Value>,
 }
 
-fn texts(mut bytes: &[u8]) -> Result<Vec<Value>> {
-    let mut out = Vec::new();
-    while !bytes.is_empty() {
-        let (head, rest) = bytes
-            .split_first_chunk::<4>()
-            .ok_or("a length of BYTES is cut off")?;
-        let len = u32::from_le_bytes(*head) as usize;
-        let (text, rest) = rest
-            .split_at_checked(len)
-            .ok_or("an element of BYTES is cut off")?;
-        let text = std::str::from_utf8(text).map_err(|_| "an element of BYTES is no UTF-8")?;
-        out.push(text.into());
-        bytes = rest;
+impl Tensor {
+    /// Of what a function gave, whatever it is.
+    pub(crate) fn of(result: &Value) -> Self {
+        let mut dims = Vec::new();
+        let mut at = result;
+        while let Value::Array(all) = at {
+            dims.push(all.len());
+            match all.first() {
+                Some(first) => at = first,
+                None => break,
+            }
+        }
+        let mut elements = Vec::new();
+        if !is_even(result, &dims) {
+            // Rows of different lengths are texts.
+            dims.truncate(1);
+            elements.extend(result.as_array().into_iter().flatten().cloned());
+        } else {
+            flatten(result, &mut elements);
+        }
+        if dims.is_empty() {
+            dims.push(1);
+        }
+        let is_all = |is: fn(&Value) -> bool| elements.iter().all(is);
+        let datatype = if is_all(Value::is_boolean) {
+            "BOOL"
+        } else if is_all(Value::is_i64) {
+            "INT64"
+        } else if is_all(Value::is_number) {
+            "FP64"
+        } else {
+            for value in elements.iter_mut().filter(|v| !v.is_string()) {
+                *value = value.to_string().into();
+            }
+            "BYTES"
+        };
+        Self {
+            datatype,
+            dims,
+            elements,
+        }
     }
-    Ok(out)
-}
 
-fn element(datatype: &str, bytes: &[u8]) -> Result<Value> {
-    let mut wide = [0; 8];
-    wide[..bytes.len()].copy_from_slice(bytes);
-    let unsigned = u64::from_le_bytes(wide);
-    let float = |n: f64| {
-        let number = Number::from_f64(n).map(Value::Number);
-        number.ok_or_else(|| format!("{n} is no number of JSON"))
-    };
-    // The sign is in the last byte that is there.
-    let shift = 64 - 8 * bytes.len();
-    let signed = (unsigned << shift).cast_signed() >> shift;
-    match datatype {
-        "BOOL" => Ok(Value::Bool(unsigned != 0)),
-        "FP16" => float(half(bytes[0], bytes[1])),
-        "FP32" => float(f64::from(f32::from_bits(unsigned as u32))),
-        "FP64" => float(f64::from_bits(unsigned)),
-        name if name.starts_with('U') => Ok(unsigned.into()),
-        _ => Ok(signed.into()),
+    /// The bytes of its elements.
+    pub(crate) fn bytes(&self) -> Vec<u8> {
+        let is_whole = self.datatype == "INT64";
+        let elements = self.elements.iter();
+        elements.flat_map(|v| encode(v, is_whole)).collect()
     }
-}
-
-/// The number of a half-precision float.
-fn half(low: u8, high: u8) -> f64 {
-    let bits = u16::from_le_bytes([low, high]);
-    let (exponent, mantissa) = (i32::from(bits >> 10 & 0x1f), f64::from(bits & 0x3ff));
-    let size = match exponent {
-        0 => mantissa * 2f64.powi(-24),
-        0x1f if mantissa == 0.0 => f64::INFINITY,
-        0x1f => f64::NAN,
-        _ => (1.0 + mantissa / 1024.0) * 2f64.powi(exponent - 15),
-    };
-    if bits >> 15 == 1 { -size } else { size }
 }
 
 /// A result as an output; the bytes are those of its elements if it is to go as bytes.
 pub(crate) fn write(name: &str, result: &Value, as_bytes: bool) -> (Value, Vec<u8>) {
-    let mut dims = Vec::new();
-    let mut at = result;
-    while let Value::Array(all) = at {
-        dims.push(all.len());
-        match all.first() {
-            Some(first) => at = first,
-            None => break,
-        }
-    }
-    let mut flat = Vec::new();
-    if !is_even(result, &dims) {
-        // Rows of different lengths are texts.
-        dims.truncate(1);
-        flat.extend(result.as_array().into_iter().flatten().cloned());
-    } else {
-        flatten(result, &mut flat);
-    }
-    if dims.is_empty() {
-        dims.push(1);
-    }
-    let is_all = |is: fn(&Value) -> bool| flat.iter().all(is);
-    let datatype = if is_all(Value::is_boolean) {
-        "BOOL"
-    } else if is_all(Value::is_i64) {
-        "INT64"
-    } else if is_all(Value::is_number) {
-        "FP64"
-    } else {
-        for value in flat.iter_mut().filter(|v| !v.is_string()) {
-            *value = value.to_string().into();
-        }
-        "BYTES"
-    };
-    let mut output = json!({"name": name, "datatype": datatype, "shape": dims});
+    let tensor = Tensor::of(result);
+    let mut output = json!({"name": name, "datatype": tensor.datatype, "shape": tensor.dims});
     if !as_bytes {
-        output["data"] = flat.into();
+        output["data"] = tensor.elements.into();
         return (output, Vec::new());
     }
-    let is_whole = datatype == "INT64";
-    let bytes: Vec<u8> = flat.iter().flat_map(|v| encode(v, is_whole)).collect();
+    let bytes = tensor.bytes();
     output["parameters"] = json!({"binary_data_size": bytes.len()});
     (output, bytes)
 }
@@ -256,21 +203,6 @@ fn is_even(value: &Value, dims: &[usize]) -> bool {
         }
         (Value::Array(_), []) | (_, [_, ..]) => false,
         (_, []) => true,
-    }
-}
-
-fn encode(value: &Value, is_whole: bool) -> Vec<u8> {
-    match value {
-        Value::Bool(b) => vec![u8::from(*b)],
-        Value::Number(n) => match n.as_i64() {
-            Some(n) if is_whole => n.to_le_bytes().to_vec(),
-            _ => n.as_f64().unwrap_or(f64::NAN).to_le_bytes().to_vec(),
-        },
-        other => {
-            let text = other.as_str().unwrap_or_default().as_bytes();
-            let len = u32::try_from(text.len()).unwrap_or(u32::MAX);
-            [&len.to_le_bytes()[..], text].concat()
-        }
     }
 }
 

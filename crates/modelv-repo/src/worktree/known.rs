@@ -18,6 +18,7 @@ const KNOWN: &[(&str, &[&str])] = &[
             "batch",
             "batch-wait-ms",
             "data-frame",
+            "spare",
             "warm",
             "body-bytes-max",
             "timeout-ms",

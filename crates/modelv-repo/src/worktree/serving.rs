@@ -14,10 +14,12 @@ pub struct ServeRules {
     pub entry: Option<String>,
     /// `batch`: so many requests at most are predicted in one call of a function that takes and gives lists.
     pub batch: Option<u64>,
-    /// `batch-wait-ms`: so long a worker waits for more of a batch that has begun.
+    /// `batch-wait-ms`: so long a request waits for others before it is asked alone.
     pub batch_wait_ms: Option<u64>,
     /// `data-frame`: the function takes a data frame.
     pub data_frame: bool,
+    /// `spare`: one more worker is kept loaded, to take the place of one that dies.
+    pub spare: bool,
     /// `warm`: a file with a request a line that is predicted before the first of a client.
     pub warm: Option<String>,
     /// `body-bytes-max`: largest request.
@@ -60,17 +62,16 @@ impl ServeRules {
                 number.ok_or_else(|| invalid(key, &format!("a number from {least} to {most}")))
             }
         };
-        let data_frame = match section.get("data-frame") {
-            None => false,
-            Some(item) => item
-                .as_bool()
-                .ok_or_else(|| invalid("data-frame", "true or false"))?,
+        let flag = |key: &str| match section.get(key) {
+            None => Ok(false),
+            Some(item) => item.as_bool().ok_or_else(|| invalid(key, "true or false")),
         };
         Ok(Self {
             entry: text("entry")?,
             batch: number("batch", 1, BATCH_MAX)?,
             batch_wait_ms: number("batch-wait-ms", 0, 10_000)?,
-            data_frame,
+            data_frame: flag("data-frame")?,
+            spare: flag("spare")?,
             warm: text("warm")?,
             body_bytes_max: number("body-bytes-max", 1, 1 << 30)?,
             timeout_ms: number("timeout-ms", 1, 86_400_000)?,
@@ -85,7 +86,7 @@ mod tests {
 
     #[test]
     fn what_is_served_and_how() {
-        let text = "[serve]\nentry = \"a:b\"\nbatch = 64\nbatch-wait-ms = 2\ndata-frame = true\n\
+        let text = "[serve]\nentry = \"a:b\"\nbatch = 64\nbatch-wait-ms = 2\ndata-frame = true\nspare = true\n\
                     warm = \"warm.jsonl\"\nbody-bytes-max = 1000\ntimeout-ms = 500\nqueue = 10\n";
         let rules = Rules::parse(text).unwrap();
         assert!(rules.unknown().is_empty(), "{:?}", rules.unknown());
@@ -94,6 +95,7 @@ mod tests {
             (serve.entry.as_deref(), serve.batch, serve.queue),
             (Some("a:b"), Some(64), Some(10))
         );
+        assert!(serve.data_frame && serve.spare);
         assert_eq!(
             Rules::parse("").unwrap().serve(),
             &super::ServeRules::default()
@@ -104,6 +106,7 @@ mod tests {
             "batch = \"x\"",
             "timeout-ms = -1",
             "data-frame = 1",
+            "spare = \"yes\"",
             "queue = 0",
         ] {
             assert!(

@@ -34,19 +34,16 @@ async fn pool(dir: &tempfile::TempDir, code: &str, set: fn(&mut ServeOptions)) -
     Pool::start(&options, &metrics, &log()).await.unwrap().0
 }
 
-/// A queue without a worker, for batches that wait long for more.
-fn queue() -> Pool {
+/// A queue without a worker, for batches that wait for more as long as they may.
+fn queue(wait: Duration) -> Pool {
     let dir = tempfile::tempdir().unwrap();
     let mut options = options(&dir);
-    options.batch_wait = Duration::from_secs(3_600);
+    options.batch_wait = wait;
     let shared = Shared {
-        jobs: Mutex::new(VecDeque::new()),
-        bell: Notify::new(),
-        closed: AtomicBool::new(false),
+        queue: Queue::new(&options, 8),
+        spare: Mutex::new(None),
         ready: AtomicUsize::new(1),
-        idle: AtomicUsize::new(0),
         options,
-        batch: 8,
         metrics: Arc::new(Metrics::default()),
         log: log(),
     };
@@ -54,6 +51,8 @@ fn queue() -> Pool {
         shared: Arc::new(shared),
     }
 }
+
+const HOUR: Duration = Duration::from_secs(3_600);
 
 pub(crate) fn run(test: impl Future<Output = ()>) {
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -141,13 +140,13 @@ fn what_a_stream_raises_at_its_end_is_no_answer_to_the_next() {
 #[test]
 fn a_batch_whose_worker_ends_before_it_is_asked_is_not_lost() {
     run(async {
-        let pool = queue();
+        let pool = queue(HOUR);
         let _replies: Vec<_> = (0..3).map(|n| pool.submit(vec![n])).collect();
-        let mut filling = Box::pin(pool.shared.next());
+        let mut filling = Box::pin(pool.shared.queue.next());
         assert!(futures_util::FutureExt::now_or_never(&mut filling).is_none());
-        assert_eq!(pool.shared.lock().len(), 0, "the batch has them");
+        assert_eq!(pool.shared.queue.lock().len(), 0, "the batch has them");
         drop(filling);
-        let jobs = pool.shared.lock();
+        let jobs = pool.shared.queue.lock();
         let left: Vec<_> = jobs.iter().map(|j| (j.body.clone(), j.alone)).collect();
         assert_eq!(left, [(vec![0], false), (vec![1], false), (vec![2], false)]);
     });
@@ -156,11 +155,11 @@ fn a_batch_whose_worker_ends_before_it_is_asked_is_not_lost() {
 #[test]
 fn large_bodies_are_not_one_question() {
     run(async {
-        let pool = queue();
-        let sizes = [30 << 20, 30 << 20, 30 << 20, BATCH_BYTES_MAX + 1, 1];
+        let pool = queue(HOUR);
+        let sizes = [30 << 20, 30 << 20, 30 << 20, queue::BATCH_BYTES_MAX + 1, 1];
         let _replies: Vec<_> = sizes.iter().map(|n| pool.submit(vec![0; *n])).collect();
         for want in [&sizes[..2], &sizes[2..3], &sizes[3..4]] {
-            let batch = pool.shared.next().await.unwrap();
+            let batch = pool.shared.queue.next().await.unwrap();
             let got: Vec<_> = batch.iter().map(|j| j.body.len()).collect();
             assert_eq!(got, want);
         }
@@ -170,12 +169,62 @@ fn large_bodies_are_not_one_question() {
 #[test]
 fn a_job_that_is_to_be_asked_alone_joins_no_batch() {
     run(async {
-        let pool = queue();
+        let pool = queue(HOUR);
         let _replies: Vec<_> = (0..3).map(|n| pool.submit(vec![n])).collect();
-        pool.shared.lock()[1].alone = true;
+        pool.shared.queue.lock()[1].alone = true;
         for n in 0..2 {
-            let batch = pool.shared.next().await.unwrap();
+            let batch = pool.shared.queue.next().await.unwrap();
             assert_eq!((batch.len(), batch[0].body.as_slice()), (1, &[n][..]));
         }
+    });
+}
+
+fn is_done<F: Future + Unpin>(next: &mut F) -> Option<F::Output> {
+    futures_util::FutureExt::now_or_never(next)
+}
+
+#[test]
+fn one_request_waits_for_company_and_others_leave_it_to_it() {
+    run(async {
+        let pool = queue(HOUR);
+        let queue = &pool.shared.queue;
+        let mut first = Box::pin(queue.next());
+        let mut second = Box::pin(queue.next());
+        assert!(is_done(&mut first).is_none() && is_done(&mut second).is_none());
+        let mut replies = vec![pool.submit(vec![0]).unwrap()];
+        assert!(is_done(&mut first).is_none(), "it waits for more");
+        for n in 1..8 {
+            replies.push(pool.submit(vec![n]).unwrap());
+            assert!(is_done(&mut second).is_none(), "that is for the first");
+            let done = is_done(&mut first);
+            assert_eq!(done.is_some(), n == 7, "a batch is eight");
+            let sizes = done.flatten().map(|b| b.len());
+            assert!(sizes.is_none_or(|n| n == 8), "{sizes:?}");
+        }
+        // What comes then is the second's.
+        drop(first);
+        replies.push(pool.submit(vec![8]).unwrap());
+        assert!(is_done(&mut second).is_none());
+        assert_eq!(queue.lock().len(), 0);
+    });
+}
+
+#[test]
+fn nobody_waits_longer_than_the_time_for_company() {
+    run(async {
+        let wait = Duration::from_millis(50);
+        let pool = queue(wait);
+        let start = Instant::now();
+        let _reply = pool.submit(vec![0]).unwrap();
+        let batch = pool.shared.queue.next().await.unwrap();
+        assert_eq!(batch.len(), 1);
+        assert!(start.elapsed() >= wait, "{:?}", start.elapsed());
+        // One that has waited for a worker already waits no more.
+        let pool = queue(HOUR / 60);
+        let _reply = pool.submit(vec![1]).unwrap();
+        pool.shared.queue.lock()[0].queued -= HOUR / 60;
+        let start = Instant::now();
+        assert!(pool.shared.queue.next().await.is_some());
+        assert!(start.elapsed() < HOUR / 120, "{:?}", start.elapsed());
     });
 }

@@ -105,7 +105,7 @@ enum EngineName {
 enum Other {
     /// Unpack an image layout into a folder; prints how to start it, as JSON.
     Unpack {
-        /// The layout.
+        /// The layout, or a tar of one.
         layout: PathBuf,
         /// An empty or missing folder.
         dir: PathBuf,
@@ -153,7 +153,8 @@ pub(in crate::commands) fn options(
 pub(super) fn run(args: Args, s: Session<'_>) -> Done {
     match args.other {
         Some(Other::Unpack { layout, dir }) => {
-            let config = modelv_release::unpack(&s.dir.join(layout), &s.dir.join(dir))?;
+            let (from, to) = (s.dir.join(layout), s.dir.join(dir));
+            let config = modelv_release::unpack(&from, &to, s.cancel())?;
             s.ui.json(&serde_json::to_value(config).unwrap_or_default());
             Ok(ExitCode::SUCCESS)
         }

@@ -1,5 +1,7 @@
 //! `modelv serve`.
 
+mod image;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -23,10 +25,17 @@ const WARM_BYTES_MAX: usize = 8 << 20;
 const RETRY: Duration = Duration::from_secs(30);
 
 /// Serve predictions of a commit over HTTP.
+///
+/// A commit is served with the active interpreter. An image layout, a folder or a tar, is unpacked and started
+/// with its own, as an engine would start it.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// The commit, or an alias; the current one otherwise.
-    #[arg(default_value = "HEAD", conflicts_with = "image")]
+    /// The commit, an alias, or an image layout; the current commit otherwise.
+    #[arg(
+        value_name = "COMMIT|IMAGE",
+        default_value = "HEAD",
+        conflicts_with = "image"
+    )]
     revision: String,
     /// Serve what this file of an image says.
     #[arg(long, value_name = "FILE")]
@@ -89,6 +98,11 @@ pub(super) fn run(args: Args, s: Session<'_>) -> Done {
         modelv_serve::probe(config.listen).map_err(config_error)?;
         return Ok(ExitCode::SUCCESS);
     }
+    if args.image.is_none()
+        && let Some(path) = image::named(&args.revision, &s)?
+    {
+        return image::run(&path, &args, s);
+    }
     let mut server = match &args.image {
         Some(path) => {
             let mut options = ImageConfig::read(path)
@@ -102,9 +116,24 @@ pub(super) fn run(args: Args, s: Session<'_>) -> Done {
     server.sticky.clone_from(&args.sticky);
     server.payloads = payloads(&args)?;
     let ui = s.ui;
+    for arm in &mut server.arms {
+        arm.options.notes.drain(..).for_each(|note| ui.warn(note));
+    }
     let ready = |address: SocketAddr| ui.talk(format!("serving on http://{address}"));
-    modelv_serve::serve(server, Box::new(std::io::stderr()), ready).map_err(config_error)?;
+    let served = modelv_serve::serve(server, Box::new(std::io::stderr()), ready);
+    served.map_err(|e| CommandError::failed(&e, missing_hint(&e)))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// What to do where a function does not find a file, which is as a rule one of the model.
+fn missing_hint(e: &modelv_serve::ServeError) -> Option<String> {
+    let is_missing = matches!(e, modelv_serve::ServeError::Entry { detail, .. }
+        if detail.starts_with("FileNotFoundError"));
+    is_missing.then(|| {
+        "a commit is served with its own files alone: `modelv show REV` lists them, `modelv run` makes the \
+         model, `modelv fetch --add model` brings one that is elsewhere"
+            .to_owned()
+    })
 }
 
 fn payloads(args: &Args) -> Result<Option<Payloads>, CommandError> {
@@ -242,6 +271,12 @@ fn load(
     }
     .into_options();
     apply_rules(&mut options)?;
+    if repo.commit_object(id)?.is_stale() {
+        options.notes.push(format!(
+            "the model of commit `{}` was made by another recipe than the commit's; `modelv run` makes it anew",
+            id.short()
+        ));
+    }
     Ok((options, Some(Box::new(folder))))
 }
 
@@ -262,6 +297,7 @@ fn apply_rules(options: &mut ServeOptions) -> Result<(), CommandError> {
     options.batch = serve.batch.map_or(1, count);
     options.batch_wait = Duration::from_millis(serve.batch_wait_ms.unwrap_or(0));
     options.frame = serve.data_frame;
+    options.spare = serve.spare;
     if let Some(path) = &serve.warm {
         options.warm = warm(&options.app_dir.join(path))?;
     }

@@ -1,0 +1,132 @@
+//! Bodies of requests, within all limits: their size, their time, and the memory that all of them take.
+
+use std::sync::Arc;
+
+use axum::body::{Body, Bytes};
+use axum::http::{Method, Request, StatusCode, header};
+use futures_util::StreamExt;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::config::Limits;
+use crate::http::App;
+use crate::predict::{Failure, failure};
+
+/// What memory is counted in.
+const UNIT_BYTES: usize = 1 << 10;
+
+/// Memory for the bodies of all requests of all connections.
+pub(crate) struct Room(Arc<Semaphore>);
+
+impl Room {
+    pub(crate) fn new(limits: &Limits) -> Self {
+        // One body of the largest size always has room.
+        let bytes = limits.all_bodies_bytes.max(limits.body_bytes);
+        let units = bytes.div_ceil(UNIT_BYTES).min(Semaphore::MAX_PERMITS);
+        Self(Arc::new(Semaphore::new(units)))
+    }
+
+    /// So much more for a body; `None`: there is no more.
+    fn take(&self, held: &mut Option<OwnedSemaphorePermit>, bytes: usize) -> Option<()> {
+        let has = held.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        let more = u32::try_from(bytes.div_ceil(UNIT_BYTES).saturating_sub(has)).ok()?;
+        if more > 0 {
+            let permit = self.0.clone().try_acquire_many_owned(more).ok()?;
+            match held {
+                Some(held) => held.merge(permit),
+                None => *held = Some(permit),
+            }
+        }
+        Some(())
+    }
+}
+
+/// A whole body. Its memory counts as taken until it is dropped.
+pub(crate) struct Read {
+    pub(crate) bytes: Bytes,
+    _room: Option<OwnedSemaphorePermit>,
+}
+
+/// The body of a request.
+pub(crate) async fn read(app: &App, request: Request<Body>) -> Result<Read, Failure> {
+    if request.method() != Method::POST {
+        let text = "predictions are asked for with POST";
+        return Err(failure(StatusCode::METHOD_NOT_ALLOWED, "method", text));
+    }
+    let limit = app.limits.body_bytes;
+    let declared = request.headers().get(header::CONTENT_LENGTH);
+    let declared = declared
+        .and_then(|v| v.to_str().ok())
+        .and_then(|v| v.parse::<usize>().ok());
+    if declared.is_some_and(|n| n > limit) {
+        return Err(too_large(limit));
+    }
+    let reading = gather(&app.room, request.into_body(), limit);
+    match tokio::time::timeout(app.limits.predict, reading).await {
+        Ok(read) => read,
+        Err(_) => {
+            let text = "the body did not come in time";
+            Err(failure(StatusCode::REQUEST_TIMEOUT, "slow_body", text))
+        }
+    }
+}
+
+fn too_large(limit: usize) -> Failure {
+    let text = format!("the body has more than {limit} bytes");
+    failure(StatusCode::PAYLOAD_TOO_LARGE, "too_large", text)
+}
+
+async fn gather(room: &Room, body: Body, limit: usize) -> Result<Read, Failure> {
+    let (mut parts, mut held) = (body.into_data_stream(), None);
+    let mut bytes = Vec::new();
+    while let Some(part) = parts.next().await {
+        let part = part.map_err(|_| {
+            let text = "the body can't be read to its end";
+            failure(StatusCode::BAD_REQUEST, "broken_body", text)
+        })?;
+        if bytes.len() + part.len() > limit {
+            return Err(too_large(limit));
+        }
+        room.take(&mut held, bytes.len() + part.len())
+            .ok_or_else(|| {
+                let text = "the bodies of other requests take all memory that there is for them";
+                failure(StatusCode::SERVICE_UNAVAILABLE, "no_memory", text)
+            })?;
+        bytes.extend_from_slice(&part);
+    }
+    Ok(Read {
+        bytes: bytes.into(),
+        _room: held,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pool::tests::run;
+
+    #[test]
+    fn bodies_share_the_memory_and_give_it_back() {
+        run(async {
+            let limits = Limits {
+                body_bytes: 8 << 10,
+                all_bodies_bytes: 20 << 10,
+                ..Limits::default()
+            };
+            let room = Room::new(&limits);
+            let body = |bytes: usize| gather(&room, Body::from(vec![7; bytes]), 8 << 10);
+            let first = body(8 << 10).await.map_err(|f| f.kind);
+            let second = body(8 << 10).await.map_err(|f| f.kind);
+            assert_eq!(first.as_ref().map(|r| r.bytes.len()), Ok(8 << 10));
+            let third = body(5 << 10).await.map_err(|f| (f.code.as_u16(), f.kind));
+            assert_eq!(third.err(), Some((503, "no_memory")));
+            assert!(
+                body(4 << 10).await.is_ok(),
+                "what was held for the third is free"
+            );
+            drop((first, second));
+            assert!(body(8 << 10).await.is_ok());
+            let large = body((8 << 10) + 1).await.map_err(|f| f.kind);
+            assert_eq!(large.err(), Some("too_large"));
+        });
+    }
+}

@@ -1,0 +1,354 @@
+//! The Open Inference Protocol, version 2, over gRPC: calls of one message each, on the port of the rest.
+//!
+//! gRPC is HTTP/2 with a message behind five bytes and the outcome in trailers; no more of it is here.
+
+mod message;
+mod tensors;
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, header};
+use hyper::body::Frame;
+use prost::Message;
+
+use crate::body::read;
+use crate::http::App;
+use crate::infer::{self, bad, form, predicted};
+use crate::model::Model;
+use crate::predict::{Failure, Under, failure};
+use message::{
+    InferRequest, InferResponse, Live, ModelMetadata, ModelName, Ready, ServerMetadata,
+    TensorMetadata, infer_request,
+};
+
+/// Path of all methods.
+pub(crate) const SERVICE: &str = "/inference.GRPCInferenceService/{method}";
+const CONTENT_TYPE: &str = "application/grpc";
+/// A flag and a length.
+const HEAD_BYTES: usize = 5;
+
+/// Whether a request is a call.
+pub(crate) fn is_call(headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
+    let rest = kind.and_then(|k| k.strip_prefix(CONTENT_TYPE.as_bytes()));
+    matches!(rest, Some([] | [b'+' | b';', ..]))
+}
+
+/// A call of the service.
+pub(crate) async fn call(
+    State(app): State<Arc<App>>,
+    Path(method): Path<String>,
+    request: Request<Body>,
+) -> Response<Body> {
+    let id = app.request_id(request.headers());
+    if !is_call(request.headers()) || request.version() != Version::HTTP_2 {
+        let text = "this is a service of gRPC: ask it over HTTP/2, with `application/grpc`";
+        let f = failure(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not_grpc", text);
+        return app.failure(&app.arms.main(), &f, &id);
+    }
+    if method == "ModelInfer" {
+        return infer(&app, request).await;
+    }
+    let answered = match read(&app, request).await {
+        Ok(body) => message(&body.bytes).and_then(|message| answer(&app, &method, message)),
+        Err(f) => Err(f),
+    };
+    reply(&app, &app.arms.main(), answered, &id)
+}
+
+/// A call of anything else.
+pub(crate) fn unknown(app: &App, path: &str, id: &str) -> Response<Body> {
+    reply(app, &app.arms.main(), Err(no_method(path)), id)
+}
+
+fn no_method(name: &str) -> Failure {
+    let text = format!("no such method: {name}");
+    failure(StatusCode::NOT_IMPLEMENTED, "no_method", text)
+}
+
+/// What is asked beside predictions.
+fn answer(app: &App, method: &str, message: Bytes) -> Result<Vec<u8>, Failure> {
+    let model = || -> Result<Arc<Model>, Failure> {
+        let asked = ModelName::decode(message).map_err(|e| bad(e.to_string()))?;
+        let found = find(app, &asked.name, &asked.version)?;
+        Ok(found.unwrap_or_else(|| app.arms.main()))
+    };
+    match method {
+        "ServerLive" => Ok(Live { live: true }.encode_to_vec()),
+        "ServerReady" => Ok(Ready {
+            ready: app.is_ready(),
+        }
+        .encode_to_vec()),
+        "ModelReady" => {
+            let ready = !app.is_draining() & model()?.pool.is_ready();
+            Ok(Ready { ready }.encode_to_vec())
+        }
+        "ServerMetadata" => Ok(ServerMetadata {
+            name: "modelv".into(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            extensions: Vec::new(),
+        }
+        .encode_to_vec()),
+        "ModelMetadata" => {
+            let model = model()?;
+            Ok(metadata(app, &model).encode_to_vec())
+        }
+        other => Err(no_method(other)),
+    }
+}
+
+fn find(app: &App, name: &str, version: &str) -> Result<Option<Arc<Model>>, Failure> {
+    infer::find(app, name, Some(version).filter(|v| !v.is_empty()))
+}
+
+fn metadata(app: &App, model: &Model) -> ModelMetadata {
+    let tensor = |name, schema| {
+        let form = form(name, schema);
+        TensorMetadata {
+            name: form.name.into(),
+            datatype: form.datatype.into(),
+            shape: form.shape,
+        }
+    };
+    let all = app.arms.all();
+    ModelMetadata {
+        name: model.options.name.clone(),
+        versions: all.iter().map(|s| s.model.commit().to_owned()).collect(),
+        platform: "modelv_python".into(),
+        inputs: vec![tensor("inputs", &model.about.schema)],
+        outputs: vec![tensor("predictions", &model.about.returns)],
+    }
+}
+
+async fn infer(app: &App, request: Request<Body>) -> Response<Body> {
+    const PATH: &str = "/grpc/ModelInfer";
+    let headers = request.headers().clone();
+    // Kept to the end: what it takes counts as long as it is worked on.
+    let body = read(app, request).await;
+    let asked = body.as_ref().map_err(Failure::clone);
+    let asked = asked.and_then(|b| infer_request(&message(&b.bytes)?).map_err(bad));
+    let found = asked.and_then(|a| Ok((find(app, &a.model_name, &a.model_version)?, a)));
+    let (mut under, asked) = match found {
+        Ok((Some(model), asked)) => (Under::with(app, model, &headers, PATH), Ok(asked)),
+        Ok((None, asked)) => (Under::begin(app, &headers, PATH), Ok(asked)),
+        Err(f) => (Under::begin(app, &headers, PATH), Err(f)),
+    };
+    let model = under.model();
+    let answered = match asked {
+        Ok(asked) => within(timeout(&headers), infer_with(app, &model, asked, &under.id)).await,
+        Err(f) => Err(f),
+    };
+    let (code, error) = match &answered {
+        Ok(_) => (StatusCode::OK, None),
+        Err(f) => (f.code, Some(f.kind)),
+    };
+    let response = reply(app, &model, answered, &under.id);
+    under.tell(code, error);
+    response
+}
+
+async fn infer_with(
+    app: &App,
+    model: &Arc<Model>,
+    asked: InferRequest,
+    id: &str,
+) -> Result<Vec<u8>, Failure> {
+    let inputs = tensors::inputs(&asked).map_err(bad)?;
+    let wanted: Vec<&str> = asked.outputs.iter().map(|o| o.name.as_str()).collect();
+    let outputs = predicted(app, model, inputs, &wanted, id).await?;
+    let mut response = InferResponse {
+        model_name: model.options.name.clone(),
+        model_version: model.commit().to_owned(),
+        id: asked.id.clone(),
+        ..InferResponse::default()
+    };
+    let is_raw = !asked.raw_input_contents.is_empty();
+    for (name, value) in outputs {
+        tensors::add_output(&mut response, name, &value, is_raw);
+    }
+    Ok(response.encode_to_vec())
+}
+
+/// The one message of a call.
+#[expect(clippy::big_endian_bytes, reason = "gRPC has lengths so")]
+fn message(body: &Bytes) -> Result<Bytes, Failure> {
+    let head = body.first_chunk::<HEAD_BYTES>();
+    let [flag, length @ ..] = head.ok_or_else(|| bad("a call without a message"))?;
+    if *flag != 0 {
+        let text = "packed messages are not read: send it without compression";
+        return Err(failure(StatusCode::NOT_IMPLEMENTED, "packed", text));
+    }
+    if u32::from_be_bytes(*length) as usize != body.len() - HEAD_BYTES {
+        return Err(bad("a call is one message, as long as it says"));
+    }
+    Ok(body.slice(HEAD_BYTES..))
+}
+
+/// How long the client waits, if it says so.
+fn timeout(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get("grpc-timeout")?.to_str().ok()?;
+    let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let number: u32 = number.parse().ok()?;
+    let unit = match unit {
+        "H" => Duration::from_secs(3_600),
+        "M" => Duration::from_secs(60),
+        "S" => Duration::from_secs(1),
+        "m" => Duration::from_millis(1),
+        "u" => Duration::from_micros(1),
+        "n" => Duration::from_nanos(1),
+        _ => return None,
+    };
+    unit.checked_mul(number)
+}
+
+async fn within<T>(
+    limit: Option<Duration>,
+    work: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    let Some(limit) = limit else {
+        return work.await;
+    };
+    let done = tokio::time::timeout(limit, work).await;
+    done.unwrap_or_else(|_| {
+        let text = "the prediction took longer than the client waits";
+        Err(failure(StatusCode::GATEWAY_TIMEOUT, "timeout", text))
+    })
+}
+
+/// The number that gRPC has for an outcome.
+fn status(code: StatusCode) -> u16 {
+    match code.as_u16() {
+        200 => 0,
+        400 | 422 => 3,
+        408 | 504 => 4,
+        404 => 5,
+        413 | 429 => 8,
+        405 | 501 => 12,
+        503 => 14,
+        _ => 13,
+    }
+}
+
+fn reply(app: &App, model: &Model, answered: Result<Vec<u8>, Failure>, id: &str) -> Response<Body> {
+    match answered {
+        Ok(message) => {
+            let body = Body::new(Reply::of(&message));
+            app.finish(model, StatusCode::OK, CONTENT_TYPE, body, id)
+        }
+        Err(f) => {
+            let body = Body::empty();
+            let mut response = app.finish(model, StatusCode::OK, CONTENT_TYPE, body, id);
+            let headers = response.headers_mut();
+            headers.insert("grpc-status", status(f.code).into());
+            if let Ok(text) = HeaderValue::from_str(&escaped(&f.message)) {
+                headers.insert("grpc-message", text);
+            }
+            response
+        }
+    }
+}
+
+/// A text as gRPC has it in a header.
+fn escaped(text: &str) -> String {
+    let mut out = String::new();
+    for byte in text.bytes() {
+        match byte {
+            b'%' | 0..0x20 | 0x7f.. => out.push_str(&format!("%{byte:02X}")),
+            plain => out.push(char::from(plain)),
+        }
+    }
+    out
+}
+
+/// A message, then that all went well.
+struct Reply {
+    message: Option<Bytes>,
+    trailers: Option<HeaderMap>,
+}
+
+impl Reply {
+    #[expect(clippy::big_endian_bytes, reason = "gRPC has lengths so")]
+    fn of(message: &[u8]) -> Self {
+        let length = u32::try_from(message.len()).unwrap_or(u32::MAX);
+        let framed = [&[0][..], &length.to_be_bytes(), message].concat();
+        let trailers = HeaderMap::from_iter([(
+            header::HeaderName::from_static("grpc-status"),
+            HeaderValue::from_static("0"),
+        )]);
+        Self {
+            message: Some(framed.into()),
+            trailers: Some(trailers),
+        }
+    }
+}
+
+impl hyper::body::Body for Reply {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let message = self.message.take().map(Frame::data);
+        let next = message.or_else(|| self.trailers.take().map(Frame::trailers));
+        Poll::Ready(next.map(Ok))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_is_one_message() {
+        let told = |bytes: &'static [u8]| message(&Bytes::from_static(bytes));
+        assert_eq!(told(b"\0\0\0\0\x02hi").unwrap(), "hi");
+        assert_eq!(told(b"\0\0\0\0\0").unwrap(), "");
+        for (odd, want) in [
+            (&b""[..], 3),
+            (b"\0\0\0\0", 3),
+            (b"\0\0\0\0\x03hi", 3),
+            (b"\0\0\0\0\x01hi", 3),
+            (b"\0\xff\xff\xff\xffhi", 3),
+            (b"\x01\0\0\0\x02hi", 12),
+        ] {
+            assert_eq!(status(told(odd).unwrap_err().code), want, "{odd:?}");
+        }
+    }
+
+    #[test]
+    fn headers_say_how_long_a_client_waits() {
+        let told = |text: &'static str| {
+            timeout(&HeaderMap::from_iter([(
+                header::HeaderName::from_static("grpc-timeout"),
+                HeaderValue::from_static(text),
+            )]))
+        };
+        assert_eq!(told("250m"), Some(Duration::from_millis(250)));
+        assert_eq!(
+            told("99999999H"),
+            Some(Duration::from_secs(3_600) * 99_999_999)
+        );
+        for odd in ["", "m", "1", "-1S", "1x", "1 S"] {
+            assert_eq!(told(odd), None, "{odd}");
+        }
+    }
+
+    #[test]
+    fn kinds_of_calls_and_texts() {
+        let is = |kind: &'static str| {
+            let kind = HeaderValue::from_static(kind);
+            is_call(&HeaderMap::from_iter([(header::CONTENT_TYPE, kind)]))
+        };
+        assert!(is("application/grpc") && is("application/grpc+proto"));
+        assert!(!is("application/grpc-web") && !is("application/json"));
+        assert_eq!(escaped("50% of \u{fc}\n"), "50%25 of %C3%BC%0A");
+    }
+}

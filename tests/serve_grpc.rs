@@ -1,0 +1,129 @@
+//! The Open Inference Protocol over gRPC, asked by the client of Triton and by grpcio itself.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::OnceLock;
+
+use crate::serve::{serving, start};
+use crate::venv::{must, python};
+
+/// What both scripts begin with.
+const HEAD: &str = "\
+import sys, grpc, numpy
+from concurrent.futures import ThreadPoolExecutor
+from tritonclient.grpc import InferenceServerClient, InferInput, InferRequestedOutput, service_pb2, service_pb2_grpc
+from tritonclient.utils import InferenceServerException
+address, commit = sys.argv[1:]
+c = InferenceServerClient(address)
+channel = grpc.insecure_channel(address)
+stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+def refused(code, ask):
+    try:
+        ask()
+    except (InferenceServerException, grpc.RpcError) as e:
+        found = e.status() if isinstance(e, InferenceServerException) else str(e.code())
+        assert found == 'StatusCode.' + code, e
+        return str(e)
+    raise SystemExit('answered: ' + code)
+";
+
+fn ask(script: &str, server: &crate::serving::Server, commit: &str) {
+    // Made once: tests run beside one another.
+    static PYTHON: OnceLock<PathBuf> = OnceLock::new();
+    let python = PYTHON.get_or_init(|| python("triton-grpc", &["tritonclient[grpc]==2.73.0"]));
+    let script = format!("{HEAD}{script}");
+    must(Command::new(python).args(["-c", &script, &server.address, commit]));
+}
+
+#[test]
+fn the_open_inference_protocol_is_spoken_over_grpc() {
+    let code = "import time\n\
+        def predict(rows: list[list[float]]) -> list[float]:\n    \
+            if rows[0][0] == 13: raise ValueError('13 is 100% \u{fc}ble')\n    \
+            if rows[0][0] == 9: time.sleep(60)\n    \
+            return [sum(r) for r in rows]\n";
+    let tree = serving(code, "batch = 16\nbody-bytes-max = 100000\n");
+    let server = start(&tree, &[]);
+    let commit = tree.id("HEAD");
+    let script = "
+assert c.is_server_live() and c.is_server_ready() and c.is_model_ready('HEAD') and c.is_model_ready('HEAD', commit[:12])
+about = c.get_server_metadata()
+assert about.name == 'modelv' and about.version, about
+about = c.get_model_metadata('HEAD')
+assert list(about.versions) == [commit], about
+assert (about.inputs[0].name, about.inputs[0].datatype, list(about.inputs[0].shape)) == ('inputs', 'FP64', [-1, -1])
+assert (about.outputs[0].name, about.outputs[0].datatype) == ('predictions', 'FP64')
+def tensor(rows, kind='FP32'):
+    x = InferInput('rows', list(rows.shape), kind)
+    x.set_data_from_numpy(rows)
+    return x
+rows = numpy.array([[1, 2], [3, 4.5]], dtype=numpy.float32)
+for outputs in (None, [InferRequestedOutput('sums')]):
+    got = c.infer('HEAD', [tensor(rows)], outputs=outputs, request_id='7')
+    y = got.as_numpy('sums' if outputs else 'predictions')
+    assert y.dtype == numpy.float64 and y.tolist() == [3.0, 7.5], y
+    assert got.get_response().model_version == commit and got.get_response().id == '7'
+# Typed contents are answered with typed contents.
+def typed(first):
+    request = service_pb2.ModelInferRequest(model_name='HEAD', id='8')
+    x = request.inputs.add(name='rows', datatype='FP64', shape=[2, 2])
+    x.contents.fp64_contents.extend([first, 2, 3, 4.5])
+    return request
+response, call = stub.ModelInfer.with_call(typed(1), metadata=[('x-request-id', 'own')])
+assert list(response.outputs[0].contents.fp64_contents) == [3.0, 7.5] and not response.raw_output_contents
+head = dict(call.initial_metadata())
+assert head['x-modelv-commit'] == commit and head['x-request-id'] == 'own', head
+# Many at a time on one connection.
+with ThreadPoolExecutor(32) as pool:
+    for n, response in enumerate(pool.map(lambda n: stub.ModelInfer(typed(100 + n)), range(300))):
+        assert response.outputs[0].contents.fp64_contents[0] == 102 + n
+# Each failure has its code.
+refused('NOT_FOUND', lambda: c.infer('other', [tensor(rows)]))
+refused('NOT_FOUND', lambda: c.infer('HEAD', [tensor(rows)], model_version='0000000'))
+refused('NOT_FOUND', lambda: c.get_model_metadata('other'))
+texts = numpy.array(['a'], dtype=object)
+assert 'is not array' in refused('INVALID_ARGUMENT', lambda: c.infer('HEAD', [tensor(texts, 'BYTES')]))
+refused('INVALID_ARGUMENT', lambda: stub.ModelInfer(service_pb2.ModelInferRequest(model_name='HEAD')))
+assert '13 is 100% \u{fc}ble' in refused('INTERNAL', lambda: stub.ModelInfer(typed(13)))
+large = numpy.zeros((200, 200), dtype=numpy.float64)
+refused('RESOURCE_EXHAUSTED', lambda: c.infer('HEAD', [tensor(large, 'FP64')]))
+long = typed(1)
+long.parameters['long'].string_param = 'x' * 10000
+assert stub.ModelInfer(long).id == '8'
+refused('UNIMPLEMENTED', lambda: stub.ModelInfer(long, compression=grpc.Compression.Gzip))
+for path in ('/inference.GRPCInferenceService/Nothing', '/other.Service/Method'):
+    refused('UNIMPLEMENTED', lambda: channel.unary_unary(path)(b''))
+refused('INVALID_ARGUMENT', lambda: channel.unary_unary('/inference.GRPCInferenceService/ModelInfer')(b'\\xff\\xff'))
+bomb = b'\\x2a\\x00' * 40000
+refused('INVALID_ARGUMENT', lambda: channel.unary_unary('/inference.GRPCInferenceService/ModelInfer')(bomb))
+refused('DEADLINE_EXCEEDED', lambda: stub.ModelInfer(typed(9), timeout=0.3))
+";
+    ask(script, &server, &commit);
+    server.wait_for("\"path\":\"/grpc/ModelInfer\"");
+    // Over HTTP/1.1 there are no trailers.
+    let (status, _, said) = server.ask("POST", "/inference.GRPCInferenceService/ServerLive", "");
+    assert_eq!(status, 415, "{said}");
+    server.stop();
+}
+
+#[test]
+fn several_inputs_and_columns_have_names_over_grpc() {
+    let code = "def predict(n: list[int], text: list[str]):\n    \
+        return {'twice': [2 * x for x in n], 'upper': [t.upper() for t in text], 'odd': [x % 2 == 1 for x in n]}\n";
+    let tree = serving(code, "");
+    let server = start(&tree, &[]);
+    let script = "
+n = InferInput('n', [2], 'INT16')
+n.set_data_from_numpy(numpy.array([-3, 4], dtype=numpy.int16))
+text = InferInput('text', [2], 'BYTES')
+text.set_data_from_numpy(numpy.array(['a', '\u{fc}'], dtype=object))
+got = c.infer('HEAD', [n, text])
+assert got.as_numpy('twice').tolist() == [-6, 8]
+assert got.as_numpy('odd').tolist() == [True, False]
+assert [t.decode() for t in got.as_numpy('upper')] == ['A', '\u{dc}']
+got = c.infer('HEAD', [n, text], outputs=[InferRequestedOutput('upper')])
+assert [o.name for o in got.get_response().outputs] == ['upper']
+";
+    ask(script, &server, &tree.id("HEAD"));
+    server.stop();
+}
