@@ -19,6 +19,8 @@ const KNOWN: &[(&str, &[&str])] = &[
             "batch-wait-ms",
             "data-frame",
             "warm",
+            "golden",
+            "golden-tolerance",
             "body-bytes-max",
             "timeout-ms",
             "queue",
