@@ -147,3 +147,76 @@ fn an_image_stands_on_a_layout_an_archive_a_folder_and_a_tar() {
     from("first-root");
     from("root.tar");
 }
+
+#[test]
+fn debian_is_made_once_and_its_packages_are_in_the_papers() {
+    let tree = served_by("/usr/bin/python3", &[]);
+    share_caches(&tree);
+    // Nothing is made by a plan, which says so.
+    let plan = tree
+        .mv(&["release", "plan", "HEAD", "--base", "debian"])
+        .success();
+    assert!(
+        plan.contains("note: Debian ") && plan.contains(" is made first"),
+        "{plan}"
+    );
+    assert!(!tree.path(".mv/cache/bases").exists());
+    let without = tree.path("no-tools");
+    std::fs::create_dir(&without).unwrap();
+    let release = [
+        "release", "HEAD", "--output", "image", "--base", "debian", "--papers",
+    ];
+    let refused = tree
+        .command(&release)
+        .env("PATH", &without)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(
+        said.contains("`mmdebstrap` makes it")
+            && said.contains("hint: `apt-get install mmdebstrap`"),
+        "{said}"
+    );
+    let bases = Path::new(env!("CARGO_TARGET_TMPDIR")).join("bases");
+    std::fs::create_dir_all(&bases).unwrap();
+    let _ = std::fs::remove_dir(tree.path(".mv/cache/bases"));
+    std::os::unix::fs::symlink(&bases, tree.path(".mv/cache/bases")).unwrap();
+    tree.mv(&release).success();
+    let image = serves_on(&tree, "debian", "first");
+    let again = serves_on(&tree, "debian", "second");
+    assert_eq!(image["digest"], again["digest"]);
+    // A name without a release of it.
+    let said = tree
+        .mv(&[
+            "release",
+            "HEAD",
+            "--output",
+            "x",
+            "--base",
+            "debian:no-such-release",
+        ])
+        .fails_with(1);
+    assert!(
+        said.contains("base `debian` can't be used: mmdebstrap of `no-such-release`"),
+        "{said}"
+    );
+    let index: serde_json::Value = serde_json::from_str(&tree.get("image/index.json")).unwrap();
+    let all = index["manifests"].as_array().unwrap();
+    assert_eq!(all[0]["digest"], image["digest"]);
+    let read = |digest: &serde_json::Value| -> serde_json::Value {
+        let path = format!("image/blobs/sha256/{}", &digest.as_str().unwrap()[7..]);
+        serde_json::from_str(&tree.get(&path)).unwrap()
+    };
+    let papers = all
+        .iter()
+        .find(|d| d["artifactType"] == "application/vnd.cyclonedx+json");
+    let bom = read(&read(&papers.unwrap()["digest"])["layers"][0]["digest"]);
+    let parts = bom["components"].as_array().unwrap();
+    let libc = parts.iter().find(|c| c["name"] == "libc6").unwrap();
+    let purl = libc["purl"].as_str().unwrap();
+    assert!(
+        purl.starts_with("pkg:deb/debian/libc6@2.") && purl.contains("?arch="),
+        "{purl}"
+    );
+    assert!(parts.iter().any(|c| c["name"] == "libstdc++6"), "{bom}");
+}

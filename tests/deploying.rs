@@ -38,6 +38,10 @@ fn what_is_written_passes_the_tools_that_read_it() {
         "run",
         "--k8s",
         "k8s.yaml",
+        "--gateway",
+        "edge/public",
+        "--hostname",
+        "tweets.example.org",
     ];
     let said = tree.mv(&[&release[..], &["--kserve", "kserve.yaml"]].concat());
     assert!(
@@ -86,15 +90,30 @@ fn what_is_written_passes_the_tools_that_read_it() {
     }
     let python = python(
         "kubernetes",
-        &["kubernetes-validate==1.36.0", "pyyaml==6.0.2"],
+        &[
+            "kubernetes-validate==1.36.0",
+            "pyyaml==6.0.2",
+            "jsonschema==4.26.0",
+        ],
     );
     let check = "\
-import sys, yaml, kubernetes_validate
+import json, sys, yaml, jsonschema, kubernetes_validate
 kinds = []
 for document in yaml.safe_load_all(open(sys.argv[1])):
-    kubernetes_validate.validate(document, sys.argv[2], strict=True)
     kinds.append(document['kind'])
-assert kinds == ['Deployment', 'Service', 'PodDisruptionBudget'], kinds
+    if document['kind'] != 'HTTPRoute':
+        kubernetes_validate.validate(document, sys.argv[2], strict=True)
+        if document['kind'] == 'Service':
+            service = (document['metadata']['name'], document['spec']['ports'][0]['port'])
+        continue
+    assert document['apiVersion'] == 'gateway.networking.k8s.io/v1', document
+    route = document['spec']
+    jsonschema.validate(route, json.load(open(sys.argv[4])))
+    assert route['parentRefs'] == [{'name': 'public', 'namespace': 'edge'}], route
+    assert route['hostnames'] == ['tweets.example.org'], route
+    [to] = route['rules'][0]['backendRefs']
+    assert (to['name'], to['port']) == service, to
+assert kinds == ['Deployment', 'Service', 'PodDisruptionBudget', 'HTTPRoute'], kinds
 serving = yaml.safe_load(open(sys.argv[3]))
 pod = {'apiVersion': 'v1', 'kind': 'Pod', 'metadata': {'name': 'x'}, 'spec': {'containers': serving['spec']['predictor']['containers']}}
 kubernetes_validate.validate(pod, sys.argv[2], strict=True)
@@ -105,7 +124,11 @@ kubernetes_validate.validate(pod, sys.argv[2], strict=True)
             .args(["-c", check])
             .arg(k8s)
             .arg("1.32")
-            .arg(kserve),
+            .arg(kserve)
+            .arg(concat!(
+                env!("CARGO_MANIFEST_DIR"),
+                "/../../tests/httproute.schema.json"
+            )),
     );
     let taken = tree
         .mv(&["release", "HEAD", "--output", "image2", "--compose", "run"])

@@ -188,6 +188,17 @@ fn docker_loads_runs_asks_and_stops_an_image() {
     stop_while_it_works(&engine, server, &commit);
     an_engine_is_handed_an_image_and_builds_it(&engine, &tree);
     a_saved_image_is_a_base(&engine, &tree);
+    an_engine_pulls_by_commit(&engine, &tree);
+}
+
+/// `docker pull` from the registry of a repository: the very image that a release makes.
+fn an_engine_pulls_by_commit(engine: &Engine, tree: &crate::support::Tree) {
+    let registry = Server::start(tree.command(&["registry", "serve", "--listen", "127.0.0.1:0"]));
+    let name = format!("{}/team/doubles:{}", registry.address, tree.id("HEAD"));
+    engine.docker(&["pull", "--quiet", &name]);
+    let (pulled, ours) = (engine.inspect(&name), engine.inspect("doubles:1"));
+    assert_eq!(pulled["Id"], ours["Id"]);
+    registry.stop();
 }
 
 /// A request that is under way when the engine stops the container is answered, and the end is clean.

@@ -126,3 +126,39 @@ fn an_image_that_cannot_be_made_is_said() {
     assert!(said.contains("the server's log says why"), "{said}");
     server.stop();
 }
+
+/// An unmodified Podman, with its images in a folder of their own.
+#[test]
+fn podman_pulls_by_branch_and_commit() {
+    let tree = served();
+    share_caches(&tree);
+    tree.put(".mvignore", "/podman\n");
+    let id = tree.commit("to be pulled");
+    tree.mv(&["switch", "-c", "feat/x"]).success();
+    let server = Server::start(tree.command(&["registry", "serve", "--listen", "127.0.0.1:0"]));
+    let podman = |args: &[&str]| {
+        let output = Command::new("podman")
+            .arg("--root")
+            .arg(tree.path("podman/root"))
+            .arg("--runroot")
+            .arg(tree.path("podman/run"))
+            .args(["--storage-driver", "vfs"])
+            .args(args)
+            .output()
+            .expect("podman starts; `tests/all` installs it");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{args:?}: {said}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let name = |tag: &str| format!("{}/team/doubles:{tag}", server.address);
+    let pull = |tag: &str| podman(&["pull", "--quiet", "--tls-verify=false", &name(tag)]);
+    let by_branch = pull("feat-x");
+    assert_eq!(by_branch, pull(&id[..12]));
+    let about = podman(&["image", "inspect", &name("feat-x")]);
+    let about: serde_json::Value = serde_json::from_str(&about).unwrap();
+    let labels = &about[0]["Labels"];
+    assert_eq!(labels["dev.modelv.commit"], id.as_str());
+    let image = tree.json(&["release", "HEAD", "--output", "image", "--json"]);
+    assert_eq!(about[0]["Digest"], image["digest"]);
+    server.stop();
+}

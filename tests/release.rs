@@ -240,9 +240,61 @@ fn a_commit_that_cannot_be_built_is_refused() {
         tree.commit(target);
         refuse(&tree, &[], want);
     }
+    std::fs::remove_file(tree.path("secret")).unwrap();
     tree.put("modelv.toml", "");
     tree.commit("serves nothing");
     refuse(&tree, &[], "names no function to serve");
+    for (entry, want) in [
+        (
+            "serve:prediction",
+            "can't serve `serve:prediction`: `serve.py` has no `prediction`",
+        ),
+        ("models.x:f", "there is no `models/x.py` in it"),
+        ("gone:f", "neither it nor its packages have a module `gone`"),
+        ("serve.py", "there is no `serve/py.py` in it"),
+        ("a b:c", "it is no `module:function`"),
+    ] {
+        tree.put("modelv.toml", &format!("[serve]\nentry = \"{entry}\"\n"));
+        tree.commit(entry);
+        refuse(&tree, &[], want);
+    }
+    // Where it says how its model is made, it must have one.
+    tree.put(
+        "modelv.toml",
+        "[serve]\nentry = \"serve:predict\"\n[train]\ncommand = \"python train.py\"\n",
+    );
+    std::fs::remove_dir_all(tree.path("models")).unwrap();
+    tree.commit("not trained");
+    refuse(
+        &tree,
+        &[],
+        "has no model, and its modelv.toml says how one is made",
+    );
+    let plan = tree.mv(&["release", "plan", "HEAD"]);
+    assert!(plan.out.contains("problem: commit"), "{plan:?}");
+    let release = ["release", "HEAD", "--output", "image", "--without-model"];
+    tree.mv(&release).success();
+}
+
+#[test]
+fn a_stale_model_is_said_and_what_warms_the_server_is_in_the_image() {
+    let tree = served();
+    share_caches(&tree);
+    tree.put(
+        "modelv.toml",
+        "[serve]\nentry = \"serve:predict\"\nwarm = \"warm.jsonl\"\n",
+    );
+    tree.put("warm.jsonl", "[1]\n");
+    let commit = tree.commit("another recipe");
+    let done = tree.mv(&["release", "HEAD", "--output", "image"]);
+    assert!(done.err.contains("warning: its model is stale"), "{done:?}");
+    done.success();
+    let plan = tree.mv(&["release", "plan", "HEAD"]).success();
+    assert!(plan.contains("note: its model is stale"), "{plan}");
+    tree.json(&["release", "unpack", "image", "root"]);
+    let server = start_unpacked(&tree.path("root"));
+    assert_eq!(server.predict("[2]", &commit), serde_json::json!([4]));
+    server.kill();
 }
 
 #[test]

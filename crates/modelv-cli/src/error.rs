@@ -225,12 +225,34 @@ impl From<modelv_release::Error> for CommandError {
     fn from(e: modelv_release::Error) -> Self {
         use modelv_release::Error as E;
         let hint = match &e {
+            E::Base { detail, .. } if detail.contains("`mmdebstrap` makes it") => Some(
+                "`apt-get install mmdebstrap`; or `--base python` packs this machine's interpreter",
+            ),
             E::Base { .. } => Some(
                 "`--base python` packs this machine's interpreter; `--base PATH` takes a layout, folder or tar",
             ),
             E::Package { .. } => Some("`modelv env REV` lists the packages of the commit"),
             E::NoEntry { .. } => {
                 Some("add `[serve]` with `entry = \"serve:predict\"` to modelv.toml and commit")
+            }
+            E::NoModel { .. } => Some(
+                "`modelv run` makes it, and `modelv commit` takes it in; `--without-model` releases without",
+            ),
+            E::NoWeights { .. } => {
+                Some("`modelv run` makes a model, and `modelv commit` takes it in")
+            }
+            E::Entry { .. } => Some(
+                "`[serve] entry` of modelv.toml is `module:function`; `modelv serve COMMIT` tries it",
+            ),
+            E::GoldenFile { .. } => Some(
+                "`modelv release golden REQUESTS` records answers into the file that `[serve] golden` names; commit it",
+            ),
+            E::Golden { .. } => Some(
+                "mend what has changed; or, if the new answers are right, `modelv release golden` records them anew; \
+                 `[serve] golden-tolerance` says how far numbers may differ. `--no-replay` releases all the same",
+            ),
+            E::Unstarted { .. } | E::Unanswered { .. } => {
+                Some("`modelv serve COMMIT` starts the same server without an image")
             }
             E::File { .. } => {
                 Some("commit the file itself, or keep it out of commits with a line in `.mvignore`")

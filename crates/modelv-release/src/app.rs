@@ -9,6 +9,7 @@ use modelv_repo::core::tree::Mode;
 use modelv_repo::worktree::{Files as RepoFiles, Ingredient, Rules};
 
 use crate::error::{Error, Result};
+use crate::golden::{self, GOLDEN_BYTES_MAX};
 use crate::layer::{Content, Files, Node, check_name};
 
 /// Where they lie, without a leading slash.
@@ -20,14 +21,42 @@ const TARGET_BYTES_MAX: u64 = 4095;
 /// Links the kernel follows for one path.
 const HOPS_MAX: usize = 40;
 
-/// The function that a commit serves.
-pub(crate) fn entry_of(repo: &Repo, files: &RepoFiles) -> Result<Option<String>> {
-    let toml = files.iter().find(|(p, _)| p.as_bytes() == b"modelv.toml");
-    let Some((_, file)) = toml else {
-        return Ok(None);
+/// What a commit says of how it is served.
+pub(crate) fn rules_of(repo: &Repo, files: &RepoFiles) -> Result<Rules> {
+    let text = match files.get(b"modelv.toml".as_slice()) {
+        Some(file) => repo.read_blob(file.blob)?,
+        None => Vec::new(),
     };
-    let text = String::from_utf8_lossy(&repo.read_blob(file.blob)?).into_owned();
-    Ok(Rules::parse(&text)?.serve_entry().map(str::to_owned))
+    Ok(Rules::parse(&String::from_utf8_lossy(&text))?)
+}
+
+/// Takes a file that the server reads into the image, although it is data.
+pub(crate) fn take_in(files: &mut RepoFiles, path: Option<&str>) {
+    let file = path.and_then(|path| files.get_mut(path.as_bytes()));
+    if let Some(file) = file.filter(|file| file.ingredient == Ingredient::Data) {
+        file.ingredient = Ingredient::Code;
+    }
+}
+
+/// Whether a commit records golden requests, which it must have if it names them.
+pub(crate) fn check_golden(repo: &Repo, files: &RepoFiles, rules: &Rules) -> Result<bool> {
+    let Some(path) = rules.serve().golden.as_deref() else {
+        return Ok(false);
+    };
+    let bad = |detail: &str| Error::GoldenFile {
+        path: path.to_owned(),
+        detail: detail.to_owned(),
+    };
+    let file = files.get(path.as_bytes());
+    let file = file.ok_or_else(|| bad("the commit has no such file"))?;
+    if file.mode != Mode::File && file.mode != Mode::Executable {
+        return Err(bad("it is no plain file"));
+    }
+    if file.size > GOLDEN_BYTES_MAX {
+        return Err(bad("it has more than 64 MiB"));
+    }
+    golden::check(path, &repo.read_blob(file.blob)?)?;
+    Ok(true)
 }
 
 /// Links of a commit by path, and where they lead.

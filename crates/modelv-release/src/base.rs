@@ -9,8 +9,10 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use modelv_repo::Cancel;
+use modelv_repo::core::env::Env;
 use serde_json::Value;
 
+use crate::debian::{self, Deb};
 use crate::demands::{Demands, Offers, add_offers, has_versions};
 use crate::error::{Error, Result};
 use crate::interpreter::from_interpreter;
@@ -33,12 +35,15 @@ pub enum Base {
     Tar(PathBuf),
     /// The interpreter of this machine.
     Interpreter,
+    /// A root file system of Debian's packages: of the release that is named, or the one that fits.
+    Debian(Option<String>),
     /// An image in a registry.
     Registry(Box<Source>),
 }
 
 impl Base {
-    /// Reads `python`, a path, or the name of an image in a registry, and looks what is there.
+    /// Reads `python`, `debian`, `debian:RELEASE`, a path, or the name of an image in a registry, and looks what is
+    /// there.
     /// `credentials` says what is told to a registry.
     ///
     /// # Errors
@@ -50,6 +55,13 @@ impl Base {
     ) -> Result<Self> {
         if text == "python" {
             return Ok(Self::Interpreter);
+        }
+        match text.split_once(':') {
+            None if text == "debian" => return Ok(Self::Debian(None)),
+            Some(("debian", suite)) if debian::is_suite(suite) => {
+                return Ok(Self::Debian(Some(suite.to_owned())));
+            }
+            _ => {}
         }
         let path = dir.join(text);
         let bad = |detail: &str| Error::Base {
@@ -83,6 +95,8 @@ pub(crate) struct Ground {
     pub(crate) name: String,
     /// Variables its configuration sets.
     pub(crate) env: Vec<String>,
+    /// What has to be done before anything is known of it, where nothing is made now.
+    pub(crate) unmade: Option<String>,
 }
 
 impl std::fmt::Display for Base {
@@ -90,6 +104,8 @@ impl std::fmt::Display for Base {
         match self {
             Self::Layout(p) | Self::Folder(p) | Self::Tar(p) => p.display().fmt(f),
             Self::Interpreter => f.write_str("python"),
+            Self::Debian(None) => f.write_str("debian"),
+            Self::Debian(Some(suite)) => write!(f, "debian:{suite}"),
             Self::Registry(source) => match &**source {
                 Source::Registry(at, _) => at.fmt(f),
                 Source::Path(path) => path.display().fmt(f),
@@ -106,11 +122,12 @@ fn bad(base: &Path, detail: String) -> Error {
 }
 
 /// Brings the layers of a base to where blobs go. `above` tells the interpreter base which shared
-/// libraries will be needed.
+/// libraries will be needed, `env` tells Debian's which packages.
 pub(crate) fn prepare(
     base: &Base,
     packer: &Packer<'_>,
     python: Option<(&Path, &str)>,
+    env: &Env,
     above: &Demands,
 ) -> Result<Ground> {
     match base {
@@ -118,11 +135,32 @@ pub(crate) fn prepare(
         Base::Folder(path) => from_folder(path, packer),
         Base::Tar(path) => from_tar(path, packer),
         Base::Interpreter => from_interpreter(packer, python, above),
+        Base::Debian(suite) => from_debian(suite.as_deref(), packer, env),
         Base::Registry(source) => {
             let dir = layout_beside(packer)?;
             pull_to(source, dir.path(), packer)?;
             from_layout(dir.path(), packer)
         }
+    }
+}
+
+/// Debian's packages, as a tar that was made of them.
+fn from_debian(suite: Option<&str>, packer: &Packer<'_>, env: &Env) -> Result<Ground> {
+    let bad = |detail: &str| Error::Base {
+        base: "debian".into(),
+        detail: detail.to_owned(),
+    };
+    let repo = packer.repo.ok_or_else(|| bad("there is no repository"))?;
+    let recipe = debian::Recipe::of(repo, env, suite)?;
+    match recipe.tar(packer, repo)? {
+        Some(tar) => from_tar(&tar, packer),
+        None => Ok(Ground {
+            name: String::new(),
+            layers: vec![(Layer::unknown(packer.packing), false)],
+            seen: Seen::default(),
+            env: vec![],
+            unmade: Some(recipe.told()),
+        }),
     }
 }
 
@@ -147,6 +185,7 @@ fn from_layout(dir: &Path, packer: &Packer<'_>) -> Result<Ground> {
             .iter()
             .filter_map(|v| v.as_str().map(str::to_owned))
             .collect(),
+        unmade: None,
     };
     let layers = manifest["layers"].as_array().unwrap_or(&empty);
     let diff_ids = config["rootfs"]["diff_ids"].as_array().unwrap_or(&empty);
@@ -218,7 +257,12 @@ pub(crate) struct Seen {
     pub(crate) paths: BTreeSet<Vec<u8>>,
     /// Versions of the libraries that others depend on.
     pub(crate) offers: Offers,
+    /// Packages of Debian that are said to be installed.
+    pub(crate) debs: Vec<Deb>,
 }
+
+/// Largest list of packages that is read.
+const STATUS_BYTES_MAX: u64 = 64 << 20;
 
 /// Largest library that is looked into.
 const LIBRARY_BYTES_MAX: u64 = 64 << 20;
@@ -251,6 +295,12 @@ pub(crate) fn list_tar(input: impl Read, seen: &mut Seen) -> std::io::Result<Str
                     let mut bytes = Vec::new();
                     entry.read_to_end(&mut bytes)?;
                     add_offers(&mut seen.offers, &bytes);
+                } else if debian::is_status(&path) && entry.size() <= STATUS_BYTES_MAX {
+                    let mut bytes = Vec::new();
+                    entry.read_to_end(&mut bytes)?;
+                    // A layer above another one has the whole list again.
+                    seen.debs.retain(|_| path != b"var/lib/dpkg/status");
+                    seen.debs.extend(debian::read_status(&bytes));
                 }
                 paths.insert(path);
             }
@@ -276,13 +326,21 @@ fn from_folder(dir: &Path, packer: &Packer<'_>) -> Result<Ground> {
         layers: vec![(layer, cached)],
         seen: see(files)?,
         env: vec![],
+        unmade: None,
     })
 }
 
 /// What is in files that are on this machine.
 pub(crate) fn see(files: Files) -> Result<Seen> {
     let mut offers = Offers::new();
+    let mut debs = Vec::new();
     for (path, node) in &files.nodes {
+        if let (Node::File { content, .. }, true) = (node, debian::is_status(path))
+            && let Content::Path(file) = content
+        {
+            let bytes = std::fs::read(file).map_err(Error::io("read", file))?;
+            debs.extend(debian::read_status(&bytes));
+        }
         let name = path.rsplit(|b| *b == b'/').next().unwrap_or_default();
         let Node::File { content, .. } = node else {
             continue;
@@ -302,6 +360,7 @@ pub(crate) fn see(files: Files) -> Result<Seen> {
     Ok(Seen {
         paths: files.nodes.into_keys().collect(),
         offers,
+        debs,
     })
 }
 
@@ -365,6 +424,7 @@ fn from_tar(path: &Path, packer: &Packer<'_>) -> Result<Ground> {
         layers: vec![(layer, cached)],
         seen,
         env: vec![],
+        unmade: None,
     })
 }
 

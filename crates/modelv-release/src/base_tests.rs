@@ -69,6 +69,7 @@ impl Hand {
             &Base::Layout(self.base()),
             &Packer::at(&out),
             None,
+            &Env::none(),
             &Demands::default(),
         )
     }
@@ -249,7 +250,16 @@ fn the_interpreter_runs_where_nothing_else_is() {
     std::fs::create_dir_all(&blobs).unwrap();
     let pair = Some((exe.as_path(), version.as_str()));
     let packer = Packer::at(&blobs);
-    let build = || prepare(&Base::Interpreter, &packer, pair, &Demands::default()).unwrap();
+    let build = || {
+        prepare(
+            &Base::Interpreter,
+            &packer,
+            pair,
+            &Env::none(),
+            &Demands::default(),
+        )
+        .unwrap()
+    };
     let ground = build();
     assert_eq!(ground.layers, build().layers);
     let stray = |p: &&Vec<u8>| {
@@ -305,10 +315,16 @@ fn the_interpreter_runs_where_nothing_else_is() {
     // Another patch level is another environment.
     let other = format!("{minor}.999");
     let pair = Some((exe.as_path(), other.as_str()));
-    let said = prepare(&Base::Interpreter, &packer, pair, &Demands::default())
-        .err()
-        .expect("it is refused")
-        .to_string();
+    let said = prepare(
+        &Base::Interpreter,
+        &packer,
+        pair,
+        &Env::none(),
+        &Demands::default(),
+    )
+    .err()
+    .expect("it is refused")
+    .to_string();
     assert!(
         said.contains(&format!("the commit was made with Python {other}")),
         "{said}"

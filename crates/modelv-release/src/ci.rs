@@ -16,11 +16,12 @@ use modelv_repo::{Ctx, Evaluation, RecreateOptions, Repo};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::golden::Replay;
 use crate::release::{ReleaseOptions, release};
 use crate::verify::verify;
 
 /// Version of the record.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// Largest record that is read, in bytes.
 const BYTES_MAX: u64 = 4 << 20;
 
@@ -52,7 +53,7 @@ pub struct CiOptions {
 /// One step.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CiStep {
-    /// `check`, `evaluate`, `release` or `verify`.
+    /// `check`, `evaluate`, `release`, `replay` or `verify`.
     pub name: String,
     /// What came of it.
     pub detail: String,
@@ -69,6 +70,9 @@ pub struct CiRecord {
     pub commit: String,
     /// The base of its image.
     pub base: String,
+    /// How its layers are packed.
+    #[serde(default)]
+    pub compression: Option<String>,
     /// Whether every step passed.
     pub passed: bool,
     /// The steps that were taken; the last one is the one that failed, if any has.
@@ -77,6 +81,9 @@ pub struct CiRecord {
     pub metrics: BTreeMap<String, serde_json::Value>,
     /// Digest of the image.
     pub image: Option<String>,
+    /// What came of the golden requests of the image.
+    #[serde(default)]
+    pub replay: Option<Replay>,
     /// When it was done, in RFC 3339.
     pub time: String,
 }
@@ -102,6 +109,9 @@ fn answers(record: &CiRecord, id: CommitId, options: &CiOptions) -> bool {
         && record.passed
         && record.commit == id.to_hex()
         && record.base == options.base
+        // What nobody asked may have been asked in vain.
+        && record.replay.as_ref().is_some_and(|r| r.skipped.is_none())
+        && record.compression.as_deref() == Some(options.release.compression.word())
         && is_there
 }
 
@@ -126,10 +136,12 @@ pub fn ci(
         version: VERSION,
         commit: id.to_hex(),
         base: options.base.clone(),
+        compression: Some(options.release.compression.word().to_owned()),
         passed: false,
         steps: Vec::new(),
         metrics: BTreeMap::new(),
         image: None,
+        replay: None,
         time: String::new(),
     };
     let mut way = Way {
@@ -201,6 +213,7 @@ const STEPS: &[(&str, Step)] = &[
     ("check", |way, _| way.check()),
     ("evaluate", |way, _| way.evaluate()),
     ("release", |way, talk| way.build(talk)),
+    ("replay", |way, _| Ok(way.replayed())),
     ("verify", |way, talk| way.compare(talk)),
 ];
 
@@ -239,11 +252,22 @@ impl Way<'_> {
     fn build(&mut self, talk: &mut dyn FnMut(&str)) -> Result<String> {
         let image = release(self.repo, self.id, &self.options.release, self.ctx, talk)?;
         self.record.image = Some(image.digest.clone());
-        Ok(image.digest)
+        self.record.replay = image.replay;
+        let notes = image.notes.iter().map(|note| format!("; {note}"));
+        Ok(std::iter::once(image.digest).chain(notes).collect())
+    }
+
+    /// The release has asked: an image that does not answer as recorded is none.
+    fn replayed(&self) -> String {
+        let replay = self.record.replay.as_ref();
+        replay.map_or("not asked for".into(), ToString::to_string)
     }
 
     fn compare(&self, talk: &mut dyn FnMut(&str)) -> Result<String> {
-        let options = &self.options.release;
+        let options = &ReleaseOptions {
+            replay: false,
+            ..self.options.release.clone()
+        };
         let found = verify(self.repo, &options.output, self.id, options, self.ctx, talk)?;
         match found.difference {
             None => Ok("the same again".into()),

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::golden::Mismatch;
+
 /// Why there is no image.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -42,11 +44,67 @@ pub enum Error {
         /// Short id.
         commit: String,
     },
+    /// The commit declares how its model is made, and has none.
+    #[error("commit `{commit}` has no model, and its modelv.toml says how one is made")]
+    NoModel {
+        /// Short id.
+        commit: String,
+    },
+    /// There is no model to be offered by itself.
+    #[error("commit `{commit}` has no model that could be offered as a ModelPack")]
+    NoWeights {
+        /// Short id.
+        commit: String,
+    },
+    /// What the commit serves is not in it.
+    #[error("commit `{commit}` can't serve `{entry}`: {detail}")]
+    Entry {
+        /// Short id.
+        commit: String,
+        /// `module:function`.
+        entry: String,
+        /// What is missing.
+        detail: String,
+    },
+    /// A file of golden requests that is none.
+    #[error("golden requests in `{path}`: {detail}")]
+    GoldenFile {
+        /// Its path in the commit.
+        path: String,
+        /// What is wrong.
+        detail: String,
+    },
+    /// The image does not answer as it was recorded.
+    #[error("the image does not answer as recorded: {}", crate::golden::told(.found))]
+    Golden {
+        /// Where not, in the order of the requests.
+        found: Vec<Mismatch>,
+    },
+    /// A server that was to be asked does not start.
+    #[error("the server does not start: {detail}")]
+    Unstarted {
+        /// What it says.
+        detail: String,
+    },
+    /// A request whose answer was to be recorded has none.
+    #[error("{request} is not answered: {detail}")]
+    Unanswered {
+        /// Its name or number.
+        request: String,
+        /// What is said instead.
+        detail: String,
+    },
     /// A name for an image that no engine takes.
     #[error("`{}` is no name for an image", .reference.escape_debug())]
     Reference {
         /// As given.
         reference: String,
+    },
+    /// A name of a gateway or host that is none.
+    #[error("`{}` is no name in DNS", .name.escape_debug())]
+    DnsName {
+        /// As given.
+        name: String,
     },
     /// A registry does not take or give an image.
     #[error("registry `{registry}` can't be used: {detail}")]

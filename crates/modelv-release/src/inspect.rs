@@ -10,6 +10,7 @@ use modelv_repo::Cancel;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::attest::attached;
 use crate::error::{Error, Result};
 use crate::layer::HashingRead;
 use crate::layout::{blob_path, read_json, read_manifest};
@@ -38,6 +39,21 @@ pub struct Inspection {
     pub labels: BTreeMap<String, String>,
     /// Bottom to top.
     pub layers: Vec<LayerContent>,
+    /// What lies beside it in its layout.
+    pub beside: Vec<Beside>,
+}
+
+/// A manifest that belongs to an image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Beside {
+    /// Its kind, as a media type.
+    pub kind: String,
+    /// Digest of the manifest.
+    pub digest: String,
+    /// Bytes of all that it names.
+    pub size: u64,
+    /// Bytes of it that the image has, too.
+    pub shared: u64,
 }
 
 /// A layer and what is in it.
@@ -94,8 +110,36 @@ pub fn inspect(layout: &Path, cancel: &Cancel) -> Result<Inspection> {
         created: text(&config["created"]),
         user: text(&config["config"]["User"]),
         labels,
+        beside: beside(layout, &manifest)?,
         layers: layers?,
     })
+}
+
+fn beside(layout: &Path, image: &Value) -> Result<Vec<Beside>> {
+    let layers = image["layers"].as_array().into_iter().flatten();
+    let own: Vec<&Value> = layers.map(|layer| &layer["digest"]).collect();
+    let mut out = Vec::new();
+    for descriptor in attached(layout)? {
+        let digest = text(&descriptor["digest"]);
+        let manifest = read_json(layout, &digest)?;
+        let parts = manifest["layers"].as_array().into_iter().flatten();
+        let parts: Vec<(bool, u64)> = parts
+            .map(|part| {
+                (
+                    own.contains(&&part["digest"]),
+                    part["size"].as_u64().unwrap_or(0),
+                )
+            })
+            .collect();
+        let shared = parts.iter().filter(|(is_shared, _)| *is_shared);
+        out.push(Beside {
+            kind: text(&descriptor["artifactType"]),
+            digest,
+            size: parts.iter().map(|(_, size)| size).sum(),
+            shared: shared.map(|(_, size)| size).sum(),
+        });
+    }
+    Ok(out)
 }
 
 fn text(value: &Value) -> String {

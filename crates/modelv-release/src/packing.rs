@@ -18,6 +18,17 @@ pub enum Compression {
     Zstd,
 }
 
+impl Compression {
+    /// The word for records.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Gzip => "gzip",
+            Self::Zstd => "zstd",
+        }
+    }
+}
+
 /// How a tar is packed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -46,14 +46,43 @@ fn is_tag(tag: &str) -> bool {
     tag.len() <= TAG_BYTES_MAX && tag.bytes().all(inside) && tag.bytes().next().is_some_and(first)
 }
 
+/// The tag that stands for a name, such as that of a branch: `feat/x` is `feat-x`.
+#[must_use]
+pub fn as_tag(name: &str) -> String {
+    let plain = |c: char| match c.is_ascii_alphanumeric() || "._-".contains(c) {
+        true => c,
+        false => '-',
+    };
+    let tag: String = name.chars().map(plain).collect();
+    let tag = tag.trim_start_matches(['.', '-']);
+    tag.chars().take(TAG_BYTES_MAX).collect()
+}
+
+/// The name of an image that is meant by one whose tag is the name of a branch; `None`: it needs no other.
+#[must_use]
+pub fn mended(reference: &str) -> Option<String> {
+    if check_reference(reference).is_ok() {
+        return None;
+    }
+    let (name, tag) = reference.rsplit_once(':')?;
+    let mended = format!("{name}:{}", as_tag(tag));
+    check_reference(&mended).is_ok().then_some(mended)
+}
+
 /// Whether a name is one that engines take.
 ///
 /// # Errors
 /// It is not.
 pub fn check_reference(reference: &str) -> Result<()> {
     let (name, tag) = split_tag(reference);
-    let mut parts = name.split('/');
-    let fits = name.len() <= NAME_BYTES_MAX && parts.all(|part| is_word(part, "._-:"));
+    // A port stands behind a host alone.
+    let (first, rest) = name.split_once('/').unwrap_or(("x", name));
+    let host = match first.split_once(':') {
+        Some((host, port)) if port.parse::<u16>().is_ok() => host,
+        _ => first,
+    };
+    let mut parts = std::iter::once(host).chain(rest.split('/'));
+    let fits = name.len() <= NAME_BYTES_MAX && parts.all(|part| is_word(part, "._-"));
     if fits && is_tag(tag) {
         return Ok(());
     }
@@ -147,8 +176,32 @@ mod tests {
         for name in ["", "a b", "a:b c", "a:", ":b", &long] {
             assert!(check_reference(name).is_err(), "{name}");
         }
-        for name in "A a/ /a a//b -a a- a:-b a:ä".split(' ') {
+        for name in "A a/ /a a//b -a a- a:-b a:ä a:b/c a/b:1/c a:99999/b".split(' ') {
             assert!(check_reference(name).is_err(), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_branch_is_a_tag() {
+        for (name, tag) in [
+            ("main", "main"),
+            ("feat/x", "feat-x"),
+            ("-.a b", "a-b"),
+            ("\u{fc}/1", "1"),
+        ] {
+            assert_eq!(as_tag(name), tag, "{name}");
+        }
+        assert_eq!(as_tag(&"x".repeat(200)).len(), TAG_BYTES_MAX);
+        for (text, want) in [
+            ("tweets:feat/x", Some("tweets:feat-x")),
+            ("r.example:5000/a:feat/x", Some("r.example:5000/a:feat-x")),
+            ("tweets:main", None),
+            ("r.example:5000/a", None),
+            ("No Name", None),
+            ("No Name:feat/x", None),
+            ("x:/", None),
+        ] {
+            assert_eq!(mended(text).as_deref(), want, "{text}");
         }
     }
 

@@ -21,11 +21,14 @@ use crate::app::{self, APP, Links};
 use crate::attest::attach;
 use crate::base::{Base, Ground, prepare};
 use crate::demands::Demands;
+use crate::entry::{self, Origin};
 use crate::error::{Error, Result};
 use crate::estimate::{self, Build};
 use crate::explain::runs_of;
+use crate::golden::{self, Replay};
 use crate::layer::{Content, Files, Layer, Node};
 use crate::layout::{About, LayerInfo, oci_arch, write};
+use crate::modelpack;
 use crate::packer::{Cache, Packer};
 use crate::packing::{Compression, Packing};
 use crate::place::Place;
@@ -51,8 +54,14 @@ pub struct ReleaseOptions {
     pub compression: Compression,
     /// Whether papers lie beside the image: its bill of materials and its provenance.
     pub papers: bool,
+    /// Whether the model lies beside the image as a CNCF ModelPack, too.
+    pub modelpack: bool,
     /// The private key that signs the image and its papers.
     pub sign_key: Option<PathBuf>,
+    /// Whether golden requests of the commit are put to the image before it counts.
+    pub replay: bool,
+    /// Whether a commit is taken that declares how its model is made, and has none.
+    pub without_model: bool,
 }
 
 /// An image that was built.
@@ -64,13 +73,17 @@ pub struct Image {
     pub config_digest: String,
     /// Bottom to top.
     pub layers: Vec<LayerInfo>,
+    /// What is worth a word and no reason to refuse.
+    pub notes: Vec<String>,
+    /// What came of the golden requests; `None`: they were not asked for.
+    pub replay: Option<Replay>,
 }
 
 /// Builds the image of a commit. `talk` is told what is being done.
 ///
 /// # Errors
 /// The base, a package, a library or the function to serve is missing, a file has no place in an
-/// image, or it was interrupted. No image is left behind.
+/// image, the image does not answer as recorded, or it was interrupted. No image is left behind.
 pub fn release(
     repo: &Repo,
     id: CommitId,
@@ -81,7 +94,16 @@ pub fn release(
     let clock = Instant::now();
     let cache = Cache::open(repo.dir().join("cache/layers"))?;
     let place = Place::new(&options.output)?;
-    let (image, built) = build(repo, id, options, &place, Some(cache), ctx, talk)?;
+    let (mut image, built) = build(repo, id, options, &place, Some(cache), ctx, talk)?;
+    if options.replay {
+        image.replay = Some(match built.has_golden {
+            true => {
+                talk("golden requests");
+                golden::replay_once(repo, place.path(), &image.digest, ctx.cancel)?
+            }
+            false => Replay::default(),
+        });
+    }
     place.publish()?;
     estimate::note(repo, Build::of(&image, &built, options, clock.elapsed()));
     Ok(image)
@@ -110,6 +132,9 @@ pub(crate) fn build(
         let key = options.sign_key.as_deref().map(Key::read).transpose()?;
         let built = plan.build(&packer, talk)?;
         let image = plan.write(place.path(), &built)?;
+        if options.modelpack {
+            plan.offer_model(place.path(), &built)?;
+        }
         if options.papers || key.is_some() {
             talk("papers");
             plan.attach(place.path(), &built, &image, key.as_ref())?;
@@ -131,6 +156,12 @@ pub(crate) struct Plan<'a> {
     files: RepoFiles,
     links: Links,
     entry: String,
+    /// The module of the entry, where the commit has no such file: some package must have it.
+    module: Option<String>,
+    /// Whether it records golden requests.
+    has_golden: bool,
+    /// What is worth a word of the commit itself.
+    notes: Vec<String>,
     python: Option<PathBuf>,
     /// Packages that were installed in place, and where their modules are in the commit.
     in_place: BTreeMap<String, Vec<RepoPath>>,
@@ -144,6 +175,8 @@ pub(crate) struct Built {
     pub(crate) absent: Vec<Absent>,
     /// What is worth a word and no reason to refuse.
     pub(crate) notes: Vec<String>,
+    /// Whether the commit records golden requests.
+    pub(crate) has_golden: bool,
     packages: Vec<Packed>,
 }
 
@@ -158,15 +191,32 @@ impl<'a> Plan<'a> {
         // The data stays outside; what is served and is elsewhere comes in.
         let parts = [Ingredient::Code, Ingredient::Config, Ingredient::Model];
         repo.resolve_externals(&mut files, &parts, &Ctx::quiet())?;
-        let entry = app::entry_of(repo, &files)?;
+        let rules = app::rules_of(repo, &files)?;
+        let entry = rules.serve_entry().map(str::to_owned);
+        let entry = entry.ok_or_else(|| Error::NoEntry { commit: id.short() })?;
+        let links = Links::read(repo, &files)?;
+        let in_place = repo.roots_in_place(&files, &env)?;
+        let found = entry::find(repo, &files, &in_place, &entry)?;
+        let module = match found.map_err(|detail| no_entry(id, &entry, detail))? {
+            Origin::Commit => None,
+            Origin::Package(module) => Some(module),
+        };
+        let makes_model = rules.train_command().is_some() || !rules.stages().is_empty();
+        if commit.model.is_none() && makes_model && !options.without_model {
+            return Err(Error::NoModel { commit: id.short() });
+        }
+        app::take_in(&mut files, rules.serve().warm.as_deref());
         Ok(Self {
             repo,
             options,
             id,
-            entry: entry.ok_or_else(|| Error::NoEntry { commit: id.short() })?,
-            links: Links::read(repo, &files)?,
+            module,
+            has_golden: app::check_golden(repo, &files, &rules)?,
+            notes: notes_of(&commit),
+            entry,
+            links,
             python: find_python(repo, &env, options)?,
-            in_place: repo.roots_in_place(&files, &env)?,
+            in_place,
             commit,
             env,
             files,
@@ -175,6 +225,13 @@ impl<'a> Plan<'a> {
 
     pub(crate) fn build(&self, packer: &Packer<'_>, talk: &mut dyn FnMut(&str)) -> Result<Built> {
         let (wheels, absent) = self.wheels(packer, talk)?;
+        if let Some(module) = &self.module
+            && absent.is_empty()
+            && !entry::is_in(&wheels, module)
+        {
+            let detail = format!("neither it nor its packages have a module `{module}`");
+            packer.refuse(no_entry(self.id, &self.entry, detail))?;
+        }
         let packages = wheels.iter().map(Wheel::packed).collect();
         let mut steps = steps::of_packages(wheels);
         steps.extend(self.steps()?);
@@ -184,7 +241,8 @@ impl<'a> Plan<'a> {
         let made = steps::make_all(&steps, packer)?;
         packer.cancel.check()?;
         talk("base");
-        let (ground, notes) = self.ground(packer, &made)?;
+        let (ground, mut notes) = self.ground(packer, &made)?;
+        notes.extend_from_slice(&self.notes);
         let interpreter = match self.python_in(&ground) {
             Ok(path) => path,
             Err(e) => {
@@ -223,6 +281,7 @@ impl<'a> Plan<'a> {
             ground,
             absent,
             notes,
+            has_golden: self.has_golden,
             packages,
         })
     }
@@ -286,7 +345,10 @@ impl<'a> Plan<'a> {
             demands.add(&made.demands);
         }
         let pair = self.python.as_deref().zip(self.version());
-        let ground = prepare(&self.options.base, packer, pair, &demands)?;
+        let ground = prepare(&self.options.base, packer, pair, &self.env, &demands)?;
+        if let Some(told) = ground.unmade.clone() {
+            return Ok((ground, vec![told]));
+        }
         let mut notes = match self.libraries() {
             Some(known) => demands.forget_unused(&known, &ground.seen.paths),
             None => Vec::new(),
@@ -316,6 +378,9 @@ impl<'a> Plan<'a> {
         let minor = self
             .minor()
             .ok_or_else(|| bad("the commit records no interpreter".into()))?;
+        if ground.unmade.is_some() {
+            return Ok(format!("/usr/bin/python{minor}"));
+        }
         ["usr/local/bin", "usr/bin", "bin", "opt/venv/bin"]
             .iter()
             .map(|dir| format!("{dir}/python{minor}"))
@@ -388,7 +453,21 @@ impl<'a> Plan<'a> {
             digest,
             config_digest,
             layers: layers.collect(),
+            notes: built.notes.clone(),
+            replay: None,
         })
+    }
+
+    /// Lays a manifest of the model alone beside the image.
+    fn offer_model(&self, dir: &Path, built: &Built) -> Result<()> {
+        let about = modelpack::About {
+            created: clock::format_rfc3339(self.commit.time.seconds),
+            name: self.name(),
+            version: self.id.short(),
+            description: self.commit.subject().to_owned(),
+            commit: self.id.to_hex(),
+        };
+        modelpack::attach(dir, &built.layers, &about)
     }
 
     /// Lays papers beside the image.
@@ -402,6 +481,7 @@ impl<'a> Plan<'a> {
             name: self.name(),
             base: &built.ground.name,
             packages: &built.packages,
+            debs: &built.ground.seen.debs,
             runs: &runs_of(self.repo, &self.commit)?,
             digest: &image.digest,
             server: &sha256_of(&self.options.server)?,
@@ -429,6 +509,23 @@ impl<'a> Plan<'a> {
         .map(|(key, value)| (key.to_owned(), value))
         .collect()
     }
+}
+
+fn no_entry(id: CommitId, entry: &str, detail: String) -> Error {
+    Error::Entry {
+        commit: id.short(),
+        entry: entry.to_owned(),
+        detail,
+    }
+}
+
+/// What is to be said of a commit whose image may be built all the same.
+fn notes_of(commit: &Commit) -> Vec<String> {
+    let model = commit.model.filter(|_| commit.is_stale());
+    let note = |recipe: String| {
+        format!("its model is stale: recipe {recipe} made it, which is not that of this commit")
+    };
+    model.map(|m| note(m.recipe.short())).into_iter().collect()
 }
 
 /// An image of ours may be the base of the next one: what it served must not show through.

@@ -72,7 +72,10 @@ impl Bench {
             name: None,
             compression: Compression::Gzip,
             papers: false,
+            modelpack: false,
             sign_key: None,
+            replay: true,
+            without_model: false,
         };
         release(&self.repo, id, &options, Ctx::quiet(), &mut |_| {})
     }
@@ -318,7 +321,10 @@ fn an_interrupt_leaves_nothing_and_is_the_reason() {
         name: None,
         compression: Compression::Gzip,
         papers: false,
+        modelpack: false,
         sign_key: None,
+        replay: true,
+        without_model: false,
     };
     let mut talk = |text: &str| {
         if text == "server" {

@@ -13,6 +13,7 @@ use modelv_repo::worktree::{Files as RepoFiles, Ingredient};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use crate::debian::Deb;
 use crate::error::Result;
 use crate::layout::oci_arch;
 
@@ -48,12 +49,25 @@ pub(crate) struct Facts<'a> {
     pub(crate) name: String,
     pub(crate) base: &'a str,
     pub(crate) packages: &'a [Packed],
+    /// Packages of Debian in the base.
+    pub(crate) debs: &'a [Deb],
     pub(crate) runs: &'a [(RunId, Run)],
     /// Digest of the manifest.
     pub(crate) digest: &'a str,
     /// SHA-256 of the server.
     pub(crate) server: &'a str,
     pub(crate) compression: &'static str,
+}
+
+/// A part of a package URL, in which other characters are written as bytes in hexadecimal.
+fn escape(text: &str) -> String {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~".contains(&b);
+    text.bytes()
+        .map(|b| match plain(b) {
+            true => char::from(b).to_string(),
+            false => format!("%{b:02X}"),
+        })
+        .collect()
 }
 
 /// A file of the commit.
@@ -89,6 +103,7 @@ impl Facts<'_> {
                 "purl": p.purl(), "hashes": [{"alg": "SHA-256", "content": p.sha256}],
             })
         }));
+        components.extend(self.system());
         let mut dependencies: Vec<Value> = models
             .iter()
             .map(|m| json!({"ref": m["bom-ref"], "dependsOn": data_refs}))
@@ -132,6 +147,41 @@ impl Facts<'_> {
             part(17, 20),
             part(20, 32)
         )
+    }
+
+    /// Packages of the operating system: those that the base says it has; where it says nothing, as one of this
+    /// machine's interpreter does, those whose libraries the commit has found in use.
+    fn system(&self) -> Vec<Value> {
+        let component = |purl: String, name: &str, version: &str| {
+            json!({
+                "type": "library", "bom-ref": purl, "name": name, "version": version, "purl": purl,
+            })
+        };
+        let debs = self.debs.iter().map(|deb| {
+            let arch = match deb.architecture.as_str() {
+                "" => String::new(),
+                arch => format!("?arch={}", escape(arch)),
+            };
+            let purl = format!(
+                "pkg:deb/debian/{}@{}{arch}",
+                escape(&deb.name),
+                escape(&deb.version)
+            );
+            component(purl, &deb.name, &deb.version)
+        });
+        let in_use = self.env.details.system.iter().map(|package| {
+            let kind = match package.manager.as_str() {
+                "dpkg" => "deb",
+                other => other,
+            };
+            let (name, version) = (escape(&package.name), escape(&package.version));
+            let purl = format!("pkg:{}/{name}@{version}", escape(kind));
+            component(purl, &package.name, &package.version)
+        });
+        match self.debs.is_empty() {
+            true => in_use.collect(),
+            false => debs.collect(),
+        }
     }
 
     /// What the packages stand on.

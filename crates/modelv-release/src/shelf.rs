@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 use crate::attest::attached;
 use crate::error::{Error, Result};
 use crate::layout::{blob_path, read_bounded};
+use crate::reference::as_tag;
 use crate::release::{ReleaseOptions, release};
 
 /// Images of a repository.
@@ -48,7 +49,12 @@ impl Shelf {
             std::fs::create_dir_all(&dir).map_err(Error::io("create", &dir))?;
         }
         let server = crate::release::sha256_of(&options.server)?;
-        let mark = format!("{} {:?} {server}", options.base, options.compression);
+        // What lies beside an image is kept with it.
+        let beside = (options.papers, options.modelpack, &options.sign_key);
+        let mark = format!(
+            "{} {:?} {server} {beside:?}",
+            options.base, options.compression
+        );
         Ok(Self {
             root: repo.root().to_owned(),
             options,
@@ -57,6 +63,21 @@ impl Shelf {
             making: Mutex::default(),
             cancel: Cancel::new(),
         })
+    }
+
+    /// Names that are no tags, and the tags by which they are pulled.
+    ///
+    /// # Errors
+    /// The repository can't be read.
+    pub fn renamed(&self) -> Result<Vec<(String, String)>> {
+        let repo = Repo::open(&self.root).or_else(|_| Repo::discover(&self.root))?;
+        let refs = offers(&repo);
+        let names = refs.iter().map(|(name, _)| name);
+        let tags = names.map(|name| (name.clone(), as_tag(name)));
+        let is_other = |(name, tag): &(String, String)| {
+            name != tag && named_by(&refs, tag) == Some(name) && refs.iter().all(|(n, _)| n != tag)
+        };
+        Ok(tags.filter(is_other).collect())
     }
 
     /// The digest of the image of what a tag names, which is made if it is not there.
@@ -164,18 +185,38 @@ const ID_DIGITS_MIN: usize = 8;
 /// Refs whose commits may be pulled.
 const OFFERED: [&str; 3] = [names::HEADS, names::TAGS, names::ALIASES];
 
+/// Names and commits of all that may be pulled by a name.
+fn offers(repo: &Repo) -> Vec<(String, CommitId)> {
+    let refs = OFFERED.iter().flat_map(|prefix| repo.refs_below(prefix));
+    refs.collect()
+}
+
+/// The name, no tag itself, for which a tag stands; none where it could be several.
+fn named_by<'a>(refs: &'a [(String, CommitId)], tag: &str) -> Option<&'a str> {
+    let mut names: Vec<&str> = refs
+        .iter()
+        .map(|(name, _)| name.as_str())
+        .filter(|name| *name != tag && as_tag(name) == tag)
+        .collect();
+    names.dedup();
+    match names.as_slice() {
+        [one] => Some(one),
+        _ => None,
+    }
+}
+
 /// The commit of a tag: HEAD, a branch, tag or alias, or the id of a commit that one of these leads to. Whatever
 /// else the repository holds, such as files that were put aside and commits that were undone, is nobody's to pull.
 fn offered(repo: &Repo, tag: &str) -> Result<Option<CommitId>> {
     if tag == "latest" || tag == "HEAD" {
         return Ok(repo.head());
     }
-    let refs: Vec<(String, CommitId)> = OFFERED
-        .iter()
-        .flat_map(|prefix| repo.refs_below(prefix))
-        .collect();
+    let refs = offers(repo);
     if refs.iter().any(|(name, _)| name == tag) {
         return Ok(repo.resolve(tag).ok());
+    }
+    if let Some(name) = named_by(&refs, tag) {
+        return Ok(repo.resolve(name).ok());
     }
     let is_id = tag.len() >= ID_DIGITS_MIN && tag.bytes().all(|b| b.is_ascii_hexdigit());
     let Some(id) = repo.resolve(tag).ok().filter(|_| is_id) else {
@@ -217,10 +258,12 @@ impl Images for Shelf {
     fn tags(&self) -> std::result::Result<Vec<String>, String> {
         let repo = Repo::open(&self.root).or_else(|_| Repo::discover(&self.root));
         let repo = repo.map_err(|e| e.to_string())?;
-        let is_tag = |name: &String| crate::check_reference(&format!("x:{name}")).is_ok();
-        let refs = OFFERED.iter().flat_map(|prefix| repo.refs_below(prefix));
-        let all = refs.map(|(name, _)| name);
-        let mut out: Vec<String> = all.filter(is_tag).collect();
+        let refs = offers(&repo);
+        let all = refs.iter().map(|(name, _)| as_tag(name));
+        let is_clear = |tag: &String| {
+            refs.iter().any(|(name, _)| name == tag) || named_by(&refs, tag).is_some()
+        };
+        let mut out: Vec<String> = all.filter(is_clear).collect();
         out.sort();
         out.dedup();
         Ok(out)

@@ -23,6 +23,10 @@ const WHEELS_MAX: usize = 40;
 const WEIGHTS_BYTES_MIN: u64 = 8 << 20;
 const WEIGHTS_MAX: usize = 32;
 
+/// Names of layers of a model: its small files, and before the path of a large one.
+pub(crate) const BUNDLE: &str = "model";
+pub(crate) const SINGLE: &str = "model: ";
+
 /// A layer that is to be made.
 pub(crate) struct Step {
     pub(crate) name: String,
@@ -229,7 +233,7 @@ pub(crate) fn of_model(files: Files) -> Vec<Step> {
         let mut files = Files::default();
         files.add(path.clone(), node);
         let key = format!("model {files:?}");
-        let mut step = Step::of_files(&format!("model: {shown}"), Some(key), files);
+        let mut step = Step::of_files(&format!("{SINGLE}{shown}"), Some(key), files);
         step.packing = Some(Packing::None);
         out.push(step);
     }
@@ -239,7 +243,7 @@ pub(crate) fn of_model(files: Files) -> Vec<Step> {
             nodes: small.into_iter().collect(),
         };
         let key = format!("model {files:?}");
-        out.push(Step::of_files("model", Some(key), files));
+        out.push(Step::of_files(BUNDLE, Some(key), files));
     }
     out
 }

@@ -13,6 +13,7 @@ use ureq::SendBody;
 use crate::attest::{attached, tag_of};
 use crate::error::{Error, Result};
 use crate::layout::{blob_path, check_digest, digest_of, read_bounded, read_json, read_manifest};
+use crate::modelpack;
 use crate::packer::Watched;
 use crate::reference::Reference;
 use crate::registry::{Access, Credentials, Registry, header, with};
@@ -107,7 +108,7 @@ pub fn push(
     let media = manifest["mediaType"].as_str().unwrap_or_default();
     registry.put_manifest(&to.tag, media, &bytes, &digest)?;
     for descriptor in attached(layout)? {
-        registry.put_paper(layout, &descriptor, &digest)?;
+        registry.put_paper(layout, &descriptor, &digest, &to.tag)?;
     }
     ctx.progress.finish();
     Ok(pushed)
@@ -268,7 +269,13 @@ impl Registry<'_> {
 /// Papers of an image, as manifests that name it as their subject.
 impl Registry<'_> {
     /// Sends a manifest that belongs to an image, under its digest and under the tag that it has.
-    fn put_paper(&mut self, layout: &Path, descriptor: &Value, subject: &str) -> Result<()> {
+    fn put_paper(
+        &mut self,
+        layout: &Path,
+        descriptor: &Value,
+        subject: &str,
+        tag: &str,
+    ) -> Result<()> {
         let digest = descriptor["digest"].as_str().unwrap_or_default();
         let manifest = read_json(layout, digest)?;
         let parts = manifest["layers"].as_array().into_iter().flatten();
@@ -279,12 +286,14 @@ impl Registry<'_> {
         let bytes = read_bounded(layout, &blob_path(layout, digest)?)?;
         let media = manifest["mediaType"].as_str().unwrap_or_default();
         let is_linked = self.put_manifest(digest, media, &bytes, digest)?;
-        let tag = &descriptor["annotations"]["org.opencontainers.image.ref.name"];
+        let named = &descriptor["annotations"]["org.opencontainers.image.ref.name"];
         // A layout may come from elsewhere: only the names that papers of this image have are written.
         let ours = ["sig", "att"].map(|kind| tag_of(subject, kind));
-        let tag = tag.as_str().filter(|tag| ours.iter().any(|our| our == tag));
-        if let Some(tag) = tag {
-            self.put_manifest(tag, media, &bytes, digest)?;
+        let named = ours.iter().find(|our| *named == our.as_str()).cloned();
+        let is_model = descriptor["artifactType"] == modelpack::KIND;
+        let named = named.or_else(|| is_model.then(|| modelpack::tag_of(tag)));
+        if let Some(named) = named {
+            self.put_manifest(&named, media, &bytes, digest)?;
         }
         match is_linked {
             true => Ok(()),

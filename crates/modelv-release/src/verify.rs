@@ -1,13 +1,17 @@
 //! Whether an image is what a commit gives: it is built again from nothing, and compared layer by layer.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use modelv_repo::core::id::CommitId;
 use modelv_repo::{Ctx, Repo};
 use serde::Serialize;
 
+use crate::base::{Seen, list_tar};
 use crate::error::{Error, Result};
+use crate::golden::{self, Replay};
 use crate::inspect::{Inspection, inspect};
+use crate::layout::blob_path;
 use crate::packing::{Compression, Packing};
 use crate::place::Place;
 use crate::release::{Image, ReleaseOptions, build};
@@ -23,6 +27,8 @@ pub struct Verification {
     pub rebuilt: String,
     /// The first part that differs, bottom to top.
     pub difference: Option<Difference>,
+    /// What came of its golden requests; `None`: they were not asked for.
+    pub replay: Option<Replay>,
 }
 
 /// A part of two images that differs.
@@ -34,6 +40,9 @@ pub struct Difference {
     pub image: Option<String>,
     /// Digest in what the commit gives.
     pub rebuilt: Option<String>,
+    /// Packages of Debian that differ in it, with the version in the image and in what the commit gives.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub packages: Vec<String>,
 }
 
 /// The commit that an image says it was made from.
@@ -60,10 +69,11 @@ fn compression_of(layout: &Path) -> Result<Compression> {
     })
 }
 
-/// Builds `id` again, packed as the image is and without any layer that was made before, and compares.
+/// Builds `id` again, packed as the image is and without any layer that was made before, and compares. If the
+/// options say so, puts the golden requests to the image, whether it was asked before or not.
 ///
 /// # Errors
-/// The image is damaged, the commit can't be built, or it was interrupted.
+/// The image is damaged, or does not answer as recorded, the commit can't be built, or it was interrupted.
 pub fn verify(
     repo: &Repo,
     layout: &Path,
@@ -77,18 +87,64 @@ pub fn verify(
     let place = Place::new(&repo.dir().join("tmp/verified"))?;
     let options = ReleaseOptions {
         papers: false,
+        modelpack: false,
         sign_key: None,
         // What the image says of its layers; how it says it is compared with the rest.
         compression: compression_of(layout)?,
         ..options.clone()
     };
     let (built, _) = build(repo, id, &options, &place, None, ctx, talk)?;
+    let replay = match options.replay {
+        true => {
+            talk("golden requests");
+            Some(golden::replay(layout, &repo.dir().join("tmp"), ctx.cancel)?)
+        }
+        false => None,
+    };
+    let mut difference = first_difference(&seen, &built);
+    if let Some(difference) = &mut difference {
+        difference.packages = changed(layout, place.path(), difference);
+    }
     Ok(Verification {
+        replay,
         commit: id.to_hex(),
-        difference: first_difference(&seen, &built),
+        difference,
         image: seen.digest,
         rebuilt: built.digest,
     })
+}
+
+/// Why a base differs, where both say what is installed: what can't be read is no reason.
+fn changed(layout: &Path, place: &Path, difference: &Difference) -> Vec<String> {
+    let debs = |dir: &Path, digest: &Option<String>| -> BTreeMap<String, String> {
+        let mut seen = Seen::default();
+        let path = digest.as_ref().and_then(|d| blob_path(dir, d).ok());
+        let packing = path.as_ref().and_then(|path| Packing::of(path).ok()?.ok());
+        if let Some((path, packing)) = path.zip(packing)
+            && let Ok(input) = packing.open(&path)
+        {
+            let _ = list_tar(input, &mut seen);
+        }
+        seen.debs.into_iter().map(|d| (d.name, d.version)).collect()
+    };
+    let (old, new) = (
+        debs(layout, &difference.image),
+        debs(place, &difference.rebuilt),
+    );
+    let names: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+    let differs = names
+        .into_iter()
+        .filter(|name| old.get(*name) != new.get(*name));
+    let or_none = |version: Option<&String>| version.map_or("none".to_owned(), String::clone);
+    differs
+        .map(|name| {
+            format!(
+                "{name} {} -> {}",
+                or_none(old.get(name)),
+                or_none(new.get(name))
+            )
+        })
+        .collect()
 }
 
 fn first_difference(seen: &Inspection, built: &Image) -> Option<Difference> {
@@ -96,6 +152,7 @@ fn first_difference(seen: &Inspection, built: &Image) -> Option<Difference> {
         part,
         image: image.map(str::to_owned),
         rebuilt: rebuilt.map(str::to_owned),
+        packages: Vec::new(),
     };
     for i in 0..seen.layers.len().max(built.layers.len()) {
         let (a, b) = (seen.layers.get(i), built.layers.get(i));
@@ -113,4 +170,51 @@ fn first_difference(seen: &Inspection, built: &Image) -> Option<Difference> {
     .into_iter()
     .find(|(_, there, here)| there != here)
     .map(|(part, there, here)| differs(part.to_owned(), Some(there), Some(here)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A layout with one layer that says which packages are installed.
+    fn layout(versions: &[(&str, &str)]) -> (tempfile::TempDir, Option<String>) {
+        let dir = tempfile::tempdir().unwrap();
+        let blobs = dir.path().join("blobs/sha256");
+        std::fs::create_dir_all(&blobs).unwrap();
+        let paragraph = |(name, version): &(&str, &str)| {
+            format!("Package: {name}\nStatus: install ok installed\nVersion: {version}\n\n")
+        };
+        let status: String = versions.iter().map(paragraph).collect();
+        let mut tar = tar::Builder::new(Vec::new());
+        let mut header = tar::Header::new_ustar();
+        header.set_size(status.len() as u64);
+        tar.append_data(&mut header, "var/lib/dpkg/status", status.as_bytes())
+            .unwrap();
+        let bytes = tar.into_inner().unwrap();
+        let (digest, _) = crate::layout::put_bytes(&blobs, &bytes).unwrap();
+        (dir, Some(digest))
+    }
+
+    #[test]
+    fn packages_say_why_a_base_differs() {
+        let (old, image) = layout(&[("libc6", "2.36-9"), ("gone", "1"), ("zlib1g", "1.2")]);
+        let (new, rebuilt) = layout(&[("libc6", "2.36-10"), ("zlib1g", "1.2"), ("more", "3")]);
+        let mut difference = Difference {
+            part: "layer `base`".into(),
+            image,
+            rebuilt,
+            packages: Vec::new(),
+        };
+        let found = changed(old.path(), new.path(), &difference);
+        let want = [
+            "gone 1 -> none",
+            "libc6 2.36-9 -> 2.36-10",
+            "more none -> 3",
+        ];
+        assert_eq!(found, want);
+        difference.rebuilt = None;
+        assert_eq!(changed(old.path(), new.path(), &difference).len(), 3);
+        difference.image = Some("manifest".into());
+        assert!(changed(old.path(), new.path(), &difference).is_empty());
+    }
 }

@@ -461,6 +461,7 @@ impl Repo {
             "user.email",
             "env.python",
             "merge.tool",
+            "release.debian-mirror",
             "external.fetch",
             "external.endpoint",
             "external.region",

@@ -228,6 +228,11 @@ const ROWS: &[Row] = &[
     ),
     ("release diff", "modelv release diff image other", &[]),
     (
+        "release golden",
+        "modelv release golden requests.jsonl",
+        &[],
+    ),
+    (
         "registry serve",
         "modelv registry serve --listen 127.0.0.1:5000",
         &[],

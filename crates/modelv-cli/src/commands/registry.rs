@@ -43,6 +43,9 @@ struct Serve {
     /// Lay a bill of materials and the provenance beside each image.
     #[arg(long)]
     papers: bool,
+    /// Offer each model alone as a CNCF ModelPack, too.
+    #[arg(long)]
+    modelpack: bool,
     /// Sign images and papers with this private key.
     #[arg(long, value_name = "FILE")]
     sign_key: Option<PathBuf>,
@@ -56,8 +59,14 @@ pub(super) fn run(args: Args, s: Session<'_>) -> Done {
     let repo = s.repo()?;
     let mut options = options(&args.base, s.dir.clone(), args.python, args.compression, &s)?;
     options.papers = args.papers;
+    options.modelpack = args.modelpack;
     options.sign_key = args.sign_key.map(|path| s.dir.join(path));
     let shelf = Arc::new(Shelf::open(&repo, options)?);
+    for (name, tag) in shelf.renamed()? {
+        s.ui.talk(format!(
+            "`{name}` is no tag of an image: it is pulled as `{tag}`"
+        ));
+    }
     let ui = s.ui;
     let ready = |address: SocketAddr| ui.talk(format!("serving on http://{address}"));
     let log = |line: String| {

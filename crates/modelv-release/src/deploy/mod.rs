@@ -20,6 +20,7 @@ const COMPOSE: &[(&str, &str)] = &[
     ("grafana/modelv.json", include_str!("dashboard.json")),
 ];
 const KUBERNETES: &str = include_str!("kubernetes.yaml");
+const ROUTE: &str = include_str!("httproute.yaml");
 const KSERVE: &str = include_str!("kserve.yaml");
 
 /// What is deployed.
@@ -31,6 +32,65 @@ pub struct Deployment {
     pub name: String,
     /// The commit.
     pub commit: String,
+}
+
+/// A gateway of a cluster (Gateway API) that leads to the model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gateway {
+    namespace: Option<String>,
+    name: String,
+    hostname: Option<String>,
+}
+
+/// Whether a text is a name in DNS, with dots in it or not.
+fn is_dns(text: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+    let is_label = |label: &str| {
+        let edges = [label.bytes().next(), label.bytes().last()];
+        edges.iter().all(|b| b.is_some_and(plain))
+            && label.len() <= 63
+            && label.bytes().all(|b| plain(b) || b == b'-')
+    };
+    text.len() <= 253 && text.split('.').all(is_label)
+}
+
+impl Gateway {
+    /// Reads `[NAMESPACE/]NAME`, and the name of a host whose requests are meant.
+    ///
+    /// # Errors
+    /// One of them is none.
+    pub fn parse(text: &str, hostname: Option<&str>) -> Result<Self> {
+        let (namespace, name) = match text.split_once('/') {
+            Some((namespace, name)) => (Some(namespace), name),
+            None => (None, text),
+        };
+        // For all hosts of a domain, too.
+        let host = hostname.map(|host| host.strip_prefix("*.").unwrap_or(host));
+        let all = [Some(name), namespace, host];
+        if let Some(wrong) = all.into_iter().flatten().find(|part| !is_dns(part)) {
+            return Err(Error::DnsName {
+                name: wrong.to_owned(),
+            });
+        }
+        Ok(Self {
+            namespace: namespace.map(str::to_owned),
+            name: name.to_owned(),
+            hostname: hostname.map(str::to_owned),
+        })
+    }
+
+    fn fill(&self, text: &str) -> String {
+        let name = match &self.namespace {
+            Some(namespace) => format!("{}\"\n      namespace: \"{namespace}", self.name),
+            None => self.name.clone(),
+        };
+        let host = self.hostname.as_ref();
+        let host = host.map_or(String::new(), |host| {
+            format!("  hostnames:\n    - \"{host}\"\n")
+        });
+        text.replace("@GATEWAY@", &name)
+            .replace("@HOSTNAME@", &host)
+    }
 }
 
 impl Deployment {
@@ -76,13 +136,22 @@ impl Deployment {
         Ok(paths)
     }
 
-    /// Writes a Deployment with probes, a Service and a PodDisruptionBudget for Kubernetes; and, if asked
-    /// for, an InferenceService of KServe in their place.
+    /// Writes a Deployment with probes, a Service and a PodDisruptionBudget for Kubernetes; and an HTTPRoute, if
+    /// a gateway is to lead there.
     ///
     /// # Errors
     /// The file is there already, or can't be written.
-    pub fn write_kubernetes(&self, file: &Path, kserve: bool) -> Result<()> {
-        write_new(file, &self.fill(if kserve { KSERVE } else { KUBERNETES }))
+    pub fn write_kubernetes(&self, file: &Path, gateway: Option<&Gateway>) -> Result<()> {
+        let route = gateway.map_or(String::new(), |gateway| gateway.fill(ROUTE));
+        write_new(file, &self.fill(&format!("{KUBERNETES}{route}")))
+    }
+
+    /// Writes an InferenceService of KServe.
+    ///
+    /// # Errors
+    /// The file is there already, or can't be written.
+    pub fn write_kserve(&self, file: &Path) -> Result<()> {
+        write_new(file, &self.fill(KSERVE))
     }
 }
 
@@ -141,10 +210,22 @@ mod tests {
             Err(Error::Taken { .. })
         ));
         let file = dir.path().join("k8s.yaml");
-        deployment.write_kubernetes(&file, false).unwrap();
+        let gateway = Gateway::parse("edge/public", Some("*.example.org")).unwrap();
+        deployment.write_kubernetes(&file, Some(&gateway)).unwrap();
+        let text = std::fs::read_to_string(&file).unwrap().replace("*.", "");
+        assert!(!text.contains('@'), "{text}");
         assert!(matches!(
-            deployment.write_kubernetes(&file, true),
+            deployment.write_kserve(&file),
             Err(Error::Taken { .. })
         ));
+        for (name, host) in [
+            ("", None),
+            ("A", None),
+            ("a/b/c", None),
+            ("a", Some("x_y")),
+            ("a\"", None),
+        ] {
+            assert!(Gateway::parse(name, host).is_err(), "{name} {host:?}");
+        }
     }
 }

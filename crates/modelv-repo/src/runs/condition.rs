@@ -80,7 +80,14 @@ impl Condition {
         else {
             return bad("`!` stands only in `!=`");
         };
-        let (key, value) = (text[..at].trim(), text[at + sign.len()..].trim());
+        let rest = &text[at + sign.len()..];
+        // `=>` would be a demand for the text `> 0.8`, which nothing is.
+        if rest.starts_with(['<', '>', '=', '!']) {
+            return bad(
+                "expected one of < <= = != >= >, and a space before a value that begins with one",
+            );
+        }
+        let (key, value) = (text[..at].trim(), rest.trim());
         if key.is_empty() || value.is_empty() {
             return bad("the key or the value is missing");
         }
@@ -266,7 +273,9 @@ mod tests {
             let condition = Condition::parse(field, text).unwrap();
             assert_eq!(condition.holds(&run), want, "{text}");
         }
-        for bad in ["f1", "f1!0.8", ">0.8", "f1>", "opt>adam"] {
+        for bad in [
+            "f1", "f1!0.8", ">0.8", "f1>", "opt>adam", "f1=>0.8", "f1 =<1", "f1<>1",
+        ] {
             assert!(Condition::parse(Field::Metric, bad).is_err(), "{bad}");
         }
     }

@@ -215,6 +215,15 @@ impl Rules {
                 from: "modelv.toml",
             };
         }
+        // So are the answers of what was made.
+        let golden = self.serve.golden.as_deref();
+        if golden.is_some_and(|golden| golden.as_bytes() == path.as_bytes()) {
+            return Reason {
+                ingredient: Ingredient::Model,
+                pattern: golden.map(str::to_owned),
+                from: "modelv.toml",
+            };
+        }
         let path = Path::new(std::ffi::OsStr::from_bytes(path.as_bytes()));
         // In the order they were added, so the first is the one that counts.
         let found = self

@@ -20,6 +20,8 @@ const KNOWN: &[(&str, &[&str])] = &[
             "data-frame",
             "spare",
             "warm",
+            "golden",
+            "golden-tolerance",
             "body-bytes-max",
             "timeout-ms",
             "queue",

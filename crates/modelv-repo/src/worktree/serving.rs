@@ -1,5 +1,6 @@
 //! `[serve]`: which function serves, and how.
 
+use modelv_core::path::RepoPath;
 use toml_edit::Item;
 
 use crate::error::{Error, Result};
@@ -8,7 +9,7 @@ use crate::error::{Error, Result};
 const BATCH_MAX: u64 = 65_536;
 
 /// What `[serve]` of a `modelv.toml` says.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct ServeRules {
     /// `entry`: `module:function`.
     pub entry: Option<String>,
@@ -22,6 +23,10 @@ pub struct ServeRules {
     pub spare: bool,
     /// `warm`: a file with a request a line that is predicted before the first of a client.
     pub warm: Option<String>,
+    /// `golden`: a file with a request and the answer to it a line, which an image must give before it is released.
+    pub golden: Option<String>,
+    /// `golden-tolerance`: by how much of its size a number may differ from the recorded one.
+    pub golden_tolerance: Option<f64>,
     /// `body-bytes-max`: largest request.
     pub body_bytes_max: Option<u64>,
     /// `timeout-ms`: longest prediction.
@@ -54,6 +59,11 @@ impl ServeRules {
                 text.ok_or_else(|| invalid(key, "a string"))
             }
         };
+        let path = |key: &str| match text(key)? {
+            None => Ok(None),
+            Some(text) if RepoPath::new(text.as_str()).is_ok() => Ok(Some(text)),
+            Some(_) => Err(invalid(key, "the path of a file of the repository")),
+        };
         let number = |key: &str, least: u64, most: u64| match section.get(key) {
             None => Ok(None),
             Some(item) => {
@@ -66,6 +76,15 @@ impl ServeRules {
             None => Ok(false),
             Some(item) => item.as_bool().ok_or_else(|| invalid(key, "true or false")),
         };
+        let golden_tolerance = match section.get("golden-tolerance") {
+            None => None,
+            Some(item) => {
+                let whole = || i32::try_from(item.as_integer()?).ok().map(f64::from);
+                let number = item.as_float().or_else(whole);
+                let number = number.filter(|n| (0.0..1.0).contains(n)).map(Some);
+                number.ok_or_else(|| invalid("golden-tolerance", "a number from 0 to below 1"))?
+            }
+        };
         Ok(Self {
             entry: text("entry")?,
             batch: number("batch", 1, BATCH_MAX)?,
@@ -73,6 +92,8 @@ impl ServeRules {
             data_frame: flag("data-frame")?,
             spare: flag("spare")?,
             warm: text("warm")?,
+            golden: path("golden")?,
+            golden_tolerance,
             body_bytes_max: number("body-bytes-max", 1, 1 << 30)?,
             timeout_ms: number("timeout-ms", 1, 86_400_000)?,
             queue: number("queue", 1, 1 << 20)?,
@@ -82,12 +103,14 @@ impl ServeRules {
 
 #[cfg(test)]
 mod tests {
-    use crate::worktree::Rules;
+    use super::*;
+    use crate::worktree::{Ingredient, Rules};
 
     #[test]
     fn what_is_served_and_how() {
         let text = "[serve]\nentry = \"a:b\"\nbatch = 64\nbatch-wait-ms = 2\ndata-frame = true\nspare = true\n\
-                    warm = \"warm.jsonl\"\nbody-bytes-max = 1000\ntimeout-ms = 500\nqueue = 10\n";
+                    warm = \"warm.jsonl\"\ngolden = \"golden.jsonl\"\n\
+                    golden-tolerance = 1e-3\nbody-bytes-max = 1000\ntimeout-ms = 500\nqueue = 10\n";
         let rules = Rules::parse(text).unwrap();
         assert!(rules.unknown().is_empty(), "{:?}", rules.unknown());
         let serve = rules.serve();
@@ -97,9 +120,14 @@ mod tests {
         );
         assert!(serve.data_frame && serve.spare);
         assert_eq!(
-            Rules::parse("").unwrap().serve(),
-            &super::ServeRules::default()
+            (serve.golden.as_deref(), serve.golden_tolerance),
+            (Some("golden.jsonl"), Some(1e-3))
         );
+        // What it records is an output: another answer is no other recipe.
+        let of = |path: &str| rules.classify(&RepoPath::new(path).unwrap()).ingredient;
+        assert_eq!(of("golden.jsonl"), Ingredient::Model);
+        assert_eq!(of("other.jsonl"), Ingredient::Data);
+        assert_eq!(Rules::parse("").unwrap().serve(), &ServeRules::default());
         for wrong in [
             "entry = 1",
             "batch = 0",
@@ -108,6 +136,10 @@ mod tests {
             "data-frame = 1",
             "spare = \"yes\"",
             "queue = 0",
+            "golden = \"../x\"",
+            "golden-tolerance = 1",
+            "golden-tolerance = -0.5",
+            "golden-tolerance = \"x\"",
         ] {
             assert!(
                 Rules::parse(&format!("[serve]\n{wrong}\n")).is_err(),

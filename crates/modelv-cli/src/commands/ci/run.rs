@@ -23,6 +23,9 @@ pub(super) struct Args {
     /// As for `modelv release`.
     #[arg(long, value_name = "BASE", default_value = "python")]
     base: String,
+    /// How layers are packed.
+    #[arg(long, value_name = "HOW", value_enum, default_value_t)]
+    compression: release::How,
     /// The interpreter that fetches wheels.
     #[arg(long, value_name = "PATH")]
     python: Option<PathBuf>,
@@ -50,13 +53,14 @@ pub(super) fn run(args: Args, mut s: Session<'_>) -> Done {
         Some(dir) => s.dir.join(dir),
         None => repo.dir().join("ci").join(format!("{id}-image")),
     };
-    let to = args.push.as_deref().map(Reference::parse).transpose()?;
+    let to = args.push.map(|to| release::mend(to, &mut s));
+    let to = to.as_deref().map(Reference::parse).transpose()?;
     let options = CiOptions {
         release: release::options(
             &args.base,
             output.clone(),
             args.python,
-            release::How::Gzip,
+            args.compression,
             &s,
         )?,
         base: args.base,

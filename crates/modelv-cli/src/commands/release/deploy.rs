@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use modelv_release::Deployment;
+use modelv_release::{Deployment, Gateway};
 
 use super::super::Session;
 use crate::error::CommandError;
@@ -16,6 +16,12 @@ pub(super) struct DeployArgs {
     /// Also write a Deployment with probes, a Service and a PodDisruptionBudget for Kubernetes.
     #[arg(long, value_name = "FILE")]
     k8s: Option<PathBuf>,
+    /// A gateway of the cluster that leads to the model: an HTTPRoute (Gateway API) in that file, too.
+    #[arg(long, value_name = "[NAMESPACE/]NAME", requires = "k8s")]
+    gateway: Option<String>,
+    /// Only for requests to this host.
+    #[arg(long, value_name = "HOST", requires = "gateway")]
+    hostname: Option<String>,
     /// Also write an InferenceService of KServe.
     #[arg(long, value_name = "FILE")]
     kserve: Option<PathBuf>,
@@ -35,12 +41,25 @@ impl DeployArgs {
                 dir.display()
             ));
         }
-        for (file, kserve) in [(&self.k8s, false), (&self.kserve, true)] {
-            if let Some(file) = file {
-                deployment.write_kubernetes(&s.dir.join(file), kserve)?;
-                s.ui.talk(format!("`kubectl apply -f {}` deploys it", file.display()));
-            }
+        let gateway = self.gateway()?;
+        if let Some(file) = &self.k8s {
+            deployment.write_kubernetes(&s.dir.join(file), gateway.as_ref())?;
+        }
+        if let Some(file) = &self.kserve {
+            deployment.write_kserve(&s.dir.join(file))?;
+        }
+        for file in [&self.k8s, &self.kserve].into_iter().flatten() {
+            s.ui.talk(format!("`kubectl apply -f {}` deploys it", file.display()));
         }
         Ok(())
+    }
+
+    /// The gateway that is named; looked at before anything is built.
+    pub(super) fn gateway(&self) -> Result<Option<Gateway>, CommandError> {
+        let hostname = self.hostname.as_deref();
+        let gateway = self.gateway.as_deref();
+        Ok(gateway
+            .map(|name| Gateway::parse(name, hostname))
+            .transpose()?)
     }
 }

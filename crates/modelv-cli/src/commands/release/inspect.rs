@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use super::super::{Done, Session};
-use crate::ui::{Style, size};
+use crate::ui::{Style, plain, size};
 
 /// Show what an image is: of which commit, and what its layers hold.
 #[derive(clap::Args)]
@@ -39,6 +39,18 @@ pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
         for (folder, bytes) in &layer.folders {
             s.ui.line(format!("      {:>9}  {folder}/", size(*bytes)));
         }
+    }
+    for beside in &image.beside {
+        let shared = match beside.shared {
+            0 => String::new(),
+            bytes => format!(", {} of it in layers of the image", size(bytes)),
+        };
+        s.ui.line(format!(
+            "beside it {}, {}{shared}  {}",
+            plain(&beside.kind),
+            size(beside.size),
+            &beside.digest[..19]
+        ));
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -3,6 +3,7 @@
 mod deploy;
 mod diff;
 mod explain;
+mod golden;
 mod inspect;
 mod plan;
 pub(super) mod push;
@@ -13,7 +14,7 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 use modelv_release::{
-    Base, Compression, Deployment, Engine, Image, Reference, ReleaseOptions, Source,
+    Base, Compression, Deployment, Engine, Image, Reference, ReleaseOptions, Replay, Source,
 };
 use modelv_repo::Ctx;
 use serde_json::json;
@@ -37,8 +38,8 @@ pub(crate) struct Args {
     /// Only tell how long it is going to take.
     #[arg(long, conflicts_with_all = ["output", "tar", "load", "context", "push"])]
     estimate: bool,
-    /// `python` (this machine's interpreter and its libraries), an OCI layout, a root file system as
-    /// folder or tar, or an image in a registry.
+    /// `python` (this machine's interpreter and its libraries), `debian` or `debian:RELEASE` (its packages), an OCI
+    /// layout, a root file system as folder or tar, or an image in a registry.
     #[arg(long, value_name = "BASE", default_value = "python")]
     base: String,
     /// Also write a tar for `docker load` and `podman load`.
@@ -53,9 +54,18 @@ pub(crate) struct Args {
     /// Also lay its bill of materials (CycloneDX) and its provenance (in-toto, SLSA) beside it.
     #[arg(long)]
     papers: bool,
+    /// Also offer the model alone as a CNCF ModelPack, of the same layers; a push calls it `TAG-model`.
+    #[arg(long)]
+    modelpack: bool,
     /// Sign the image and its papers with this private key: ECDSA on P-256, PKCS#8 in PEM.
     #[arg(long, value_name = "FILE")]
     sign_key: Option<PathBuf>,
+    /// Don't put the golden requests of the commit to the image.
+    #[arg(long)]
+    no_replay: bool,
+    /// Release a commit that says how its model is made, and has none.
+    #[arg(long)]
+    without_model: bool,
     /// Also hand it over to an engine of this machine.
     #[arg(long, value_name = "ENGINE", value_enum)]
     load: Option<EngineName>,
@@ -114,6 +124,7 @@ enum Other {
     Plan(plan::Args),
     Explain(explain::Args),
     Diff(diff::Args),
+    Golden(golden::Args),
     Push(push::Args),
     Verify(verify::Args),
 }
@@ -146,7 +157,10 @@ pub(in crate::commands) fn options(
         name: None,
         compression: compression.into(),
         papers: false,
+        modelpack: false,
         sign_key: None,
+        replay: true,
+        without_model: false,
     })
 }
 
@@ -162,6 +176,7 @@ pub(super) fn run(args: Args, s: Session<'_>) -> Done {
         Some(Other::Plan(args)) => plan::run(args, s),
         Some(Other::Explain(args)) => explain::run(&args, s),
         Some(Other::Diff(args)) => diff::run(&args, s),
+        Some(Other::Golden(args)) => golden::run(&args, s),
         Some(Other::Push(args)) => push::run(&args, s),
         Some(Other::Verify(args)) => verify::run(args, s),
         None => build(args, s),
@@ -181,13 +196,19 @@ fn build(args: Args, mut s: Session<'_>) -> Done {
         &s,
     )?;
     options.papers = args.papers;
+    options.modelpack = args.modelpack;
     options.sign_key = args.sign_key.map(|path| s.dir.join(path));
+    options.replay = !args.no_replay;
+    options.without_model = args.without_model;
     if args.estimate {
         return estimate(&repo, id, &options, args.json, &mut s);
     }
-    let tag = args.tag.unwrap_or_else(|| format!("modelv:{}", id.short()));
+    let tag = args.tag.map(|tag| mend(tag, &mut s));
+    let tag = tag.unwrap_or_else(|| format!("modelv:{}", id.short()));
     modelv_release::check_reference(&tag)?;
-    let to = args.push.as_deref().map(Reference::parse).transpose()?;
+    args.deploy.gateway()?;
+    let to = args.push.map(|to| mend(to, &mut s));
+    let to = to.as_deref().map(Reference::parse).transpose()?;
     let cancel = s.cancel();
     let ctx = Ctx {
         progress: &s.bar,
@@ -195,6 +216,10 @@ fn build(args: Args, mut s: Session<'_>) -> Done {
     };
     let mut talk = |text: &str| s.ui.talk(format!("  {text}"));
     let image = modelv_release::release(&repo, id, &options, ctx, &mut talk)?;
+    for note in &image.notes {
+        s.ui.warn(note);
+    }
+    tell_replay(image.replay.as_ref(), &mut s);
     if let Some(tar) = &args.tar {
         modelv_release::write_docker_tar(&output, &s.dir.join(tar), &tag, cancel)?;
     }
@@ -236,6 +261,27 @@ fn build(args: Args, mut s: Session<'_>) -> Done {
     Ok(ExitCode::SUCCESS)
 }
 
+/// The name of an image whose tag was the name of a branch, with one that engines take.
+pub(in crate::commands) fn mend(text: String, s: &mut Session<'_>) -> String {
+    let Some(mended) = modelv_release::mended(&text) else {
+        return text;
+    };
+    s.ui.talk(format!(
+        "`{}` is no name for an image: it is called `{mended}`",
+        crate::ui::plain(&text)
+    ));
+    mended
+}
+
+/// Says whether golden requests were put to an image; nothing where there are none.
+fn tell_replay(replay: Option<&Replay>, s: &mut Session<'_>) {
+    match replay {
+        Some(replay) if replay.skipped.is_some() => s.ui.warn(replay.to_string()),
+        Some(replay) if replay.requests > 0 => s.ui.talk(replay.to_string()),
+        _ => {}
+    }
+}
+
 /// How long the build is going to take; what is in its way is an error, as it is for the build.
 fn estimate(
     repo: &modelv_repo::Repo,
@@ -271,6 +317,8 @@ fn to_json(image: &Image, commit: &str) -> serde_json::Value {
         "commit": commit,
         "digest": image.digest,
         "config": image.config_digest,
+        "golden": image.replay,
+        "notes": image.notes,
         "layers": image.layers.iter().map(|l| json!({
             "name": l.name, "digest": l.digest, "diff_id": l.diff_id, "size": l.size, "cached": l.cached,
         })).collect::<Vec<_>>(),

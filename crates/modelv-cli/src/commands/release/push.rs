@@ -31,7 +31,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args, mut s: Session<'_>) -> Done {
-    let to = Reference::parse(&args.to)?;
+    let to = Reference::parse(&super::mend(args.to.clone(), &mut s))?;
     let pushed = push(&s.dir.join(&args.layout), &to, &args.mount_from, &mut s)?;
     if args.json {
         s.ui.json(&json!({

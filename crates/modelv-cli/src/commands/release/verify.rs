@@ -32,6 +32,9 @@ pub(super) struct Args {
     /// Look at the signature alone.
     #[arg(long, requires = "signed_by")]
     no_rebuild: bool,
+    /// Also put the golden requests of the image to it.
+    #[arg(long, conflicts_with = "no_rebuild")]
+    replay: bool,
     /// As JSON.
     #[arg(long)]
     json: bool,
@@ -71,13 +74,14 @@ pub(super) fn run(args: Args, mut s: Session<'_>) -> Done {
         None => modelv_release::commit_of(&layout)?,
     };
     let id = repo.resolve(&revision)?;
-    let options = super::options(
+    let mut options = super::options(
         &args.base,
         layout.clone(),
         args.python,
         super::How::default(),
         &s,
     )?;
+    options.replay = args.replay;
     let ctx = Ctx {
         progress: &s.bar,
         cancel: s.cancel(),
@@ -85,6 +89,7 @@ pub(super) fn run(args: Args, mut s: Session<'_>) -> Done {
     let mut talk = |text: &str| s.ui.talk(format!("  {text}"));
     let found = modelv_release::verify(&repo, &layout, id, &options, ctx, &mut talk)?;
     let code = ExitCode::from(u8::from(found.difference.is_some()));
+    super::tell_replay(found.replay.as_ref(), &mut s);
     if args.json {
         s.ui.json(&serde_json::to_value(&found).unwrap_or_default());
         return Ok(code);
@@ -107,5 +112,8 @@ pub(super) fn run(args: Args, mut s: Session<'_>) -> Done {
         "  from the commit       {}",
         shown(&difference.rebuilt)
     ));
+    for package in &difference.packages {
+        s.ui.line(format!("  package {}", crate::ui::plain(package)));
+    }
     Ok(code)
 }

@@ -1,0 +1,224 @@
+//! Whether the function that a commit serves is in it, told from its files alone: what can't be told without
+//! starting it is taken for there.
+
+use std::collections::BTreeMap;
+
+use modelv_repo::Repo;
+use modelv_repo::core::path::RepoPath;
+use modelv_repo::worktree::{Files as RepoFiles, Ingredient, SnapFile};
+
+use crate::error::Result;
+use crate::wheel::Wheel;
+
+/// Largest module that is looked into, in bytes.
+const SOURCE_BYTES_MAX: u64 = 4 << 20;
+
+/// Where the module of an entry comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// The commit has it.
+    Commit,
+    /// No file of the commit; a package may have this module.
+    Package(String),
+}
+
+/// `module:function`, in parts.
+fn split(entry: &str) -> Option<(Vec<&str>, &str)> {
+    let (module, name) = entry.split_once(':').unwrap_or((entry, "predict"));
+    let is_name = |text: &&str| {
+        let mut chars = text.chars();
+        let first = chars.next().is_some_and(|c| c.is_alphabetic() || c == '_');
+        first && chars.all(is_inside)
+    };
+    let parts: Vec<&str> = module.split('.').collect();
+    (parts.iter().all(is_name) && is_name(&name)).then_some((parts, name))
+}
+
+fn is_inside(c: char) -> bool {
+    c.is_alphanumeric() || c == '_'
+}
+
+/// Looks for the function of an entry. `roots` are the folders that modules are imported from, beside the root.
+/// The other way around: what is missing.
+pub(crate) fn find(
+    repo: &Repo,
+    files: &RepoFiles,
+    roots: &BTreeMap<String, Vec<RepoPath>>,
+    entry: &str,
+) -> Result<std::result::Result<Origin, String>> {
+    let Some((parts, name)) = split(entry) else {
+        return Ok(Err("it is no `module:function`".into()));
+    };
+    let below = roots.values().flatten();
+    let below = below.map(|root| [root.as_bytes(), b"/"].concat());
+    let roots: Vec<Vec<u8>> = std::iter::once(Vec::new()).chain(below).collect();
+    let module = parts.join("/");
+    for root in &roots {
+        let path = [root.as_slice(), module.as_bytes()].concat();
+        for end in [".py", "/__init__.py"] {
+            let path = [&path, end.as_bytes()].concat();
+            let Some(file) = files.get(path.as_slice()) else {
+                continue;
+            };
+            let path = String::from_utf8_lossy(&path);
+            return Ok(look(repo, file, &path, name)?.map(|()| Origin::Commit));
+        }
+        let compiled = [&path, &b"."[..]].concat();
+        let is_compiled = |p: &RepoPath| p.as_bytes().starts_with(&compiled);
+        if files.keys().any(is_compiled) {
+            return Ok(Ok(Origin::Commit));
+        }
+    }
+    let top = parts.first().copied().unwrap_or_default();
+    let is_top = |root: &Vec<u8>, path: &RepoPath| {
+        let rest = path.as_bytes().strip_prefix(root.as_slice());
+        let rest = rest.and_then(|rest| rest.strip_prefix(top.as_bytes()));
+        rest.is_some_and(|rest| matches!(rest.first(), Some(b'/' | b'.')))
+    };
+    if files
+        .keys()
+        .any(|path| roots.iter().any(|root| is_top(root, path)))
+    {
+        return Ok(Err(format!("there is no `{module}.py` in it")));
+    }
+    Ok(Ok(Origin::Package(top.to_owned())))
+}
+
+fn look(
+    repo: &Repo,
+    file: &SnapFile,
+    path: &str,
+    name: &str,
+) -> Result<std::result::Result<(), String>> {
+    if file.ingredient == Ingredient::Data {
+        return Ok(Err(format!(
+            "`{path}` is data, which is in no image; `[ingredients]` of modelv.toml says what is"
+        )));
+    }
+    if file.size > SOURCE_BYTES_MAX {
+        return Ok(Ok(()));
+    }
+    let source = repo.read_blob(file.blob)?;
+    Ok(match defines(&String::from_utf8_lossy(&source), name) {
+        true => Ok(()),
+        false => Err(format!("`{path}` has no `{name}`")),
+    })
+}
+
+/// Whether a module may have something of this name at its top level.
+fn defines(source: &str, name: &str) -> bool {
+    // How far the functions and classes are indented that we are in.
+    let mut within: Vec<usize> = Vec::new();
+    for line in source.lines() {
+        let text = line.trim_start();
+        if text.is_empty() || text.starts_with('#') {
+            continue;
+        }
+        let indent = line.len() - text.len();
+        while within.last().is_some_and(|outer| *outer >= indent) {
+            within.pop();
+        }
+        if !within.is_empty() {
+            if text.starts_with("global ") && has_word(text, name) {
+                return true;
+            }
+            continue;
+        }
+        let head = text.strip_prefix("async ").unwrap_or(text).trim_start();
+        let head = head.strip_prefix("def ").or(head.strip_prefix("class "));
+        match head {
+            Some(head) => {
+                let defined: String = head
+                    .trim_start()
+                    .chars()
+                    .take_while(|c| is_inside(*c))
+                    .collect();
+                // Whoever has the other one makes names up as they are asked for.
+                if defined == name || defined == "__getattr__" {
+                    return true;
+                }
+                within.push(indent);
+            }
+            None => {
+                let made_up = ["import *", "globals()", "setattr(", "exec("];
+                if has_word(text, name) || made_up.iter().any(|m| text.contains(m)) {
+                    return true;
+                }
+            }
+        }
+    }
+    false
+}
+
+fn has_word(text: &str, word: &str) -> bool {
+    text.match_indices(word).any(|(at, _)| {
+        let before = text[..at].chars().next_back();
+        let after = text[at + word.len()..].chars().next();
+        !before.is_some_and(is_inside) && !after.is_some_and(is_inside)
+    })
+}
+
+/// Whether a package has a module; one that can't be read is another's to refuse.
+pub(crate) fn is_in(wheels: &[Wheel], module: &str) -> bool {
+    // Wherever it lies in it: a file `.pth` may lead there.
+    let of = |name: &str| {
+        let mut parts = name.split('/').map(|part| part.split('.').next());
+        parts.any(|part| part == Some(module))
+    };
+    wheels.iter().any(|wheel| {
+        let file = std::fs::File::open(&wheel.path).ok();
+        let zip = file.and_then(|file| zip::ZipArchive::new(file).ok());
+        zip.is_none_or(|zip| {
+            zip.file_names()
+                .any(|name| name.is_ok_and(|name| of(&name)))
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_function_is_found_however_it_is_defined() {
+        for source in [
+            "def predict(x):\n    return x\n",
+            "async def predict(x): pass",
+            "import os\n\nclass predict:\n    pass\n",
+            "predict = load('x')\n",
+            "a, predict = f()",
+            "predict: Callable = f",
+            "from other import (\n    this,\n    predict,\n)\n",
+            "from other import *",
+            "def __getattr__(name):\n    return 1\n",
+            "if FAST:\n    def predict(x):\n        return x\nelse:\n    predict = None\n",
+            "def load():\n    global predict\n    predict = 1\nload()\n",
+            "def f(\n    a,\n):\n    return a\n\npredict = f\n",
+        ] {
+            assert!(defines(source, "predict"), "{source}");
+        }
+    }
+
+    #[test]
+    fn one_that_is_elsewhere_is_not() {
+        for source in [
+            "",
+            "# predict\n",
+            "def predictions(x):\n    return predict(x)\n",
+            "class Model:\n    def predict(self, x):\n        return x\n\nmodel = Model()\n",
+            "def outer():\n    def predict(x):\n        return x\n    return predict\n",
+            "def prediction(): pass\nunpredict = 1\n",
+        ] {
+            assert!(!defines(source, "predict"), "{source}");
+        }
+    }
+
+    #[test]
+    fn entries_are_taken_apart() {
+        assert_eq!(split("a.b:f"), Some((vec!["a", "b"], "f")));
+        assert_eq!(split("serve"), Some((vec!["serve"], "predict")));
+        for wrong in ["", ":f", "a:", "a:b.c", "a..b:f", "a/b:f", "1a:f", "a:f()"] {
+            assert_eq!(split(wrong), None, "{wrong}");
+        }
+    }
+}
