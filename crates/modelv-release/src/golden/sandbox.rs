@@ -80,6 +80,8 @@ mod tests {
             env: vec!["A=1".into(), "PATH=/opt/bin".into()],
             workdir: "/".into(),
             user: "65532:65532".into(),
+            platform: String::new(),
+            commit: None,
         };
         let made = command(root.path(), &config).unwrap();
         let env: Vec<_> = made
