@@ -46,6 +46,10 @@ struct Serve {
     /// Sign images and papers with this private key.
     #[arg(long, value_name = "FILE")]
     sign_key: Option<PathBuf>,
+    /// How much the images may take on disk: those that were made first go first, and are made again when somebody
+    /// asks for them.
+    #[arg(long, value_name = "SIZE", default_value = "50GB", value_parser = super::clone::bytes)]
+    space: u64,
     /// The interpreter that fetches wheels.
     #[arg(long, value_name = "PATH")]
     python: Option<PathBuf>,
@@ -57,7 +61,7 @@ pub(super) fn run(args: Args, s: Session<'_>) -> Done {
     let mut options = options(&args.base, s.dir.clone(), args.python, args.compression, &s)?;
     options.papers = args.papers;
     options.sign_key = args.sign_key.map(|path| s.dir.join(path));
-    let shelf = Arc::new(Shelf::open(&repo, options)?);
+    let shelf = Arc::new(Shelf::open(&repo, options)?.within(args.space));
     let ui = s.ui;
     let ready = |address: SocketAddr| ui.talk(format!("serving on http://{address}"));
     let log = |line: String| {
