@@ -244,10 +244,17 @@ fn an_address_of_this_machine_is_asked_only_on_a_word() {
     // By its own name, or by a pattern.
     mv(&["external", "fetch", "a.txt"]).success();
     assert_eq!(b.get("b/a.txt"), "mine");
+    assert_eq!(mv(&["cat", "HEAD:a.txt"]).success(), "mine");
     let pattern = format!("http://127.0.0.1:{port}/**");
     mv(&["config", "external.allow", &pattern]).success();
     mv(&["external", "fetch"]).success();
     assert_eq!(b.get("b/x.csv"), "one");
+    std::fs::remove_file(b.path("b/x.csv")).unwrap();
+    mv(&["export", "HEAD", "out"]).success();
+    assert_eq!(
+        (b.get("b/out/a.txt"), b.get("b/out/x.csv")),
+        ("mine".into(), "one".into())
+    );
     mv(&["run", "--", "true"]).success();
 }
 

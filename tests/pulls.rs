@@ -110,6 +110,23 @@ fn an_image_is_pulled_by_commit_branch_and_tag() {
     pull(&tree, &server, &format!("x:{first}"), "f").unwrap();
     assert_eq!(digest(&tree, "f"), image["digest"]);
     server.stop();
+    // Where there is room for one alone, the others go, and are the same when they are made again.
+    tree.put("models/w.json", "{\"scale\": 4}");
+    tree.commit("quadruples");
+    let small = [&serve[..], &["--space", "1"]].concat();
+    let server = Server::start(tree.command(&small));
+    let kept = || {
+        std::fs::read_dir(tree.path(".mv/cache/shelf/images"))
+            .unwrap()
+            .count()
+    };
+    assert_eq!(kept(), 2);
+    pull(&tree, &server, "x:work", "e").unwrap();
+    assert_eq!(kept(), 1);
+    std::fs::remove_dir_all(tree.path("f")).unwrap();
+    pull(&tree, &server, &format!("x:{first}"), "f").unwrap();
+    assert_eq!((kept(), digest(&tree, "f")), (1, image["digest"].clone()));
+    server.stop();
 }
 
 #[test]

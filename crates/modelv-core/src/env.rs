@@ -467,7 +467,7 @@ mod tests {
     fn every_part_of_a_version_counts() {
         let ids: Vec<EnvId> = ["1.0.0", "1.0.0rc1", "1.0.0+cpu", "1.0", "1!1.0.0"]
             .iter()
-            .map(|v| with("3.11.7", vec![Package::new("torch", v)]).id())
+            .map(|v| with("3.11.7", vec![Package::new("torch", *v)]).id())
             .collect();
         for (i, a) in ids.iter().enumerate() {
             assert!(!ids[..i].contains(a));

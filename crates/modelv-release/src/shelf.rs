@@ -1,6 +1,8 @@
 //! Images of a repository's commits for whoever pulls them: made when they are first asked for, and kept.
 //! Every blob is there once, whatever images share it. All of it may be deleted at any time.
 
+mod room;
+
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
@@ -24,6 +26,8 @@ pub struct Shelf {
     /// What decides an image beside its commit.
     mark: String,
     dir: PathBuf,
+    /// What all images may take.
+    bytes_max: u64,
     /// One image is made at a time: who asks for the same one waits for it.
     making: Mutex<()>,
     cancel: Cancel,
@@ -44,7 +48,7 @@ impl Shelf {
     /// It can't be written, or the server's program can't be read.
     pub fn open(repo: &Repo, options: ReleaseOptions) -> Result<Self> {
         let dir = repo.dir().join("cache/shelf");
-        for name in ["blobs/sha256", "images"] {
+        for name in ["blobs/sha256", "holds", "images"] {
             let dir = dir.join(name);
             std::fs::create_dir_all(&dir).map_err(Error::io("create", &dir))?;
         }
@@ -60,6 +64,7 @@ impl Shelf {
             options,
             mark,
             dir,
+            bytes_max: u64::MAX,
             making: Mutex::default(),
             cancel: Cancel::new(),
         })
@@ -78,6 +83,12 @@ impl Shelf {
             name != tag && named_by(&refs, tag) == Some(name) && refs.iter().all(|(n, _)| n != tag)
         };
         Ok(tags.filter(is_other).collect())
+    }
+
+    /// The same shelf, whose images may take so many bytes: those that were made first go first.
+    #[must_use]
+    pub fn within(self, bytes_max: u64) -> Self {
+        Self { bytes_max, ..self }
     }
 
     /// The digest of the image of what a tag names, which is made if it is not there.
@@ -107,6 +118,7 @@ impl Shelf {
         };
         let image = release(&repo, id, &options, ctx, &mut |_| {})?;
         self.keep(&options.output, &note, &image.digest)?;
+        room::make_room(&self.dir, self.bytes_max)?;
         Ok(Some(image.digest))
     }
 
@@ -118,9 +130,11 @@ impl Shelf {
         let value: Value = serde_json::from_slice(&manifest.bytes).ok()?;
         let layers = value["layers"].as_array()?.iter();
         let mut parts = layers.chain([&value["config"]]);
+        // One that was cut short is made again.
         let is_here = |d: &Value| {
-            self.blob(d["digest"].as_str().unwrap_or_default())
-                .is_some()
+            let path = self.blob(d["digest"].as_str().unwrap_or_default());
+            let meta = path.and_then(|path| path.metadata().ok());
+            meta.is_some_and(|meta| d["size"].as_u64() == Some(meta.len()))
         };
         parts.all(is_here).then_some(digest)
     }
@@ -133,10 +147,27 @@ impl Shelf {
             lines.push('\n');
         }
         let from = layout.join("blobs/sha256");
+        let blobs = self.dir.join("blobs/sha256");
+        let mut held = String::new();
         for entry in crate::base::entries(&from)? {
-            let to = self.dir.join("blobs/sha256").join(entry.file_name());
-            std::fs::rename(entry.path(), &to).map_err(Error::io("write", &to))?;
+            let (from, to) = (entry.path(), blobs.join(entry.file_name()));
+            // The name is the promise of the content: it must not outlive a power cut without that.
+            let file = std::fs::File::open(&from).map_err(Error::io("read", &from))?;
+            file.sync_all().map_err(Error::io("write", &from))?;
+            std::fs::rename(&from, &to).map_err(Error::io("write", &to))?;
+            held.push_str(&entry.file_name().to_string_lossy());
+            held.push('\n');
         }
+        let folder = std::fs::File::open(&blobs).map_err(Error::io("read", &blobs))?;
+        folder.sync_all().map_err(Error::io("write", &blobs))?;
+        let list = self
+            .dir
+            .join("holds")
+            .join(note.file_name().unwrap_or_default());
+        crate::place::write_file(&list, |out| {
+            out.write_all(held.as_bytes())
+                .map_err(Error::io("write", &list))
+        })?;
         crate::place::write_file(note, |out| {
             out.write_all(lines.as_bytes())
                 .map_err(Error::io("write", note))

@@ -65,8 +65,14 @@ fn limit(text: &str) -> Result<u64, String> {
     let number = text
         .strip_prefix("size<")
         .or_else(|| text.strip_prefix("blob:limit="))
-        .ok_or_else(bad)?
-        .trim();
+        .ok_or_else(bad)?;
+    bytes(number).map_err(|_| bad())
+}
+
+/// A number of bytes, as `100MB` or `2GiB`.
+pub(super) fn bytes(text: &str) -> Result<u64, String> {
+    let bad = || format!("`{text}` is no number of bytes; for example `100MB` or `2GiB`");
+    let number = text.trim();
     let end = number.find(|c: char| !c.is_ascii_digit());
     let (digits, unit) = number.split_at(end.unwrap_or(number.len()));
     let factor: u64 = match unit.to_ascii_lowercase().as_str() {

@@ -49,6 +49,10 @@ struct Serve {
     /// Sign images and papers with this private key.
     #[arg(long, value_name = "FILE")]
     sign_key: Option<PathBuf>,
+    /// How much the images may take on disk: those that were made first go first, and are made again when somebody
+    /// asks for them.
+    #[arg(long, value_name = "SIZE", default_value = "50GB", value_parser = super::clone::bytes)]
+    space: u64,
     /// The interpreter that fetches wheels.
     #[arg(long, value_name = "PATH")]
     python: Option<PathBuf>,
@@ -61,7 +65,7 @@ pub(super) fn run(args: Args, s: Session<'_>) -> Done {
     options.papers = args.papers;
     options.modelpack = args.modelpack;
     options.sign_key = args.sign_key.map(|path| s.dir.join(path));
-    let shelf = Arc::new(Shelf::open(&repo, options)?);
+    let shelf = Arc::new(Shelf::open(&repo, options)?.within(args.space));
     for (name, tag) in shelf.renamed()? {
         s.ui.talk(format!(
             "`{name}` is no tag of an image: it is pulled as `{tag}`"

@@ -186,6 +186,13 @@ impl Repo {
             if let Some(pointer) = pointers.get(path)
                 && !self.store.has_blob(&file.blob)?
             {
+                // What an export writes may lie in the working tree.
+                let mut seen = self.seen();
+                let here = seen.look(self, path, ctx)?;
+                if here.is_some_and(|here| here.blob == file.blob) {
+                    self.store_external(path, pointer, ctx)?;
+                    continue;
+                }
                 allowed.check(path, &pointer.url)?;
                 staged.insert(path.clone(), self.fetch_external(path, pointer, ctx)?);
             }

@@ -59,7 +59,16 @@ impl Repo {
         paths: &[RepoPath],
         ctx: &Ctx<'_>,
     ) -> Result<Fetched> {
-        out.retain(|e| e.state != ExternalState::Here);
+        // A working tree that holds a part has no use for the data of the rest; and without its description beside
+        // it, data would be committed as a file like others.
+        let is_described = |path: &RepoPath| {
+            let described = pointer_of(path).map(|p| place(self.root(), &p));
+            described.is_ok_and(|p| p.symlink_metadata().is_ok())
+        };
+        out.retain(|e| {
+            let is_wanted = is_named(&e.path, paths) || is_described(&e.path);
+            e.state != ExternalState::Here && is_wanted
+        });
         let head = self.files_or_none(self.head())?;
         // What HEAD describes can be had again: it may be written over.
         let before: BTreeMap<RepoPath, Pointer> = match out.is_empty() {
@@ -74,6 +83,11 @@ impl Repo {
         let allowed = self.allowed_externals();
         let bring = |external: &External| {
             let path = &external.path;
+            if !is_described(path) {
+                return Err(Error::State(format!(
+                    "the description of `{path}` is a file that this working tree does not hold"
+                )));
+            }
             if !is_named(path, paths) {
                 allowed.check(path, &external.pointer.url)?;
             }

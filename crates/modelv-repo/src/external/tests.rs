@@ -229,3 +229,21 @@ fn a_file_beside_what_only_begins_like_a_description_stays_in_commits() {
     assert!(w.repo.files(id).unwrap().contains_key(&path));
     assert_eq!(w.repo.left_out(&path).unwrap(), None);
 }
+
+/// A tree that holds a part holds the data of that part alone: beside no description it would be a file to commit.
+#[test]
+fn data_outside_of_a_sparse_tree_stays_where_it_is() {
+    let mut w = world();
+    w.add().unwrap();
+    w.commit();
+    let lib = RepoPath::new("lib").unwrap();
+    w.repo.set_sparse(Some(&[lib]), &Ctx::quiet()).unwrap();
+    assert!(!w.here().exists());
+    let fetched = w.repo.fetch_externals(&[], &Ctx::quiet()).unwrap();
+    assert!(fetched.came.is_empty() && fetched.failed.is_empty());
+    let path = RepoPath::new("data/x.csv").unwrap();
+    let fetched = w.repo.fetch_externals(&[path], &Ctx::quiet()).unwrap();
+    let said = fetched.failed[0].1.to_string();
+    assert!(said.contains("does not hold"), "{said}");
+    assert!(!w.here().exists());
+}

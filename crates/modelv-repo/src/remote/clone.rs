@@ -11,7 +11,7 @@ use super::walk::Scope;
 use super::{FetchOptions, ORIGIN, RemoteInfo, RemoteOptions, refuse_working_copy};
 use crate::ctx::Ctx;
 use crate::error::{Error, Result};
-use crate::external::{ALLOW, Fetch};
+use crate::external::{self, ALLOW, Fetch};
 use crate::names;
 use crate::oplog::{RefChange, Target};
 use crate::repo::Repo;
@@ -196,7 +196,7 @@ impl Repo {
         };
         let branch = names::short(&full).to_owned();
         names::check("branch", &branch)?;
-        self.check_out_clone(id, ctx)?;
+        let has_externals = self.check_out_clone(id, ctx)?;
         let mut changes = self.upstream_changes(&branch, &info.name, &branch);
         changes.push(RefChange {
             name: full.clone(),
@@ -205,7 +205,7 @@ impl Repo {
         });
         changes.extend(self.head_to(Target::Symbolic(full)));
         self.append(changes, !self.is_bare(), None)?;
-        let missing = self.externals_of_clone(ctx)?;
+        let missing = self.externals_of_clone(has_externals, ctx)?;
         Ok(Cloned {
             repo: self,
             head,
@@ -217,18 +217,24 @@ impl Repo {
 
     /// Writes the files that the remote holds. External data comes when the clone is whole: a source that is
     /// gone or has changed since is no reason to have no branch.
-    fn check_out_clone(&self, id: CommitId, ctx: &Ctx<'_>) -> Result<()> {
+    /// Gives whether there may be any.
+    fn check_out_clone(&self, id: CommitId, ctx: &Ctx<'_>) -> Result<bool> {
         if self.is_bare() {
-            return Ok(());
+            return Ok(false);
         }
         let current = self.snapshot(&self.rules()?, None, ctx)?.files;
         let (none, to) = (Files::new(), self.files(id)?);
-        self.check_out_fetching(current, &none, &to, "clone", Fetch::Nothing, ctx)
+        self.check_out_fetching(current, &none, &to, "clone", Fetch::Nothing, ctx)?;
+        Ok(to.keys().any(|path| external::is_name(path.name())))
     }
 
     /// Brings the external data of a clone as a checkout would; gives what could not be had.
-    fn externals_of_clone(&mut self, ctx: &Ctx<'_>) -> Result<Vec<(RepoPath, Error)>> {
-        if self.is_bare() || self.fetches_externals() == Fetch::Nothing {
+    fn externals_of_clone(
+        &mut self,
+        has_some: bool,
+        ctx: &Ctx<'_>,
+    ) -> Result<Vec<(RepoPath, Error)>> {
+        if !has_some || self.fetches_externals() == Fetch::Nothing {
             return Ok(Vec::new());
         }
         Ok(self.fetch_recorded(ctx)?.failed)
@@ -279,10 +285,10 @@ impl Repo {
         changes.extend(self.config_change("clone.depth", Some("1")));
         changes.extend(self.config_change("clone.commit", Some(&id.to_hex())));
         self.update_refs(changes)?;
-        self.check_out_clone(id, ctx)?;
+        let has_externals = self.check_out_clone(id, ctx)?;
         let change = self.head_to(Target::Commit(id));
         self.append(change.into_iter().collect(), !self.is_bare(), None)?;
-        let missing = self.externals_of_clone(ctx)?;
+        let missing = self.externals_of_clone(has_externals, ctx)?;
         Ok(Cloned {
             repo: self,
             head: Some(id),

@@ -183,7 +183,14 @@ impl Repo {
         }
         let cloned = self.config("clone.commit");
         let cloned = cloned.and_then(|hex| CommitId::from_hex(&hex).ok());
-        let mut stack: Vec<Step> = [names::REMOTES, names::TAGS, names::WHEELS, names::ALIASES]
+        let theirs = [
+            names::REMOTES,
+            names::TAGS,
+            names::WHEELS,
+            names::ALIASES,
+            names::REMOTE_ALIASES,
+        ];
+        let mut stack: Vec<Step> = theirs
             .into_iter()
             .flat_map(|prefix| self.refs_below(prefix))
             .map(|(_, id)| id)
