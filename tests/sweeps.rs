@@ -47,14 +47,33 @@ fn a_value_typed_twice_is_one_point() {
 #[test]
 fn several_parameters_stand_behind_one_flag() {
     let tree = tree();
-    let args = ["run", "--sweep", "lr=0.1,0.2", "seed=1..2", "--jobs", "2", "--json"];
+    let args = [
+        "run",
+        "--sweep",
+        "lr=0.1,0.2",
+        "seed=1..2",
+        "--jobs",
+        "2",
+        "--json",
+    ];
     let points = tree.json(&[&args[..], &TRAIN].concat())["points"].clone();
-    let shown: Vec<String> = points.as_array().unwrap().iter().map(|p| p["point"].to_string()).collect();
-    let want = ["0.1", "0.2"].map(|lr| ["1", "2"].map(|seed| format!("{{\"lr\":{lr},\"seed\":{seed}}}")));
+    let shown: Vec<String> = points
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|p| p["point"].to_string())
+        .collect();
+    let want =
+        ["0.1", "0.2"].map(|lr| ["1", "2"].map(|seed| format!("{{\"lr\":{lr},\"seed\":{seed}}}")));
     assert_eq!(shown, want.concat());
     // A command without `--` before it is no parameter, and says so.
-    let said = tree.mv(&["run", "--sweep", "lr=0.1", "python3", "train.py"]).fails_with(1);
-    assert!(said.contains("`python3`") && said.contains("-- python train.py"), "{said}");
+    let said = tree
+        .mv(&["run", "--sweep", "lr=0.1", "python3", "train.py"])
+        .fails_with(1);
+    assert!(
+        said.contains("`python3`") && said.contains("-- python train.py"),
+        "{said}"
+    );
 }
 
 #[test]

@@ -406,7 +406,10 @@ mod tests {
 
     #[test]
     fn details_make_it_version_2_and_only_they() {
-        let mut env = with("3.11.7", vec![Package::new("a", "1"), Package::new("b", "1")]);
+        let mut env = with(
+            "3.11.7",
+            vec![Package::new("a", "1"), Package::new("b", "1")],
+        );
         let plain = canon::encode(&env).unwrap();
         assert_eq!(plain[7], 1);
         env.details.patched = vec![patch("b", 1, &["b.py"])];
@@ -432,7 +435,10 @@ mod tests {
     #[test]
     fn details_obey_their_rules() {
         let refused = |patched: Vec<Patch>, extras: &[(&str, &[&str])]| {
-            let mut env = with("3.11.7", vec![Package::new("a", "1"), Package::new("b", "1")]);
+            let mut env = with(
+                "3.11.7",
+                vec![Package::new("a", "1"), Package::new("b", "1")],
+            );
             env.details.patched = patched;
             let extra = |(package, names): &(&str, &[&str])| Extras {
                 package: (*package).into(),

@@ -56,7 +56,7 @@ impl Repo {
 
     /// Root of the working tree.
     #[getter]
-    fn root(&self) -> &Path {
+    pub(crate) fn root(&self) -> &Path {
         &self.root
     }
 

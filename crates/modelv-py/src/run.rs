@@ -26,6 +26,9 @@ pub(crate) struct ActiveRun {
     /// Whether another process began it, which will record it.
     #[pyo3(get)]
     joined: bool,
+    /// The folder whose files it works on: the working tree, or the clean checkout that it is executed in.
+    #[pyo3(get)]
+    tree: PathBuf,
 }
 
 #[derive(Default)]
@@ -91,6 +94,7 @@ impl ActiveRun {
             Ok((active, journal))
         })?;
         let folder = active.folder().to_owned();
+        let tree = this.root().to_owned();
         let state = State {
             journal: Some(journal),
             active: Some(active),
@@ -100,6 +104,7 @@ impl ActiveRun {
             state: Mutex::new(state),
             folder,
             joined: false,
+            tree,
         })
     }
 
@@ -107,8 +112,12 @@ impl ActiveRun {
     #[staticmethod]
     fn join(py: Python<'_>, repo: Py<Repo>, folder: PathBuf) -> PyResult<Option<Self>> {
         let this = repo.get();
-        let journal = work(py, |_| this.open_as("run")?.join_run(&folder))?;
-        Ok(journal.map(|journal| Self {
+        let joined = work(py, |_| {
+            let found = this.open_as("run")?;
+            let journal = found.join_run(&folder)?;
+            Ok(journal.map(|journal| (journal, found.tree_of_run())))
+        })?;
+        Ok(joined.map(|(journal, tree)| Self {
             repo,
             state: Mutex::new(State {
                 journal: Some(journal),
@@ -116,6 +125,7 @@ impl ActiveRun {
             }),
             folder,
             joined: true,
+            tree,
         }))
     }
 
@@ -125,6 +135,15 @@ impl ActiveRun {
     fn metric(&self, name: &str, value: &Bound<'_, PyAny>, step: Option<i64>) -> PyResult<()> {
         let value = number(value)?;
         self.with_journal(|journal| journal.metric(name, &value, step))
+    }
+
+    /// What a path of its tree belongs to: `code`, `data`, `config` or `model`.
+    fn ingredient(&self, py: Python<'_>, path: PathBuf) -> PyResult<&'static str> {
+        let this = self.repo.get();
+        work(py, |_| {
+            let found = this.open_as("track")?.ingredient_in(&self.tree, &path)?;
+            Ok(found.word())
+        })
     }
 
     /// Notes a parameter; the keys of a dict become names with dots.

@@ -153,7 +153,7 @@ class Sklearn(Autolog):
         self.assertEqual(run.status, "finished")
         # Where models can't go, the run is recorded all the same.
         self.put("modelv.toml", '[env]\ncapture = "none"\n[ingredients]\nmodel = ["out/**"]\n')
-        with self.assertWarnsRegex(UserWarning, "is no output"):
+        with self.assertWarnsRegex(UserWarning, "is code, not an output"):
             with mv.run() as run:
                 LogisticRegression().fit(X, Y)
         self.assertEqual(run.status, "finished")

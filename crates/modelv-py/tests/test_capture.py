@@ -10,6 +10,7 @@ import textwrap
 import unittest
 import urllib.request
 
+import modelv as mv
 from support import BINARY, TreeCase
 
 
@@ -291,6 +292,29 @@ class Capture(TreeCase):
         request = urllib.request.Request(f"{address}/predict", b'{"inputs": [1, 2]}', {"Content-Type": "application/json"})
         with urllib.request.urlopen(request, timeout=60) as response:
             self.assertIn([3, 6], json.loads(response.read()).values())
+
+    def test_a_function_is_released_in_one_call(self):
+        text = "SCALE = 3\ndef predict(inputs): return [x * SCALE for x in inputs]"
+        then = "c = mv.release_function(predict, sample=[1, 2])\nprint(c.commit.id, c.commit.message)"
+        said = self.script(text, then)
+        self.assertEqual(said.split(), [self.repo.head, "release", "serving:predict"])
+        toml = mv.read("HEAD", "modelv.toml").read().decode()
+        self.assertEqual(toml, '[env]\ncapture = "none"\n\n[serve]\nentry = "serving:predict"\n')
+        self.assertIn("serving/__init__.py", [f["path"] for f in self.repo.files()])
+        # Again, nothing is left to commit.
+        self.assertEqual(self.script(text, then), said)
+        self.put("modelv.toml", '[serve] # here\nbatch = 4\n[env]\ncapture = "none"\n')
+        self.script(text, then)
+        toml = (self.root / "modelv.toml").read_text()
+        self.assertEqual(toml, '[serve] # here\nentry = "serving:predict"\nbatch = 4\n[env]\ncapture = "none"\n')
+        # What is served already is not taken away.
+        before = self.repo.head
+        said = self.script(text, "mv.release_function(predict, folder='other', sample=[1, 2])", fails=True)
+        self.assertRegex(said, "CaptureError.*serves `serving:predict`, and this would be in `other`")
+        self.assertEqual((self.repo.head, os.path.exists("other")), (before, False))
+        # Another function in its place is what is served from then on.
+        self.script("def answer(inputs): return inputs", "mv.release_function(answer, 'answer now', sample=[1])")
+        self.assertIn('\nentry = "serving:answer"\n', mv.read("HEAD", "modelv.toml").read().decode())
 
     # What is refused, by name
 

@@ -1,6 +1,8 @@
 """Notebooks, in a real kernel: the magic, what it shows, and the notebook as a part of the recipe."""
 
+import json
 import os
+import sys
 import unittest
 
 import modelv as mv
@@ -28,6 +30,17 @@ class Notebooks(TreeCase):
         client.execute(env=env)
         return book
 
+    def reproduced(self, *command):
+        """Executes what the last commit's run is recorded as, in a clean folder, and compares its model."""
+        self.assertEqual(self.repo.runs()[0]["command"], list(command))
+        programs = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])
+        ours = (self.root / "models" / "w.bin").read_bytes()
+        (self.root / "models" / "w.bin").write_bytes(b"mine")
+        done = json.loads(self.cli("reproduce", "--json", env={"PATH": programs}))
+        self.assertEqual((done["determinism"], done["status"]), ("bit-equal", "finished"), done)
+        self.assertEqual((self.root / "models" / "w.bin").read_bytes(), b"mine")
+        (self.root / "models" / "w.bin").write_bytes(ours)
+
     def shown(self, cell, kind):
         return [o["data"][kind] for o in cell.outputs if kind in o.get("data", {})]
 
@@ -48,6 +61,7 @@ class Notebooks(TreeCase):
         for text in (commit.id[:12], record["id"][:12], "train &lt;b&gt;it", "loss", "working tree"):
             self.assertIn(text, html)
         self.assertNotIn("<b>it", html)
+        self.reproduced("jupyter", "execute", "work.ipynb")
 
     def test_an_unsaved_notebook_is_captured_as_what_was_executed(self):
         nbformat.write(nbformat.v4.new_notebook(), self.root / "work.ipynb")
@@ -58,6 +72,7 @@ class Notebooks(TreeCase):
         for line in ("lr = 0.25", "# !true", "x = 3", 'run.save("models/w.bin", b"w")', "# %load_ext modelv"):
             self.assertIn("\n" + line, text)
         self.assertIn("unsaved changes", str(book.cells[2].outputs))
+        self.reproduced("python", "work.session.py")
 
     def test_without_a_file_the_session_is_captured(self):
         with_block = "with mv.run('plain') as run:\n    run.save('models/w.bin', b'w')"
@@ -67,6 +82,7 @@ class Notebooks(TreeCase):
         self.assertIn("\n# %%bash\n# true\n", text)
         self.assertIn(with_block, text)
         self.assertEqual(self.repo.status()["changes"], [])
+        self.reproduced("python", "ipython.session.py")
 
     def test_a_cell_that_fails_is_a_failed_run_shown_once(self):
         wrong = "%%mv_run\nrun.metric('loss', 1.0)\n1 / 0"

@@ -365,6 +365,56 @@ class Joined(Runs):
         self.assertEqual(run.commit.metrics, {"loss": 0.5, "depth": 2})
         self.only_run()
 
+    SWEPT = (
+        "import os, modelv as mv\n"
+        "with mv.run('point') as run:\n"
+        "    lr = float(open('params.toml').read().split('=')[1])\n"
+        "    run.metric('f1', 1 - lr)\n"
+        "    os.chdir('/')\n"
+        "    run.save('models/w.json', lr)\n"
+        "    run.artifact('models/w.json')\n"
+    )
+
+    def swept(self):
+        self.put("params.toml", "lr = 0.5\n")
+        self.put("train.py", self.SWEPT)
+        self.repo.commit("code")
+        self.put("models/w.json", "mine")
+
+    def test_each_point_of_a_sweep_saves_its_own_outputs(self):
+        self.swept()
+        self.cli("run", "--sweep", "lr=0.25,0.125", "--jobs", "2", "--promote", "f1", "--", sys.executable, "train.py")
+        self.assertEqual((self.root / "models" / "w.json").read_text(), "mine")
+        self.assertEqual(mv.read("best-f1", "models/w.json").read(), b"0.125\n")
+
+    def test_a_repetition_saves_its_outputs_where_it_is_executed(self):
+        self.swept()
+        os.unlink("models/w.json")
+        subprocess.run([sys.executable, "train.py"], check=True)
+        self.put("models/w.json", "mine")
+        done = self.cli_json("reproduce")
+        self.assertEqual(done["determinism"], "bit-equal", done)
+        self.assertEqual((self.root / "models" / "w.json").read_text(), "mine")
+        # The rules that count are those of the commit.
+        self.put("modelv.toml", '[env]\ncapture = "none"\n[ingredients]\nmodel = ["out"]\n')
+        self.assertEqual(self.cli_json("reproduce")["determinism"], "bit-equal")
+
+    def test_a_run_from_below_the_root_can_be_repeated(self):
+        self.put("steps/train.py", "import modelv as mv\n"
+                 "with mv.run('below') as run:\n    run.save('models/w.txt', open('words.txt').read())\n")
+        self.put("steps/words.txt", "here")
+        self.put("tools/whole.py", "import modelv as mv\nwith mv.run('whole') as run:\n    run.save('models/v.txt', 'v')\n")
+        subprocess.run([sys.executable, "train.py"], check=True, cwd=self.root / "steps")
+        programs = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])
+        done = json.loads(self.cli("reproduce", "--json", env={"PATH": programs}))
+        self.assertEqual(done["determinism"], "bit-equal", done)
+        # A script that was named by its whole path is the one of the commit.
+        script = self.root / "tools" / "whole.py"
+        subprocess.run([sys.executable, str(script)], check=True)
+        script.write_text("raise SystemExit(3)\n")
+        done = self.cli_json("reproduce")
+        self.assertEqual([f["verdict"] for f in done["files"] if f["path"] == "models/v.txt"], ["bit-equal"], done)
+
     def test_a_folder_of_nowhere_is_not_joined(self):
         os.environ["MODELV_RUN"] = "/no/such/run"
         self.addCleanup(os.environ.pop, "MODELV_RUN", None)

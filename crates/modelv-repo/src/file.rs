@@ -4,6 +4,7 @@
 
 use std::io::{Read, Seek, SeekFrom};
 use std::ops::Deref;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
@@ -16,6 +17,7 @@ use crate::ctx::Ctx;
 use crate::error::{Error, Result};
 use crate::external::{self, Pointer};
 use crate::repo::Repo;
+use crate::worktree::{Ingredient, Rules};
 
 /// A repository that is held open for its store.
 #[derive(Debug)]
@@ -141,22 +143,40 @@ impl Repo {
     /// outside of it. Looks at names only: nothing needs to exist.
     #[must_use]
     pub fn relative(&self, path: &Path) -> Option<PathBuf> {
-        let absolute = std::path::absolute(self.root().join(path)).ok()?;
-        let mut clean = PathBuf::new();
-        for part in absolute.components() {
-            match part {
-                Component::ParentDir => {
-                    clean.pop();
-                }
-                other => clean.push(other),
-            }
-        }
-        let real_root = self.root().canonicalize();
-        let real_root = real_root.unwrap_or_else(|_| self.root().to_owned());
-        clean
-            .strip_prefix(self.root())
-            .or_else(|_| clean.strip_prefix(&real_root))
-            .map(Path::to_owned)
-            .ok()
+        relative_to(self.root(), path)
     }
+
+    /// What a file of a tree belongs to, by the `modelv.toml` of that tree: the working tree, or the one that a run
+    /// executes in ([`Repo::tree_of_run`]).
+    ///
+    /// # Errors
+    /// The path is outside, or `modelv.toml` is not valid.
+    pub fn ingredient_in(&self, tree: &Path, path: &Path) -> Result<Ingredient> {
+        let outside = || {
+            let name = path.display().to_string();
+            Error::invalid("path", name, "it is outside of the working tree")
+        };
+        let found = relative_to(tree, path).ok_or_else(outside)?;
+        let found = RepoPath::new(found.as_os_str().as_bytes())?;
+        Ok(Rules::load(tree)?.classify(&found).ingredient)
+    }
+}
+
+fn relative_to(root: &Path, path: &Path) -> Option<PathBuf> {
+    let absolute = std::path::absolute(root.join(path)).ok()?;
+    let mut clean = PathBuf::new();
+    for part in absolute.components() {
+        match part {
+            Component::ParentDir => {
+                clean.pop();
+            }
+            other => clean.push(other),
+        }
+    }
+    let real_root = root.canonicalize().unwrap_or_else(|_| root.to_owned());
+    clean
+        .strip_prefix(root)
+        .or_else(|_| clean.strip_prefix(&real_root))
+        .map(Path::to_owned)
+        .ok()
 }

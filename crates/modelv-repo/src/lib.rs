@@ -107,6 +107,7 @@ pub use rescue::{Rescued, Wreck};
 pub use rev::Range;
 pub use run::{
     ActiveRun, Ending, Journal, Load, METRICS_FILE, Point, RUN_VARIABLE, RunOptions, RunOutcome,
+    TREE_VARIABLE,
 };
 pub use runs::{
     Condition, Field, ForgetQuery, Forgotten, Order, Row, RunLine, RunQuery, compare_runs,

@@ -4,7 +4,7 @@
 
 mod compare;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -84,7 +84,7 @@ impl Repo {
         let (bin, env) = self.packages(id, &commit, &options.env, ctx)?;
         let inputs = self.files_of_commit(&commit)?;
         let tree = self.clean_tree(&inputs, ctx)?;
-        let command = command_of(&before, &tree)?;
+        let command = command_of(&before, &tree, self.root(), bin.as_deref())?;
         let record = self.begin_record(Beginning {
             command: before.command.clone(),
             recipe: commit.recipe,
@@ -98,6 +98,7 @@ impl Repo {
         let mut variables: Vec<(OsString, OsString)> = vec![
             ("MODELV_RECIPE".into(), record.draft.recipe.to_hex().into()),
             (RUN_VARIABLE.into(), record.folder.clone().into()),
+            tree.variable(),
         ];
         variables.extend(self.modules_of(&tree, &inputs, &commit.recipe)?);
         variables.extend(
@@ -230,9 +231,23 @@ fn path_with(bin: &Path) -> Result<Vec<(OsString, OsString)>> {
 }
 
 /// What a run executed. A pipeline is its stages one after the other, each from its inputs alone.
-fn command_of(run: &Run, tree: &CleanTree) -> Result<Vec<OsString>> {
+fn command_of(
+    run: &Run,
+    tree: &CleanTree,
+    root: &Path,
+    bin: Option<&Path>,
+) -> Result<Vec<OsString>> {
     if run.command != crate::pipeline::COMMAND {
-        return Ok(run.command.iter().map(OsString::from).collect());
+        let mut words: Vec<OsString> = run.command.iter().map(OsString::from).collect();
+        for word in words.iter_mut().skip(1) {
+            if let Some(own) = place_in(&tree.root(), root, word) {
+                *word = own.into();
+            }
+        }
+        if let Some(first) = words.first_mut() {
+            *first = program_of(first, &tree.root(), root, bin);
+        }
+        return Ok(words);
     }
     let pipeline = Pipeline::new(Rules::load(&tree.root())?.stages())?;
     let mut script = String::from("set -e\n");
@@ -248,6 +263,31 @@ fn command_of(run: &Run, tree: &CleanTree) -> Result<Vec<OsString>> {
     Ok(["sh", "-c", &script].map(OsString::from).to_vec())
 }
 
+/// A file of the user's working tree that was named by its whole path: where a clean tree has it.
+fn place_in(tree: &Path, root: &Path, word: &OsStr) -> Option<PathBuf> {
+    let own = tree.join(Path::new(word).strip_prefix(root).ok()?);
+    own.exists().then_some(own)
+}
+
+/// A program that was named by a path: that of the environment that is asked for, else the one of the clean tree,
+/// else what is there; else the one of that name on the path to programs. The interpreter of another environment
+/// would bring the packages of that one.
+fn program_of(word: &OsStr, tree: &Path, root: &Path, bin: Option<&Path>) -> OsString {
+    let path = Path::new(word);
+    let is_name = path.parent().is_none_or(|p| p == Path::new(""));
+    let Some(name) = path.file_name().filter(|_| !is_name) else {
+        return word.to_owned();
+    };
+    if path.is_relative() && tree.join(path).exists() {
+        return word.to_owned();
+    }
+    let own = bin.map(|bin| bin.join(name)).filter(|own| own.exists());
+    let found = own
+        .or_else(|| place_in(tree, root, word))
+        .or_else(|| (path.is_absolute() && path.exists()).then(|| path.to_owned()));
+    found.map_or_else(|| name.to_owned(), PathBuf::into_os_string)
+}
+
 fn class_of(files: &[FileVerdict]) -> Determinism {
     let worst = files.iter().map(|f| f.verdict.rank()).max().unwrap_or(0);
     match worst {
@@ -255,5 +295,50 @@ fn class_of(files: &[FileVerdict]) -> Determinism {
         0 => Determinism::BitEqual,
         1 => Determinism::Tolerance,
         _ => Determinism::Different,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_named_by_its_path_is_that_of_the_tree_and_of_the_environment() {
+        let dir = tempfile::tempdir().unwrap();
+        let [tree, root, bin] = ["tree", "root", "env/bin"].map(|name| dir.path().join(name));
+        for folder in [&tree, &root, &bin] {
+            std::fs::create_dir_all(folder).unwrap();
+        }
+        for path in [
+            tree.join("train.py"),
+            tree.join("run.sh"),
+            root.join("train.py"),
+            root.join("python"),
+            bin.join("python"),
+        ] {
+            std::fs::write(path, "").unwrap();
+        }
+        let shown = |path: &Path| path.display().to_string();
+        let program = |word: &str, bin: Option<&Path>| {
+            shown(Path::new(&program_of(OsStr::new(word), &tree, &root, bin)))
+        };
+        let old = shown(&root.join("python"));
+        assert_eq!(program("python", Some(&bin)), "python");
+        assert_eq!(program("./run.sh", Some(&bin)), "./run.sh");
+        assert_eq!(program(&old, Some(&bin)), shown(&bin.join("python")));
+        assert_eq!(
+            program(".venv/bin/python", Some(&bin)),
+            shown(&bin.join("python"))
+        );
+        assert_eq!(program(&old, None), old);
+        assert_eq!(program("/no/such/python3", None), "python3");
+        assert_eq!(
+            program(&shown(&root.join("run.sh")), None),
+            shown(&tree.join("run.sh"))
+        );
+        let place = |word: &Path| place_in(&tree, &root, word.as_os_str());
+        assert_eq!(place(&root.join("train.py")), Some(tree.join("train.py")));
+        assert_eq!(place(&root.join("gone.py")), None);
+        assert_eq!(place(Path::new("train.py")), None);
     }
 }

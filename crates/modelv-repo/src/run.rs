@@ -34,6 +34,7 @@ use crate::runs::{Entry, RunIndex, RunQuery};
 use crate::worktree::{Files, Ingredient, Rules, Skipped, SnapFile, files_of};
 
 pub use active::ActiveRun;
+pub use clean::TREE_VARIABLE;
 pub(crate) use hold::{Hold, holders_of};
 pub(crate) use journal::point_line;
 pub use journal::{Journal, Point};

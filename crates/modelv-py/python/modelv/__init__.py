@@ -56,11 +56,17 @@ __all__ = [
     "load",
     "open",
     "read",
+    "release_function",
     "run",
 ]
 
 # Imported when they are asked for: most programs need neither, and all wait for an import.
-_LATER = {"autolog": "._autolog", "Captured": "._capture", "capture_function": "._capture"}
+_LATER = {
+    "autolog": "._autolog",
+    "Captured": "._capture",
+    "capture_function": "._capture",
+    "release_function": "._capture.release",
+}
 
 
 def __getattr__(name):

@@ -49,6 +49,7 @@ __all__ = [
     "load",
     "open",
     "read",
+    "release_function",
     "run",
 ]
 
@@ -74,6 +75,7 @@ class Captured:
     folder: str
     files: list[str]
     answer: Any
+    commit: Optional[Commit]
 
 def capture_function(
     function: Callable[..., Any],
@@ -86,4 +88,18 @@ def capture_function(
     compare: bool = True,
     timeout: float = 120,
     repo: Union[Repo, _Path, None] = None,
+) -> Captured: ...
+def release_function(
+    function: Callable[..., Any],
+    message: Optional[str] = None,
+    folder: _Path = "serving",
+    *,
+    sample: Any,
+    author: Optional[str] = None,
+    repo: Union[Repo, _Path, None] = None,
+    joblib: bool = False,
+    modules: Sequence[str] = (),
+    files: Sequence[_Path] = (),
+    compare: bool = True,
+    timeout: float = 120,
 ) -> Captured: ...

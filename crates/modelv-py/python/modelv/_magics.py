@@ -57,7 +57,7 @@ class RunMagics(Magics):
 def load(shell):
     """What `%load_ext modelv` does."""
     shell.register_magics(RunMagics)
-    _run.before_begin[:] = [lambda repo: _notebook.capture(shell, repo)]
+    _run.before_begin[:] = [lambda repo: _notebook.command(_notebook.capture(shell, repo), repo)]
 
 
 def unload(shell):

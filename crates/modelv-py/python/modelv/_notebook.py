@@ -8,6 +8,7 @@ notebook counts as the running one only when its server says so.
 
 import json
 import os
+import re
 import warnings
 
 _BYTES_MAX = 64 << 20
@@ -38,6 +39,12 @@ def capture(shell, repo):
     return path
 
 
+def command(path, repo):
+    """What executes a captured file again, from the root of the tree."""
+    below = os.path.relpath(path, os.path.realpath(repo.root))
+    return ["jupyter", "execute", below] if path.endswith(".ipynb") else ["python", below]
+
+
 def session(inputs):
     """Cells as Python: magics and commands of a shell become comments, so that it can be read by
     whatever reads Python."""
@@ -49,7 +56,12 @@ def session(inputs):
 
 def _plain(text):
     lines = text.rstrip().split("\n")
-    if lines[0].startswith("%%") and not lines[0].startswith("%%mv_run"):
+    if lines[0].startswith("%%mv_run"):
+        # Executed again, it is a part of the run that repeats it.
+        name = re.search(r"\s--as[\s=](\w+)", lines[0])
+        joined = f"{name[1] if name else 'run'} = __import__('modelv').active_run()"
+        return [f"# {lines[0]}", joined, *_plain("\n".join(lines[1:]))] if lines[1:] else [f"# {lines[0]}"]
+    if lines[0].startswith("%%"):
         # The cell is another language's, or is handled in another way.
         return [f"# {line}".rstrip() for line in lines]
     return [f"# {line}" if line.lstrip()[:1] in ("%", "!", "?") else line for line in lines]

@@ -59,41 +59,43 @@ class Run:
 
     def artifact(self, path):
         """Names a file as an output of the run; it must be below `[ingredients] model`. A relative
-        path counts from the root of the working tree."""
-        self._running()
-        full = os.path.join(self.repo.root, os.fspath(path))
-        ingredient = self.repo.ingredient(full)
-        if ingredient != "model":
-            raise Error(
-                f"`{os.fspath(path)}` is {ingredient}, not an output: "
-                "name it under `[ingredients] model` in modelv.toml"
-            )
+        path counts from the root of the working tree, or of the clean checkout that `modelv run
+        --sweep` or `modelv reproduce` executes the run in."""
+        full = self._output(path)
         if not os.path.lexists(full):
             raise FileNotFoundError(f"there is no output `{os.fspath(path)}`")
-        self._artifacts.append(os.path.relpath(full, self.repo.root))
+        self._artifacts.append(os.path.relpath(full, self._active.tree))
 
     def save(self, path, value):
         """Writes an output and names it: bytes or text as they are, arrays by the ending of the
         path, .npy for one, .npz or .safetensors for a dict of them, .json for plain values."""
-        self._running()
-        full = os.path.join(self.repo.root, os.fspath(path))
-        if self.repo.ingredient(full) == "model":
-            from ._save import save
+        full = self._output(path)
+        from ._save import save
 
-            save(full, value)
+        save(full, value)
         self.artifact(path)
 
     def figure(self, path, figure):
         """Draws a figure to an output and names it: one of matplotlib, or axes of it, as .png, .svg
         or .pdf, one of plotly as .html or .json, an image of Pillow. The same figure gives the same
         bytes."""
-        self._running()
-        full = os.path.join(self.repo.root, os.fspath(path))
-        if self.repo.ingredient(full) == "model":
-            from ._save import figure as draw
+        full = self._output(path)
+        from ._save import figure as draw
 
-            draw(full, figure)
+        draw(full, figure)
         self.artifact(path)
+
+    def _output(self, path):
+        """Where an output goes; raises `Error` for a path that is none."""
+        active = self._running()
+        full = os.path.join(active.tree, os.fspath(path))
+        ingredient = active.ingredient(full)
+        if ingredient != "model":
+            raise Error(
+                f"`{os.fspath(path)}` is {ingredient}, not an output: "
+                "name it under `[ingredients] model` in modelv.toml"
+            )
+        return full
 
     def _running(self):
         if self._active is None:
@@ -109,10 +111,11 @@ class Run:
         outer = os.environ.get(_VARIABLE)
         active = ActiveRun.join(self.repo, outer) if outer else None
         if active is None:
+            command = _command(self.repo.root)
             for act in before_begin:
-                act(self.repo)
+                command = act(self.repo) or command
             active = ActiveRun.begin(
-                self.repo, _command(), given["message"], given["author"], given["allow_secret"]
+                self.repo, command, given["message"], given["author"], given["allow_secret"]
             )
         self._begin(active, outer)
         try:
@@ -291,7 +294,14 @@ def _ending(kind, error):
     return "failed", 1
 
 
-def _command():
-    """What was typed to start this program."""
+def _command(root):
+    """What was typed to start this program, as it can be typed again at the root of the tree."""
     given = getattr(sys, "orig_argv", None)
-    return list(given) if given else [sys.executable or "python", *sys.argv]
+    given = list(given) if given else [sys.executable or "python", *sys.argv]
+    below = os.path.relpath(os.path.realpath(os.getcwd()), os.path.realpath(root))
+    if below == "." or below.split(os.sep)[0] == "..":
+        return given
+    import shlex
+
+    program = os.path.basename(given[0])
+    return ["sh", "-c", f"cd {shlex.quote(below)} && exec {' '.join(map(shlex.quote, [program, *given[1:]]))}"]

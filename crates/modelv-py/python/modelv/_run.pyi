@@ -2,12 +2,12 @@ from types import TracebackType
 from typing import Any, Callable, Mapping, Optional, SupportsFloat, TypeVar, Union, overload
 import os
 
-from ._modelv import Commit, Repo
+from ._modelv import ActiveRun, Commit, Repo
 
 _Path = Union[str, "os.PathLike[str]"]
 _F = TypeVar("_F", bound=Callable[..., Any])
 
-before_begin: list[Callable[[Repo], object]]
+before_begin: list[Callable[[Repo], Optional[list[str]]]]
 
 class Run:
     id: Optional[str]
@@ -15,6 +15,8 @@ class Run:
     status: Optional[str]
     repo: Optional[Repo]
     _endings: list[Callable[["Run"], object]]
+    def _running(self) -> ActiveRun: ...
+    def _output(self, path: _Path) -> str: ...
     def __init__(
         self,
         message: Optional[str] = None,

@@ -10,8 +10,10 @@
 
 from __future__ import annotations
 
+import functools
 import random
 import sys
+import types
 from typing import Any, Optional
 
 import torch
@@ -88,7 +90,27 @@ def _follow(run: Run, optimizer: torch.optim.Optimizer) -> None:
                 run.metric("lr" if n == 0 else f"lr.{n}", rate, steps)
         steps += 1
 
-    hook = optimizer.register_step_post_hook(look)
+    hook = _after_step(optimizer, look)
+
+
+def _after_step(optimizer: torch.optim.Optimizer, act: Any) -> Any:
+    """Has `act` called after every step, until `remove` is called on what comes back."""
+    if hasattr(optimizer, "register_step_post_hook"):
+        return optimizer.register_step_post_hook(act)
+    # PyTorch 1 has no hooks of steps. A schedule that is made later wraps this in its turn.
+    step = optimizer.step
+    hook = types.SimpleNamespace(is_on=True)
+    hook.remove = lambda: setattr(hook, "is_on", False)
+
+    @functools.wraps(step)
+    def stepped(*args: Any, **kwargs: Any) -> Any:
+        out = step(*args, **kwargs)
+        if hook.is_on:
+            act(optimizer)
+        return out
+
+    optimizer.step = stepped  # type: ignore[method-assign]
+    return hook
 
 
 def load_into(model: torch.nn.Module, rev: str, path: str, *, repo: Any = None, strict: bool = True) -> Any:

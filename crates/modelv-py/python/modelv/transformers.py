@@ -54,7 +54,7 @@ class RunCallback(TrainerCallback):
         if run is None or run.repo is None or self._folder is None or not state.is_world_process_zero:
             return
         part: Any
-        full = os.path.join(run.repo.root, self._folder)
+        full = os.path.join(run._running().tree, self._folder)
         before = set(os.listdir(full)) if os.path.isdir(full) else set()
         for part in (given.get("model"), given.get("processing_class")):
             if hasattr(part, "save_pretrained"):

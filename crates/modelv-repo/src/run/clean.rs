@@ -20,6 +20,9 @@ use crate::worktree::{Files, Ingredient, Keep, Rules, StatCache, look, place};
 
 const PREFIX: &str = "tree-";
 
+/// The variable that names the folder whose files a program of a run works on, where that is not the working tree.
+pub const TREE_VARIABLE: &str = "MODELV_TREE";
+
 /// A checkout in use.
 #[derive(Debug)]
 pub(crate) struct CleanTree {
@@ -38,6 +41,11 @@ impl CleanTree {
     /// Where the files are.
     pub(crate) fn root(&self) -> PathBuf {
         self.dir.join("work")
+    }
+
+    /// What tells a program in it that its outputs are here, and not in the user's working tree.
+    pub(crate) fn variable(&self) -> (OsString, OsString) {
+        (TREE_VARIABLE.into(), self.root().into())
     }
 
     fn cache(&self) -> PathBuf {
@@ -100,6 +108,21 @@ impl Repo {
         // A cache that can't be written makes the next look slower, nothing else.
         let _ = cache.save(&tree.cache());
         Ok(tree)
+    }
+
+    /// The folder whose files a program that belongs to a run works on: the working tree, or the clean checkout that
+    /// a sweep or a repetition executes it in.
+    #[must_use]
+    pub fn tree_of_run(&self) -> PathBuf {
+        let is_ours = |tree: &PathBuf| {
+            let tmp = self.dir().join("tmp").canonicalize();
+            tree.canonicalize()
+                .is_ok_and(|real| tmp.is_ok_and(|tmp| real.starts_with(tmp)))
+        };
+        std::env::var_os(TREE_VARIABLE)
+            .map(PathBuf::from)
+            .filter(is_ours)
+            .unwrap_or_else(|| self.root().to_owned())
     }
 }
 

@@ -236,6 +236,7 @@ impl Sweep<'_> {
         let mut env = vec![
             variable("MODELV_RECIPE", record.draft.recipe.to_hex().into()),
             variable(RUN_VARIABLE, record.folder.clone().into()),
+            tree.variable(),
         ];
         env.extend(self.repo.modules_of(&tree, &point.files, &point.recipe)?);
         let start = Start {

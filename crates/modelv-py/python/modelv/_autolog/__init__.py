@@ -151,11 +151,7 @@ class _Keep:
     def __call__(self, run):
         import os
 
-        from .._errors import Error
-
-        full = os.path.join(run.repo.root, self.path)
-        if run.repo.ingredient(full) != "model":
-            raise Error(f"`{self.path}` is no output: name it under `[ingredients] model` in modelv.toml")
+        full = run._output(self.path)
         os.makedirs(os.path.dirname(full), exist_ok=True)
         base, dot, ending = full.rpartition(".")
         # Libraries look at the ending, so it stays.

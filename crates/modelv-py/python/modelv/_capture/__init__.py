@@ -29,6 +29,8 @@ class Captured:
         self.files = files
         #: What it answered to the sample, in a process of its own.
         self.answer = answer
+        #: The commit that has it, where `release_function` made it.
+        self.commit = None
 
     def __repr__(self):
         return f"<Captured {self.entry} {len(self.files)} files>"
