@@ -280,12 +280,7 @@ fn the_interpreter_runs_where_nothing_else_is() {
         .collect();
     crate::layout::write(&dir.path().join("layout"), &layers, &about).unwrap();
     let root = dir.path().join("root");
-    crate::unpack(
-        &dir.path().join("layout"),
-        &root,
-        &modelv_repo::Cancel::new(),
-    )
-    .unwrap();
+    crate::unpack(&dir.path().join("layout"), &root, &Cancel::new()).unwrap();
     let minor = version.split('.').take(2).collect::<Vec<_>>().join(".");
     let mut command = Command::new("unshare");
     if said_by_python("import os; print(os.getuid(), end='')") != "0" {

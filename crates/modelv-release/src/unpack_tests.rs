@@ -62,7 +62,7 @@ fn layout(dir: &Path, layers: &[Vec<Vec<u8>>]) -> PathBuf {
         .collect();
     let about = About {
         created: "1970-01-01T00:00:00Z".into(),
-        architecture: crate::layout::oci_arch(),
+        architecture: oci_arch(),
         labels: BTreeMap::new(),
         env: vec!["A=b".into()],
         reference: "test".into(),

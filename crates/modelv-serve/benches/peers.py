@@ -2,7 +2,7 @@
 
     apt-get install wrk
     pip install scikit-learn flask gunicorn litserve bentoml
-    pip install mlserver mlserver-sklearn         # in an environment of its own: --mlserver PATH
+    pip install mlserver mlserver-sklearn 'uvloop<0.22'   # --mlserver PATH, of an environment of its own; workers of 1.7.1 don't start with a newer uvloop
     cargo build --release -p modelv-cli
     python crates/modelv-serve/benches/peers.py --modelv target/release/modelv [--workers 2] [--seconds 5]
 

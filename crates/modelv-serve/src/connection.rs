@@ -11,6 +11,7 @@ use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::http::{Request, Response};
 use hyper::body::{Frame, Incoming, SizeHint};
+use hyper::server::conn::{http1, http2};
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -95,7 +96,7 @@ async fn connection(
     let kept = pulse.clone();
     let service = service_fn(move |request| answer(routes.clone(), pulse.clone(), request));
     if is_http2 {
-        let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+        let connection = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .max_concurrent_streams(STREAMS_MAX)
             .max_header_list_size(HEAD_BYTES_MAX as u32)
@@ -105,7 +106,7 @@ async fn connection(
             .serve_connection(io, service);
         return drive(
             connection,
-            |c| c.graceful_shutdown(),
+            http2::Connection::graceful_shutdown,
             &kept,
             limits,
             draining,
@@ -113,14 +114,14 @@ async fn connection(
         .await;
     }
     // The timer is what makes the header limit work: without one, hyper drops it silently.
-    let connection = hyper::server::conn::http1::Builder::new()
+    let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.header)
         .max_buf_size(HEAD_BYTES_MAX)
         .serve_connection(io, service);
     drive(
         connection,
-        |c| c.graceful_shutdown(),
+        http1::Connection::graceful_shutdown,
         &kept,
         limits,
         draining,

@@ -143,7 +143,7 @@ fn a_batch_whose_worker_ends_before_it_is_asked_is_not_lost() {
         let pool = queue(HOUR);
         let _replies: Vec<_> = (0..3).map(|n| pool.submit(vec![n])).collect();
         let mut filling = Box::pin(pool.shared.queue.next());
-        assert!(futures_util::FutureExt::now_or_never(&mut filling).is_none());
+        assert!(FutureExt::now_or_never(&mut filling).is_none());
         assert_eq!(pool.shared.queue.lock().len(), 0, "the batch has them");
         drop(filling);
         let jobs = pool.shared.queue.lock();
@@ -180,7 +180,7 @@ fn a_job_that_is_to_be_asked_alone_joins_no_batch() {
 }
 
 fn is_done<F: Future + Unpin>(next: &mut F) -> Option<F::Output> {
-    futures_util::FutureExt::now_or_never(next)
+    FutureExt::now_or_never(next)
 }
 
 #[test]
