@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::push::{Registry, released};
-use crate::serving::{served, share_caches};
+use crate::serving::{served, served_by, share_caches};
 use crate::support::Tree;
 
 /// All files below a folder, with their times: what was written shows.
@@ -25,6 +25,33 @@ fn not_known(plan: &serde_json::Value) -> Vec<&str> {
     let layers = plan["layers"].as_array().unwrap();
     let unknown = layers.iter().filter(|l| l["cached"] == false);
     unknown.map(|l| l["name"].as_str().unwrap()).collect()
+}
+
+#[test]
+fn a_plan_says_how_much_is_fetched() {
+    let tree = served_by("python3", &[]);
+    let plan = tree.json(&["release", "plan", "HEAD", "--json"]);
+    let labels = plan["fetch"].as_array().unwrap().len();
+    assert!(labels > 0 && plan["fetch_unknown"] == 0, "{plan}");
+    // pip alone, of which every environment has one.
+    let shown = tree.mv(&["release", "plan", "HEAD"]).success();
+    assert!(
+        shown.contains("\nfetch: ") && shown.contains(" MB\n"),
+        "{shown}"
+    );
+    assert!(
+        !tree.path(".mv/cache/wheels").exists(),
+        "nothing is fetched"
+    );
+    tree.mv(&["release", "HEAD", "--output", "image"]).success();
+    let wheels = std::fs::read_dir(tree.path(".mv/cache/wheels")).unwrap();
+    let bytes: u64 = wheels.map(|w| w.unwrap().metadata().unwrap().len()).sum();
+    assert_eq!(plan["fetch_bytes"], bytes);
+    let plan = tree.json(&["release", "plan", "HEAD", "--json"]);
+    assert_eq!(
+        (&plan["fetch_bytes"], &plan["fetch_unknown"]),
+        (&0.into(), &0.into())
+    );
 }
 
 #[test]

@@ -95,6 +95,8 @@ pub(crate) struct Ground {
     pub(crate) name: String,
     /// Variables its configuration sets.
     pub(crate) env: Vec<String>,
+    /// Bytes of it that came from a registry, and were not here.
+    pub(crate) brought: u64,
     /// What has to be done before anything is known of it, where nothing is made now.
     pub(crate) unmade: Option<String>,
 }
@@ -138,8 +140,11 @@ pub(crate) fn prepare(
         Base::Debian(suite) => from_debian(suite.as_deref(), packer, env),
         Base::Registry(source) => {
             let dir = layout_beside(packer)?;
-            pull_to(source, dir.path(), packer)?;
-            from_layout(dir.path(), packer)
+            let brought = pull_to(source, dir.path(), packer)?;
+            Ok(Ground {
+                brought,
+                ..from_layout(dir.path(), packer)?
+            })
         }
     }
 }
@@ -159,6 +164,7 @@ fn from_debian(suite: Option<&str>, packer: &Packer<'_>, env: &Env) -> Result<Gr
             layers: vec![(Layer::unknown(packer.packing), false)],
             seen: Seen::default(),
             env: vec![],
+            brought: 0,
             unmade: Some(recipe.told()),
         }),
     }
@@ -185,6 +191,7 @@ fn from_layout(dir: &Path, packer: &Packer<'_>) -> Result<Ground> {
             .iter()
             .filter_map(|v| v.as_str().map(str::to_owned))
             .collect(),
+        brought: 0,
         unmade: None,
     };
     let layers = manifest["layers"].as_array().unwrap_or(&empty);
@@ -326,6 +333,7 @@ fn from_folder(dir: &Path, packer: &Packer<'_>) -> Result<Ground> {
         layers: vec![(layer, cached)],
         seen: see(files)?,
         env: vec![],
+        brought: 0,
         unmade: None,
     })
 }
@@ -424,6 +432,7 @@ fn from_tar(path: &Path, packer: &Packer<'_>) -> Result<Ground> {
         layers: vec![(layer, cached)],
         seen,
         env: vec![],
+        brought: 0,
         unmade: None,
     })
 }

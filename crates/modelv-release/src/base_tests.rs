@@ -250,16 +250,7 @@ fn the_interpreter_runs_where_nothing_else_is() {
     std::fs::create_dir_all(&blobs).unwrap();
     let pair = Some((exe.as_path(), version.as_str()));
     let packer = Packer::at(&blobs);
-    let build = || {
-        prepare(
-            &Base::Interpreter,
-            &packer,
-            pair,
-            &Env::none(),
-            &Demands::default(),
-        )
-        .unwrap()
-    };
+    let build = || from_interpreter(&packer, pair, &Demands::default()).unwrap();
     let ground = build();
     assert_eq!(ground.layers, build().layers);
     let stray = |p: &&Vec<u8>| {
@@ -310,16 +301,10 @@ fn the_interpreter_runs_where_nothing_else_is() {
     // Another patch level is another environment.
     let other = format!("{minor}.999");
     let pair = Some((exe.as_path(), other.as_str()));
-    let said = prepare(
-        &Base::Interpreter,
-        &packer,
-        pair,
-        &Env::none(),
-        &Demands::default(),
-    )
-    .err()
-    .expect("it is refused")
-    .to_string();
+    let said = from_interpreter(&packer, pair, &Demands::default())
+        .err()
+        .expect("it is refused")
+        .to_string();
     assert!(
         said.contains(&format!("the commit was made with Python {other}")),
         "{said}"

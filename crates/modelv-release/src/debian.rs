@@ -134,7 +134,7 @@ impl Recipe {
         let lines = || said.lines().map(str::trim);
         let reason = lines()
             .find(|line| line.starts_with(REASON))
-            .or_else(|| lines().last());
+            .or_else(|| lines().next_back());
         let reason = reason.unwrap_or_default().trim_start_matches(REASON);
         Err(bad(format!("mmdebstrap of `{}`: {reason}", self.suite)))
     }

@@ -88,6 +88,7 @@ pub(crate) fn from_interpreter(
         seen: see(files)?,
         name: format!("python {version}"),
         env: vec![],
+        brought: 0,
         unmade: None,
     })
 }

@@ -59,7 +59,7 @@ pub use inspect::{Beside, Inspection, LayerContent, inspect};
 pub use layout::{LayerInfo, write_docker_tar};
 pub use load::{Engine, load};
 pub use packing::Compression;
-pub use plan::{PlannedLayer, PlannedPush, ReleasePlan, plan};
+pub use plan::{Asked, PlannedLayer, PlannedPush, ReleasePlan, plan};
 pub use pull::Source;
 pub use reference::{Reference, as_tag, check_reference, mended};
 pub use registry::Credentials;

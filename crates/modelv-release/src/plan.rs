@@ -4,14 +4,14 @@
 use std::sync::Mutex;
 
 use modelv_repo::core::id::CommitId;
-use modelv_repo::{Ctx, Repo};
+use modelv_repo::{Cancel, Ctx, Repo};
 use serde::Serialize;
 
 use crate::error::{Error, Result};
 use crate::estimate::{Estimate, estimate};
 use crate::packer::{Cache, Packer};
 use crate::pull::Source;
-use crate::registry::{Access, Registry};
+use crate::registry::{Access, Registry, index_agent, size_at};
 use crate::release::{Built, Plan, ReleaseOptions};
 use crate::steps::Made;
 
@@ -24,6 +24,10 @@ pub struct ReleasePlan {
     pub layers: Vec<PlannedLayer>,
     /// Packages that would be fetched.
     pub fetch: Vec<String>,
+    /// Bytes of what would be fetched: of packages, as far as an index tells them, and of the base.
+    pub fetch_bytes: u64,
+    /// Packages among them of whose size nothing is known.
+    pub fetch_unknown: usize,
     /// Packages that would be taken from the repository, where they are vendored.
     pub vendored: Vec<String>,
     /// What is in the way; a release would end with the first of it.
@@ -79,8 +83,16 @@ impl From<&Made> for PlannedLayer {
     }
 }
 
-/// Looks what a release of `id` would do; with `to`, what a push there would send. The output that
-/// `options` names is not looked at.
+/// Whom a plan asks beside this machine.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Asked<'a> {
+    /// The index of packages: how large those are that would be fetched.
+    pub index: bool,
+    /// A registry: what a push there would send.
+    pub registry: Option<&'a Source>,
+}
+
+/// Looks what a release of `id` would do. The output that `options` names is not looked at.
 ///
 /// # Errors
 /// The repository can't be read, the registry can't be reached, or it was interrupted. What is in the way
@@ -89,7 +101,7 @@ pub fn plan(
     repo: &Repo,
     id: CommitId,
     options: &ReleaseOptions,
-    to: Option<&Source>,
+    asked: Asked<'_>,
     ctx: Ctx<'_>,
     talk: &mut dyn FnMut(&str),
 ) -> Result<ReleasePlan> {
@@ -115,6 +127,11 @@ pub fn plan(
     match planned {
         Ok((plan, built)) => {
             out.take(&built);
+            if asked.index {
+                let urls = plan.locate(&built.absent, ctx.cancel)?;
+                out.weigh(&urls, ctx.cancel)?;
+            }
+            out.fetch_bytes += built.ground.brought;
             let hurdles = packer.hurdles.as_ref().and_then(|h| h.lock().ok());
             out.problems = hurdles.map(|h| h.clone()).unwrap_or_default();
             if out.problems.is_empty() {
@@ -132,7 +149,7 @@ pub fn plan(
             out.problems.push(e.to_string());
         }
     }
-    if let Some(Source::Registry(at, credentials)) = to {
+    if let Some(Source::Registry(at, credentials)) = asked.registry {
         let mut registry = Registry::new(at, credentials.clone(), Access::Pull, ctx.cancel);
         out.push = Some(out.ask(&mut registry, at.to_string())?);
     }
@@ -150,6 +167,24 @@ impl ReleasePlan {
             };
             list.push(absent.label.clone());
         }
+    }
+
+    /// Asks how large the wheels are that would be fetched.
+    fn weigh(&mut self, urls: &[String], cancel: &Cancel) -> Result<()> {
+        let agent = index_agent();
+        let mut known = 0;
+        for url in urls {
+            cancel.check()?;
+            // What lies in a folder of this machine is not fetched, and its size is told by nobody.
+            let size = url
+                .starts_with("http")
+                .then(|| size_at(&agent, url))
+                .flatten();
+            self.fetch_bytes += size.unwrap_or(0);
+            known += usize::from(size.is_some());
+        }
+        self.fetch_unknown = self.fetch.len().saturating_sub(known);
+        Ok(())
     }
 
     fn ask(&self, registry: &mut Registry<'_>, reference: String) -> Result<PlannedPush> {

@@ -172,8 +172,10 @@ impl<'a> Pulled<'a> {
     }
 }
 
-/// Brings a whole image into a layout. Blobs that `packer` knows from before do not come again.
-pub(crate) fn pull_to(source: &Source, dir: &Path, packer: &Packer<'_>) -> Result<()> {
+/// Brings a whole image into a layout; returns how many bytes came. Blobs that `packer` knows from before do not
+/// come again.
+pub(crate) fn pull_to(source: &Source, dir: &Path, packer: &Packer<'_>) -> Result<u64> {
+    let mut brought = 0;
     let mut pulled = Pulled::open(source, packer.cancel)?;
     let size = |d: &Value| d["size"].as_u64().unwrap_or(u64::MAX);
     let config = pulled.manifest["config"].clone();
@@ -186,13 +188,14 @@ pub(crate) fn pull_to(source: &Source, dir: &Path, packer: &Packer<'_>) -> Resul
             continue;
         }
         let from = pulled.blob(&digest, most)?;
-        std::fs::copy(&from, &to).map_err(Error::io("write", &to))?;
+        brought += std::fs::copy(&from, &to).map_err(Error::io("write", &to))?;
         packer.remember(&digest, &to);
         if pulled.registry.is_some() {
             std::fs::remove_file(&from).map_err(Error::io("delete", &from))?;
         }
     }
-    crate::layout::write_index(dir, &pulled.manifest, &pulled.digest)
+    crate::layout::write_index(dir, &pulled.manifest, &pulled.digest)?;
+    Ok(brought)
 }
 
 fn temp_layout() -> Result<tempfile::TempDir> {

@@ -123,6 +123,21 @@ fn tls() -> TlsConfig {
 
 pub(crate) type Answer = std::result::Result<Response<Body>, ureq::Error>;
 
+/// How many bytes lie at an address of an index, if it says so.
+pub(crate) fn size_at(agent: &Agent, url: &str) -> Option<u64> {
+    let answer = agent.head(url).call().ok()?;
+    header(&answer, "content-length").parse().ok()
+}
+
+/// Asks indexes of packages.
+pub(crate) fn index_agent() -> Agent {
+    Agent::config_builder()
+        .tls_config(tls())
+        .timeout_global(Some(Duration::from_secs(15)))
+        .build()
+        .into()
+}
+
 impl<'a> Registry<'a> {
     pub(crate) fn new(
         to: &'a Reference,

@@ -6,36 +6,35 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use modelv_repo::capture::{clock, python};
+use modelv_repo::capture::python;
 use modelv_repo::core::commit::Commit;
 use modelv_repo::core::env::Env;
 use modelv_repo::core::id::CommitId;
 use modelv_repo::core::path::RepoPath;
-use modelv_repo::wheels::archive;
+use modelv_repo::wheels::{archive, pip};
 use modelv_repo::worktree::{Files as RepoFiles, Ingredient};
 use modelv_repo::{Ctx, Repo};
 use modelv_serve::ImageConfig;
 use sha2::{Digest, Sha256};
 
 use crate::app::{self, APP, Links};
-use crate::attest::attach;
 use crate::base::{Base, Ground, prepare};
 use crate::demands::Demands;
 use crate::entry::{self, Origin};
 use crate::error::{Error, Result};
 use crate::estimate::{self, Build};
-use crate::explain::runs_of;
 use crate::golden::{self, Replay};
-use crate::layer::{Content, Files, Layer, Node};
-use crate::layout::{About, LayerInfo, oci_arch, write};
-use crate::modelpack;
+use crate::layer::{Content, Files, Node};
+use crate::layout::LayerInfo;
 use crate::packer::{Cache, Packer};
-use crate::packing::{Compression, Packing};
+use crate::packing::Compression;
 use crate::place::Place;
-use crate::sbom::{Facts, Packed};
+use crate::sbom::Packed;
 use crate::sign::Key;
 use crate::steps::{self, Made, Step};
 use crate::wheel::{self, Absent, Wanted, Wheel};
+
+mod describe;
 
 /// What a release is made from, beside the commit.
 #[derive(Debug, Clone)]
@@ -95,6 +94,8 @@ pub fn release(
     let cache = Cache::open(repo.dir().join("cache/layers"))?;
     let place = Place::new(&options.output)?;
     let (mut image, built) = build(repo, id, options, &place, Some(cache), ctx, talk)?;
+    // What is told before the next build is how long it takes to build.
+    let took = clock.elapsed();
     if options.replay {
         image.replay = Some(match built.has_golden {
             true => {
@@ -105,7 +106,7 @@ pub fn release(
         });
     }
     place.publish()?;
-    estimate::note(repo, Build::of(&image, &built, options, clock.elapsed()));
+    estimate::note(repo, Build::of(&image, &built, options, took));
     Ok(image)
 }
 
@@ -338,6 +339,21 @@ impl<'a> Plan<'a> {
         wanted.find_all(packer)
     }
 
+    /// Addresses of the wheels that would be fetched, as far as an index tells them.
+    pub(crate) fn locate(
+        &self,
+        absent: &[Absent],
+        cancel: &modelv_repo::Cancel,
+    ) -> Result<Vec<String>> {
+        let is_fetched = |label: String| absent.iter().any(|a| !a.is_stored && a.label == label);
+        let packages = self.env.packages.iter();
+        let packages: Vec<_> = packages.filter(|p| is_fetched(p.label())).collect();
+        match &self.python {
+            Some(python) => Ok(pip::locate(python, &packages, cancel)?),
+            None => Ok(Vec::new()),
+        }
+    }
+
     /// The base, with every library that the layers above it need.
     fn ground(&self, packer: &Packer<'_>, above: &[Made]) -> Result<(Ground, Vec<String>)> {
         let mut demands = Demands::default();
@@ -426,89 +442,6 @@ impl<'a> Plan<'a> {
         files.add_file("opt/modelv/image.json", false, Content::Bytes(bytes));
         files
     }
-
-    /// Writes configuration, manifest and index of the layers, which all are known.
-    pub(crate) fn write(&self, dir: &Path, built: &Built) -> Result<Image> {
-        let about = About {
-            created: clock::format_rfc3339(self.commit.time.seconds),
-            architecture: oci_arch(),
-            labels: self.labels(&built.ground.name),
-            env: image_env(&built.ground.env),
-            reference: self.name(),
-        };
-        let pairs: Vec<(String, Layer)> = built
-            .layers
-            .iter()
-            .map(|made| (made.name.clone(), made.layer.clone()))
-            .collect();
-        let (digest, config_digest) = write(dir, &pairs, &about)?;
-        let layers = built.layers.iter().map(|made| LayerInfo {
-            name: made.name.clone(),
-            digest: made.layer.digest.clone(),
-            diff_id: made.layer.diff_id.clone(),
-            size: made.layer.size,
-            cached: made.cached,
-        });
-        Ok(Image {
-            digest,
-            config_digest,
-            layers: layers.collect(),
-            notes: built.notes.clone(),
-            replay: None,
-        })
-    }
-
-    /// Lays a manifest of the model alone beside the image.
-    fn offer_model(&self, dir: &Path, built: &Built) -> Result<()> {
-        let about = modelpack::About {
-            created: clock::format_rfc3339(self.commit.time.seconds),
-            name: self.name(),
-            version: self.id.short(),
-            description: self.commit.subject().to_owned(),
-            commit: self.id.to_hex(),
-        };
-        modelpack::attach(dir, &built.layers, &about)
-    }
-
-    /// Lays papers beside the image.
-    fn attach(&self, dir: &Path, built: &Built, image: &Image, key: Option<&Key>) -> Result<()> {
-        let facts = Facts {
-            repo: self.repo,
-            id: self.id,
-            commit: &self.commit,
-            env: &self.env,
-            files: &self.files,
-            name: self.name(),
-            base: &built.ground.name,
-            packages: &built.packages,
-            debs: &built.ground.seen.debs,
-            runs: &runs_of(self.repo, &self.commit)?,
-            digest: &image.digest,
-            server: &sha256_of(&self.options.server)?,
-            compression: Packing::from(self.options.compression).id(),
-        };
-        attach(dir, &facts, key)
-    }
-
-    fn labels(&self, base: &str) -> BTreeMap<String, String> {
-        let created = clock::format_rfc3339(self.commit.time.seconds);
-        [
-            ("org.opencontainers.image.revision", self.id.to_hex()),
-            ("org.opencontainers.image.version", self.id.short()),
-            ("org.opencontainers.image.created", created),
-            ("org.opencontainers.image.title", self.name()),
-            (
-                "org.opencontainers.image.description",
-                self.commit.subject().to_owned(),
-            ),
-            ("dev.modelv.base", base.to_owned()),
-            ("dev.modelv.commit", self.id.to_hex()),
-            ("dev.modelv.recipe", self.commit.recipe.id().to_hex()),
-        ]
-        .into_iter()
-        .map(|(key, value)| (key.to_owned(), value))
-        .collect()
-    }
 }
 
 fn no_entry(id: CommitId, entry: &str, detail: String) -> Error {
@@ -537,23 +470,6 @@ fn clear(packer: &Packer<'_>, ground: &Ground) -> Result<Option<Made>> {
     let mut files = Files::default();
     files.add_file("opt/.wh.modelv", false, Content::Bytes(vec![]));
     Step::of_files("clear", None, files).make(packer).map(Some)
-}
-
-/// The variables of the base, and ours above them.
-fn image_env(base: &[String]) -> Vec<String> {
-    let ours = [
-        "PATH=/opt/modelv/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-        "PYTHONDONTWRITEBYTECODE=1",
-        "PYTHONUNBUFFERED=1",
-        "HOME=/tmp",
-    ];
-    let name = |v: &str| v.split('=').next().unwrap_or("").to_owned();
-    let kept = base
-        .iter()
-        .filter(|v| ours.iter().all(|o| name(o) != name(v)));
-    kept.cloned()
-        .chain(ours.iter().map(|o| (*o).to_owned()))
-        .collect()
 }
 
 /// The interpreter that fetches wheels: of the commit's own minor version.

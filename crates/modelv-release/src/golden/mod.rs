@@ -154,7 +154,7 @@ pub(crate) fn told(found: &[Mismatch]) -> String {
     let mut lines: Vec<String> = found
         .iter()
         .take(NAMED_MAX)
-        .map(|m| m.to_string())
+        .map(ToString::to_string)
         .collect();
     if found.len() > NAMED_MAX {
         lines.push(format!("and {} more", found.len() - NAMED_MAX));

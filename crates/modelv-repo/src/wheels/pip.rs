@@ -156,6 +156,42 @@ pub fn fetch(
     Ok(failed)
 }
 
+/// Largest report of pip that is read.
+const REPORT_BYTES_MAX: u64 = 64 << 20;
+
+/// Where the wheels of packages would be fetched from: addresses, for those that an index has; none where that
+/// can't be told without fetching them.
+///
+/// # Errors
+/// pip can't be started, or it was interrupted.
+pub fn locate(python: &Path, packages: &[&Package], cancel: &Cancel) -> Result<Vec<String>> {
+    let plain = packages.iter().filter(|p| p.source.is_none());
+    let demands: Vec<String> = plain.map(|p| demand(p)).collect();
+    if demands.is_empty() {
+        return Ok(Vec::new());
+    }
+    let top = std::env::temp_dir();
+    let report = tempfile::NamedTempFile::new().map_err(Error::io("create", &top))?;
+    let mut command = pip(python);
+    command.args(["install", "--dry-run", "--ignore-installed", "--no-deps"]);
+    command.args(["--only-binary", ":all:", "--report"]);
+    command.arg(report.path()).args(patience());
+    command.arg("--").args(demands);
+    if !run(&mut command, cancel)?.success {
+        return Ok(Vec::new());
+    }
+    let mut text = Vec::new();
+    let read = report
+        .as_file()
+        .take(REPORT_BYTES_MAX)
+        .read_to_end(&mut text);
+    read.map_err(Error::io("read", report.path()))?;
+    let report: serde_json::Value = serde_json::from_slice(&text).unwrap_or_default();
+    let all = report["install"].as_array().into_iter().flatten();
+    let urls = all.filter_map(|item| item["download_info"]["url"].as_str());
+    Ok(urls.map(str::to_owned).collect())
+}
+
 /// Builds the wheel of a project in a folder: with what it asks an index for, or, where none may be asked, with
 /// what is installed beside `python`. It is told its version, which may stand in nothing but tags of Git.
 ///

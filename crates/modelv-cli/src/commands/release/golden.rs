@@ -17,7 +17,7 @@ const BYTES_MAX: u64 = 64 << 20;
 
 /// Record what the function of the working tree answers to requests: an image that answers otherwise is not released.
 ///
-/// The file that `[serve] golden` of modelv.toml names gets a line `{"request": …, "response": …}` for each.
+/// The file that `[serve] golden` of modelv.toml names gets a line `{"request": ..., "response": ...}` for each.
 #[derive(clap::Args)]
 pub(super) struct Args {
     /// A file with a request a line, as for `POST /predict`; those that are recorded already otherwise.

@@ -14,7 +14,7 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 use modelv_release::{
-    Base, Compression, Deployment, Engine, Image, Reference, ReleaseOptions, Replay, Source,
+    Asked, Base, Compression, Deployment, Engine, Image, Reference, ReleaseOptions, Replay, Source,
 };
 use modelv_repo::Ctx;
 use serde_json::json;
@@ -243,10 +243,14 @@ fn build(args: Args, mut s: Session<'_>) -> Done {
         commit: id.to_hex(),
     };
     args.deploy.write(&deployment, &mut s)?;
-    if args.json {
-        s.ui.json(&to_json(&image, &id.to_hex()));
-        return Ok(ExitCode::SUCCESS);
+    match args.json {
+        true => s.ui.json(&to_json(&image, &id.to_hex())),
+        false => show(&image, &id.to_hex(), &mut s),
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn show(image: &Image, commit: &str, s: &mut Session<'_>) {
     for layer in &image.layers {
         let cached = if layer.cached { "  (cached)" } else { "" };
         s.ui.line(format!(
@@ -257,8 +261,7 @@ fn build(args: Args, mut s: Session<'_>) -> Done {
         ));
     }
     s.ui.line(format!("image {}", s.ui.paint(Style::Id, &image.digest)));
-    s.ui.line(format!("commit {id}"));
-    Ok(ExitCode::SUCCESS)
+    s.ui.line(format!("commit {commit}"));
 }
 
 /// The name of an image whose tag was the name of a branch, with one that engines take.
@@ -294,7 +297,7 @@ fn estimate(
         progress: &s.bar,
         cancel: s.cancel(),
     };
-    let plan = modelv_release::plan(repo, id, options, None, ctx, &mut |_| {})?;
+    let plan = modelv_release::plan(repo, id, options, Asked::default(), ctx, &mut |_| {})?;
     let Some(estimate) = &plan.estimate else {
         let first = plan.problems.first().cloned().unwrap_or_default();
         let hint = format!(

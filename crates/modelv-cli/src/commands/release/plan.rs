@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use modelv_release::{Estimate, Reference, Source};
+use modelv_release::{Asked, Estimate, Reference, Source};
 use modelv_repo::Ctx;
 
 use super::super::{Done, Session};
@@ -47,7 +47,11 @@ pub(super) fn run(args: Args, mut s: Session<'_>) -> Done {
         progress: &s.bar,
         cancel: s.cancel(),
     };
-    let plan = modelv_release::plan(&repo, id, &options, to.as_ref(), ctx, &mut |_| {})?;
+    let asked = Asked {
+        index: true,
+        registry: to.as_ref(),
+    };
+    let plan = modelv_release::plan(&repo, id, &options, asked, ctx, &mut |_| {})?;
     let code = ExitCode::from(u8::from(!plan.problems.is_empty()));
     if args.json {
         s.ui.json(&serde_json::to_value(&plan).unwrap_or_default());
@@ -71,6 +75,13 @@ pub(super) fn run(args: Args, mut s: Session<'_>) -> Done {
         for name in list {
             s.ui.line(format!("{what}: {name}"));
         }
+    }
+    if plan.fetch_bytes > 0 || plan.fetch_unknown > 0 {
+        let unknown = match plan.fetch_unknown {
+            0 => String::new(),
+            n => format!(", and {n} packages whose size no index tells"),
+        };
+        s.ui.line(format!("fetch: {}{unknown}", size(plan.fetch_bytes)));
     }
     if let Some(push) = &plan.push {
         let unknown = match push.unknown {
