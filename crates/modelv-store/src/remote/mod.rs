@@ -25,9 +25,9 @@ mod send;
 #[cfg(feature = "faults")]
 mod simulate;
 mod stage;
-mod swap;
 #[cfg(test)]
 mod storm;
+mod swap;
 #[cfg(test)]
 mod tests;
 mod url;
