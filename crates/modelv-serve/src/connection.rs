@@ -162,7 +162,9 @@ async fn drive<C: Future>(
         _ = draining.wait_for(|d| *d) => {}
     }
     end(connection.as_mut());
-    // The client is told, and what is under way comes to its end, as long as it moves.
+    // The client is told, for which there is as much time again, and what is under way comes to its end, as
+    // long as it moves.
+    pulse.beat();
     tokio::select! {
         _ = connection => {}
         () = pulse.stops(limits.idle) => {}
