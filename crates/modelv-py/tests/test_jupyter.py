@@ -61,6 +61,9 @@ class Notebooks(TreeCase):
         for text in (commit.id[:12], record["id"][:12], "train &lt;b&gt;it", "loss", "working tree"):
             self.assertIn(text, html)
         self.assertNotIn("<b>it", html)
+
+    def test_a_saved_notebook_is_executed_again(self):
+        self.execute([LOAD, TRAIN])
         self.reproduced("jupyter", "execute", "work.ipynb")
 
     def test_an_unsaved_notebook_is_captured_as_what_was_executed(self):

@@ -98,6 +98,7 @@ class Run:
         return full
 
     def _running(self):
+        """What is active; raises `Error` where nothing is."""
         if self._active is None:
             raise Error("the run is not active: use it in a `with` block")
         return self._active
