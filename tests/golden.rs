@@ -148,8 +148,8 @@ fn a_machine_that_cannot_start_it_says_so() {
         crate::support::Done::new(&output)
     };
     let done = run(&RELEASE);
-    let want = "warning: 2 golden requests were not put to the image: this machine can't start it \
-                (unshare: unshare failed: ";
+    let want = "warning: 2 golden requests were not put to the image: this machine makes no \
+                namespace for it (unshare: unshare failed: ";
     assert!(done.err.contains(want), "{}", done.err);
     done.success();
     let ci = run(&["ci", "run", "HEAD", "--output", "image", "--json"]).success();

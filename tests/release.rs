@@ -249,7 +249,10 @@ fn a_commit_that_cannot_be_built_is_refused() {
             "serve:prediction",
             "can't serve `serve:prediction`: `serve.py` has no `prediction`",
         ),
-        ("models.x:f", "there is no `models/x.py` in it"),
+        (
+            "models.x:f",
+            "neither it nor its packages have a module `models`",
+        ),
         ("gone:f", "neither it nor its packages have a module `gone`"),
         ("serve.py", "there is no `serve/py.py` in it"),
         ("a b:c", "it is no `module:function`"),

@@ -1,9 +1,11 @@
 //! Serving an image: its own files, interpreter and user, in a namespace of its own.
 
+use std::time::{Duration, Instant};
+
 use serde_json::json;
 
 use crate::serving::{Server, is_root, served, share_caches};
-use crate::support::Tree;
+use crate::support::{PATIENCE, Tree};
 
 /// Serves an image from a folder that is no repository; its temporary files are in `tmp` there.
 fn serve(at: &Tree, image: &std::path::Path) -> std::process::Command {
@@ -15,8 +17,14 @@ fn serve(at: &Tree, image: &std::path::Path) -> std::process::Command {
 
 /// Waits until nothing is left.
 fn is_clean(at: &Tree) {
+    let end = Instant::now() + PATIENCE;
     while std::fs::read_dir(at.path("tmp")).unwrap().count() > 0 {
-        std::thread::yield_now();
+        assert!(
+            Instant::now() < end,
+            "something stays in {:?}",
+            at.path("tmp")
+        );
+        std::thread::sleep(Duration::from_millis(10));
     }
 }
 

@@ -129,5 +129,9 @@ pub(crate) fn attach(dir: &Path, layers: &[Made], about: &About) -> Result<()> {
 
 /// The tag of the model beside the image with a tag.
 pub(crate) fn tag_of(tag: &str) -> String {
-    format!("{tag}-model")
+    const END: &str = "-model";
+    // Registries take tags of so many characters; all of them are ASCII.
+    let most = crate::reference::TAG_BYTES_MAX - END.len();
+    let start = tag.get(..most).unwrap_or(tag);
+    format!("{start}{END}")
 }

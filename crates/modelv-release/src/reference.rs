@@ -17,7 +17,7 @@ pub struct Reference {
 
 /// Longest name that registries take, in bytes.
 const NAME_BYTES_MAX: usize = 255;
-const TAG_BYTES_MAX: usize = 128;
+pub(crate) const TAG_BYTES_MAX: usize = 128;
 
 fn bad(reference: &str) -> Error {
     Error::Reference {

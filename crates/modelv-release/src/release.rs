@@ -100,7 +100,15 @@ pub fn release(
         image.replay = Some(match built.has_golden {
             true => {
                 talk("golden requests");
-                golden::replay_once(repo, place.path(), &image.digest, ctx.cancel)?
+                let found = golden::replay_once(repo, place.path(), &image.digest, ctx.cancel)?;
+                if found.requests == 0 {
+                    return Err(Error::GoldenFile {
+                        path: "modelv.toml".into(),
+                        detail: "it names golden requests and is not in the image, as `[ingredients]` makes it data"
+                            .into(),
+                    });
+                }
+                found
             }
             false => Replay::default(),
         });

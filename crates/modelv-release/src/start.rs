@@ -1,5 +1,6 @@
 //! Starting an unpacked image as an engine would, without one: in a mount namespace of its own, on its own
-//! root, with its own programs, user and environment, and the network of this machine.
+//! root, with its own programs, user and environment, and the network of this machine. Or closed in, to be
+//! asked: with processes of its own, on a root that can't be written.
 //!
 //! Nothing of an image is believed: what is put beside its files is never put through a link of it.
 
@@ -14,7 +15,7 @@ use crate::layout::{damaged, oci_arch};
 use crate::unpack::RunConfig;
 
 /// Folders of this machine that every engine gives an image.
-const SHARED: [&str; 3] = ["dev", "proc", "sys"];
+const SHARED: [&str; 4] = ["dev", "proc", "sys", "tmp"];
 /// Files that tell programs how to find others; an image has them from its engine.
 const NETWORK: [&str; 2] = ["etc/resolv.conf", "etc/hosts"];
 /// Where programs of the administrator are, which need not be on a user's path.
@@ -24,6 +25,19 @@ const SCRIPT: &str = "\
 mount=$1 root=$2; shift 2
 for name in dev proc sys; do \"$mount\" --rbind \"/$name\" \"$root/$name\" || exit; done
 exec \"$@\"";
+
+/// The same closed in. A root that can't be made read-only is no reason to know nothing of its answers.
+const SCRIPT_CLOSED: &str = "\
+mount=$1 root=$2; shift 2
+\"$mount\" --bind \"$root\" \"$root\" || exit
+\"$mount\" --rbind /dev \"$root/dev\" || exit
+\"$mount\" -t proc proc \"$root/proc\" 2>/dev/null || \"$mount\" --rbind /proc \"$root/proc\" || exit
+\"$mount\" -t tmpfs tmpfs \"$root/tmp\" || exit
+\"$mount\" -o remount,bind,ro \"$root\" 2>/dev/null
+echo 'modelv: inside the image' >&2
+exec \"$@\"";
+/// What that says once nothing but the image can keep it from starting.
+pub(crate) const INSIDE: &str = "modelv: inside the image";
 
 /// A folder that nobody else may enter. It goes when this, and what was told to hold it, has ended, however
 /// that comes about: a process of its own waits for it.
@@ -83,6 +97,31 @@ pub fn start(
     variables: &[(&str, String)],
     args: &[String],
 ) -> Result<Command> {
+    let mut command = enter(shown, run, root, variables, false)?;
+    command.args(args);
+    Ok(command)
+}
+
+/// What starts it closed in; it ends, and all that it has started, when its process does.
+///
+/// # Errors
+/// As [`start`].
+pub(crate) fn start_closed(
+    shown: &str,
+    run: &RunConfig,
+    root: &Path,
+    variables: &[(&str, String)],
+) -> Result<Command> {
+    enter(shown, run, root, variables, true)
+}
+
+fn enter(
+    shown: &str,
+    run: &RunConfig,
+    root: &Path,
+    variables: &[(&str, String)],
+    closed: bool,
+) -> Result<Command> {
     let refuse = |detail: String| Error::Start {
         image: shown.to_owned(),
         detail,
@@ -97,6 +136,7 @@ pub fn start(
     if run.commit.is_none() || run.entrypoint.is_empty() {
         return Err(refuse("it was not made by `modelv release`".into()));
     }
+    let (uid, gid) = run.check().map_err(refuse)?;
     let find = |name: &str| {
         find(name).ok_or_else(|| refuse(format!("there is no program `{name}` on this machine")))
     };
@@ -107,7 +147,11 @@ pub fn start(
     if own_user {
         command.arg("--map-root-user");
     }
-    command.arg(find("sh")?).args(["-c", SCRIPT, "sh"]);
+    if closed {
+        command.args(["--pid", "--fork", "--kill-child"]);
+    }
+    let script = if closed { SCRIPT_CLOSED } else { SCRIPT };
+    command.arg(find("sh")?).args(["-c", script, "sh"]);
     command.arg(find("mount")?).arg(root);
     command.arg(find("env")?).arg("-i").args(&run.env);
     command.args(
@@ -118,9 +162,9 @@ pub fn start(
     command.arg(find("chroot")?);
     if !own_user {
         // In a namespace of users there are no others to become.
-        command.arg(format!("--userspec={}", run.user));
+        command.arg(format!("--userspec={uid}:{gid}"));
     }
-    command.arg(root).args(&run.entrypoint).args(args);
+    command.arg(root).args(&run.entrypoint);
     Ok(command)
 }
 
@@ -216,6 +260,32 @@ mod tests {
             ..config()
         };
         assert!(said(&foreign).contains("not made by `modelv release`"));
+        for user in ["0:0", "65532:0", "root", "nobody:nobody", ""] {
+            let root = RunConfig {
+                user: user.into(),
+                ..config()
+            };
+            assert!(said(&root).contains("a release runs as nobody"), "{user}");
+        }
+        for odd in [
+            "sh",
+            "-S",
+            "=x",
+            "1A=x",
+            "A B=x",
+            "LD_PRELOAD=./x.so",
+            "GLIBC_TUNABLES=x",
+        ] {
+            let odd = RunConfig {
+                env: vec!["PATH=/x".into(), odd.into()],
+                ..config()
+            };
+            let said = said(&odd);
+            assert!(
+                said.contains("is no variable") || said.contains("outside of it"),
+                "{said}"
+            );
+        }
     }
 
     #[test]

@@ -37,6 +37,45 @@ pub struct RunConfig {
     pub commit: Option<String>,
 }
 
+/// Variables that change what any program loads: on the way into its root, an image would give them to
+/// programs of this machine.
+const LOADER: [&str; 2] = ["LD_", "GLIBC_TUNABLES"];
+
+impl RunConfig {
+    /// The user and group that it runs as, if it asks for nothing that reaches beyond its own root.
+    ///
+    /// # Errors
+    /// It runs as root or as a user by name, or a variable is none or is one for the loader of programs.
+    pub(crate) fn check(&self) -> std::result::Result<(u32, u32), String> {
+        let is_name = |name: &str| {
+            !name.is_empty()
+                && !name.starts_with(|c: char| c.is_ascii_digit())
+                && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+        };
+        for variable in &self.env {
+            let shown = variable.escape_debug();
+            match variable.split_once('=') {
+                Some((name, _)) if LOADER.iter().any(|l| name.starts_with(l)) => {
+                    return Err(format!(
+                        "its variable `{shown}` would reach programs outside of it"
+                    ));
+                }
+                Some((name, _)) if is_name(name) => {}
+                _ => return Err(format!("`{shown}` is no variable")),
+            }
+        }
+        let ids = self.user.split_once(':');
+        let ids = ids.and_then(|(uid, gid)| Some((uid.parse().ok()?, gid.parse().ok()?)));
+        ids.filter(|(uid, gid)| *uid != 0 && *gid != 0)
+            .ok_or_else(|| {
+                format!(
+                    "it runs as `{}`, and a release runs as nobody",
+                    self.user.escape_debug()
+                )
+            })
+    }
+}
+
 /// Unpacks the layers of a layout, or of a tar of one, into `dest`, which is empty or missing.
 ///
 /// # Errors

@@ -133,6 +133,7 @@ async fn connection(
 async fn is_http2(stream: &TcpStream) -> bool {
     const PREFACE: &[u8] = b"PRI ";
     let mut head = [0; PREFACE.len()];
+    let mut pause = Duration::from_millis(1);
     loop {
         match stream.peek(&mut head).await {
             Ok(n) if head[..n] == PREFACE[..n] && n > 0 => {
@@ -140,7 +141,8 @@ async fn is_http2(stream: &TcpStream) -> bool {
                     return true;
                 }
                 // Some of it, or the `P` of `POST`: the rest is on its way.
-                tokio::time::sleep(Duration::from_millis(2)).await;
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(Duration::from_millis(200));
             }
             _ => return false,
         }

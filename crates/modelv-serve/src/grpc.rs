@@ -254,10 +254,16 @@ fn reply(app: &App, model: &Model, answered: Result<Vec<u8>, Failure>, id: &str)
     }
 }
 
-/// A text as gRPC has it in a header.
+/// Most bytes of a message: clients take a few kilobytes of headers.
+const MESSAGE_BYTES_MAX: usize = 1 << 10;
+
+/// The beginning of a text as gRPC has it in a header.
 fn escaped(text: &str) -> String {
     let mut out = String::new();
     for byte in text.bytes() {
+        if out.len() >= MESSAGE_BYTES_MAX {
+            break;
+        }
         match byte {
             b'%' | 0..0x20 | 0x7f.. => out.push_str(&format!("%{byte:02X}")),
             plain => out.push(char::from(plain)),

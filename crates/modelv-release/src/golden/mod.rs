@@ -5,7 +5,6 @@
 
 mod rows;
 mod running;
-mod sandbox;
 
 use std::path::Path;
 use std::process::Command;
@@ -17,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::app::APP;
 use crate::error::{Error, Result};
 use crate::layer::digits;
+use crate::start::start_closed;
 use crate::unpack::unpack;
 
 pub(crate) use rows::GOLDEN_BYTES_MAX;
@@ -91,7 +91,7 @@ pub(crate) fn check(name: &str, bytes: &[u8]) -> Result<Vec<Golden>> {
     }
 }
 
-/// Unpacks an image beside `near`, starts it, and puts its golden requests to it.
+/// Unpacks an image beside `near`, starts it closed in, and puts its golden requests to it.
 ///
 /// # Errors
 /// It does not start, an answer is not the recorded one, the image is damaged, or it was interrupted. That
@@ -111,7 +111,18 @@ pub(crate) fn replay(layout: &Path, near: &Path, cancel: &Cancel) -> Result<Repl
         return Ok(Replay::default());
     };
     let requests = recorded.rows.len();
-    let command = sandbox::command(&root, &config)?;
+    let skipped = |why: String| Replay {
+        requests,
+        skipped: Some(why),
+    };
+    let listen = [("MODELV_LISTEN", "127.0.0.1:0".to_owned())];
+    let command = match start_closed("the image", &config, &root, &listen) {
+        Ok(command) => command,
+        Err(Error::Start { detail, .. } | Error::Platform { detail, .. }) => {
+            return Ok(skipped(detail));
+        }
+        Err(e) => return Err(e),
+    };
     match Running::start(command, cancel)? {
         Ok(running) => {
             let found = differences(&running, &recorded, cancel)?;
@@ -123,10 +134,9 @@ pub(crate) fn replay(layout: &Path, near: &Path, cancel: &Cancel) -> Result<Repl
                 false => Err(Error::Golden { found }),
             }
         }
-        Err(Unstarted::Elsewhere(why)) => Ok(Replay {
-            requests,
-            skipped: Some(format!("this machine can't start it ({why})")),
-        }),
+        Err(Unstarted::Elsewhere(why)) => {
+            Ok(skipped(format!("this machine can't start it ({why})")))
+        }
         Err(Unstarted::Ended(detail)) => Err(Error::Unstarted { detail }),
     }
 }

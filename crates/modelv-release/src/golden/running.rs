@@ -1,11 +1,11 @@
 //! A server of predictions that was started to be asked, and what it answers.
 
 use std::collections::VecDeque;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use modelv_repo::Cancel;
 use serde_json::Value;
@@ -13,9 +13,14 @@ use ureq::Agent;
 
 use super::rows::shorten;
 use crate::error::{Error, Result};
+use crate::start::INSIDE;
 
 /// How often a wait looks whether it is to end.
 const LOOK: Duration = Duration::from_millis(100);
+/// Longest time until it takes requests.
+const START: Duration = Duration::from_mins(30);
+/// Longest line of its log that is kept, in bytes; the rest of it is a line of its own.
+const LINE_BYTES_MAX: u64 = 1 << 16;
 /// Longest time for one answer: servers have a limit of their own, and say so.
 const ANSWER: Duration = Duration::from_mins(60);
 /// Largest answer, in bytes.
@@ -25,9 +30,6 @@ const LINES_KEPT: usize = 12;
 
 /// Said by the server once it takes requests.
 const READY: &str = "serving on http://";
-/// Said by what starts it in an image, once nothing but the image can keep it from starting.
-pub(super) const INSIDE: &str = "modelv: inside the image";
-
 /// Why a server did not start.
 #[derive(Debug)]
 pub(super) enum Unstarted {
@@ -54,11 +56,16 @@ impl Drop for Running {
 type Tail = Arc<Mutex<VecDeque<String>>>;
 
 /// Reads what the server says to its end, or it would stop at a full pipe; passes on what it waits for.
-fn follow(errors: impl std::io::Read + Send + 'static, tail: Tail) -> Receiver<String> {
+fn follow(errors: impl Read + Send + 'static, tail: Tail) -> Receiver<String> {
     let (send, lines) = channel();
     std::thread::spawn(move || {
-        for line in BufReader::new(errors).split(b'\n').map_while(Result::ok) {
-            let line = String::from_utf8_lossy(&line).into_owned();
+        let mut reader = BufReader::new(errors);
+        let mut line = Vec::new();
+        while matches!(reader.by_ref().take(LINE_BYTES_MAX).read_until(b'\n', &mut line), Ok(n) if n > 0)
+        {
+            let bytes = std::mem::take(&mut line);
+            let text = String::from_utf8_lossy(&bytes);
+            let line = text.strip_suffix('\n').unwrap_or(&text).to_owned();
             if let Ok(mut tail) = tail.lock() {
                 tail.truncate(LINES_KEPT - 1);
                 tail.push_front(line.clone());
@@ -105,8 +112,13 @@ impl Running {
                 .into(),
         };
         let mut is_inside = false;
+        let begun = Instant::now();
         loop {
             cancel.check()?;
+            if begun.elapsed() > START {
+                let said = "it takes no requests after half an hour".to_owned();
+                return Ok(Err(Unstarted::Ended(said)));
+            }
             match lines.recv_timeout(LOOK) {
                 Ok(line) if line == INSIDE => is_inside = true,
                 Ok(line) => {
@@ -206,8 +218,14 @@ fn streamed(text: &str) -> std::result::Result<Value, String> {
 
 /// Reads a server's own file, bounded.
 pub(super) fn read_bounded(path: &std::path::Path, most: u64) -> Result<Vec<u8>> {
-    use std::io::Read;
     let mut bytes = Vec::new();
+    let meta = std::fs::symlink_metadata(path).map_err(Error::io("read", path))?;
+    if !meta.is_file() {
+        return Err(Error::File {
+            path: path.display().to_string(),
+            detail: "it is no plain file".into(),
+        });
+    }
     let file = std::fs::File::open(path).map_err(Error::io("read", path))?;
     file.take(most + 1)
         .read_to_end(&mut bytes)

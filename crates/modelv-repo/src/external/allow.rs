@@ -148,6 +148,8 @@ impl Allowed {
         let (scheme, host, path) = parts(url)?;
         let why = match scheme {
             "file" => FILE,
+            // Where it leads is told by what follows.
+            "http" | "https" if host.contains('@') => PRIVATE,
             "http" | "https" if self.is_public(host) => return None,
             "http" | "https" => PRIVATE,
             // The store is where this repository's settings say, not where the address does.

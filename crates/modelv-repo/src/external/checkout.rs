@@ -130,6 +130,7 @@ impl Repo {
         let allowed = self.allowed_externals();
         let mut left = Vec::new();
         for (base, ingredient, pointer) in will {
+            ctx.cancel.check()?;
             let Ok(pointer) = pointer else {
                 // Until somebody decides, the data stays as it is.
                 if let Some(now) = current.get(&base).cloned() {
@@ -148,8 +149,8 @@ impl Repo {
             }
             if !is_at_hand
                 && fetches == Fetch::Allowed
-                && let Some(why) = allowed.objection(&pointer.url)
                 && !self.store.has_blob(&file.blob)?
+                && let Some(why) = allowed.objection(&pointer.url)
             {
                 left.push((base, pointer.url, why));
                 continue;

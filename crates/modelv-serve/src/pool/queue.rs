@@ -57,6 +57,8 @@ impl Queue {
     /// Adds a job, unless so many wait already.
     pub(super) fn push(&self, job: Job, most: usize) -> bool {
         let mut jobs = self.lock();
+        // Who has gone holds no place, and no memory for longer than until the next one comes.
+        jobs.retain(|job| !job.reply.is_closed());
         if jobs.len() >= most {
             return false;
         }
