@@ -249,10 +249,7 @@ fn a_commit_that_cannot_be_built_is_refused() {
             "serve:prediction",
             "can't serve `serve:prediction`: `serve.py` has no `prediction`",
         ),
-        (
-            "models.x:f",
-            "neither it nor its packages have a module `models`",
-        ),
+        ("models.x:f", "there is no `models/x.py` in it"),
         ("gone:f", "neither it nor its packages have a module `gone`"),
         ("serve.py", "there is no `serve/py.py` in it"),
         ("a b:c", "it is no `module:function`"),

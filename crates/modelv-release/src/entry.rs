@@ -73,7 +73,7 @@ pub(crate) fn find(
     let is_top = |root: &Vec<u8>, path: &RepoPath| {
         let rest = path.as_bytes().strip_prefix(root.as_slice());
         let rest = rest.and_then(|rest| rest.strip_prefix(top.as_bytes()));
-        rest.is_some_and(|rest| rest == b".py" || rest == b"/__init__.py")
+        rest.is_some_and(|rest| matches!(rest.first(), Some(b'/' | b'.')))
     };
     if files
         .keys()
