@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::layout::{damaged, oci_arch};
 use crate::unpack::RunConfig;
 
-/// Folders of this machine that every engine gives an image.
+/// Folders that something is mounted on: what every engine gives an image.
 const SHARED: [&str; 4] = ["dev", "proc", "sys", "tmp"];
 /// Files that tell programs how to find others; an image has them from its engine.
 const NETWORK: [&str; 2] = ["etc/resolv.conf", "etc/hosts"];
