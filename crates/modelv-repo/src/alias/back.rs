@@ -2,7 +2,7 @@
 
 use modelv_core::id::CommitId;
 
-use super::{AliasMove, MoveAction, MoveOptions, ref_of, served_before};
+use super::{AliasMove, MoveAction, MoveOptions, NewMove, ref_of, served_before};
 use crate::ctx::Ctx;
 use crate::error::Result;
 use crate::names;
@@ -69,16 +69,26 @@ impl Repo {
             message: format!("taken back: {command}"),
             ..MoveOptions::default()
         };
-        let old = Some(last);
-        if before == Some(to) {
-            let action = MoveAction::Rollback;
-            return self.store_move(name, to, old, action, &options, None, None);
-        }
-        let verdict = self.gate(to, old.as_ref().map(|m| m.commit))?;
+        let is_back = before == Some(to);
+        // What it goes back to has been in service, so no gate is asked.
+        let verdict = match is_back {
+            true => None,
+            false => self.gate(to, Some(last.commit))?,
+        };
         let is_refused = verdict
             .as_ref()
             .is_some_and(|v| v.failed().next().is_some());
-        let forced = is_refused.then(|| FORCED.to_owned());
-        self.store_move(name, to, old, MoveAction::Set, &options, verdict, forced)
+        self.store_move(&NewMove {
+            alias: name,
+            to,
+            before: Some(last.record),
+            action: match is_back {
+                true => MoveAction::Rollback,
+                false => MoveAction::Set,
+            },
+            options: &options,
+            verdict,
+            forced: is_refused.then(|| FORCED.to_owned()),
+        })
     }
 }

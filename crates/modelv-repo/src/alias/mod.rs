@@ -96,6 +96,19 @@ pub struct MoveOptions {
     pub force: Option<String>,
 }
 
+/// A move that is not recorded yet.
+struct NewMove<'a> {
+    alias: &'a str,
+    to: CommitId,
+    /// The record of the move before.
+    before: Option<CommitId>,
+    action: MoveAction,
+    options: &'a MoveOptions,
+    verdict: Option<Verdict>,
+    /// Why it goes past its gates, if it does.
+    forced: Option<String>,
+}
+
 /// The ref of an alias.
 fn ref_of(name: &str) -> String {
     format!("{}{name}", names::ALIASES)
@@ -241,7 +254,15 @@ impl Repo {
             });
         }
         let forced = options.force.clone().filter(|_| !refused.is_empty());
-        self.record_move(name, to, old, MoveAction::Set, options, verdict, forced)
+        self.record_move(&NewMove {
+            alias: name,
+            to,
+            before: old.map(|m| m.record),
+            action: MoveAction::Set,
+            options,
+            verdict,
+            forced,
+        })
     }
 
     /// The last move of an alias that was deleted here: one that is made again goes on from there, so that
@@ -282,8 +303,15 @@ impl Repo {
         if options.message.trim().is_empty() {
             options.message = format!("back to {}", to.short());
         }
-        let old = moves.into_iter().next();
-        self.record_move(name, to, old, MoveAction::Rollback, &options, None, None)
+        self.record_move(&NewMove {
+            alias: name,
+            to,
+            before: moves.first().map(|m| m.record),
+            action: MoveAction::Rollback,
+            options: &options,
+            verdict: None,
+            forced: None,
+        })
     }
 
     /// Removes an alias; `undo` brings it back.
@@ -297,51 +325,33 @@ impl Repo {
         Ok(last.commit)
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the parts of one record")]
-    fn record_move(
-        &mut self,
-        name: &str,
-        to: CommitId,
-        old: Option<AliasMove>,
-        action: MoveAction,
-        options: &MoveOptions,
-        verdict: Option<Verdict>,
-        forced: Option<String>,
-    ) -> Result<AliasMove> {
-        let record = self.store_move(name, to, old, action, options, verdict, forced)?;
-        let change = self.ref_change(&ref_of(name), Some(Target::Commit(record)));
+    fn record_move(&mut self, new: &NewMove<'_>) -> Result<AliasMove> {
+        let record = self.store_move(new)?;
+        let change = self.ref_change(&ref_of(new.alias), Some(Target::Commit(record)));
         self.update_refs(vec![change])?;
-        self.alias_record(name, record)
+        self.alias_record(new.alias, record)
     }
 
     /// Stores the record of a move; no ref names it yet.
-    #[expect(clippy::too_many_arguments, reason = "the parts of one record")]
-    fn store_move(
-        &self,
-        name: &str,
-        to: CommitId,
-        old: Option<AliasMove>,
-        action: MoveAction,
-        options: &MoveOptions,
-        verdict: Option<Verdict>,
-        forced: Option<String>,
-    ) -> Result<CommitId> {
+    fn store_move(&self, new: &NewMove<'_>) -> Result<CommitId> {
+        let NewMove { to, options, .. } = *new;
         check_message(&options.message)?;
         let who = self.author(options.author.as_deref())?;
         let served = self.commit_object(to)?;
         let mut extra = BTreeMap::from([
-            (NAME.to_owned(), name.to_owned()),
-            (ACTION.to_owned(), action.word().to_owned()),
+            (NAME.to_owned(), new.alias.to_owned()),
+            (ACTION.to_owned(), new.action.word().to_owned()),
         ]);
-        if let Some(verdict) = &verdict {
+        if let Some(verdict) = &new.verdict {
             let text = serde_json::to_string(verdict).unwrap_or_default();
             extra.insert(GATE.to_owned(), text);
         }
+        let forced = new.forced.clone();
         extra.extend(forced.map(|reason| (FORCED.to_owned(), reason)));
         let commit = Commit {
             recipe: served.recipe,
             model: served.model,
-            parents: std::iter::once(to).chain(old.map(|m| m.record)).collect(),
+            parents: std::iter::once(to).chain(new.before).collect(),
             author: who.clone(),
             committer: who,
             time: clock::now(),
