@@ -155,6 +155,22 @@ impl Ui {
         self.write_line(&serde_json::to_string_pretty(value).unwrap_or_default());
     }
 
+    /// A JSON list as the result, written as its items come; what stands is no whole list when one fails.
+    pub(crate) fn json_list<E>(
+        &mut self,
+        items: impl Iterator<Item = Result<serde_json::Value, E>>,
+    ) -> Result<(), E> {
+        let mut before = "[";
+        for item in items {
+            let item = serde_json::to_string_pretty(&item?).unwrap_or_default();
+            let inner = item.replace('\n', "\n  ");
+            self.bytes(format!("{before}\n  {inner}").as_bytes());
+            before = ",";
+        }
+        self.write_line(if before == "[" { "[]" } else { "\n]" });
+        Ok(())
+    }
+
     /// A line for people only.
     pub(crate) fn talk(&mut self, text: impl AsRef<str>) {
         // What was said before comes before, where both go to one place.

@@ -110,7 +110,8 @@ pub use run::{
     TREE_VARIABLE,
 };
 pub use runs::{
-    Condition, Field, ForgetQuery, Forgotten, Order, Row, RunLine, RunQuery, compare_runs,
+    Condition, Field, ForgetQuery, Forgotten, FoundRuns, Order, Row, RunLine, RunQuery,
+    compare_runs,
 };
 pub use scan::{Scanned, scan_disk};
 pub use sequence::{Made, PickOptions, RebaseOptions, SequenceOutcome};

@@ -193,7 +193,7 @@ impl Repo {
     /// # Errors
     /// One is missing or damaged.
     pub fn runs(&self) -> Result<Vec<(RunId, Run)>> {
-        self.find_runs(&RunQuery::default())
+        self.find_runs(&RunQuery::default())?.runs().collect()
     }
 
     /// A finished run of the same recipe, command and given parameters that has outputs.

@@ -2,7 +2,7 @@
 //! floor that the machine sets (`dd conv=fsync`, `cp`), in one run, medians, turn and turn about.
 //!
 //! ```sh
-//! cargo bench -p modelv-cli --bench figures -- [--gigabytes 2.07] [--files 20000] [--runs 5] [--many 1000000] [--stages 20] [--dir DIR]
+//! cargo bench -p modelv-cli --bench figures -- [--gigabytes 2.07] [--files 20000] [--runs 5] [--many 1000000] [--stages 20] [--tracked 100000] [--dir DIR]
 //! ```
 //!
 //! Needs about six times the gigabytes of room in DIR (a temporary folder by default). Peers that
@@ -12,6 +12,7 @@
 mod many;
 mod measure;
 mod stages;
+mod tracked;
 mod workload;
 
 use std::path::{Path, PathBuf};
@@ -28,6 +29,8 @@ struct Options {
     many: Option<usize>,
     /// A pipeline of so many stages instead of the other figures.
     stages: Option<usize>,
+    /// So many runs instead of the other figures.
+    tracked: Option<usize>,
 }
 
 type Outcome<T = ()> = Result<T, Box<dyn std::error::Error>>;
@@ -40,6 +43,7 @@ fn options() -> Outcome<Options> {
         dir: None,
         many: None,
         stages: None,
+        tracked: None,
     };
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
@@ -49,6 +53,7 @@ fn options() -> Outcome<Options> {
             "--files" => out.files = value()?.parse()?,
             "--runs" => out.runs = value()?.parse()?,
             "--stages" => out.stages = Some(value()?.parse()?),
+            "--tracked" => out.tracked = Some(value()?.parse()?),
             "--many" => out.many = Some(value()?.parse()?),
             "--dir" => out.dir = Some(value()?.into()),
             // cargo says so to every benchmark.
@@ -81,6 +86,9 @@ fn main() -> Outcome {
     }
     if let Some(count) = options.stages {
         return bench.stages(count);
+    }
+    if let Some(count) = options.tracked {
+        return bench.tracked(count);
     }
     bench.small_files(options.files)?;
     bench.model(options.gigabytes)

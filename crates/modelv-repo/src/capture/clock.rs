@@ -54,8 +54,31 @@ pub fn format_time(time: Time) -> String {
 /// `2026-11-21T05:20:11Z`, as RFC 3339 has it.
 #[must_use]
 pub fn format_rfc3339(seconds: i64) -> String {
+    let mut out = String::with_capacity(20);
+    write_rfc3339(&mut out, seconds);
+    out
+}
+
+/// The same behind what is in `out`, without the machinery of formats: lists have very many.
+pub fn write_rfc3339(out: &mut String, seconds: i64) {
     let (y, mo, d, h, mi, s) = civil(seconds);
-    format!("{y:04}-{mo:02}-{d:02}T{h:02}:{mi:02}:{s:02}Z")
+    if !(0..10_000).contains(&y) {
+        out.push_str(&format!("{y:04}-{mo:02}-{d:02}T{h:02}:{mi:02}:{s:02}Z"));
+        return;
+    }
+    let mut two = |n: i64, behind: &str| {
+        for digit in [n / 10, n % 10] {
+            out.push(char::from(b'0' + u8::try_from(digit).unwrap_or(0)));
+        }
+        out.push_str(behind);
+    };
+    two(y / 100, "");
+    two(y % 100, "-");
+    two(mo, "-");
+    two(d, "T");
+    two(h, ":");
+    two(mi, ":");
+    two(s, "Z");
 }
 
 /// Reads a time as people write it: `2026-11-21`, `2026-11-21 05:20`, `2026-11-21T05:20:11Z`,

@@ -50,63 +50,91 @@ enum Cell<'a> {
     Long,
 }
 
-/// A run in a list.
-#[derive(Debug, Clone)]
-pub struct RunLine {
-    /// Its id.
-    pub id: RunId,
-    /// Tells it to its parts.
-    pub nonce: [u8; 16],
-    /// Nonce of the run that it is a part of.
-    pub parent: Option<[u8; 16]>,
-    /// When it started, in seconds since 1970.
-    pub started: i64,
-    /// How long it took, in milliseconds.
-    pub duration_ms: u64,
-    /// How it ended.
-    pub status: Status,
-    /// Whether its result stands for no other run.
-    pub is_doubtful: bool,
-    /// The stage, and what was executed.
-    pub command: String,
-    /// Some of its metrics, as they are shown.
-    pub metrics: Vec<(String, String)>,
+impl std::fmt::Display for Cell<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Known(value) => value.fmt(f),
+            Self::Shown(text) => f.write_str(text),
+            Self::Long => f.write_str("..."),
+        }
+    }
 }
 
-impl RunLine {
-    pub(super) fn of(entry: &Entry<'_>) -> Self {
-        let command = match entry.stage {
-            Some((stage, _)) => format!("{stage}: {}", entry.command),
-            None => entry.command.to_owned(),
-        };
-        let shown = |cell: Cell<'_>| match cell {
-            Cell::Known(value) => value.to_string(),
-            Cell::Shown(text) => text.to_owned(),
-            Cell::Long => "...".into(),
-        };
-        let metrics = Cells(entry.metrics).take(METRICS_SHOWN);
-        Self {
-            id: entry.id,
-            nonce: entry.nonce,
-            parent: entry.parent,
-            started: entry.started,
-            duration_ms: entry.duration_ms,
-            status: entry.status,
-            is_doubtful: entry.is_doubtful,
-            command,
-            metrics: metrics.map(|(k, v)| (k.to_owned(), shown(v))).collect(),
-        }
+/// A run in a list.
+#[derive(Debug, Clone)]
+pub struct RunLine<'a>(Entry<'a>);
+
+impl<'a> RunLine<'a> {
+    pub(super) fn new(entry: Entry<'a>) -> Self {
+        Self(entry)
+    }
+
+    /// Its id.
+    #[must_use]
+    pub fn id(&self) -> RunId {
+        self.0.id
+    }
+
+    /// Tells it to its parts.
+    #[must_use]
+    pub fn nonce(&self) -> [u8; 16] {
+        self.0.nonce
+    }
+
+    /// Nonce of the run that it is a part of.
+    #[must_use]
+    pub fn parent(&self) -> Option<[u8; 16]> {
+        self.0.parent
+    }
+
+    /// When it started, in seconds since 1970.
+    #[must_use]
+    pub fn started(&self) -> i64 {
+        self.0.started
+    }
+
+    /// How long it took, in milliseconds.
+    #[must_use]
+    pub fn duration_ms(&self) -> u64 {
+        self.0.duration_ms
+    }
+
+    /// How it ended.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        self.0.status
+    }
+
+    /// Whether its result stands for no other run.
+    #[must_use]
+    pub fn is_doubtful(&self) -> bool {
+        self.0.is_doubtful
+    }
+
+    /// The stage that was executed, if it was one.
+    #[must_use]
+    pub fn stage(&self) -> Option<&'a str> {
+        self.0.stage.map(|(name, _)| name)
+    }
+
+    /// The beginning of what was executed.
+    #[must_use]
+    pub fn command(&self) -> &'a str {
+        self.0.command
+    }
+
+    /// Some of its metrics, as they are shown.
+    pub fn metrics(
+        &self,
+    ) -> impl Iterator<Item = (&'a str, impl std::fmt::Display + use<'a>)> + use<'a> {
+        Cells(self.0.metrics).take(METRICS_SHOWN)
     }
 }
 
 impl<'a> Entry<'a> {
     /// A parameter or metric. Lists and maps are the texts they are shown as.
     pub(crate) fn value(&self, repo: &Repo, field: Field, key: &str) -> Result<Option<Value>> {
-        let cells = match field {
-            Field::Param => self.params,
-            Field::Metric => self.metrics,
-        };
-        let found = Cells(cells).find(|(name, _)| *name == key);
+        let found = Cells(self.cells(field)).find(|(name, _)| *name == key);
         Ok(match found.map(|(_, cell)| cell) {
             None => None,
             Some(Cell::Known(value)) => Some(value),
@@ -114,6 +142,18 @@ impl<'a> Entry<'a> {
                 field.of(&repo.run_object(self.id)?).get(key).cloned()
             }
         })
+    }
+
+    /// Keys of its parameters or metrics.
+    pub(super) fn keys(&self, field: Field) -> impl Iterator<Item = &'a str> + use<'a> {
+        Cells(self.cells(field)).map(|(name, _)| name)
+    }
+
+    fn cells(&self, field: Field) -> &'a [u8] {
+        match field {
+            Field::Param => self.params,
+            Field::Metric => self.metrics,
+        }
     }
 
     /// Reads one from the bytes of a row.
@@ -157,6 +197,18 @@ impl<'a> Entry<'a> {
             metrics: at.list()?,
         })
     }
+}
+
+/// When the run of a row began, and the number of the operation that recorded it.
+pub(super) fn age(row: &[u8]) -> Option<(i64, u64)> {
+    let mut at = Reader(row);
+    at.take(32)?;
+    let seq = at.number()?;
+    at.take(16)?;
+    at.optional::<16>()?;
+    at.take(32)?;
+    at.optional::<32>()?;
+    Some((i64::from_le_bytes(at.array()?), seq))
 }
 
 /// Appends the row of a run, its length before it.

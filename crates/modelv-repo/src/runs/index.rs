@@ -21,6 +21,8 @@ const MAGIC: &[u8; 8] = b"MVRUNS\x00\x01";
 /// Length of a block and its complement.
 const HEAD_BYTES: usize = 8;
 const HASH_BYTES: usize = 32;
+/// Of a run, behind the length of its row.
+const ID_BYTES: usize = 32;
 /// A larger file is made anew.
 const FILE_BYTES_MAX: u64 = 4 << 30;
 /// Rows of runs that are gone are left in the file up to so many.
@@ -56,7 +58,8 @@ type Places = HashMap<[u8; 32], usize, BuildHasherDefault<Digits>>;
 /// The file as it was read: what of it is right, and where it ends.
 struct Read {
     bytes: Vec<u8>,
-    places: Places,
+    /// Where its rows begin, in order.
+    places: Vec<usize>,
     /// Whether nothing in it was damaged or cut off.
     is_whole: bool,
 }
@@ -64,14 +67,27 @@ struct Read {
 impl RunIndex {
     /// Every run, newest first.
     pub(crate) fn entries(&self) -> impl Iterator<Item = Entry<'_>> {
-        self.rows.iter().filter_map(|at| row(&self.bytes, *at))
+        self.rows.iter().filter_map(|at| self.entry(*at))
     }
 
-    /// Those that fit, in the order asked for.
-    pub(super) fn find(&self, repo: &Repo, query: &RunQuery) -> Result<Vec<Entry<'_>>> {
+    /// The run whose row begins at a place.
+    pub(super) fn entry(&self, at: usize) -> Option<Entry<'_>> {
+        row(&self.bytes, at)
+    }
+
+    /// Where the rows of those begin that fit, in the order asked for.
+    pub(super) fn find(&self, repo: &Repo, query: &RunQuery) -> Result<Vec<usize>> {
         let limit = query.limit.unwrap_or(usize::MAX);
-        let mut found: Vec<(Place, Entry<'_>)> = Vec::new();
-        for entry in self.entries() {
+        let is_any = query.status.is_none() && query.conditions.is_empty();
+        if is_any && query.order.is_none() {
+            return Ok(self.rows.iter().copied().take(limit).collect());
+        }
+        let mut found: Vec<(Place, usize)> = Vec::new();
+        for (at, entry) in self
+            .rows
+            .iter()
+            .filter_map(|at| Some((*at, self.entry(*at)?)))
+        {
             if query.status.is_some_and(|s| s != entry.status) || !fits(repo, query, &entry)? {
                 continue;
             }
@@ -79,11 +95,11 @@ impl RunIndex {
                 if found.len() >= limit {
                     break;
                 }
-                found.push((Place::None, entry));
+                found.push((Place::None, at));
                 continue;
             };
             let place = place_of(repo, order.key(), &entry)?;
-            found.push((place, entry));
+            found.push((place, at));
         }
         if let Some(order) = &query.order {
             let has_none = found.iter().all(|(place, _)| *place == Place::None);
@@ -93,7 +109,7 @@ impl RunIndex {
             found.sort_by(|(a, _), (b, _)| order.compare(a, b));
         }
         found.truncate(limit);
-        Ok(found.into_iter().map(|(_, entry)| entry).collect())
+        Ok(found.into_iter().map(|(_, at)| at).collect())
     }
 }
 
@@ -143,20 +159,25 @@ fn split_block(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
 }
 
 /// Where the rows of some bytes begin that stand at `offset`; `None` when they are no rows.
-fn rows_of(body: &[u8], offset: usize, places: &mut Places) -> Option<()> {
+fn rows_of(body: &[u8], offset: usize, places: &mut Vec<usize>) -> Option<()> {
     let mut at = 0;
     while at < body.len() {
         let (len, rest) = body[at..].split_first_chunk::<4>()?;
         let len = usize::try_from(u32::from_le_bytes(*len)).ok()?;
-        let id: &[u8; 32] = rest.get(..len)?.first_chunk()?;
-        places.insert(*id, offset + at);
+        rest.get(..len)?.first_chunk::<ID_BYTES>()?;
+        places.push(offset + at);
         at += 4 + len;
     }
     Some(())
 }
 
+/// The run that the row at a place is of.
+fn id_at(bytes: &[u8], at: usize) -> Option<&[u8; ID_BYTES]> {
+    bytes.get(at + 4..)?.first_chunk()
+}
+
 fn read(bytes: Vec<u8>) -> Read {
-    let mut places = Places::default();
+    let mut places = Vec::new();
     let mut is_whole = bytes.starts_with(MAGIC);
     let mut end = MAGIC.len();
     while is_whole && end < bytes.len() {
@@ -178,6 +199,17 @@ fn read(bytes: Vec<u8>) -> Read {
 /// Whether a file is one that can be read to its end.
 pub(crate) fn is_sound(bytes: &[u8]) -> bool {
     read(bytes.to_vec()).is_whole
+}
+
+/// Sorts rows by when their runs began, then by which operation recorded them.
+fn newest_first(bytes: &[u8], rows: &mut [usize]) {
+    let age = |at: usize| bytes.get(at + 4..).and_then(entry::age);
+    let mut aged: Vec<_> = rows.iter().map(|at| (age(*at), *at)).collect();
+    // A stable sort is fast where much is in order already.
+    aged.sort();
+    for (row, (_, at)) in rows.iter_mut().zip(aged.into_iter().rev()) {
+        *row = at;
+    }
 }
 
 fn close_block(out: &mut Vec<u8>, body: &[u8]) {
@@ -205,16 +237,7 @@ impl Repo {
             false => Vec::new(),
         };
         let mut found = read(bytes);
-        let (mut rows, mut missing) = (Vec::new(), Vec::new());
-        let below = self.log.refs.range(names::RUNS.to_owned()..);
-        for (_, target) in below.take_while(|(name, _)| name.starts_with(names::RUNS)) {
-            if let Target::Run(id) = target {
-                match found.places.get(&id.0) {
-                    Some(at) => rows.push(*at),
-                    None => missing.push(*id),
-                }
-            }
-        }
+        let (mut rows, missing) = self.named_rows(&found);
         let dead = found.places.len() - rows.len();
         let known = found.bytes.len();
         let is_new = !found.is_whole || dead > rows.len().saturating_add(DEAD_MAX);
@@ -226,16 +249,38 @@ impl Repo {
         } else if !missing.is_empty() {
             self.extend_index(known, &found.bytes);
         }
-        let age = |at: &usize| {
-            let entry = row(&found.bytes, *at);
-            let age = entry.map(|e| (e.started, e.seq));
-            (std::cmp::Reverse(age), std::cmp::Reverse(*at))
-        };
-        rows.sort_by_cached_key(age);
+        newest_first(&found.bytes, &mut rows);
         Ok(RunIndex {
             bytes: found.bytes,
             rows,
         })
+    }
+
+    /// Where the rows of the runs stand that refs name, and the runs that have none.
+    fn named_rows(&self, found: &Read) -> (Vec<usize>, Vec<RunId>) {
+        let below = self.log.refs.range(names::RUNS.to_owned()..);
+        let named: Vec<RunId> = below
+            .take_while(|(name, _)| name.starts_with(names::RUNS))
+            .filter_map(|(_, target)| match target {
+                Target::Run(id) => Some(*id),
+                _ => None,
+            })
+            .collect();
+        let mut left = Places::with_capacity_and_hasher(named.len(), Default::default());
+        left.extend(named.iter().enumerate().map(|(n, id)| (id.0, n)));
+        let mut is_there = vec![false; named.len()];
+        let mut rows = Vec::with_capacity(named.len());
+        // In the order of the file, which is nearly that of time, and how memory is read fastest.
+        for at in &found.places {
+            let run = id_at(&found.bytes, *at).and_then(|id| left.get(id));
+            if let Some(n) = run
+                && !std::mem::replace(&mut is_there[*n], true)
+            {
+                rows.push(*at);
+            }
+        }
+        let missing = named.iter().zip(is_there).filter(|(_, is)| !is);
+        (rows, missing.map(|(id, _)| *id).collect())
     }
 
     /// Appends blocks with runs that are not in the file yet.

@@ -4,6 +4,7 @@
 mod condition;
 mod entry;
 mod forget;
+mod found;
 mod index;
 #[cfg(test)]
 mod tests;
@@ -23,6 +24,7 @@ pub use condition::{Condition, Field, Order};
 pub(crate) use entry::Entry;
 pub use entry::RunLine;
 pub use forget::{ForgetQuery, Forgotten};
+pub use found::FoundRuns;
 pub(crate) use index::{RunIndex, is_sound};
 
 /// Fewest digits that name a run.
@@ -87,22 +89,9 @@ impl Repo {
     /// The runs that fit, newest first or in the order asked for.
     ///
     /// # Errors
-    /// One is missing or damaged.
-    pub fn find_runs(&self, query: &RunQuery) -> Result<Vec<(RunId, Run)>> {
-        let index = self.run_index()?;
-        let found = index.find(self, query)?;
-        let load = |entry: Entry<'_>| Ok((entry.id, self.run_object(entry.id)?));
-        found.into_iter().map(load).collect()
-    }
-
-    /// The same in short, without loading a run.
-    ///
-    /// # Errors
-    /// One is missing or damaged.
-    pub fn list_runs(&self, query: &RunQuery) -> Result<Vec<RunLine>> {
-        let index = self.run_index()?;
-        let found = index.find(self, query)?;
-        Ok(found.iter().map(RunLine::of).collect())
+    /// A run is missing or damaged.
+    pub fn find_runs(&self, query: &RunQuery) -> Result<FoundRuns<'_>> {
+        FoundRuns::new(self, query)
     }
 
     /// A run by the first digits of its id, or the last run of a commit.

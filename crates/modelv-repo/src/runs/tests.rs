@@ -8,6 +8,7 @@ use tempfile::TempDir;
 
 use super::{Condition, Field, Order, RunQuery};
 use crate::ctx::Ctx;
+use crate::error::Result;
 use crate::names;
 use crate::oplog::Target;
 use crate::repo::Repo;
@@ -137,22 +138,27 @@ const QUERIES: [&str; 8] = [
     "param:lr<1;sort:name",
 ];
 
+fn listed(repo: &Repo, query: &RunQuery) -> Vec<RunId> {
+    let found = repo.find_runs(query).unwrap();
+    found.lines().map(|line| line.id()).collect()
+}
+
 fn check(repo: &Repo) {
     for text in QUERIES {
         let query = query(text);
-        let mut found: Vec<RunId> = repo
-            .find_runs(&query)
-            .unwrap()
-            .iter()
-            .map(|f| f.0)
-            .collect();
-        let lines: Vec<RunId> = repo
-            .list_runs(&query)
-            .unwrap()
-            .iter()
-            .map(|l| l.id)
-            .collect();
-        assert_eq!(found, lines, "{text}");
+        let all = repo.find_runs(&query).unwrap();
+        let runs: Vec<(RunId, Run)> = all.runs().collect::<Result<_>>().unwrap();
+        for field in [Field::Param, Field::Metric] {
+            let keys = runs.iter().flat_map(|(_, run)| field.of(run).keys());
+            assert_eq!(
+                all.keys(field),
+                keys.map(String::as_str).collect(),
+                "{text}"
+            );
+        }
+        let mut found = listed(repo, &query);
+        let loaded: Vec<RunId> = runs.iter().map(|(id, _)| *id).collect();
+        assert_eq!(found, loaded, "{text}");
         found.sort();
         assert_eq!(found, by_hand(repo, &query), "{text}");
     }
@@ -163,13 +169,7 @@ fn what_it_says_is_what_the_runs_say() {
     let (_dir, mut repo) = repo();
     let mut ids = several(&mut repo);
     check(&repo);
-    let order = |repo: &Repo, text: &str| -> Vec<RunId> {
-        repo.find_runs(&query(text))
-            .unwrap()
-            .iter()
-            .map(|f| f.0)
-            .collect()
-    };
+    let order = |repo: &Repo, text: &str| listed(repo, &query(text));
     assert_eq!(order(&repo, "sort:f1"), [2, 0, 4, 3, 1].map(|n| ids[n]));
     // Within one second, too, the last one is the first.
     ids.push(record(&mut repo, &Value::Int(9), Status::Finished));
@@ -198,12 +198,7 @@ fn damage_costs_time_and_nothing_else() {
         bad[at] ^= 0x10;
         for bytes in [bad, whole[..at].to_vec()] {
             std::fs::write(&path, &bytes).unwrap();
-            let mut found: Vec<RunId> = repo
-                .list_runs(&RunQuery::default())
-                .unwrap()
-                .iter()
-                .map(|l| l.id)
-                .collect();
+            let mut found = listed(&repo, &RunQuery::default());
             found.sort();
             assert_eq!(found, ids, "byte {at}");
             assert!(super::is_sound(&std::fs::read(&path).unwrap()), "byte {at}");
@@ -223,7 +218,7 @@ fn many_readers_and_writers_see_what_is_there() {
             scope.spawn(|| {
                 for _ in 0..30 {
                     let repo = Repo::open(dir.path()).unwrap();
-                    let all = repo.list_runs(&RunQuery::default()).unwrap().len();
+                    let all = listed(&repo, &RunQuery::default()).len();
                     assert!(all >= first);
                 }
             });

@@ -1,12 +1,12 @@
 //! `modelv runs`.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
+use std::fmt::Write;
 use std::process::ExitCode;
 
 use modelv_repo::capture::clock;
-use modelv_repo::core::id::RunId;
-use modelv_repo::core::run::{Run, Status};
-use modelv_repo::{Condition, Field, Order, RunLine, RunQuery};
+use modelv_repo::core::run::Status;
+use modelv_repo::{Condition, Field, FoundRuns, Order, RunLine, RunQuery};
 
 use super::{Done, Session, cell, command_line, csv_row};
 use crate::ui::Ui;
@@ -69,25 +69,16 @@ impl Args {
 pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
     let (repo, query) = (s.repo()?, args.query()?);
     s.ui.long(!args.json);
+    let found = repo.find_runs(&query)?;
     if args.json {
-        let runs = repo.find_runs(&query)?;
-        let list: Vec<_> = runs
-            .iter()
-            .map(|(id, run)| modelv_repo::json::run(*id, run))
-            .collect();
-        s.ui.json(&list.into());
+        let each = found.runs();
+        s.ui.json_list(each.map(|run| run.map(|(id, run)| modelv_repo::json::run(id, &run))))?;
     } else if args.csv {
-        show_csv(s.ui, &repo.find_runs(&query)?);
+        show_csv(s.ui, &found)?;
     } else {
-        let lines = repo.list_runs(&query)?;
         // An order that was asked for is kept.
-        let rows = match query.order {
-            Some(_) => lines.iter().map(|line| (0, line)).collect(),
-            None => nested(&lines),
-        };
-        for (depth, run) in rows {
-            s.ui.line(line(depth, run));
-        }
+        let is_nested = query.order.is_none();
+        show_lines(s.ui, found.lines().collect(), is_nested);
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -95,23 +86,37 @@ pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
 /// Deepest level that is indented.
 const DEPTH_MAX: usize = 8;
 
+fn show_lines(ui: &mut Ui, lines: Vec<RunLine<'_>>, is_nested: bool) {
+    let is_part = |line: &RunLine<'_>| line.parent().is_some();
+    let rows = match is_nested && lines.iter().any(is_part) {
+        true => nested(lines),
+        false => lines.into_iter().map(|line| (0, line)).collect(),
+    };
+    let mut text = String::new();
+    for (depth, run) in rows {
+        text.clear();
+        write_line(&mut text, depth, &run);
+        ui.line(text.trim_end());
+    }
+}
+
 /// Every run below the one it is a part of, where that is in the list; the parts in the order they began.
-fn nested(lines: &[RunLine]) -> Vec<(usize, &RunLine)> {
-    let listed: HashSet<[u8; 16]> = lines.iter().map(|l| l.nonce).collect();
-    let mut parts: HashMap<[u8; 16], Vec<&RunLine>> = HashMap::new();
+fn nested(lines: Vec<RunLine<'_>>) -> Vec<(usize, RunLine<'_>)> {
+    let listed: HashSet<[u8; 16]> = lines.iter().map(RunLine::nonce).collect();
+    let mut parts: HashMap<[u8; 16], Vec<RunLine<'_>>> = HashMap::new();
     let (mut out, mut stack) = (Vec::new(), Vec::new());
-    for line in lines.iter().rev() {
+    for line in lines.into_iter().rev() {
         match line
-            .parent
-            .filter(|p| listed.contains(p) && *p != line.nonce)
+            .parent()
+            .filter(|p| listed.contains(p) && *p != line.nonce())
         {
             Some(parent) => parts.entry(parent).or_default().push(line),
             None => stack.push((0, line)),
         }
     }
     while let Some((depth, line)) = stack.pop() {
+        let own = parts.remove(&line.nonce()).unwrap_or_default();
         out.push((depth, line));
-        let own = parts.remove(&line.nonce).unwrap_or_default();
         stack.extend(own.into_iter().rev().map(|part| (depth + 1, part)));
     }
     // Runs that name one another as parents can't be in a tree; no run of ours does.
@@ -119,33 +124,30 @@ fn nested(lines: &[RunLine]) -> Vec<(usize, &RunLine)> {
     out
 }
 
-fn line(depth: usize, run: &RunLine) -> String {
-    let metrics: Vec<String> = run
-        .metrics
-        .iter()
-        .map(|(k, v)| format!("{k}={v}"))
-        .collect();
-    let status = match run.is_doubtful {
-        true => format!("{}?", run.status),
-        false => run.status.to_string(),
-    };
-    format!(
-        "{:indent$}{} {} {status:11} {:>9} {} {}",
-        "",
-        run.id.short(),
-        clock::format_rfc3339(run.started),
-        clock::format_duration(run.duration_ms),
-        run.command,
-        metrics.join(" "),
-        indent = 2 * depth.min(DEPTH_MAX),
-    )
-    .trim_end()
-    .to_owned()
+/// One line of the list, behind what is in `out`.
+fn write_line(out: &mut String, depth: usize, run: &RunLine<'_>) {
+    for _ in 0..depth.min(DEPTH_MAX) {
+        out.push_str("  ");
+    }
+    out.push_str(&run.id().short());
+    out.push(' ');
+    clock::write_rfc3339(out, run.started());
+    let doubt = if run.is_doubtful() { "?" } else { "" };
+    let status = format_args!("{}{doubt}", run.status()).to_string();
+    let took = clock::format_duration(run.duration_ms());
+    // Writing to a text can't fail.
+    let _ = write!(out, " {status:11} {took:>9} ");
+    if let Some(stage) = run.stage() {
+        let _ = write!(out, "{stage}: ");
+    }
+    out.push_str(run.command());
+    for (name, value) in run.metrics() {
+        let _ = write!(out, " {name}={value}");
+    }
 }
 
-fn show_csv(ui: &mut Ui, runs: &[(RunId, Run)]) {
-    let params: BTreeSet<&String> = runs.iter().flat_map(|(_, r)| r.params.keys()).collect();
-    let metrics: BTreeSet<&String> = runs.iter().flat_map(|(_, r)| r.metrics.keys()).collect();
+fn show_csv(ui: &mut Ui, found: &FoundRuns<'_>) -> modelv_repo::Result<()> {
+    let (params, metrics) = (found.keys(Field::Param), found.keys(Field::Metric));
     let mut head: Vec<String> = [
         "run",
         "started",
@@ -159,17 +161,19 @@ fn show_csv(ui: &mut Ui, runs: &[(RunId, Run)]) {
     head.extend(params.iter().map(|k| format!("param.{k}")));
     head.extend(metrics.iter().map(|k| format!("metric.{k}")));
     ui.line(csv_row(&head));
-    for (id, run) in runs {
+    for run in found.runs() {
+        let (id, run) = run?;
         let mut row = vec![
             id.to_hex(),
             clock::format_rfc3339(run.started.seconds),
             run.status.to_string(),
             run.duration_ms.to_string(),
             run.recipe.to_hex(),
-            command_line(run),
+            command_line(&run),
         ];
         row.extend(params.iter().map(|k| cell(run.params.get(*k))));
         row.extend(metrics.iter().map(|k| cell(run.metrics.get(*k))));
         ui.line(csv_row(&row));
     }
+    Ok(())
 }
