@@ -62,6 +62,8 @@ mod sequence;
 mod stats;
 mod sweep;
 mod undo;
+#[cfg(test)]
+mod vectors;
 mod weights;
 pub mod wheels;
 pub mod worktree;

@@ -223,41 +223,18 @@ mod tests {
         assert!(Pointer::read(b"modelv external 1\nurl \xff\nsize 1\n").is_err());
     }
 
-    /// Bytes as a vector describes them.
-    fn described(part: &serde_json::Value) -> Vec<u8> {
-        let of = |digits: &str| -> Vec<u8> {
-            let pairs = (0..digits.len()).step_by(2);
-            let byte = |at: usize| u8::from_str_radix(&digits[at..at + 2], 16).unwrap();
-            pairs.map(byte).collect()
-        };
-        match part.as_str() {
-            Some(digits) => of(digits),
-            None => of(part["repeat"].as_str().unwrap())
-                .repeat(usize::try_from(part["times"].as_u64().unwrap()).unwrap()),
-        }
-    }
-
-    /// `spec/vectors/external`, which another reader reads too.
     #[test]
     fn the_vectors_are_read_as_they_say() {
-        let path = "../../spec/vectors/external/index.json";
-        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
-        let index: serde_json::Value =
-            serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
-        let vectors = index["vectors"].as_array().unwrap();
-        assert!(vectors.len() > 10);
-        for vector in vectors {
-            let parts = vector["bytes"].as_array().unwrap().iter();
-            let bytes: Vec<u8> = parts.flat_map(described).collect();
-            let found = Pointer::read(&bytes).ok().map(|p| {
+        for vector in crate::vectors::of("external") {
+            let found = Pointer::read(&vector.bytes).ok().map(|p| {
                 serde_json::json!({
                     "url": p.url, "version": p.state.version, "etag": p.state.e_tag,
                     "modified": p.state.modified, "size": p.state.size,
                     "content": p.content.map(|id| id.to_hex()),
                 })
             });
-            let want = vector.get("expect").cloned();
-            assert_eq!(found, want, "{}", vector["name"]);
+            let want = vector.said.get("expect").cloned();
+            assert_eq!(found, want, "{}", vector.said["name"]);
         }
     }
 

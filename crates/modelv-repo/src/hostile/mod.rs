@@ -6,25 +6,14 @@
 mod checkout;
 mod gates;
 
-use std::path::Path;
-
 use modelv_core::canon::{self, Kind};
 use modelv_core::tree::Mode;
 
 /// Paths of `spec/vectors/path`: the name of the vector, the bytes, and whether it must be refused.
 fn paths() -> Vec<(String, Vec<u8>, bool)> {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../spec/vectors/path/index.json");
-    let json: serde_json::Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
-    let vectors = json["vectors"].as_array().unwrap();
-    let each = vectors.iter().map(|v| {
-        let parts = v["bytes"].as_array().unwrap();
-        let hex: String = parts.iter().map(|p| p.as_str().unwrap()).collect();
-        let digits = hex.as_bytes().chunks(2);
-        let bytes = digits
-            .map(|two| u8::from_str_radix(std::str::from_utf8(two).unwrap(), 16).unwrap())
-            .collect();
-        let name = v["name"].as_str().unwrap().to_owned();
-        (name, bytes, !v["breaks"].is_null())
+    let each = crate::vectors::of("path").into_iter().map(|vector| {
+        let name = vector.said["name"].as_str().unwrap().to_owned();
+        (name, vector.bytes, !vector.said["breaks"].is_null())
     });
     each.collect()
 }

@@ -396,6 +396,7 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<MergeState> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::vectors::{self, Vector};
 
     #[test]
     fn the_first_version_is_still_read_and_a_newer_one_refused() {
@@ -414,22 +415,10 @@ mod tests {
         assert!(matches!(parse(b"{"), Err(Error::Corrupt { .. })));
     }
 
-    /// `spec/vectors/merge-state`, which another reader reads too.
     #[test]
     fn the_vectors_are_read_as_they_say() {
-        let path = "../../spec/vectors/merge-state/index.json";
-        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
-        let index: serde_json::Value =
-            serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
-        let vectors = index["vectors"].as_array().unwrap();
-        assert!(vectors.len() > 10);
-        for vector in vectors {
-            let name = vector["name"].as_str().unwrap();
-            let digits = vector["bytes"][0].as_str().unwrap_or("");
-            let bytes: Vec<u8> = (0..digits.len())
-                .step_by(2)
-                .map(|at| u8::from_str_radix(&digits[at..at + 2], 16).unwrap())
-                .collect();
+        for Vector { said, bytes } in vectors::of("merge-state") {
+            let name = said["name"].as_str().unwrap();
             let found = parse(&bytes).and_then(|state| {
                 let (commits, env, blobs) = state.needs()?;
                 let paths = state.conflicts.iter().filter(|c| c.kind != "env");
@@ -445,8 +434,8 @@ mod tests {
                     "blobs": blobs.iter().map(BlobId::to_hex).collect::<Vec<_>>(),
                 }))
             });
-            match vector["breaks"].as_str() {
-                None => assert_eq!(found.unwrap(), vector["expect"], "{name}"),
+            match said["breaks"].as_str() {
+                None => assert_eq!(found.unwrap(), said["expect"], "{name}"),
                 Some("STATE-1") => assert!(matches!(found, Err(Error::Newer { .. })), "{name}"),
                 Some(rule) => assert!(found.is_err(), "{name} breaks {rule}"),
             }
