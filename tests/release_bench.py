@@ -1,10 +1,14 @@
 #!/usr/bin/env python3
 """Figures of releases: cold layers of packages against `uv pip install --target`, warm, and after a change of code.
 
-    tests/release_bench.py target/release/modelv
+    tests/release_bench.py target/release/modelv [--docker]
 
 Needs a network for the first run of all (packages from the index), `uv` on the PATH or from PyPI, and prints
 one line of JSON for each figure. Every figure is the median of the runs.
+
+With `--docker`, the same image is built by `docker build` too: on the same root file system of Debian with Python
+and pip (made by mmdebstrap), the same packages from wheels that lie beside the Dockerfile, the same weights and
+code. It starts an engine of its own, which takes root and Debian's docker.io and mmdebstrap.
 """
 
 import json
@@ -15,6 +19,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 PACKAGES = ["scikit-learn==1.5.2", "pandas==2.2.3", "scipy==1.14.1", "fastapi==0.115.6"]
@@ -66,7 +71,7 @@ class Bench:
         with open(self.work / "models/weights.bin", "wb") as f:
             f.write(os.urandom(90 << 20))
         self.put(".mvignore", "/.venv\n")
-        self.mv("commit", "-m", "without packages")
+        self.first = json.loads(self.mv("commit", "-m", "without packages", "--json"))["id"]
 
     def put(self, name, text):
         (self.work / name).write_text(text)
@@ -129,8 +134,89 @@ class Bench:
             bytes=sum(layer["size"] for layer in moved))
 
 
+DOCKERFILE = """
+FROM base
+RUN python3 -m pip --version
+COPY wheels /wheels
+COPY requirements.txt /
+RUN python3 -m pip install --quiet --no-index --find-links /wheels --target /opt/packages -r /requirements.txt
+COPY models /app/models
+COPY serve.py modelv.toml /app/
+"""
+
+
+class Engine:
+    """A Docker engine of our own; it ends with the benchmark."""
+
+    def __init__(self, root):
+        self.socket = f"unix://{root}/sock"
+        self.process = subprocess.Popen(
+            ["dockerd", "--bridge=none", "--iptables=false", "--ip6tables=false", "--storage-driver=overlay2",
+             "--data-root", root / "data", "--exec-root", root / "exec", "--pidfile", root / "pid", "-H", self.socket],
+            stderr=subprocess.PIPE, text=True)
+        seen = []
+        for line in self.process.stderr:
+            seen.append(line)
+            if "API listen on" in line:
+                break
+        else:
+            sys.exit("no Docker engine can start here:\n" + "".join(seen))
+        threading.Thread(target=self.process.stderr.read, daemon=True).start()
+
+    def docker(self, *args):
+        return run(["docker", "-H", self.socket, *args])
+
+    def end(self):
+        self.process.terminate()
+        self.process.wait()
+
+
+def beside_docker(bench):
+    """The image that we release, built by Docker with pip: anew from the same wheels, and after a change of code."""
+    root = bench.root
+    system, context = root / "system.tar", root / "context"
+    run(["mmdebstrap", "--variant=minbase", "--include=python3,python3-pip", "bookworm", system])
+    (context / "wheels").mkdir(parents=True)
+    freeze = run([bench.uv, "pip", "freeze", "--python", bench.work / ".venv/bin/python"])
+    (context / "requirements.txt").write_text(freeze)
+    run([sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:",
+         "-d", context / "wheels", "-r", context / "requirements.txt"])
+    (context / "Dockerfile").write_text(DOCKERFILE)
+    shutil.copytree(bench.work / "models", context / "models")
+    count = [0]
+
+    def change():
+        count[0] += 1
+        for tree in (bench.work, context):
+            (tree / "serve.py").write_text(f"def predict(x): return [x, 'docker', {count[0]}]\n")
+        (context / "modelv.toml").write_text((bench.work / "modelv.toml").read_text())
+        bench.mv("commit", "-m", "code")
+
+    def ours():
+        bench.mv("release", "HEAD", "--base", system, "--output", root / "image", "--compression", "zstd")
+
+    layers, base = bench.work / ".mv/cache/layers", root / "before"
+    # What is known before: the system and the weights, but no package.
+    shutil.rmtree(layers)
+    bench.mv("release", bench.first, "--base", system, "--output", root / "image", "--compression", "zstd")
+    replace(base, layers)
+    engine = Engine(root / "engine")
+    try:
+        engine.docker("import", system, "base")
+        change()
+        build = ["build", "--quiet", "--network=none", "--tag=model", context]
+        engine.docker(*build)
+        say("docker build, packages anew", timed(lambda: None, lambda: engine.docker(*build, "--no-cache")))
+        say("docker build after a change of code", timed(change, lambda: engine.docker(*build)))
+    finally:
+        engine.end()
+    say("release on the same system, packages anew", timed(lambda: replace(layers, base), ours))
+    ours()
+    say("release on the same system after a change of code", timed(change, ours))
+
+
 def main():
-    if len(sys.argv) != 2:
+    if len(sys.argv) not in (2, 3) or sys.argv[2:] not in ([], ["--docker"]):
         sys.exit(__doc__)
     modelv = pathlib.Path(sys.argv[1]).resolve()
     with tempfile.TemporaryDirectory() as root:
@@ -138,6 +224,8 @@ def main():
         bench.packages()
         bench.writing()
         bench.code()
+        if sys.argv[2:]:
+            beside_docker(bench)
 
 
 if __name__ == "__main__":

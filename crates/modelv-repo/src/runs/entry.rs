@@ -23,8 +23,6 @@ const REPEATS: u8 = 2;
 #[derive(Debug, Clone)]
 pub(crate) struct Entry<'a> {
     pub(crate) id: RunId,
-    /// Number of the operation that recorded it.
-    pub(crate) seq: u64,
     pub(crate) nonce: [u8; 16],
     pub(crate) parent: Option<[u8; 16]>,
     pub(crate) recipe: RecipeId,
@@ -160,7 +158,8 @@ impl<'a> Entry<'a> {
     pub(super) fn read(row: &'a [u8]) -> Option<Self> {
         let mut at = Reader(row);
         let id = RunId(at.array()?);
-        let seq = at.number()?;
+        // Which operation recorded it: `age` reads that.
+        at.number()?;
         let nonce = at.array()?;
         let parent = at.optional()?;
         let recipe = RecipeId(at.array()?);
@@ -181,7 +180,6 @@ impl<'a> Entry<'a> {
         };
         Some(Self {
             id,
-            seq,
             nonce,
             parent,
             recipe,
