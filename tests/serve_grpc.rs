@@ -127,3 +127,25 @@ assert [o.name for o in got.get_response().outputs] == ['upper']
     ask(script, &server, &tree.id("HEAD"));
     server.stop();
 }
+
+#[test]
+fn a_bomb_of_empty_texts_is_bounded() {
+    // Empty elements are two bytes each, and a value in memory is 32.
+    let code = "def predict(x: list[str]) -> int:\n    return len(x)\n";
+    let tree = serving(code, "body-bytes-max = 1048576\n");
+    let server = start(&tree, &[]);
+    let script = "
+request = service_pb2.ModelInferRequest(model_name='HEAD')
+x = request.inputs.add(name='x', datatype='BYTES', shape=[500000])
+x.contents.bytes_contents.extend([b''] * 500000)
+stub.ModelInfer(request)
+def one(_):
+    return stub.ModelInfer(request).outputs[0].contents.int64_contents[0]
+with ThreadPoolExecutor(24) as pool:
+    assert set(pool.map(one, range(48))) == {500000}
+";
+    ask(script, &server, &tree.id("HEAD"));
+    let peak = crate::serve::memory(server.child.id(), "VmHWM");
+    assert!(peak < 220 << 10, "{peak} KiB at most");
+    server.stop();
+}

@@ -17,14 +17,14 @@ use axum::http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version,
 use hyper::body::Frame;
 use prost::Message;
 
-use crate::body::read;
+use crate::body::{Read, read};
 use crate::http::App;
-use crate::infer::{self, bad, form, predicted};
+use crate::infer::{self, Question, bad, form, predicted};
 use crate::model::Model;
 use crate::predict::{Failure, Under, failure};
 use message::{
-    InferRequest, InferResponse, Live, ModelMetadata, ModelName, Ready, ServerMetadata,
-    TensorMetadata, infer_request,
+    InferRequest, InferResponse, Live, ModelMetadata, ModelName, Ready, ServerMetadata, TensorMetadata,
+    infer_request,
 };
 
 /// Path of all methods.
@@ -126,22 +126,31 @@ fn metadata(app: &App, model: &Model) -> ModelMetadata {
     }
 }
 
-async fn infer(app: &App, request: Request<Body>) -> Response<Body> {
+/// A request for predictions.
+struct Asked {
+    question: Question,
+    id: String,
+    /// Whether the elements of its tensors came as bytes.
+    is_raw: bool,
+}
+
+/// Who is asked, where that is named, and what.
+type Call = (Option<Arc<Model>>, Result<Asked, Failure>);
+
+async fn infer(app: &Arc<App>, request: Request<Body>) -> Response<Body> {
     const PATH: &str = "/grpc/ModelInfer";
     let headers = request.headers().clone();
-    // Kept to the end: what it takes counts as long as it is worked on.
-    let body = read(app, request).await;
-    let asked = body.as_ref().map_err(Failure::clone);
-    let asked = asked.and_then(|b| infer_request(&message(&b.bytes)?).map_err(bad));
-    let found = asked.and_then(|a| Ok((find(app, &a.model_name, &a.model_version)?, a)));
-    let (mut under, asked) = match found {
-        Ok((Some(model), asked)) => (Under::with(app, model, &headers, PATH), Ok(asked)),
-        Ok((None, asked)) => (Under::begin(app, &headers, PATH), Ok(asked)),
-        Err(f) => (Under::begin(app, &headers, PATH), Err(f)),
+    let (model, asked) = match called(app, request).await {
+        Ok((model, asked)) => (model, asked),
+        Err(f) => (None, Err(f)),
+    };
+    let mut under = match model {
+        Some(model) => Under::with(app, model, &headers, PATH),
+        None => Under::begin(app, &headers, PATH),
     };
     let model = under.model();
     let answered = match asked {
-        Ok(asked) => within(timeout(&headers), infer_with(app, &model, asked, &under.id)).await,
+        Ok(asked) => within(timeout(&headers), answered(app, &model, asked, &under.id)).await,
         Err(f) => Err(f),
     };
     let (code, error) = match &answered {
@@ -153,26 +162,53 @@ async fn infer(app: &App, request: Request<Body>) -> Response<Body> {
     response
 }
 
-async fn infer_with(
+async fn called(app: &Arc<App>, request: Request<Body>) -> Result<Call, Failure> {
+    let key = request.headers().get(&app.sticky).cloned();
+    let body = read(app, request).await?;
+    let (of, bytes) = (app.clone(), body.bytes.len());
+    let reading = move || {
+        let request = infer_request(&message(&body.bytes)?).map_err(bad)?;
+        let found = find(&of, &request.model_name, &request.model_version)?;
+        let key = key.as_ref().map(HeaderValue::as_bytes);
+        let model = found.unwrap_or_else(|| of.arms.choose(key));
+        let asked = asked(&of, &model, request, body);
+        Ok((Some(model), asked))
+    };
+    app.aside.run(bytes, reading).await
+}
+
+fn asked(app: &App, model: &Model, request: InferRequest, body: Read) -> Result<Asked, Failure> {
+    let inputs = tensors::inputs(&request).map_err(bad)?;
+    let is_raw = !request.raw_input_contents.is_empty();
+    let wanted = request.outputs.into_iter().map(|o| o.name).collect();
+    Ok(Asked {
+        question: Question::new(app, model, body, inputs, wanted)?,
+        id: request.id,
+        is_raw,
+    })
+}
+
+async fn answered(
     app: &App,
     model: &Arc<Model>,
-    asked: InferRequest,
+    asked: Asked,
     id: &str,
 ) -> Result<Vec<u8>, Failure> {
-    let inputs = tensors::inputs(&asked).map_err(bad)?;
-    let wanted: Vec<&str> = asked.outputs.iter().map(|o| o.name.as_str()).collect();
-    let outputs = predicted(app, model, inputs, &wanted, id).await?;
+    let result = predicted(app, model, &asked.question, id).await?;
     let mut response = InferResponse {
         model_name: model.options.name.clone(),
         model_version: model.commit().to_owned(),
-        id: asked.id.clone(),
+        id: asked.id,
         ..InferResponse::default()
     };
-    let is_raw = !asked.raw_input_contents.is_empty();
-    for (name, value) in outputs {
-        tensors::add_output(&mut response, name, &value, is_raw);
-    }
-    Ok(response.encode_to_vec())
+    let bytes = result.len();
+    let writing = move || {
+        for (name, value) in infer::outputs(&result, &asked.question.wanted)? {
+            tensors::add_output(&mut response, name, &value, asked.is_raw);
+        }
+        Ok(response.encode_to_vec())
+    };
+    app.aside.run(bytes, writing).await
 }
 
 /// The one message of a call.

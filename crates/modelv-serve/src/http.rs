@@ -15,6 +15,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::ServeError;
 use crate::arms::{Arms, Slot};
+use crate::aside::Aside;
 use crate::body::Room;
 use crate::config::{Limits, Server};
 use crate::connection::Connections;
@@ -36,6 +37,7 @@ pub(crate) struct App {
     pub(crate) sticky: HeaderName,
     pub(crate) payloads: Option<Payloads>,
     pub(crate) room: Room,
+    pub(crate) aside: Aside,
     requests: AtomicU64,
     draining: AtomicBool,
 }
@@ -58,6 +60,7 @@ impl App {
             sticky: sticky.unwrap_or(HeaderName::from_static("x-modelv-key")),
             payloads,
             room: Room::new(&limits),
+            aside: Aside::new(limits.predict),
             requests: AtomicU64::new(0),
             draining: AtomicBool::new(false),
         }
@@ -154,7 +157,7 @@ async fn run(
     Ok(())
 }
 
-fn router(app: Arc<App>) -> Router {
+pub(crate) fn router(app: Arc<App>) -> Router {
     Router::new()
         .route("/predict", any(predict))
         .route("/version", get(version))

@@ -4,6 +4,7 @@
 //! costs that request and no other. `tokio` stays inside this crate.
 
 mod arms;
+mod aside;
 mod body;
 mod config;
 mod connection;
