@@ -3,6 +3,7 @@
 use super::*;
 use std::cell::Cell;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
 use axum::http::{Request, Version};
@@ -22,16 +23,23 @@ const ELEMENTS: usize = LARGE_BYTES;
 
 /// A server of one function.
 async fn app(dir: &tempfile::TempDir, code: &str, limits: Limits) -> Arc<App> {
-    std::fs::write(dir.path().join("serve.py"), code).unwrap();
+    app_with(&[(dir, code)], limits).await
+}
+
+/// A server of the first of these functions; the others are mirrors.
+async fn app_with(all: &[(&tempfile::TempDir, &str)], limits: Limits) -> Arc<App> {
     let metrics = Arc::new(Metrics::default());
-    let model = Model::load(options(dir), None, &metrics, &log()).await;
-    let slot = Slot {
-        model: Arc::new(model.unwrap()),
-        weight: 1,
-        mirror: false,
-    };
-    let app = App::new(vec![slot], limits, metrics, log(), "x-key", None);
-    Arc::new(app)
+    let mut slots = Vec::new();
+    for (dir, code) in all {
+        std::fs::write(dir.path().join("serve.py"), code).unwrap();
+        let model = Model::load(options(dir), None, &metrics, &log()).await;
+        slots.push(Slot {
+            model: Arc::new(model.unwrap()),
+            weight: 1,
+            mirror: !slots.is_empty(),
+        });
+    }
+    Arc::new(App::new(slots, limits, metrics, log(), "x-key", None))
 }
 
 /// The status and the body of an answer.
@@ -152,5 +160,46 @@ fn what_is_made_of_a_tensor_counts_as_memory() {
         assert_eq!(status, 14, "it is unavailable, for want of memory");
         let (status, said) = ask(&app, texts(40 << 10)).await;
         assert!(status == 200 && !said.is_empty(), "{status}");
+    });
+}
+
+#[test]
+fn copies_for_mirrors_have_a_bound_of_their_own() {
+    run(async {
+        const BYTES: usize = 30 << 10;
+        let (main, mirror) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let slow = "import os, time\nopen('on', 'w').close()\ndef predict(x):\n    \
+            while os.path.exists('on'): time.sleep(0.01)\n    return len(x)\n";
+        let fast = "def predict(x):\n    return len(x)\n";
+        let limits = Limits {
+            body_bytes: 64 << 10,
+            all_bodies_bytes: 64 << 10,
+            ..Limits::default()
+        };
+        let app = app_with(&[(&main, fast), (&mirror, slow)], limits).await;
+        let text = format!("\"{}\"", "x".repeat(BYTES));
+        for _ in 0..5 {
+            // No caller has less room for it.
+            assert_eq!(ask(&app, post("/predict", text.clone())).await.0, 200);
+        }
+        let told = |result: &str| {
+            let text = app.metrics.render(&app.arms.all(), 0);
+            let lines = text
+                .lines()
+                .filter(|l| l.starts_with("modelv_mirrored_total"));
+            let mut of = lines.filter(|l| l.contains(&format!("result=\"{result}\"")));
+            of.next()
+                .map_or(0, |l| l.rsplit(' ').next().unwrap().parse().unwrap())
+        };
+        assert_eq!((told("dropped"), told("same")), (3, 0), "two have room");
+        std::fs::remove_file(mirror.path().join("on")).unwrap();
+        let done = async {
+            while told("same") < 2 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), done)
+            .await
+            .unwrap();
     });
 }

@@ -14,6 +14,8 @@ use crate::predict::{Failure, failure};
 
 /// What memory is counted in.
 const UNIT_BYTES: usize = 1 << 10;
+/// Copies for mirrors may take so much of what bodies may, beside it.
+const MIRRORS_SHARE: usize = 4;
 
 /// Memory for the bodies of all requests of all connections.
 pub(crate) struct Room(Arc<Semaphore>);
@@ -24,6 +26,21 @@ impl Room {
         let bytes = limits.all_bodies_bytes.max(limits.body_bytes);
         let units = bytes.div_ceil(UNIT_BYTES).min(Semaphore::MAX_PERMITS);
         Self(Arc::new(Semaphore::new(units)))
+    }
+
+    /// For the copies that mirrors have: they never take what callers need.
+    pub(crate) fn for_mirrors(limits: &Limits) -> Self {
+        Self::new(&Limits {
+            all_bodies_bytes: limits.all_bodies_bytes / MIRRORS_SHARE,
+            ..*limits
+        })
+    }
+
+    /// So much for something, if there is so much.
+    pub(crate) fn hold(&self, bytes: usize) -> Result<Held, Failure> {
+        let mut held = None;
+        self.take(&mut held, bytes)?;
+        Ok(held)
     }
 
     /// So much in all for a body, if there is so much.
@@ -160,7 +177,11 @@ mod tests {
                 read.unwrap_or_else(|f| panic!("{}", f.kind))
             };
             let text = body().await.becomes(&room, 18 << 10);
-            assert_eq!(room.0.available_permits(), 2, "its body is not counted twice");
+            assert_eq!(
+                room.0.available_permits(),
+                2,
+                "its body is not counted twice"
+            );
             drop(text);
             let shorter = body().await.becomes(&room, 1);
             assert!(shorter.is_ok());

@@ -346,6 +346,11 @@ impl App {
     /// Lets mirrors have a copy.
     fn mirror(&self, body: &Bytes, result: &[u8]) {
         for mirror in self.arms.mirrors() {
+            // A slow one would keep them for as long as it takes.
+            let Ok(held) = self.room_for_mirrors.hold(body.len() + result.len()) else {
+                self.metrics.mirrored(mirror.commit(), "dropped");
+                continue;
+            };
             let (metrics, body, want) = (self.metrics.clone(), body.clone(), result.to_vec());
             // On a task of its own, behind its own queue: whatever it does, the caller has the answer.
             tokio::spawn(async move {
@@ -358,6 +363,7 @@ impl App {
                     },
                 };
                 metrics.mirrored(mirror.commit(), result);
+                drop(held);
             });
         }
     }
