@@ -2,6 +2,7 @@
 //!
 //! gRPC is HTTP/2 with a message behind five bytes and the outcome in trailers; no more of it is here.
 
+pub(crate) mod health;
 mod message;
 mod tensors;
 
@@ -23,8 +24,8 @@ use crate::infer::{self, Question, bad, form, predicted};
 use crate::model::Model;
 use crate::predict::{Failure, Under, failure};
 use message::{
-    InferRequest, InferResponse, Live, ModelMetadata, ModelName, Ready, ServerMetadata, TensorMetadata,
-    infer_request,
+    InferRequest, InferResponse, Live, ModelMetadata, ModelName, Ready, ServerMetadata,
+    TensorMetadata, infer_request,
 };
 
 /// Path of all methods.
@@ -40,6 +41,19 @@ pub(crate) fn is_call(headers: &HeaderMap) -> bool {
     matches!(rest, Some([] | [b'+' | b';', ..]))
 }
 
+/// Whether a request can be answered as a call.
+fn is_asked_well(request: &Request<Body>) -> Result<(), Failure> {
+    if is_call(request.headers()) && request.version() == Version::HTTP_2 {
+        return Ok(());
+    }
+    let text = "this is a service of gRPC: ask it over HTTP/2, with `application/grpc`";
+    Err(failure(
+        StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        "not_grpc",
+        text,
+    ))
+}
+
 /// A call of the service.
 pub(crate) async fn call(
     State(app): State<Arc<App>>,
@@ -47,9 +61,7 @@ pub(crate) async fn call(
     request: Request<Body>,
 ) -> Response<Body> {
     let id = app.request_id(request.headers());
-    if !is_call(request.headers()) || request.version() != Version::HTTP_2 {
-        let text = "this is a service of gRPC: ask it over HTTP/2, with `application/grpc`";
-        let f = failure(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not_grpc", text);
+    if let Err(f) = is_asked_well(&request) {
         return app.failure(&app.arms.main(), &f, &id);
     }
     if method == "ModelInfer" {
@@ -209,6 +221,13 @@ async fn answered(
         Ok(response.encode_to_vec())
     };
     app.aside.run(bytes, writing).await
+}
+
+/// The inputs of a call.
+#[cfg(feature = "fuzz")]
+pub(crate) fn inputs_of(body: &Bytes) -> Result<Vec<(String, Vec<u8>)>, String> {
+    let message = message(body).map_err(|f| f.message)?;
+    tensors::inputs(&infer_request(&message)?)
 }
 
 /// The one message of a call.

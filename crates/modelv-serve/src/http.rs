@@ -184,6 +184,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
             post(oip::infer),
         )
         .route(grpc::SERVICE, any(grpc::call))
+        .route(grpc::health::SERVICE, any(grpc::health::call))
         .fallback(nowhere)
         .with_state(app)
 }

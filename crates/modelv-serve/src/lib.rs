@@ -11,6 +11,9 @@ mod connection;
 mod docs;
 mod follow;
 mod frame;
+#[cfg(feature = "fuzz")]
+#[doc(hidden)]
+pub mod fuzz;
 mod grpc;
 mod http;
 mod infer;

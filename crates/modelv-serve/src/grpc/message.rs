@@ -34,6 +34,19 @@ pub(super) struct ServerMetadata {
     pub(super) extensions: Vec<String>,
 }
 
+/// Whose health is asked for.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct HealthOf {
+    #[prost(string, tag = "1")]
+    pub(super) service: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Health {
+    #[prost(int32, tag = "1")]
+    pub(super) status: i32,
+}
+
 /// Of `ModelReady` and `ModelMetadata`.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct ModelName {
