@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use serde_json::json;
 
 use crate::serving::{served, served_by, share_caches, start_unpacked};
-use crate::support::Tree;
+use crate::support::{PATIENCE, Tree};
 
 /// Runs a program of the system, which must succeed.
 fn run(command: &mut Command) -> String {
@@ -146,6 +146,43 @@ fn an_image_stands_on_a_layout_an_archive_a_folder_and_a_tar() {
     assert_eq!(from("first")["digest"], from("first.tar")["digest"]);
     from("first-root");
     from("root.tar");
+}
+
+#[test]
+fn a_signal_for_the_release_alone_ends_what_makes_debian() {
+    let tree = served();
+    share_caches(&tree);
+    // Stands for the program that fetches for minutes.
+    let script =
+        "#!/bin/sh\ntrap 'touch ended; exit 143' TERM\ntouch begun\nwhile :; do sleep 1; done\n";
+    tree.put("bin/mmdebstrap", script);
+    let bits = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(tree.path("bin/mmdebstrap"), bits).unwrap();
+    let path = std::env::var("PATH").unwrap();
+    let mut release = tree
+        .command(&["release", "HEAD", "--output", "image", "--base", "debian"])
+        .env("PATH", format!("{}:{path}", tree.path("bin").display()))
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let end = std::time::Instant::now() + PATIENCE;
+    let mut wait_for = |name: &str| {
+        while !tree.path(name).exists() {
+            let ended = release.try_wait().unwrap();
+            assert!(ended.is_none(), "no `{name}`: {ended:?}");
+            assert!(std::time::Instant::now() < end, "no `{name}`");
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+    };
+    wait_for("begun");
+    let pid = release.id().to_string();
+    assert!(Command::new("kill").arg(&pid).status().unwrap().success());
+    let status = release.wait().unwrap();
+    assert!(
+        !status.success() && tree.path("ended").exists(),
+        "{status:?}"
+    );
+    assert!(!tree.path("image").exists());
 }
 
 #[test]

@@ -130,6 +130,15 @@ kubernetes_validate.validate(pod, sys.argv[2], strict=True)
                 "/../../tests/httproute.schema.json"
             )),
     );
+    let models = ["--no-deps", "kserve==0.21.0", "pyyaml==6.0.2"];
+    must(
+        Command::new(crate::venv::python("kserve", &models))
+            .arg(concat!(
+                env!("CARGO_MANIFEST_DIR"),
+                "/../../tests/inference_service.py"
+            ))
+            .arg(tree.path("kserve.yaml")),
+    );
     let taken = tree
         .mv(&["release", "HEAD", "--output", "image2", "--compose", "run"])
         .fails_with(1);

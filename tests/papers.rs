@@ -54,7 +54,7 @@ fn signed() -> Tree {
             .args(args.split(' '))
             .current_dir(tree.root()));
     }
-    tree.put(".mvignore", "*.pem\n*.pub\n/image\n/again\n/plain\n");
+    tree.put(".mvignore", "*.pem\n*.pub\n");
     tree.put("data/rows.csv", "a\n1\n");
     tree.put("train.sh", "wc -c < data/rows.csv > models/size.txt\n");
     tree.mv(&["run", "-m", "trained", "--", "sh", "train.sh"])
@@ -230,6 +230,55 @@ fn a_signature_is_checked_in_a_layout_and_in_a_registry() {
             "{said}"
         );
     }
+    // A model beside it is as good as its own signature.
+    let release = [
+        "release",
+        "HEAD",
+        "--output",
+        "offered",
+        "--modelpack",
+        "--sign-key",
+        "key.pem",
+    ];
+    tree.mv(&release).success();
+    let to = format!("{}/team/offered:2", registry.address);
+    tree.mv(&["release", "push", "offered", &to]).success();
+    let index = read_json(&tree.path("offered/index.json"));
+    let all = index["manifests"].as_array().unwrap();
+    let kind = "application/vnd.cncf.model.manifest.v1+json";
+    let model = all.iter().find(|d| d["artifactType"] == kind).unwrap();
+    let check = [
+        "release",
+        "verify",
+        "X",
+        "--signed-by",
+        "key.pub",
+        "--no-rebuild",
+        "--json",
+    ];
+    let of = |image: &str| tree.mv(&check.map(|word| if word == "X" { image } else { word }));
+    for image in ["offered", &to] {
+        let said: serde_json::Value = serde_json::from_str(&of(image).success()).unwrap();
+        assert_eq!(
+            said["models"],
+            serde_json::json!([model["digest"]]),
+            "{image}"
+        );
+    }
+    let own = model["digest"].as_str().unwrap().replace(':', "-");
+    let is_own = |d: &&serde_json::Value| {
+        d["annotations"]["org.opencontainers.image.ref.name"] == format!("{own}.sig")
+    };
+    let others: Vec<_> = all.iter().filter(|d| !is_own(d)).cloned().collect();
+    assert_eq!(others.len(), all.len() - 1);
+    let mut without = index.clone();
+    without["manifests"] = others.into();
+    tree.put("offered/index.json", &without.to_string());
+    let said = of("offered").fails_with(1);
+    assert!(
+        said.contains("the model that is offered beside it is not signed"),
+        "{said}"
+    );
     // The tags by which cosign finds them, and the index for registries that know no referrers.
     let digest = tree.json(&["release", "inspect", "image", "--json"])["digest"].clone();
     let tag = digest.as_str().unwrap().replace(':', "-");

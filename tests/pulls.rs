@@ -130,6 +130,27 @@ fn an_image_is_pulled_by_commit_branch_and_tag() {
 }
 
 #[test]
+fn what_a_release_says_is_in_the_log_and_a_branch_called_latest_is_that_branch() {
+    let tree = served();
+    share_caches(&tree);
+    tree.mv(&["branch", "latest"]).success();
+    let first = tree.id("HEAD");
+    // A model that another recipe made.
+    tree.put("more.py", "x = 1\n");
+    let second = tree.commit("another recipe");
+    let server = Server::start(tree.command(&["registry", "serve", "--listen", "127.0.0.1:0"]));
+    for (reference, to, commit) in [("x:latest", "a", &first), ("x:HEAD", "b", &second)] {
+        pull(&tree, &server, reference, to).unwrap();
+        let manifest = tree.json(&["release", "inspect", to, "--json"]);
+        assert_eq!(manifest["commit"], commit.as_str(), "{reference}");
+    }
+    let log = server.log();
+    assert!(log.contains("warning: `HEAD`: its model is stale"), "{log}");
+    assert!(!log.contains("warning: `latest`"), "{log}");
+    server.stop();
+}
+
+#[test]
 fn an_image_that_cannot_be_made_is_said() {
     let tree = served();
     tree.put("modelv.toml", "");

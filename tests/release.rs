@@ -277,6 +277,24 @@ fn a_commit_that_cannot_be_built_is_refused() {
 }
 
 #[test]
+fn an_image_among_the_files_is_in_no_commit() {
+    let tree = served();
+    share_caches(&tree);
+    for _ in 0..2 {
+        let done = tree.mv(&["release", "HEAD", "--output", "image"]);
+        let said = "`image` is in no commit: its own `.gitignore` leaves it out";
+        assert!(done.err.contains(said), "{done:?}");
+        done.success();
+        assert!(!tree.mv(&["status"]).success().contains("image"));
+    }
+    let away = Tree::empty();
+    let output = away.path("image");
+    let done = tree.mv(&["release", "HEAD", "--output", output.to_str().unwrap()]);
+    assert!(!done.err.contains("is in no commit"), "{done:?}");
+    done.success();
+}
+
+#[test]
 fn a_stale_model_is_said_and_what_warms_the_server_is_in_the_image() {
     let tree = served();
     share_caches(&tree);

@@ -463,10 +463,10 @@ impl Drop for StopAtEnd<'_> {
     }
 }
 
-/// Kilobytes that a process holds.
-fn resident(pid: u32) -> u64 {
+/// Kilobytes of a process, as the kernel calls them: `VmRSS` now, `VmHWM` at most.
+pub(crate) fn memory(pid: u32, what: &str) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find(|l| l.starts_with("VmRSS")).unwrap();
+    let line = status.lines().find(|l| l.starts_with(what)).unwrap();
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
@@ -562,9 +562,9 @@ fn hostile_clients_cost_nobody_and_no_memory() {
         });
     };
     round(0, count / 2);
-    let before = resident(pid);
+    let before = memory(pid, "VmRSS");
     round(count / 2, count);
-    let after = resident(pid);
+    let after = memory(pid, "VmRSS");
     assert!(after < before + 16 * 1024, "{before} kB, then {after} kB");
     // A slow head holds nobody up.
     let mut slow = TcpStream::connect(&server.address).unwrap();

@@ -27,12 +27,21 @@ def refused(code, ask):
     raise SystemExit('answered: ' + code)
 ";
 
-fn ask(script: &str, server: &crate::serving::Server, commit: &str) {
+fn client() -> &'static PathBuf {
     // Made once: tests run beside one another.
     static PYTHON: OnceLock<PathBuf> = OnceLock::new();
-    let python = PYTHON.get_or_init(|| python("triton-grpc", &["tritonclient[grpc]==2.73.0"]));
+    PYTHON.get_or_init(|| {
+        let packages = [
+            "tritonclient[grpc]==2.73.0",
+            "grpcio-health-checking==1.78.0",
+        ];
+        python("triton-grpc", &packages)
+    })
+}
+
+fn ask(script: &str, server: &crate::serving::Server, commit: &str) {
     let script = format!("{HEAD}{script}");
-    must(Command::new(python).args(["-c", &script, &server.address, commit]));
+    must(Command::new(client()).args(["-c", &script, &server.address, commit]));
 }
 
 #[test]
@@ -125,5 +134,47 @@ got = c.infer('HEAD', [n, text], outputs=[InferRequestedOutput('upper')])
 assert [o.name for o in got.get_response().outputs] == ['upper']
 ";
     ask(script, &server, &tree.id("HEAD"));
+    server.stop();
+}
+
+#[test]
+fn a_bomb_of_empty_texts_is_bounded() {
+    // Empty elements are two bytes each, and a value in memory is 32.
+    let code = "def predict(x: list[str]) -> int:\n    return len(x)\n";
+    let tree = serving(code, "body-bytes-max = 1048576\n");
+    let server = start(&tree, &[]);
+    let script = "
+request = service_pb2.ModelInferRequest(model_name='HEAD')
+x = request.inputs.add(name='x', datatype='BYTES', shape=[500000])
+x.contents.bytes_contents.extend([b''] * 500000)
+stub.ModelInfer(request)
+def one(_):
+    return stub.ModelInfer(request).outputs[0].contents.int64_contents[0]
+with ThreadPoolExecutor(24) as pool:
+    assert set(pool.map(one, range(48))) == {500000}
+";
+    ask(script, &server, &tree.id("HEAD"));
+    let peak = crate::serve::memory(server.child.id(), "VmHWM");
+    assert!(peak < 220 << 10, "{peak} KiB at most");
+    server.stop();
+}
+
+#[test]
+fn health_is_told_as_probes_ask_for_it() {
+    let tree = serving("def predict(x):\n    return x\n", "");
+    let server = start(&tree, &[]);
+    let script = "
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+health = health_pb2_grpc.HealthStub(channel)
+of = lambda service: health_pb2.HealthCheckRequest(service=service)
+for service in ('', 'inference.GRPCInferenceService', 'grpc.health.v1.Health', 'HEAD', commit):
+    assert health.Check(of(service)).status == health_pb2.HealthCheckResponse.SERVING, service
+refused('NOT_FOUND', lambda: health.Check(of('other')))
+refused('UNIMPLEMENTED', lambda: next(health.Watch(of(''))))
+refused('INVALID_ARGUMENT', lambda: channel.unary_unary('/grpc.health.v1.Health/Check')(b'\\xff'))
+";
+    ask(script, &server, &tree.id("HEAD"));
+    let (status, _, said) = server.ask("POST", "/grpc.health.v1.Health/Check", "");
+    assert_eq!(status, 415, "{said}");
     server.stop();
 }

@@ -92,3 +92,60 @@ fn refused(tree: &Tree, at: &Tree) {
     );
     assert!(platform.contains("`modelv serve COMMIT`"), "{platform}");
 }
+
+/// Lets everybody into a folder.
+fn open(path: &std::path::Path) {
+    let bits = std::os::unix::fs::PermissionsExt::from_mode(0o777);
+    std::fs::set_permissions(path, bits).unwrap();
+}
+
+/// The same as a user without rights, if this one has all of them.
+fn as_nobody(at: &Tree, command: &std::process::Command) -> std::process::Command {
+    let mut other = std::process::Command::new("setpriv");
+    if is_root() {
+        // Where the tests are built is not everybody's to enter.
+        let program = at.path("modelv");
+        std::fs::copy(command.get_program(), &program).unwrap();
+        other.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
+        other.arg(program);
+    } else {
+        other = std::process::Command::new(command.get_program());
+    }
+    other.args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => other.env(name, value),
+            None => other.env_remove(name),
+        };
+    }
+    other.current_dir(command.get_current_dir().unwrap());
+    other
+}
+
+#[test]
+fn whoever_serves_an_image_it_is_nobody_and_has_no_rights() {
+    let tree = served();
+    share_caches(&tree);
+    tree.put(
+        "serve.py",
+        "def predict(x):\n    lines = open('/proc/self/status').read().splitlines()\n    \
+            fields = dict(line.split(':', 1) for line in lines)\n    \
+            return [fields[name].split() for name in ('Uid', 'Gid', 'CapPrm', 'CapEff')]\n",
+    );
+    let commit = tree.commit("says who it is");
+    tree.mv(&["release", "HEAD", "--output", "image"]).success();
+    open(&tree.path(""));
+    let at = Tree::empty();
+    open(&at.path(""));
+    let command = serve(&at, &tree.path("image"));
+    open(&at.path("tmp"));
+    let none = "0".repeat(16);
+    let ids = vec!["65532"; 4];
+    let want = json!([ids, ids, [none], [none]]);
+    for command in [as_nobody(&at, &command), command] {
+        let server = Server::start(command);
+        assert_eq!(server.predict("1", &commit), want);
+        server.stop();
+        is_clean(&at);
+    }
+}

@@ -87,6 +87,7 @@ pub const TARGETS: &[Target] = &[
     target("elf", release::elf),
     target("image-reference", release::reference),
     target("serve-config", release::serve_config),
+    target("grpc-call", release::grpc_call),
 ];
 
 /// The target of a name.

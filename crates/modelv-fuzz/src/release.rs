@@ -55,3 +55,15 @@ pub(crate) fn serve_config(data: &[u8]) {
         let _ = config.into_options();
     }
 }
+
+/// A call is not taken for more than it is: what is made of it is JSON, and in proportion to it.
+pub(crate) fn grpc_call(data: &[u8]) {
+    // An element of two bytes is 25 of text at most; a list has two, and there are few without elements.
+    const TEXT_PER_BYTE: usize = 32;
+    const SPARE: usize = 64 << 10;
+    for (_, text) in modelv_serve::fuzz::call(data).iter().flatten() {
+        assert!(text.len() <= data.len() * TEXT_PER_BYTE + SPARE);
+        let read = serde_json::from_slice::<serde_json::Value>(text);
+        assert!(read.is_ok(), "{}", String::from_utf8_lossy(text));
+    }
+}

@@ -1,5 +1,6 @@
 //! Papers and signatures beside an image: in its layout, as manifests that name it as their subject, and
-//! under the tags by which cosign finds them. The image itself stays what it is without them.
+//! under the tags by which cosign finds them. The image itself stays what it is without them. The model that is
+//! offered beside an image is an artifact of its own, with a signature of its own.
 
 use std::path::Path;
 
@@ -8,6 +9,7 @@ use serde_json::{Value, json};
 use crate::error::{Error, Result};
 use crate::layer::digits;
 use crate::layout::{MANIFEST, damaged, put_bytes, put_json, read_bounded};
+use crate::modelpack;
 use crate::pull::{Pulled, Source, text};
 use crate::sbom::{Facts, statement};
 use crate::sign::{Key, PublicKey, digest_in, payload};
@@ -65,24 +67,41 @@ pub(crate) fn attach(dir: &Path, facts: &Facts<'_>, key: Option<&Key>) -> Result
             tag: Some(tag_of(facts.digest, "att")),
             parts: sealed.to_vec(),
         });
-        let signed = plain(&payload(&facts.name, facts.digest));
-        let notes = json!({SIGNATURE_NOTE: key.sign(&signed)});
-        all.push(Artifact {
-            kind: SIGNATURE,
-            tag: Some(tag_of(facts.digest, "sig")),
-            parts: vec![(SIMPLE_SIGNING, signed, notes)],
-        });
+        all.push(signature(&facts.name, facts.digest, key));
     }
     let path = dir.join("index.json");
     let mut index = read_index(dir)?;
-    let subject = index["manifests"][0].clone();
-    for artifact in &all {
-        let descriptor = put(dir, artifact, &subject)?;
+    let image = index["manifests"][0].clone();
+    let mut all: Vec<_> = all.into_iter().map(|a| (a, image.clone())).collect();
+    if let Some(key) = key {
+        for model in attached(dir)?.into_iter().filter(is_model) {
+            let own = signature(&facts.name, &text(&model["digest"]), key);
+            all.push((own, model));
+        }
+    }
+    for (artifact, subject) in &all {
+        let descriptor = put(dir, artifact, subject)?;
         if let Some(list) = index["manifests"].as_array_mut() {
             list.push(descriptor);
         }
     }
     std::fs::write(&path, index.to_string()).map_err(Error::io("write", &path))
+}
+
+/// The signature of a manifest.
+fn signature<'a>(name: &str, digest: &str, key: &Key) -> Artifact<'a> {
+    let signed = payload(name, digest).to_string().into_bytes();
+    let notes = json!({SIGNATURE_NOTE: key.sign(&signed)});
+    Artifact {
+        kind: SIGNATURE,
+        tag: Some(tag_of(digest, "sig")),
+        parts: vec![(SIMPLE_SIGNING, signed, notes)],
+    }
+}
+
+/// Whether a descriptor is one of a model.
+pub(crate) fn is_model(descriptor: &Value) -> bool {
+    descriptor["artifactType"] == modelpack::KIND
 }
 
 fn read_index(dir: &Path) -> Result<Value> {
@@ -138,42 +157,62 @@ pub struct Signed {
     pub digest: String,
     /// How many signatures of the key there are.
     pub signatures: usize,
+    /// Digests of the models beside it, which are signed as well.
+    pub models: Vec<String>,
     /// Kinds of the statements that it has signed.
     pub statements: Vec<String>,
 }
 
-/// Looks whether an image is signed by the owner of a key, and which statements about it are.
-///
-/// # Errors
-/// It is not; what is signed is another image; the image is damaged, or can't be reached.
-pub fn check_signed(source: &Source, key: &Path, cancel: &modelv_repo::Cancel) -> Result<Signed> {
-    let key = PublicKey::read(key)?;
-    let mut image = Pulled::open(source, cancel)?;
-    let digest = image.digest.clone();
-    let refused = |image: &Pulled<'_>, detail: &str| Error::Signature {
+fn refused(image: &Pulled<'_>, detail: &str) -> Error {
+    Error::Signature {
         image: image.shown.clone(),
         detail: detail.to_owned(),
-    };
-    let mut signatures = 0;
-    let parts = image.tagged(&tag_of(&digest, "sig"))?;
-    let any = !parts.is_empty();
+    }
+}
+
+/// How many signatures of a key a manifest has, and whether it has any.
+fn signatures(image: &mut Pulled<'_>, digest: &str, key: &PublicKey) -> Result<(usize, bool)> {
+    let parts = image.tagged(&tag_of(digest, "sig"))?;
+    let (any, mut found) = (!parts.is_empty(), 0);
     for part in parts {
         let bytes = image.paper(&part, PAPER_BYTES_MAX)?;
         let signature = text(&part["annotations"][SIGNATURE_NOTE]);
         if !key.is_signed(&bytes, &signature) {
             continue;
         }
-        if digest_in(&bytes).as_deref() != Some(&digest) {
-            return Err(refused(&image, "the signature is one of another image"));
+        if digest_in(&bytes).as_deref() != Some(digest) {
+            return Err(refused(image, "the signature is one of another image"));
         }
-        signatures += 1;
+        found += 1;
     }
-    if signatures == 0 {
+    Ok((found, any))
+}
+
+/// Looks whether an image and the models beside it are signed by the owner of a key, and which statements about it
+/// are.
+///
+/// # Errors
+/// One is not; what is signed is another image; the image is damaged, or can't be reached.
+pub fn check_signed(source: &Source, key: &Path, cancel: &modelv_repo::Cancel) -> Result<Signed> {
+    let key = PublicKey::read(key)?;
+    let mut image = Pulled::open(source, cancel)?;
+    let digest = image.digest.clone();
+    let (signatures_found, any) = signatures(&mut image, &digest, &key)?;
+    if signatures_found == 0 {
         let detail = match any {
             true => "its signatures are not of this key",
             false => "it has no signature",
         };
         return Err(refused(&image, detail));
+    }
+    let mut models = Vec::new();
+    for model in image.beside()?.into_iter().filter(is_model) {
+        let model = text(&model["digest"]);
+        if signatures(&mut image, &model, &key)?.0 == 0 {
+            let detail = "the model that is offered beside it is not signed by this key";
+            return Err(refused(&image, detail));
+        }
+        models.push(model);
     }
     let mut statements = Vec::new();
     for part in image.tagged(&tag_of(&digest, "att"))? {
@@ -192,7 +231,8 @@ pub fn check_signed(source: &Source, key: &Path, cancel: &modelv_repo::Cancel) -
     }
     Ok(Signed {
         digest,
-        signatures,
+        signatures: signatures_found,
+        models,
         statements,
     })
 }

@@ -2,13 +2,16 @@
 //! release that has the interpreter of the commit, and the packages of the system that the commit has found in
 //! use. The same list is made once: what Debian has replaced since is in no image until `cache/bases` goes.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use modelv_repo::Repo;
 use modelv_repo::core::env::Env;
 use modelv_repo::core::id::to_hex;
 use modelv_repo::wheels::archive;
+use modelv_repo::wheels::pip::run_gently;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
@@ -26,6 +29,8 @@ const RELEASES: [(&str, &str); 4] = [
 const ALWAYS: [&str; 4] = ["ca-certificates", "libgcc-s1", "libstdc++6", "zlib1g"];
 /// Where to look for the reason in what mmdebstrap says.
 const REASON: &str = "E: ";
+/// How long mmdebstrap may take to put away what it has begun.
+const GRACE: Duration = Duration::from_secs(20);
 /// The configuration value that names another mirror, such as a snapshot of a day.
 pub(crate) const MIRROR: &str = "release.debian-mirror";
 /// Raise it when the same list would make other bytes.
@@ -109,29 +114,27 @@ impl Recipe {
     }
 
     fn make(&self, tar: &Path, packer: &Packer<'_>) -> Result<()> {
-        let output = Command::new("mmdebstrap")
+        let mut command = Command::new("mmdebstrap");
+        command
             .arg("--variant=essential")
             .arg(format!("--include={}", self.packages.join(",")))
             .arg(&self.suite)
             .arg(tar)
             .args(&self.mirror)
             .env("SOURCE_DATE_EPOCH", "0")
-            .env("LC_ALL", "C")
-            .output();
-        packer.cancel.check()?;
-        let output = match output {
-            Ok(output) => output,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            .env("LC_ALL", "C");
+        // It takes minutes, and a signal may be for this process alone.
+        let said = match run_gently(&mut command, packer.cancel, GRACE) {
+            Err(modelv_repo::Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {
                 let text = "`mmdebstrap` makes it, and is not on this machine";
                 return Err(bad(text.into()));
             }
-            Err(e) => return Err(Error::io("run", Path::new("mmdebstrap"))(e)),
+            said => said?,
         };
-        if output.status.success() {
+        if said.success {
             return Ok(());
         }
-        let said = String::from_utf8_lossy(&output.stderr);
-        let lines = || said.lines().map(str::trim);
+        let lines = || said.words.lines().map(str::trim);
         let reason = lines()
             .find(|line| line.starts_with(REASON))
             .or_else(|| lines().next_back());

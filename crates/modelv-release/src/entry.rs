@@ -18,8 +18,17 @@ const SOURCE_BYTES_MAX: u64 = 4 << 20;
 pub(crate) enum Origin {
     /// The commit has it.
     Commit,
-    /// No file of the commit; a package may have this module.
-    Package(String),
+    /// No file of the commit; a package may have it.
+    Package(Wanted),
+}
+
+/// A module that a package is to have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    /// Names of folders in each other, and the module in the last of them.
+    parts: Vec<String>,
+    /// What is said if none has it.
+    pub(crate) missing: String,
 }
 
 /// `module:function`, in parts.
@@ -70,18 +79,38 @@ pub(crate) fn find(
         }
     }
     let top = parts.first().copied().unwrap_or_default();
-    let is_top = |root: &Vec<u8>, path: &RepoPath| {
-        let rest = path.as_bytes().strip_prefix(root.as_slice());
-        let rest = rest.and_then(|rest| rest.strip_prefix(top.as_bytes()));
-        rest.is_some_and(|rest| matches!(rest.first(), Some(b'/' | b'.')))
+    let beside = |path: &RepoPath, is: fn(&[u8]) -> bool| {
+        roots.iter().any(|root| {
+            let rest = path.as_bytes().strip_prefix(root.as_slice());
+            let rest = rest.and_then(|rest| rest.strip_prefix(top.as_bytes()));
+            rest.is_some_and(is)
+        })
     };
-    if files
-        .keys()
-        .any(|path| roots.iter().any(|root| is_top(root, path)))
-    {
-        return Ok(Err(format!("there is no `{module}.py` in it")));
+    let missing = format!("there is no `{module}.py` in it");
+    if files.keys().any(|path| beside(path, hides)) {
+        return Ok(Err(missing));
     }
-    Ok(Ok(Origin::Package(top.to_owned())))
+    // A folder that is no package yields to a package of its name, if that has the module.
+    let is_folder = files
+        .keys()
+        .any(|path| beside(path, |r| r.starts_with(b"/")));
+    let wanted = match is_folder {
+        true => Wanted {
+            parts: parts.iter().map(|part| (*part).to_owned()).collect(),
+            missing,
+        },
+        false => Wanted {
+            parts: vec![top.to_owned()],
+            missing: format!("neither it nor its packages have a module `{top}`"),
+        },
+    };
+    Ok(Ok(Origin::Package(wanted)))
+}
+
+/// Whether what follows the name of a module makes a file that is it, for which Python looks no further.
+fn hides(rest: &[u8]) -> bool {
+    let is_compiled = rest.starts_with(b".") && rest.ends_with(b".so");
+    rest == b".py" || is_compiled || rest.starts_with(b"/__init__.")
 }
 
 fn look(
@@ -158,19 +187,23 @@ fn has_word(text: &str, word: &str) -> bool {
     })
 }
 
+/// Whether a path of a package is a module, or in it.
+fn leads_to(path: &str, wanted: &Wanted) -> bool {
+    let stem = |part: &str| part.split('.').next().unwrap_or_default().to_owned();
+    let names: Vec<String> = path.split('/').map(stem).collect();
+    // Wherever it lies: a file `.pth` may lead there.
+    let mut places = names.windows(wanted.parts.len());
+    places.any(|place| place == wanted.parts.as_slice())
+}
+
 /// Whether a package has a module; one that can't be read is another's to refuse.
-pub(crate) fn is_in(wheels: &[Wheel], module: &str) -> bool {
-    // Wherever it lies in it: a file `.pth` may lead there.
-    let of = |name: &str| {
-        let mut parts = name.split('/').map(|part| part.split('.').next());
-        parts.any(|part| part == Some(module))
-    };
+pub(crate) fn is_in(wheels: &[Wheel], wanted: &Wanted) -> bool {
     wheels.iter().any(|wheel| {
         let file = std::fs::File::open(&wheel.path).ok();
         let zip = file.and_then(|file| zip::ZipArchive::new(file).ok());
         zip.is_none_or(|zip| {
             zip.file_names()
-                .any(|name| name.is_ok_and(|name| of(&name)))
+                .any(|name| name.is_ok_and(|name| leads_to(&name, wanted)))
         })
     })
 }
@@ -210,6 +243,47 @@ mod tests {
             "def prediction(): pass\nunpredict = 1\n",
         ] {
             assert!(!defines(source, "predict"), "{source}");
+        }
+    }
+
+    #[test]
+    fn a_module_hides_a_package_and_a_folder_does_not() {
+        for rest in [
+            ".py",
+            "/__init__.py",
+            ".cpython-311-x86_64-linux-gnu.so",
+            "/__init__.abi3.so",
+        ] {
+            assert!(hides(rest.as_bytes()), "{rest}");
+        }
+        for rest in [
+            "/README.md",
+            ".toml",
+            "s/__init__.py",
+            "/serve.py",
+            ".so.txt",
+        ] {
+            assert!(!hides(rest.as_bytes()), "{rest}");
+        }
+    }
+
+    #[test]
+    fn a_module_is_found_in_a_package() {
+        let wanted = |module: &str| Wanted {
+            parts: module.split('.').map(str::to_owned).collect(),
+            missing: String::new(),
+        };
+        for (path, module, want) in [
+            ("acme/serve.py", "acme.serve", true),
+            ("acme/serve/__init__.py", "acme.serve", true),
+            ("acme/serve.abi3.so", "acme.serve", true),
+            ("src/acme/serve.py", "acme.serve", true),
+            ("acme/other.py", "acme.serve", false),
+            ("serve/acme.py", "acme.serve", false),
+            ("acme.py", "acme", true),
+            ("acme-1.0.dist-info/METADATA", "acme", false),
+        ] {
+            assert_eq!(leads_to(path, &wanted(module)), want, "{path} {module}");
         }
     }
 

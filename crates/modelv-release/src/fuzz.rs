@@ -21,7 +21,7 @@ pub fn list_tar(bytes: &[u8]) -> std::io::Result<BTreeSet<Vec<u8>>> {
 /// # Errors
 /// It is no tar, or leads out.
 pub fn unpack_layer(bytes: &[u8], dest: &Path) -> std::io::Result<()> {
-    unpack::apply(bytes, dest)
+    unpack::apply(bytes, dest, &mut unpack::Modes::new())
 }
 
 /// Lays a wheel out; the number of its files.

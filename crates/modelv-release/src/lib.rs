@@ -66,6 +66,6 @@ pub use registry::Credentials;
 pub use release::{Image, ReleaseOptions, release};
 pub use shelf::Shelf;
 pub use start::{PrivateFolder, start};
-pub use unpack::{RunConfig, unpack};
+pub use unpack::{RunConfig, unpack, unpack_to_start};
 pub use upload::{Pushed, push};
 pub use verify::{Difference, Verification, commit_of, verify};

@@ -8,6 +8,9 @@ use std::path::{Path, PathBuf};
 use crate::error::{Error, Result};
 use crate::layout::read_manifest;
 
+/// Says of a folder, to Git and to modelv, that it is in no commit.
+const MARK: &str = ".gitignore";
+
 /// The nearest folder above a path that exists: on its file system, whatever is made in between.
 fn nearest(path: &Path) -> PathBuf {
     path.ancestors()
@@ -79,6 +82,9 @@ impl Place {
     /// Puts the finished layout in place.
     pub(crate) fn publish(self) -> Result<()> {
         let output = &self.output;
+        // As other tools mark what they make: among the files of a commit, it would be in the next one.
+        let mark = self.path().join(MARK);
+        std::fs::write(&mark, "*\n").map_err(Error::io("write", &mark))?;
         make_parent(output)?;
         let beside = nearest(output);
         // The old image goes away with this folder.

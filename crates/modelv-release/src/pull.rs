@@ -148,6 +148,14 @@ impl<'a> Pulled<'a> {
         Ok(manifest["layers"].as_array().cloned().unwrap_or_default())
     }
 
+    /// Descriptors of what names the image as its subject.
+    pub(crate) fn beside(&mut self) -> Result<Vec<Value>> {
+        match &mut self.registry {
+            Some(registry) => registry.referrers(&self.digest),
+            None => attached(&self.dir),
+        }
+    }
+
     /// The bytes of a small blob.
     pub(crate) fn paper(&mut self, descriptor: &Value, most: u64) -> Result<Vec<u8>> {
         let digest = text(&descriptor["digest"]);

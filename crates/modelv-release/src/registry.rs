@@ -290,14 +290,37 @@ impl<'a> Registry<'a> {
                 .header("accept", ACCEPT)
                 .call()
         })?;
-        if answer.status() == 404 {
-            return Ok(None);
+        match answer.status() == 404 {
+            true => Ok(None),
+            false => self.whole(answer).map(Some),
         }
+    }
+
+    fn whole(&self, answer: Response<Body>) -> Result<Vec<u8>> {
         let config = answer.into_body().into_with_config().limit(MANIFEST_MAX);
         let mut bytes = Vec::new();
         let read = config.reader().read_to_end(&mut bytes);
         read.map_err(|e| self.bad(e.to_string()))?;
-        Ok(Some(bytes))
+        Ok(bytes)
+    }
+
+    /// Descriptors of what names a manifest as its subject: as the registry tells, or under the tag that stands
+    /// for it where one knows none.
+    pub(crate) fn referrers(&mut self, digest: &str) -> Result<Vec<Value>> {
+        let at = self.url(&format!("referrers/{digest}"));
+        let answer = self.call(&[200, 400, 404, 405], |agent, headers| {
+            with(agent.get(&at), headers).call()
+        })?;
+        let bytes = match answer.status() == 200 {
+            true => Some(self.whole(answer)?),
+            false => self.find_manifest(&digest.replace(':', "-"))?,
+        };
+        let index = bytes.map(|bytes| serde_json::from_slice::<Value>(&bytes));
+        let index = index.transpose().map_err(|e| self.bad(e.to_string()))?;
+        let list = index
+            .as_ref()
+            .and_then(|index| index["manifests"].as_array());
+        Ok(list.cloned().unwrap_or_default())
     }
 
     /// Brings a blob of at most `most` bytes into a file, or leaves none.

@@ -166,7 +166,7 @@ pub(crate) struct Plan<'a> {
     links: Links,
     entry: String,
     /// The module of the entry, where the commit has no such file: some package must have it.
-    module: Option<String>,
+    module: Option<entry::Wanted>,
     /// Whether it records golden requests.
     has_golden: bool,
     /// What is worth a word of the commit itself.
@@ -208,7 +208,7 @@ impl<'a> Plan<'a> {
         let found = entry::find(repo, &files, &in_place, &entry)?;
         let module = match found.map_err(|detail| no_entry(id, &entry, detail))? {
             Origin::Commit => None,
-            Origin::Package(module) => Some(module),
+            Origin::Package(wanted) => Some(wanted),
         };
         let makes_model = rules.train_command().is_some() || !rules.stages().is_empty();
         if commit.model.is_none() && makes_model && !options.without_model {
@@ -234,11 +234,11 @@ impl<'a> Plan<'a> {
 
     pub(crate) fn build(&self, packer: &Packer<'_>, talk: &mut dyn FnMut(&str)) -> Result<Built> {
         let (wheels, absent) = self.wheels(packer, talk)?;
-        if let Some(module) = &self.module
+        if let Some(wanted) = &self.module
             && absent.is_empty()
-            && !entry::is_in(&wheels, module)
+            && !entry::is_in(&wheels, wanted)
         {
-            let detail = format!("neither it nor its packages have a module `{module}`");
+            let detail = wanted.missing.clone();
             packer.refuse(no_entry(self.id, &self.entry, detail))?;
         }
         let packages = wheels.iter().map(Wheel::packed).collect();

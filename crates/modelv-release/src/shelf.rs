@@ -16,7 +16,7 @@ use crate::attest::attached;
 use crate::error::{Error, Result};
 use crate::layout::{blob_path, read_bounded};
 use crate::reference::as_tag;
-use crate::release::{ReleaseOptions, release};
+use crate::release::{Image, ReleaseOptions, release};
 
 /// Images of a repository.
 pub struct Shelf {
@@ -31,6 +31,8 @@ pub struct Shelf {
     /// One image is made at a time: who asks for the same one waits for it.
     making: Mutex<()>,
     cancel: Cancel,
+    /// Told what is worth a word of an image that was made.
+    log: Box<dyn Fn(String) + Send + Sync>,
 }
 
 impl std::fmt::Debug for Shelf {
@@ -67,6 +69,7 @@ impl Shelf {
             bytes_max: u64::MAX,
             making: Mutex::default(),
             cancel: Cancel::new(),
+            log: Box::new(|_| {}),
         })
     }
 
@@ -89,6 +92,28 @@ impl Shelf {
     #[must_use]
     pub fn within(self, bytes_max: u64) -> Self {
         Self { bytes_max, ..self }
+    }
+
+    /// The same shelf; `log` is told what a release tells its user: nobody else is there to hear it.
+    #[must_use]
+    pub fn telling(self, log: impl Fn(String) + Send + Sync + 'static) -> Self {
+        Self {
+            log: Box::new(log),
+            ..self
+        }
+    }
+
+    fn tell(&self, tag: &str, image: &Image) {
+        for note in &image.notes {
+            (self.log)(format!("warning: `{tag}`: {note}"));
+        }
+        match &image.replay {
+            Some(replay) if replay.skipped.is_some() => {
+                (self.log)(format!("warning: `{tag}`: {replay}"));
+            }
+            Some(replay) if replay.requests > 0 => (self.log)(format!("`{tag}`: {replay}")),
+            _ => {}
+        }
     }
 
     /// The digest of the image of what a tag names, which is made if it is not there.
@@ -117,6 +142,7 @@ impl Shelf {
             ..Ctx::quiet()
         };
         let image = release(&repo, id, &options, ctx, &mut |_| {})?;
+        self.tell(tag, &image);
         self.keep(&options.output, &note, &image.digest)?;
         room::make_room(&self.dir, self.bytes_max)?;
         Ok(Some(image.digest))
@@ -174,17 +200,26 @@ impl Shelf {
         })
     }
 
-    /// What lies beside an image.
+    /// What lies beside an image, or beside what does: whatever names this as its subject.
     fn papers(&self, digest: &str) -> Vec<Value> {
         let notes = crate::base::entries(&self.dir.join("images")).unwrap_or_default();
         for note in notes {
             let text = std::fs::read_to_string(note.path()).unwrap_or_default();
             let mut lines = text.lines();
-            if lines.next() == Some(digest) {
-                return lines.filter_map(|l| serde_json::from_str(l).ok()).collect();
+            let is_image = lines.next() == Some(digest);
+            let all: Vec<Value> = lines.filter_map(|l| serde_json::from_str(l).ok()).collect();
+            if is_image || all.iter().any(|d| d["digest"] == digest) {
+                let is_beside = |d: &Value| self.subject_of(d).as_deref() == Some(digest);
+                return all.into_iter().filter(is_beside).collect();
             }
         }
         Vec::new()
+    }
+
+    fn subject_of(&self, descriptor: &Value) -> Option<String> {
+        let manifest = self.read(descriptor["digest"].as_str()?)?;
+        let value: Value = serde_json::from_slice(&manifest.bytes).ok()?;
+        Some(value["subject"]["digest"].as_str()?.to_owned())
     }
 
     fn read(&self, digest: &str) -> Option<Manifest> {
@@ -236,15 +271,15 @@ fn named_by<'a>(refs: &'a [(String, CommitId)], tag: &str) -> Option<&'a str> {
     }
 }
 
-/// The commit of a tag: HEAD, a branch, tag or alias, or the id of a commit that one of these leads to. Whatever
+/// The commit of a tag: a branch, tag or alias, HEAD for `latest` where none has that name, or the id of a commit that one of these leads to. Whatever
 /// else the repository holds, such as files that were put aside and commits that were undone, is nobody's to pull.
 fn offered(repo: &Repo, tag: &str) -> Result<Option<CommitId>> {
-    if tag == "latest" || tag == "HEAD" {
-        return Ok(repo.head());
-    }
     let refs = offers(repo);
     if refs.iter().any(|(name, _)| name == tag) {
         return Ok(repo.resolve(tag).ok());
+    }
+    if tag == "latest" || tag == "HEAD" {
+        return Ok(repo.head());
     }
     if let Some(name) = named_by(&refs, tag) {
         return Ok(repo.resolve(name).ok());

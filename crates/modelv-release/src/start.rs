@@ -2,7 +2,8 @@
 //! root, with its own programs, user and environment, and the network of this machine. Or closed in, to be
 //! asked: with processes of its own, on a root that can't be written.
 //!
-//! Nothing of an image is believed: what is put beside its files is never put through a link of it.
+//! Nothing of an image is believed: what is put beside its files is never put through a link of it, and it has no
+//! rights, whoever starts it.
 
 use std::ffi::{OsStr, OsString};
 use std::io::{ErrorKind, PipeWriter};
@@ -159,12 +160,24 @@ fn enter(
             .iter()
             .map(|(name, value)| format!("{name}={value}")),
     );
-    command.arg(find("chroot")?);
-    if !own_user {
-        // In a namespace of users there are no others to become.
-        command.arg(format!("--userspec={uid}:{gid}"));
+    if own_user {
+        // There are no others to become in a namespace of users: one within, whose only user is the image's and
+        // has no rights over what is around.
+        let mut dir = OsString::from("--root=");
+        dir.push(root);
+        command
+            .arg(find("unshare")?)
+            .arg("--user")
+            .arg(format!("--map-user={uid}"))
+            .arg(format!("--map-group={gid}"))
+            .args([dir, OsString::from("--wd=/")]);
+    } else {
+        command
+            .arg(find("chroot")?)
+            .args([format!("--userspec={uid}:{gid}"), "--groups=".to_owned()])
+            .arg(root);
     }
-    command.arg(root).args(&run.entrypoint);
+    command.args(&run.entrypoint);
     Ok(command)
 }
 

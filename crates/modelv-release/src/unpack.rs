@@ -1,10 +1,12 @@
 //! Unpacking an image into a folder, to be started in a namespace of its own. Every digest is
 //! checked, and nothing is written outside of the folder.
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Component, Path, PathBuf};
 
 use modelv_repo::Cancel;
@@ -81,6 +83,39 @@ impl RunConfig {
 /// # Errors
 /// A digest does not match, a path leads out, something can't be written, or it was interrupted.
 pub fn unpack(image: &Path, dest: &Path, cancel: &Cancel) -> Result<RunConfig> {
+    let (config, modes) = lay_out(image, dest, cancel)?;
+    close(&modes).map_err(Error::io("set modes below", dest))?;
+    Ok(config)
+}
+
+/// The same, with folders that their owner may write into whatever their mode: who starts an image wants it gone
+/// afterwards.
+///
+/// # Errors
+/// As [`unpack`].
+pub fn unpack_to_start(image: &Path, dest: &Path, cancel: &Cancel) -> Result<RunConfig> {
+    Ok(lay_out(image, dest, cancel)?.0)
+}
+
+/// Modes of folders into which not even their owner may write. They are set when nothing more goes into them:
+/// bases have such folders with files in them, and only root could put those there.
+pub(crate) type Modes = BTreeMap<PathBuf, u32>;
+
+/// Sets them, what is inside before what it is in.
+fn close(modes: &Modes) -> std::io::Result<()> {
+    for (path, mode) in modes.iter().rev() {
+        // Another layer may have put something else in its place.
+        let is_same = std::fs::symlink_metadata(path).is_ok_and(|meta| meta.is_dir())
+            && path.canonicalize().is_ok_and(|found| found == *path);
+        if is_same {
+            std::fs::set_permissions(path, Permissions::from_mode(*mode))?;
+        }
+    }
+    Ok(())
+}
+
+fn lay_out(image: &Path, dest: &Path, cancel: &Cancel) -> Result<(RunConfig, Modes)> {
+    let mut modes = Modes::new();
     let bad = |detail: String| damaged(image, detail);
     let source = Source::Path(image.to_owned());
     let mut pulled = Pulled::open(&source, cancel)?;
@@ -96,12 +131,12 @@ pub fn unpack(image: &Path, dest: &Path, cancel: &Cancel) -> Result<RunConfig> {
         let path = pulled.blob(&digest, u64::MAX)?;
         check_blob(&path, &digest).map_err(&bad)?;
         let packing = Packing::of(&path)?.map_err(&bad)?;
-        let applied = apply(Watched::new(packing.open(&path)?, cancel), dest);
+        let applied = apply(Watched::new(packing.open(&path)?, cancel), dest, &mut modes);
         // Whatever an interrupt broke, the interrupt is the reason.
         cancel.check()?;
         applied.map_err(|e| bad(format!("layer `{digest}`: {e}")))?;
     }
-    Ok(run_config(&pulled))
+    Ok((run_config(&pulled), modes))
 }
 
 fn run_config(pulled: &Pulled<'_>) -> RunConfig {
@@ -144,7 +179,7 @@ fn check_blob(path: &Path, digest: &str) -> Result<(), String> {
     Err(format!("blob `{digest}` has other bytes"))
 }
 
-pub(crate) fn apply(input: impl Read, dest: &Path) -> std::io::Result<()> {
+pub(crate) fn apply(input: impl Read, dest: &Path, modes: &mut Modes) -> std::io::Result<()> {
     let refuse = |text: String| Err(std::io::Error::other(text));
     let mut archive = tar::Archive::new(input);
     archive.set_preserve_permissions(true);
@@ -178,7 +213,24 @@ pub(crate) fn apply(input: impl Read, dest: &Path) -> std::io::Result<()> {
         if !entry.unpack_in(dest)? {
             return refuse(format!("path `{}` leads out", path.display()));
         }
+        if kind.is_dir() && name != OsStr::new("") {
+            open(&dest.join(&relative), entry.header().mode()?, modes)?;
+        }
     }
+    Ok(())
+}
+
+/// Lets the owner into a folder, and notes the mode that it is to have.
+fn open(path: &Path, mode: u32, modes: &mut Modes) -> std::io::Result<()> {
+    const OWNER: u32 = 0o700;
+    // It was made a moment ago, below the root: no link of the image leads further.
+    let path = path.canonicalize()?;
+    if mode & OWNER == OWNER {
+        modes.remove(&path);
+        return Ok(());
+    }
+    std::fs::set_permissions(&path, Permissions::from_mode(mode | OWNER))?;
+    modes.insert(path, mode & 0o7777);
     Ok(())
 }
 

@@ -249,7 +249,7 @@ fn what_was_packed_comes_back() {
     MultiGzDecoder::new(blob).read_to_end(&mut tar).unwrap();
     let root = dir.path().join("root");
     std::fs::create_dir(&root).unwrap();
-    apply(tar.as_slice(), &root).unwrap();
+    apply(tar.as_slice(), &root, &mut Modes::new()).unwrap();
     let mode = |p: &Path| std::os::unix::fs::MetadataExt::mode(&p.metadata().unwrap()) & 0o7777;
     assert_eq!(std::fs::read(root.join(&long)).unwrap(), b"program");
     assert_eq!(mode(&root.join(&long)), 0o755);
@@ -272,4 +272,85 @@ fn devices_are_left_to_the_engine() {
         .unwrap()
         .collect();
     assert_eq!(names.len(), 1, "{names:?}");
+}
+
+/// A folder of this mode.
+fn folder(name: &str, mode: u32) -> Vec<u8> {
+    let mut header = tar::Header::new_gnu();
+    header.set_path(name).unwrap();
+    header.set_entry_type(tar::EntryType::Directory);
+    header.set_mode(mode);
+    header.set_size(0);
+    header.set_cksum();
+    header.as_bytes().to_vec()
+}
+
+fn mode_of(path: &Path) -> u32 {
+    path.metadata().unwrap().permissions().mode() & 0o7777
+}
+
+/// Runs this test once more as a user without rights, if it has all of them.
+fn as_nobody() {
+    if std::os::unix::fs::MetadataExt::uid(&std::fs::metadata("/proc/self").unwrap()) != 0 {
+        return;
+    }
+    // Where the tests are built is not everybody's to enter.
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
+    let program = dir.path().join("tests");
+    std::fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    let name = std::thread::current().name().unwrap().to_owned();
+    let done = std::process::Command::new("setpriv")
+        .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
+        .arg(&program)
+        .args(["--exact", &name])
+        .current_dir("/")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&done.stdout);
+    assert!(done.status.success() && said.contains("1 passed"), "{said}");
+}
+
+#[test]
+fn folders_that_nobody_may_write_into_are_filled_by_anyone() {
+    as_nobody();
+    let dir = tempfile::tempdir().unwrap();
+    let image = layout(
+        dir.path(),
+        &[
+            vec![
+                folder("usr", 0o555),
+                folder("usr/bin", 0o555),
+                file("usr/bin/a", "1"),
+                folder("sealed", 0o500),
+                folder("gone", 0o500),
+                file("gone/x", "1"),
+                folder("link", 0o500),
+            ],
+            vec![
+                file("usr/bin/b", "2"),
+                file(".wh.gone", ""),
+                file(".wh.link", ""),
+                link("link", "../outside"),
+            ],
+        ],
+    );
+    let outside = dir.path().join("outside");
+    std::fs::create_dir(&outside).unwrap();
+    let before = mode_of(&outside);
+    let root = dir.path().join("root");
+    unpack(&image, &root, &Cancel::new()).unwrap();
+    for (name, mode) in [("usr", 0o555), ("usr/bin", 0o555), ("sealed", 0o500)] {
+        assert_eq!(mode_of(&root.join(name)), mode, "{name}");
+    }
+    assert!(root.join("usr/bin/b").exists() && !root.join("gone").exists());
+    assert_eq!(mode_of(&outside), before, "a mode was set through a link");
+    // What is only started can be put away as it is.
+    let started = dir.path().join("started");
+    unpack_to_start(&image, &started, &Cancel::new()).unwrap();
+    assert_eq!(mode_of(&started.join("usr/bin")), 0o755);
+    std::fs::remove_dir_all(&started).unwrap();
+    for name in ["usr", "usr/bin"] {
+        std::fs::set_permissions(root.join(name), Permissions::from_mode(0o755)).unwrap();
+    }
 }

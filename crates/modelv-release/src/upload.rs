@@ -10,11 +10,12 @@ use modelv_repo::ctx::Unit;
 use serde_json::{Value, json};
 use ureq::SendBody;
 
-use crate::attest::{attached, tag_of};
+use crate::attest::{attached, is_model, tag_of};
 use crate::error::{Error, Result};
 use crate::layout::{blob_path, check_digest, digest_of, read_bounded, read_json, read_manifest};
 use crate::modelpack;
 use crate::packer::Watched;
+use crate::pull::text;
 use crate::reference::Reference;
 use crate::registry::{Access, Credentials, Registry, header, with};
 
@@ -107,8 +108,12 @@ pub fn push(
     check_digest(layout, &digest, &bytes)?;
     let media = manifest["mediaType"].as_str().unwrap_or_default();
     registry.put_manifest(&to.tag, media, &bytes, &digest)?;
-    for descriptor in attached(layout)? {
-        registry.put_paper(layout, &descriptor, &digest, &to.tag)?;
+    let papers = attached(layout)?;
+    let models = papers.iter().filter(|d| is_model(d));
+    let known = models.map(|d| text(&d["digest"]));
+    let known: Vec<String> = known.chain([digest.clone()]).collect();
+    for descriptor in papers {
+        registry.put_paper(layout, &descriptor, &to.tag, &known)?;
     }
     ctx.progress.finish();
     Ok(pushed)
@@ -268,16 +273,18 @@ impl Registry<'_> {
 
 /// Papers of an image, as manifests that name it as their subject.
 impl Registry<'_> {
-    /// Sends a manifest that belongs to an image, under its digest and under the tag that it has.
+    /// Sends a manifest that belongs to an image, or to a model beside it, under its digest and under the tag that
+    /// it has. `known`: what it may belong to.
     fn put_paper(
         &mut self,
         layout: &Path,
         descriptor: &Value,
-        subject: &str,
         tag: &str,
+        known: &[String],
     ) -> Result<()> {
         let digest = descriptor["digest"].as_str().unwrap_or_default();
         let manifest = read_json(layout, digest)?;
+        let subject = text(&manifest["subject"]["digest"]);
         let parts = manifest["layers"].as_array().into_iter().flatten();
         for part in parts.chain([&manifest["config"]]) {
             let digest = part["digest"].as_str().unwrap_or_default();
@@ -288,16 +295,17 @@ impl Registry<'_> {
         let is_linked = self.put_manifest(digest, media, &bytes, digest)?;
         let named = &descriptor["annotations"]["org.opencontainers.image.ref.name"];
         // A layout may come from elsewhere: only the names that papers of this image have are written.
-        let ours = ["sig", "att"].map(|kind| tag_of(subject, kind));
+        let ours = ["sig", "att"].map(|kind| tag_of(&subject, kind));
         let named = ours.iter().find(|our| *named == our.as_str()).cloned();
-        let is_model = descriptor["artifactType"] == modelpack::KIND;
-        let named = named.or_else(|| is_model.then(|| modelpack::tag_of(tag)));
+        let named = named.filter(|_| known.contains(&subject));
+        let named = named.or_else(|| is_model(descriptor).then(|| modelpack::tag_of(tag)));
         if let Some(named) = named {
             self.put_manifest(&named, media, &bytes, digest)?;
         }
         match is_linked {
             true => Ok(()),
-            false => self.link(descriptor, subject),
+            false if known.contains(&subject) => self.link(descriptor, &subject),
+            false => Ok(()),
         }
     }
 

@@ -1,4 +1,5 @@
-//! Bodies of requests, within all limits: their size, their time, and the memory that all of them take.
+//! Bodies of requests, within all limits: their size, their time, and the memory that all of them, and what is
+//! made of them for a worker, take.
 
 use std::sync::Arc;
 
@@ -13,6 +14,8 @@ use crate::predict::{Failure, failure};
 
 /// What memory is counted in.
 const UNIT_BYTES: usize = 1 << 10;
+/// Copies for mirrors may take so much of what bodies may, beside it.
+const MIRRORS_SHARE: usize = 4;
 
 /// Memory for the bodies of all requests of all connections.
 pub(crate) struct Room(Arc<Semaphore>);
@@ -25,25 +28,57 @@ impl Room {
         Self(Arc::new(Semaphore::new(units)))
     }
 
-    /// So much more for a body; `None`: there is no more.
-    fn take(&self, held: &mut Option<OwnedSemaphorePermit>, bytes: usize) -> Option<()> {
+    /// For the copies that mirrors have: they never take what callers need.
+    pub(crate) fn for_mirrors(limits: &Limits) -> Self {
+        Self::new(&Limits {
+            all_bodies_bytes: limits.all_bodies_bytes / MIRRORS_SHARE,
+            ..*limits
+        })
+    }
+
+    /// So much for something, if there is so much.
+    pub(crate) fn hold(&self, bytes: usize) -> Result<Held, Failure> {
+        let mut held = None;
+        self.take(&mut held, bytes)?;
+        Ok(held)
+    }
+
+    /// So much in all for a body, if there is so much.
+    fn take(&self, held: &mut Held, bytes: usize) -> Result<(), Failure> {
+        let full = || {
+            let text = "the bodies of other requests take all memory that there is for them";
+            failure(StatusCode::SERVICE_UNAVAILABLE, "no_memory", text)
+        };
         let has = held.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
-        let more = u32::try_from(bytes.div_ceil(UNIT_BYTES).saturating_sub(has)).ok()?;
+        let more = bytes.div_ceil(UNIT_BYTES).saturating_sub(has);
+        let more = u32::try_from(more).map_err(|_| full())?;
         if more > 0 {
-            let permit = self.0.clone().try_acquire_many_owned(more).ok()?;
+            let permit = self.0.clone().try_acquire_many_owned(more);
+            let permit = permit.map_err(|_| full())?;
             match held {
                 Some(held) => held.merge(permit),
                 None => *held = Some(permit),
             }
         }
-        Some(())
+        Ok(())
     }
 }
+
+/// Memory that counts as taken until this is dropped.
+pub(crate) type Held = Option<OwnedSemaphorePermit>;
 
 /// A whole body. Its memory counts as taken until it is dropped.
 pub(crate) struct Read {
     pub(crate) bytes: Bytes,
-    _room: Option<OwnedSemaphorePermit>,
+    held: Held,
+}
+
+impl Read {
+    /// Gives the body up for something with so many bytes that was made of it.
+    pub(crate) fn becomes(mut self, room: &Room, bytes: usize) -> Result<Held, Failure> {
+        room.take(&mut self.held, bytes)?;
+        Ok(self.held)
+    }
 }
 
 /// The body of a request.
@@ -86,16 +121,14 @@ async fn gather(room: &Room, body: Body, limit: usize) -> Result<Read, Failure> 
         if bytes.len() + part.len() > limit {
             return Err(too_large(limit));
         }
-        room.take(&mut held, bytes.len() + part.len())
-            .ok_or_else(|| {
-                let text = "the bodies of other requests take all memory that there is for them";
-                failure(StatusCode::SERVICE_UNAVAILABLE, "no_memory", text)
-            })?;
+        room.take(&mut held, bytes.len() + part.len())?;
         bytes.extend_from_slice(&part);
     }
+    // It grew by doubling.
+    bytes.shrink_to_fit();
     Ok(Read {
         bytes: bytes.into(),
-        _room: held,
+        held,
     })
 }
 
@@ -127,6 +160,35 @@ mod tests {
             assert!(body(8 << 10).await.is_ok());
             let large = body((8 << 10) + 1).await.map_err(|f| f.kind);
             assert_eq!(large.err(), Some("too_large"));
+        });
+    }
+
+    #[test]
+    fn what_is_made_of_a_body_counts_instead_of_it() {
+        run(async {
+            let limits = Limits {
+                body_bytes: 8 << 10,
+                all_bodies_bytes: 20 << 10,
+                ..Limits::default()
+            };
+            let room = Room::new(&limits);
+            let body = || async {
+                let read = gather(&room, Body::from(vec![7; 8 << 10]), 8 << 10).await;
+                read.unwrap_or_else(|f| panic!("{}", f.kind))
+            };
+            let text = body().await.becomes(&room, 18 << 10);
+            assert_eq!(
+                room.0.available_permits(),
+                2,
+                "its body is not counted twice"
+            );
+            drop(text);
+            let shorter = body().await.becomes(&room, 1);
+            assert!(shorter.is_ok());
+            let longer = body().await.becomes(&room, 18 << 10);
+            assert_eq!(longer.map_err(|f| f.kind).err(), Some("no_memory"));
+            drop(shorter);
+            assert_eq!(room.0.available_permits(), 20, "all is given back");
         });
     }
 }

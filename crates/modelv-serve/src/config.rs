@@ -21,7 +21,8 @@ pub struct Limits {
     pub header: Duration,
     /// Requests that may wait for a worker.
     pub queue: usize,
-    /// Memory for the bodies of all requests, in bytes; one body of the largest size always has room.
+    /// Memory for the bodies of all requests and what is made of them, in bytes; one body of the largest size
+    /// always has room. Copies for mirrors have a quarter of it, for themselves.
     pub all_bodies_bytes: usize,
     /// Longest time in which a connection may stand still: no request, and no byte of an answer taken.
     pub idle: Duration,

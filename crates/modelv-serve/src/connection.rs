@@ -1,4 +1,7 @@
-//! Connections: as many as may be, of the protocol that their first bytes say, and none longer than it moves.
+//! Connections: as many as may be, of the protocol that their first bytes say, and none longer than it moves, nor
+//! any stream of one.
+
+mod stream;
 
 use std::convert::Infallible;
 use std::pin::{Pin, pin};
@@ -13,13 +16,14 @@ use axum::http::{Request, Response};
 use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::server::conn::{http1, http2};
 use hyper::service::{Service, service_fn};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
 use crate::config::Limits;
+use stream::{Clock, Streams};
 
 /// Most bytes of the head of a request.
 const HEAD_BYTES_MAX: usize = 64 << 10;
@@ -96,7 +100,7 @@ async fn connection(
     let kept = pulse.clone();
     let service = service_fn(move |request| answer(routes.clone(), pulse.clone(), request));
     if is_http2 {
-        let connection = http2::Builder::new(TokioExecutor::new())
+        let connection = http2::Builder::new(Streams::new(limits.idle))
             .timer(TokioTimer::new())
             .max_concurrent_streams(STREAMS_MAX)
             .max_header_list_size(HEAD_BYTES_MAX as u32)
@@ -180,11 +184,14 @@ async fn answer(
 ) -> Result<Response<Body>, Infallible> {
     let _busy = pulse.busy();
     let response = routes.call(request).await?;
+    let clock = Clock::of_stream();
+    clock.waits_for_client();
     Ok(response.map(|inner| {
         Body::new(Moving {
             inner,
             rest: Bytes::new(),
             pulse: pulse.clone(),
+            clock,
         })
     }))
 }
@@ -242,6 +249,7 @@ struct Moving {
     inner: Body,
     rest: Bytes,
     pulse: Arc<Pulse>,
+    clock: Arc<Clock>,
 }
 
 impl hyper::body::Body for Moving {
@@ -253,6 +261,7 @@ impl hyper::body::Body for Moving {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         if self.rest.is_empty() {
+            self.clock.waits_for_server();
             let polled = Pin::new(&mut self.inner).poll_frame(context);
             let Poll::Ready(Some(Ok(frame))) = polled else {
                 return polled;
@@ -263,6 +272,7 @@ impl hyper::body::Body for Moving {
             }
         }
         self.pulse.beat();
+        self.clock.waits_for_client();
         let piece = self.rest.len().min(PIECE_BYTES);
         Poll::Ready(Some(Ok(Frame::data(self.rest.split_to(piece)))))
     }

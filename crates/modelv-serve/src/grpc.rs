@@ -2,6 +2,7 @@
 //!
 //! gRPC is HTTP/2 with a message behind five bytes and the outcome in trailers; no more of it is here.
 
+pub(crate) mod health;
 mod message;
 mod tensors;
 
@@ -17,9 +18,9 @@ use axum::http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version,
 use hyper::body::Frame;
 use prost::Message;
 
-use crate::body::read;
+use crate::body::{Read, read};
 use crate::http::App;
-use crate::infer::{self, bad, form, predicted};
+use crate::infer::{self, Question, bad, form, predicted};
 use crate::model::Model;
 use crate::predict::{Failure, Under, failure};
 use message::{
@@ -40,6 +41,19 @@ pub(crate) fn is_call(headers: &HeaderMap) -> bool {
     matches!(rest, Some([] | [b'+' | b';', ..]))
 }
 
+/// Whether a request can be answered as a call.
+fn is_asked_well(request: &Request<Body>) -> Result<(), Failure> {
+    if is_call(request.headers()) && request.version() == Version::HTTP_2 {
+        return Ok(());
+    }
+    let text = "this is a service of gRPC: ask it over HTTP/2, with `application/grpc`";
+    Err(failure(
+        StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        "not_grpc",
+        text,
+    ))
+}
+
 /// A call of the service.
 pub(crate) async fn call(
     State(app): State<Arc<App>>,
@@ -47,9 +61,7 @@ pub(crate) async fn call(
     request: Request<Body>,
 ) -> Response<Body> {
     let id = app.request_id(request.headers());
-    if !is_call(request.headers()) || request.version() != Version::HTTP_2 {
-        let text = "this is a service of gRPC: ask it over HTTP/2, with `application/grpc`";
-        let f = failure(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not_grpc", text);
+    if let Err(f) = is_asked_well(&request) {
         return app.failure(&app.arms.main(), &f, &id);
     }
     if method == "ModelInfer" {
@@ -126,22 +138,31 @@ fn metadata(app: &App, model: &Model) -> ModelMetadata {
     }
 }
 
-async fn infer(app: &App, request: Request<Body>) -> Response<Body> {
+/// A request for predictions.
+struct Asked {
+    question: Question,
+    id: String,
+    /// Whether the elements of its tensors came as bytes.
+    is_raw: bool,
+}
+
+/// Who is asked, where that is named, and what.
+type Call = (Option<Arc<Model>>, Result<Asked, Failure>);
+
+async fn infer(app: &Arc<App>, request: Request<Body>) -> Response<Body> {
     const PATH: &str = "/grpc/ModelInfer";
     let headers = request.headers().clone();
-    // Kept to the end: what it takes counts as long as it is worked on.
-    let body = read(app, request).await;
-    let asked = body.as_ref().map_err(Failure::clone);
-    let asked = asked.and_then(|b| infer_request(&message(&b.bytes)?).map_err(bad));
-    let found = asked.and_then(|a| Ok((find(app, &a.model_name, &a.model_version)?, a)));
-    let (mut under, asked) = match found {
-        Ok((Some(model), asked)) => (Under::with(app, model, &headers, PATH), Ok(asked)),
-        Ok((None, asked)) => (Under::begin(app, &headers, PATH), Ok(asked)),
-        Err(f) => (Under::begin(app, &headers, PATH), Err(f)),
+    let (model, asked) = match called(app, request).await {
+        Ok((model, asked)) => (model, asked),
+        Err(f) => (None, Err(f)),
+    };
+    let mut under = match model {
+        Some(model) => Under::with(app, model, &headers, PATH),
+        None => Under::begin(app, &headers, PATH),
     };
     let model = under.model();
     let answered = match asked {
-        Ok(asked) => within(timeout(&headers), infer_with(app, &model, asked, &under.id)).await,
+        Ok(asked) => within(timeout(&headers), answered(app, &model, asked, &under.id)).await,
         Err(f) => Err(f),
     };
     let (code, error) = match &answered {
@@ -153,26 +174,60 @@ async fn infer(app: &App, request: Request<Body>) -> Response<Body> {
     response
 }
 
-async fn infer_with(
+async fn called(app: &Arc<App>, request: Request<Body>) -> Result<Call, Failure> {
+    let key = request.headers().get(&app.sticky).cloned();
+    let body = read(app, request).await?;
+    let (of, bytes) = (app.clone(), body.bytes.len());
+    let reading = move || {
+        let request = infer_request(&message(&body.bytes)?).map_err(bad)?;
+        let found = find(&of, &request.model_name, &request.model_version)?;
+        let key = key.as_ref().map(HeaderValue::as_bytes);
+        let model = found.unwrap_or_else(|| of.arms.choose(key));
+        let asked = asked(&of, &model, request, body);
+        Ok((Some(model), asked))
+    };
+    app.aside.run(bytes, reading).await
+}
+
+fn asked(app: &App, model: &Model, request: InferRequest, body: Read) -> Result<Asked, Failure> {
+    let inputs = tensors::inputs(&request).map_err(bad)?;
+    let is_raw = !request.raw_input_contents.is_empty();
+    let wanted = request.outputs.into_iter().map(|o| o.name).collect();
+    Ok(Asked {
+        question: Question::new(app, model, body, inputs, wanted)?,
+        id: request.id,
+        is_raw,
+    })
+}
+
+async fn answered(
     app: &App,
     model: &Arc<Model>,
-    asked: InferRequest,
+    asked: Asked,
     id: &str,
 ) -> Result<Vec<u8>, Failure> {
-    let inputs = tensors::inputs(&asked).map_err(bad)?;
-    let wanted: Vec<&str> = asked.outputs.iter().map(|o| o.name.as_str()).collect();
-    let outputs = predicted(app, model, inputs, &wanted, id).await?;
+    let result = predicted(app, model, &asked.question, id).await?;
     let mut response = InferResponse {
         model_name: model.options.name.clone(),
         model_version: model.commit().to_owned(),
-        id: asked.id.clone(),
+        id: asked.id,
         ..InferResponse::default()
     };
-    let is_raw = !asked.raw_input_contents.is_empty();
-    for (name, value) in outputs {
-        tensors::add_output(&mut response, name, &value, is_raw);
-    }
-    Ok(response.encode_to_vec())
+    let bytes = result.len();
+    let writing = move || {
+        for (name, value) in infer::outputs(&result, &asked.question.wanted)? {
+            tensors::add_output(&mut response, name, &value, asked.is_raw);
+        }
+        Ok(response.encode_to_vec())
+    };
+    app.aside.run(bytes, writing).await
+}
+
+/// The inputs of a call.
+#[cfg(feature = "fuzz")]
+pub(crate) fn inputs_of(body: &Bytes) -> Result<Vec<(String, Vec<u8>)>, String> {
+    let message = message(body).map_err(|f| f.message)?;
+    tensors::inputs(&infer_request(&message)?)
 }
 
 /// The one message of a call.

@@ -15,6 +15,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::ServeError;
 use crate::arms::{Arms, Slot};
+use crate::aside::Aside;
 use crate::body::Room;
 use crate::config::{Limits, Server};
 use crate::connection::Connections;
@@ -36,6 +37,8 @@ pub(crate) struct App {
     pub(crate) sticky: HeaderName,
     pub(crate) payloads: Option<Payloads>,
     pub(crate) room: Room,
+    pub(crate) room_for_mirrors: Room,
+    pub(crate) aside: Aside,
     requests: AtomicU64,
     draining: AtomicBool,
 }
@@ -58,6 +61,8 @@ impl App {
             sticky: sticky.unwrap_or(HeaderName::from_static("x-modelv-key")),
             payloads,
             room: Room::new(&limits),
+            room_for_mirrors: Room::for_mirrors(&limits),
+            aside: Aside::new(limits.predict),
             requests: AtomicU64::new(0),
             draining: AtomicBool::new(false),
         }
@@ -154,7 +159,7 @@ async fn run(
     Ok(())
 }
 
-fn router(app: Arc<App>) -> Router {
+pub(crate) fn router(app: Arc<App>) -> Router {
     Router::new()
         .route("/predict", any(predict))
         .route("/version", get(version))
@@ -179,6 +184,7 @@ fn router(app: Arc<App>) -> Router {
             post(oip::infer),
         )
         .route(grpc::SERVICE, any(grpc::call))
+        .route(grpc::health::SERVICE, any(grpc::health::call))
         .fallback(nowhere)
         .with_state(app)
 }

@@ -3,16 +3,18 @@
 //!
 //! One input is what the function takes; several are an object by their names.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::body::Bytes;
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 
+use crate::body::{Held, Read};
 use crate::http::App;
 use crate::model::Model;
 use crate::payload;
-use crate::predict::{Failure, Output, ask, failure, fits};
+use crate::predict::{Failure, Output, ask, failure, fits, has_types};
 
 /// Shortest beginning of a commit id that names it.
 const DIGITS_MIN: usize = 7;
@@ -77,37 +79,100 @@ pub(crate) fn bad(text: impl Into<String>) -> Failure {
     failure(StatusCode::BAD_REQUEST, "bad_request", text)
 }
 
-/// What a model gives for these inputs, by the names of its outputs; `wanted`: those that are asked for, all
-/// where there are none.
+/// What a model is asked. Large ones are made aside.
+pub(crate) struct Question {
+    /// JSON text.
+    text: Bytes,
+    /// Whether it is what the function takes.
+    fit: Result<(), Failure>,
+    /// The name of the only input.
+    input: Option<String>,
+    /// The names of the outputs that are asked for; all where there are none.
+    pub(crate) wanted: Vec<String>,
+    _held: Held,
+}
+
+impl Question {
+    /// Of inputs, each as JSON, and what they were read of.
+    pub(crate) fn new(
+        app: &App,
+        model: &Model,
+        read: Read,
+        mut inputs: Vec<(String, Vec<u8>)>,
+        wanted: Vec<String>,
+    ) -> Result<Self, Failure> {
+        let (input, inputs) = match inputs.len() {
+            0 => return Err(bad("a request needs a list of `inputs`")),
+            1 => {
+                let (name, value) = inputs.remove(0);
+                (Some(name), value)
+            }
+            _ => (None, object(inputs)),
+        };
+        let text = [b"{\"inputs\":", inputs.as_slice(), b"}"].concat();
+        drop(inputs);
+        let held = read.becomes(&app.room, text.len())?;
+        let text = Bytes::from(text);
+        let fit = fit(&model.about.schema, &text);
+        Ok(Self {
+            text,
+            fit,
+            input,
+            wanted,
+            _held: held,
+        })
+    }
+}
+
+/// Values by their names; the last of a name counts.
+fn object(inputs: Vec<(String, Vec<u8>)>) -> Vec<u8> {
+    let fields: BTreeMap<String, Vec<u8>> = inputs.into_iter().collect();
+    let mut out = Vec::new();
+    for (name, value) in fields {
+        out.push(if out.is_empty() { b'{' } else { b',' });
+        out.extend_from_slice(json!(name).to_string().as_bytes());
+        out.push(b':');
+        out.extend_from_slice(&value);
+    }
+    out.push(b'}');
+    out
+}
+
+/// Whether a question is what the types say.
+fn fit(types: &Value, text: &[u8]) -> Result<(), Failure> {
+    if !has_types(types) {
+        return Ok(());
+    }
+    let question: Value = serde_json::from_slice(text).map_err(|e| bad(e.to_string()))?;
+    fits(types, &question["inputs"])
+}
+
+/// What a model gives, as JSON.
 pub(crate) async fn predicted(
     app: &App,
     model: &Arc<Model>,
-    mut inputs: Vec<(String, Value)>,
-    wanted: &[&str],
+    question: &Question,
     id: &str,
-) -> Result<Vec<(String, Value)>, Failure> {
-    let (input, inputs) = match inputs.len() {
-        0 => return Err(bad("a request needs a list of `inputs`")),
-        1 => {
-            let (name, value) = inputs.remove(0);
-            (Some(name), value)
-        }
-        _ => (None, Value::Object(inputs.into_iter().collect())),
-    };
-    let question = Bytes::from(json!({"inputs": inputs}).to_string());
+) -> Result<Vec<u8>, Failure> {
     let called = payload::Names {
-        input: input.as_deref(),
-        output: wanted.first().copied(),
+        input: question.input.as_deref(),
+        output: question.wanted.first().map(String::as_str),
     };
-    let done = match fits(&model.about.schema, &inputs) {
-        Ok(()) => ask(app, model, &question, id).await,
-        Err(f) => Err(f),
+    let done = match &question.fit {
+        Ok(()) => ask(app, model, &question.text, id).await,
+        Err(f) => Err(f.clone()),
     };
-    let Output::Whole(result) = app.told(model, &question, done, id, called)? else {
-        return Err(bad("this model streams its results: ask `/predict`"));
-    };
-    let mut outputs = named(parsed(&result)?, wanted.first().copied());
-    outputs.retain(|(name, _)| wanted.is_empty() || wanted.contains(&name.as_str()));
+    match app.told(model, &question.text, done, id, called)? {
+        Output::Whole(result) => Ok(result),
+        Output::Stream(_) => Err(bad("this model streams its results: ask `/predict`")),
+    }
+}
+
+/// What a model gave, by the names of its outputs. Large ones are taken apart aside.
+pub(crate) fn outputs(result: &[u8], wanted: &[String]) -> Result<Vec<(String, Value)>, Failure> {
+    let first = wanted.first().map(String::as_str);
+    let mut outputs = named(parsed(result)?, first);
+    outputs.retain(|(name, _)| wanted.is_empty() || wanted.contains(name));
     Ok(outputs)
 }
 
@@ -132,6 +197,14 @@ fn named(result: Value, first: Option<&str>) -> Vec<(String, Value)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn several_inputs_are_an_object() {
+        let input = |name: &str, text: &str| (name.to_owned(), text.as_bytes().to_vec());
+        let several = vec![input("b", "[1]"), input("a\"", "2"), input("b", "[3]")];
+        let found: Value = serde_json::from_slice(&object(several)).unwrap();
+        assert_eq!(found, json!({"a\"": 2, "b": [3]}));
+    }
 
     #[test]
     fn a_result_that_can_not_be_read_is_no_null() {

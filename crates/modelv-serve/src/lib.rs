@@ -4,12 +4,16 @@
 //! costs that request and no other. `tokio` stays inside this crate.
 
 mod arms;
+mod aside;
 mod body;
 mod config;
 mod connection;
 mod docs;
 mod follow;
 mod frame;
+#[cfg(feature = "fuzz")]
+#[doc(hidden)]
+pub mod fuzz;
 mod grpc;
 mod http;
 mod infer;

@@ -10,9 +10,9 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use serde_json::{Value, json};
 
-use crate::body::read;
+use crate::body::{Read, read};
 use crate::http::{App, JSON};
-use crate::infer::{self, Form, bad, form, predicted};
+use crate::infer::{self, Form, Question, bad, form, predicted};
 use crate::model::Model;
 use crate::predict::{Failure, Under};
 use crate::tensor;
@@ -121,8 +121,7 @@ pub(crate) async fn infer(
     };
     let model = under.model();
     let (code, error, response) = match answer(&app, &model, request, &under.id).await {
-        Ok((head, bytes)) => {
-            let text = head.to_string();
+        Ok((text, bytes)) => {
             let length = text.len();
             let is_plain = bytes.is_empty();
             let body = [text.as_bytes(), &bytes].concat();
@@ -145,20 +144,42 @@ pub(crate) async fn infer(
     response
 }
 
+/// The text of an answer, and the bytes behind it.
 async fn answer(
-    app: &App,
+    app: &Arc<App>,
     model: &Arc<Model>,
     request: Request<Body>,
     id: &str,
-) -> Result<(Value, Vec<u8>), Failure> {
+) -> Result<(String, Vec<u8>), Failure> {
     let length = head_length(request.headers())?;
     let body = read(app, request).await?;
+    let (all, of, body_bytes) = (app.clone(), model.clone(), body.bytes.len());
+    let reading = move || asked(&all, &of, body, length);
+    let (head, question) = app.aside.run(body_bytes, reading).await?;
+    let result = predicted(app, model, &question, id).await?;
+    let (of, result_bytes) = (model.clone(), result.len());
+    let writing = move || {
+        let outputs = infer::outputs(&result, &question.wanted)?;
+        drop(result);
+        let (answer, bytes) = written(&of, &head, outputs);
+        Ok((answer.to_string(), bytes))
+    };
+    app.aside.run(result_bytes, writing).await
+}
+
+/// What a body asks, and its JSON without the inputs.
+fn asked(
+    app: &App,
+    model: &Model,
+    body: Read,
+    length: Option<usize>,
+) -> Result<(Value, Question), Failure> {
     let length = length.unwrap_or(body.bytes.len());
     let (head, mut binary) = body
         .bytes
         .split_at_checked(length)
         .ok_or_else(|| bad("the body is shorter than its header says"))?;
-    let head: Value =
+    let mut head: Value =
         serde_json::from_slice(head).map_err(|e| bad(format!("the body is not JSON: {e}")))?;
     let mut inputs = Vec::new();
     for tensor in head["inputs"].as_array().into_iter().flatten() {
@@ -169,10 +190,14 @@ async fn answer(
             tensor::read(tensor, &mut binary).map_err(|e| bad(format!("input `{name}`: {e}")))?;
         inputs.push((name.to_owned(), value));
     }
+    if let Some(head) = head.as_object_mut() {
+        head.remove("inputs");
+    }
     let wanted = head["outputs"].as_array().into_iter().flatten();
-    let wanted: Vec<&str> = wanted.filter_map(|o| o["name"].as_str()).collect();
-    let outputs = predicted(app, model, inputs, &wanted, id).await?;
-    Ok(written(model, &head, outputs))
+    let wanted = wanted.filter_map(|o| Some(o["name"].as_str()?.to_owned()));
+    let wanted = wanted.collect();
+    let question = Question::new(app, model, body, inputs, wanted)?;
+    Ok((head, question))
 }
 
 fn head_length(headers: &HeaderMap) -> Result<Option<usize>, Failure> {

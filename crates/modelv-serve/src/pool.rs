@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use axum::body::Bytes;
 use futures_util::FutureExt;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
@@ -99,12 +100,12 @@ impl Pool {
     }
 
     /// Hands a request over; `None` when too many wait.
-    pub(crate) fn submit(&self, body: Vec<u8>) -> Option<oneshot::Receiver<Answer>> {
+    pub(crate) fn submit(&self, body: impl Into<Bytes>) -> Option<oneshot::Receiver<Answer>> {
         let (reply, answer) = oneshot::channel();
         let now = Instant::now();
         let limits = self.shared.options.limits;
         let job = Job {
-            body,
+            body: body.into(),
             reply,
             queued: now,
             deadline: now + limits.predict,
@@ -194,7 +195,7 @@ async fn work(shared: &Arc<Shared>, process: &mut Process, batch: Vec<Job>) -> b
             .metrics
             .waited(&shared.options.commit, start - job.queued);
     }
-    let bodies: Vec<&[u8]> = batch.iter().map(|j| j.body.as_slice()).collect();
+    let bodies: Vec<&[u8]> = batch.iter().map(|j| j.body.as_ref()).collect();
     let asked = tokio::time::timeout_at(deadline, process.ask(&bodies)).await;
     let parts = match asked {
         Ok(Ok(parts)) if parts.len() == batch.len() => parts,

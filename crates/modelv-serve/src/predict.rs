@@ -9,16 +9,14 @@ use axum::http::{HeaderMap, Request, Response, StatusCode, header};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
-use crate::body::read;
+use crate::aside::LARGE_BYTES;
+use crate::body::{Read, read};
 use crate::http::{App, JSON};
 use crate::json_text;
 use crate::model::Model;
 use crate::payload::{Entry, Names, StreamEntry};
 use crate::pool::Answer;
 use crate::schema;
-
-/// Bodies above this are looked at on another thread: others must not wait for it.
-const LARGE_BYTES: usize = 256 << 10;
 
 /// A prediction that was not made.
 #[derive(Debug, Clone)]
@@ -150,9 +148,9 @@ async fn answer(
     request: Request<Body>,
     id: &str,
 ) -> Result<Output, Failure> {
-    let body = read(app, request).await?;
+    let body = Arc::new(read(app, request).await?);
     let question = body.bytes.clone();
-    let done = match check(model, &question).await {
+    let done = match check(app, model, &body).await {
         Ok(()) => ask(app, model, &question, id).await,
         Err(f) => Err(f),
     };
@@ -160,25 +158,37 @@ async fn answer(
 }
 
 /// Whether a body is JSON, and what the types of `predict` say.
-async fn check(model: &Arc<Model>, body: &Bytes) -> Result<(), Failure> {
-    if body.len() < LARGE_BYTES {
-        return look(model, body);
+async fn check(app: &App, model: &Arc<Model>, body: &Arc<Read>) -> Result<(), Failure> {
+    let bytes = body.bytes.len();
+    let (of, read) = (model.clone(), body.clone());
+    if has_types(&model.about.schema) && !model.options.frame {
+        return app.aside.run(bytes, move || look(&of, &read.bytes)).await;
     }
-    let (model, body) = (model.clone(), body.clone());
-    let looked = tokio::task::spawn_blocking(move || look(&model, &body)).await;
-    looked.unwrap_or_else(|_| Err(failure(StatusCode::INTERNAL_SERVER_ERROR, "internal", "")))
+    if bytes < LARGE_BYTES {
+        return json_text::check(&body.bytes).map_err(no_json);
+    }
+    // Nothing is kept of it: as many at a time as there are.
+    let looked = tokio::task::spawn_blocking(move || json_text::check(&read.bytes)).await;
+    match looked {
+        Ok(looked) => looked.map_err(no_json),
+        Err(_) => Err(failure(StatusCode::INTERNAL_SERVER_ERROR, "internal", "")),
+    }
+}
+
+/// Whether there is anything that inputs could be unlike.
+pub(crate) fn has_types(types: &Value) -> bool {
+    types.as_object().is_some_and(|t| !t.is_empty())
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
+fn no_json(e: serde_json::Error) -> Failure {
+    let text = format!("the body is not JSON: {e}");
+    failure(StatusCode::BAD_REQUEST, "not_json", text)
 }
 
 fn look(model: &Model, body: &[u8]) -> Result<(), Failure> {
-    let bad = |e: serde_json::Error| {
-        let text = format!("the body is not JSON: {e}");
-        failure(StatusCode::BAD_REQUEST, "not_json", text)
-    };
     let types = &model.about.schema;
-    if types.as_object().is_none_or(serde_json::Map::is_empty) || model.options.frame {
-        return json_text::check(body).map_err(bad);
-    }
-    let request: Value = serde_json::from_slice(body).map_err(bad)?;
+    let request: Value = serde_json::from_slice(body).map_err(no_json)?;
     fits(types, request.get("inputs").unwrap_or(&request))
 }
 
@@ -201,14 +211,14 @@ pub(crate) fn fits(types: &Value, inputs: &Value) -> Result<(), Failure> {
 pub(crate) async fn ask(
     app: &App,
     model: &Arc<Model>,
-    body: &[u8],
+    body: &Bytes,
     id: &str,
 ) -> Result<Output, Failure> {
     if app.is_draining() {
         let text = "the server is about to end";
         return Err(failure(StatusCode::SERVICE_UNAVAILABLE, "draining", text));
     }
-    let Some(answer) = model.pool.submit(body.to_vec()) else {
+    let Some(answer) = model.pool.submit(body.clone()) else {
         let text = "too many requests wait for a worker";
         return Err(failure(StatusCode::TOO_MANY_REQUESTS, "overloaded", text));
     };
@@ -336,10 +346,15 @@ impl App {
     /// Lets mirrors have a copy.
     fn mirror(&self, body: &Bytes, result: &[u8]) {
         for mirror in self.arms.mirrors() {
+            // A slow one would keep them for as long as it takes.
+            let Ok(held) = self.room_for_mirrors.hold(body.len() + result.len()) else {
+                self.metrics.mirrored(mirror.commit(), "dropped");
+                continue;
+            };
             let (metrics, body, want) = (self.metrics.clone(), body.clone(), result.to_vec());
             // On a task of its own, behind its own queue: whatever it does, the caller has the answer.
             tokio::spawn(async move {
-                let result = match mirror.pool.submit(body.to_vec()) {
+                let result = match mirror.pool.submit(body) {
                     None => "dropped",
                     Some(answer) => match answer.await {
                         Ok(Answer::Result(found)) if found == want => "same",
@@ -348,6 +363,7 @@ impl App {
                     },
                 };
                 metrics.mirrored(mirror.commit(), result);
+                drop(held);
             });
         }
     }

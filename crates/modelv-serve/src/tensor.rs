@@ -1,13 +1,15 @@
 //! Tensors of the Open Inference Protocol, as JSON or as bytes behind it, to and from the JSON that
 //! functions take and give.
 //!
-//! Must never make more numbers than bytes came in, nor lists out of all proportion to them.
+//! Must never make more numbers than bytes came in, nor lists out of all proportion to them. Elements are
+//! written one by one: a value of JSON in memory takes 32 bytes, which a byte of a tensor may be one of.
 
 mod element;
 
 use serde_json::{Value, json};
 
-use element::{decode, encode, is_of, size_of};
+use element::{encode, is_of, number_of, size_of, write_next};
+pub(crate) use element::{utf8, write as write_plain, write_float};
 
 /// Most dimensions of one tensor.
 const DIMENSIONS_MAX: usize = 32;
@@ -59,70 +61,99 @@ fn lists(dims: &[usize]) -> Option<usize> {
 /// The elements of a tensor, as they came.
 pub(crate) enum Elements<'a> {
     Bytes(&'a [u8]),
-    Values(Vec<Value>),
+    /// So many; each call writes the next.
+    Each(usize, &'a mut dyn FnMut(&mut Vec<u8>) -> Result<()>),
 }
 
-/// The nested lists of an input; its elements are in `data`, or at the front of `binary`.
-pub(crate) fn read(tensor: &Value, binary: &mut &[u8]) -> Result<Value> {
+/// The nested lists of an input, in JSON; its elements are in `data`, or at the front of `binary`.
+pub(crate) fn read(tensor: &Value, binary: &mut &[u8]) -> Result<Vec<u8>> {
     let datatype = tensor["datatype"]
         .as_str()
         .ok_or("a tensor needs a `datatype`")?;
     let dims = shape(tensor)?;
-    let elements = match tensor["parameters"]["binary_data_size"].as_u64() {
-        Some(bytes) => {
-            let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
-            let (own, rest) = binary
-                .split_at_checked(bytes)
-                .ok_or("fewer bytes than a tensor says")?;
-            *binary = rest;
-            Elements::Bytes(own)
-        }
-        None => {
-            let mut flat = Vec::new();
-            flatten(
-                tensor.get("data").ok_or("a tensor needs `data`")?,
-                &mut flat,
-            );
-            Elements::Values(flat)
-        }
+    if let Some(bytes) = tensor["parameters"]["binary_data_size"].as_u64() {
+        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+        let (own, rest) = binary
+            .split_at_checked(bytes)
+            .ok_or("fewer bytes than a tensor says")?;
+        *binary = rest;
+        return nested(datatype, &dims, Elements::Bytes(own));
+    }
+    let data = tensor.get("data").ok_or("a tensor needs `data`")?;
+    let mut leaves = Leaves::of(data);
+    let mut next = |out: &mut Vec<u8>| match leaves.next() {
+        Some(odd) if !is_of(datatype, odd) => Err(format!("{odd} is no {datatype}")),
+        value => write_plain(out, &value),
     };
+    let elements = Elements::Each(Leaves::of(data).count(), &mut next);
     nested(datatype, &dims, elements)
 }
 
-/// Elements as nested lists.
-pub(crate) fn nested(datatype: &str, dims: &[usize], elements: Elements<'_>) -> Result<Value> {
+/// Elements as nested lists, in JSON.
+pub(crate) fn nested(datatype: &str, dims: &[usize], elements: Elements<'_>) -> Result<Vec<u8>> {
     size_of(datatype)?;
     let count = count(dims)?;
-    let elements = match elements {
-        Elements::Bytes(bytes) => decode(datatype, bytes, count)?,
-        Elements::Values(values) => {
-            if let Some(odd) = values.iter().find(|v| !is_of(datatype, v)) {
-                return Err(format!("{odd} is no {datatype}"));
-            }
-            values
-        }
+    let found = match &elements {
+        Elements::Bytes(bytes) => number_of(datatype, bytes, count)?,
+        Elements::Each(number, _) => *number,
     };
-    if elements.len() != count {
-        return Err(format!(
-            "a shape of {count} elements with {} of them",
-            elements.len()
-        ));
+    if found != count {
+        return Err(format!("a shape of {count} elements with {found} of them"));
     }
-    Ok(nest(&mut elements.into_iter(), dims))
+    let mut out = Vec::new();
+    match elements {
+        Elements::Bytes(mut bytes) => {
+            let mut next = |out: &mut Vec<u8>| write_next(datatype, &mut bytes, out);
+            nest(&mut out, dims, &mut next)?;
+        }
+        Elements::Each(_, next) => nest(&mut out, dims, next)?,
+    }
+    Ok(out)
 }
 
-fn flatten(data: &Value, out: &mut Vec<Value>) {
-    match data {
-        Value::Array(all) => all.iter().for_each(|v| flatten(v, out)),
-        other => out.push(other.clone()),
+/// What is in nested lists, in its order.
+struct Leaves<'a>(Vec<std::slice::Iter<'a, Value>>);
+
+impl<'a> Leaves<'a> {
+    fn of(data: &'a Value) -> Self {
+        Self(vec![std::slice::from_ref(data).iter()])
     }
 }
 
-fn nest(elements: &mut impl Iterator<Item = Value>, dims: &[usize]) -> Value {
-    match dims {
-        [] => elements.next().unwrap_or_default(),
-        [n, rest @ ..] => Value::Array((0..*n).map(|_| nest(elements, rest)).collect()),
+impl<'a> Iterator for Leaves<'a> {
+    type Item = &'a Value;
+
+    fn next(&mut self) -> Option<&'a Value> {
+        loop {
+            match self.0.last_mut()?.next() {
+                None => {
+                    self.0.pop();
+                }
+                Some(Value::Array(below)) => self.0.push(below.iter()),
+                Some(leaf) => return Some(leaf),
+            }
+        }
     }
+}
+
+/// Writes lists in lists, down to the elements.
+fn nest(
+    out: &mut Vec<u8>,
+    dims: &[usize],
+    next: &mut dyn FnMut(&mut Vec<u8>) -> Result<()>,
+) -> Result<()> {
+    let [number, rest @ ..] = dims else {
+        return next(out);
+    };
+    out.push(b'[');
+    for at in 0..*number {
+        if at > 0 {
+            out.push(b',');
+        }
+        nest(out, rest, next)?;
+    }
+    out.push(b']');
+    Ok(())
 }
 
 /// A result as a tensor.
@@ -150,7 +181,7 @@ impl Tensor {
             dims.truncate(1);
             elements.extend(result.as_array().into_iter().flatten().cloned());
         } else {
-            flatten(result, &mut elements);
+            elements.extend(Leaves::of(result).cloned());
         }
         if dims.is_empty() {
             dims.push(1);
@@ -210,11 +241,16 @@ fn is_even(value: &Value, dims: &[usize]) -> bool {
 mod tests {
     use super::*;
 
+    /// What a text of JSON says.
+    fn said(text: Result<Vec<u8>>) -> Result<Value> {
+        text.map(|t| serde_json::from_slice(&t).unwrap())
+    }
+
     fn input(datatype: &str, shape: Value, bytes: &[u8]) -> Result<Value> {
         let tensor = json!({"datatype": datatype, "shape": shape,
             "parameters": {"binary_data_size": bytes.len()}});
         let mut rest = bytes;
-        let read = read(&tensor, &mut rest)?;
+        let read = said(read(&tensor, &mut rest))?;
         assert!(rest.is_empty());
         Ok(read)
     }
@@ -223,7 +259,10 @@ mod tests {
     fn inputs_come_flat_nested_or_as_bytes() {
         for data in [json!([1, 2.5, 3, 4]), json!([[1, 2.5], [3, 4]])] {
             let tensor = json!({"datatype": "FP32", "shape": [2, 2], "data": data});
-            assert_eq!(read(&tensor, &mut &[][..]), Ok(json!([[1, 2.5], [3, 4]])));
+            assert_eq!(
+                said(read(&tensor, &mut &[][..])),
+                Ok(json!([[1, 2.5], [3, 4]]))
+            );
         }
         assert_eq!(
             input("FP32", json!([1, 2]), &[0, 0, 128, 63, 0, 0, 0, 192]),
@@ -274,8 +313,8 @@ mod tests {
                 "fewer bytes",
             ),
         ] {
-            let said = read(&tensor, &mut &[][..]).unwrap_err();
-            assert!(said.contains(want), "{tensor}: {said}");
+            let why = read(&tensor, &mut &[][..]).unwrap_err();
+            assert!(why.contains(want), "{tensor}: {why}");
         }
         for (datatype, bytes) in [
             ("FP64", &[0; 7][..]),
@@ -307,10 +346,13 @@ mod tests {
             (json!([2, 0]), json!([[], []])),
         ] {
             let tensor = json!({"datatype": "FP32", "shape": shape, "data": []});
-            assert_eq!(read(&tensor, &mut &[][..]), Ok(want), "{shape}");
+            assert_eq!(said(read(&tensor, &mut &[][..])), Ok(want), "{shape}");
         }
         let tensor = json!({"datatype": "INT8", "shape": [2, 1, 1, 1], "data": [1, 2]});
-        assert_eq!(read(&tensor, &mut &[][..]), Ok(json!([[[[1]]], [[[2]]]])));
+        assert_eq!(
+            said(read(&tensor, &mut &[][..])),
+            Ok(json!([[[[1]]], [[[2]]]]))
+        );
     }
 
     #[test]

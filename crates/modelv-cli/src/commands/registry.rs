@@ -22,7 +22,7 @@ pub(crate) struct Args {
 
 #[derive(Subcommand)]
 enum Action {
-    /// Serve `docker pull HOST/NAME:COMMIT`, for any NAME; `latest` is HEAD.
+    /// Serve `docker pull HOST/NAME:COMMIT`, for any NAME; `latest` is HEAD, unless a branch is called so.
     ///
     /// An image is made when it is first asked for, and kept in the repository's folder. Only pulls are
     /// answered. Put something that speaks TLS and knows who may pull before it, beyond this machine.
@@ -65,7 +65,12 @@ pub(super) fn run(args: Args, s: Session<'_>) -> Done {
     options.papers = args.papers;
     options.modelpack = args.modelpack;
     options.sign_key = args.sign_key.map(|path| s.dir.join(path));
-    let shelf = Arc::new(Shelf::open(&repo, options)?.within(args.space));
+    let log = |line: String| {
+        // Nobody may be there to read it.
+        let _ = writeln!(std::io::stderr(), "{line}");
+    };
+    let shelf = Shelf::open(&repo, options)?.within(args.space);
+    let shelf = Arc::new(shelf.telling(log));
     for (name, tag) in shelf.renamed()? {
         s.ui.talk(format!(
             "`{name}` is no tag of an image: it is pulled as `{tag}`"
@@ -73,10 +78,6 @@ pub(super) fn run(args: Args, s: Session<'_>) -> Done {
     }
     let ui = s.ui;
     let ready = |address: SocketAddr| ui.talk(format!("serving on http://{address}"));
-    let log = |line: String| {
-        // Nobody may be there to read it.
-        let _ = writeln!(std::io::stderr(), "{line}");
-    };
     modelv_serve::serve_pulls(shelf, args.listen, ready, log)
         .map_err(|e| CommandError::failed(&e, None))?;
     Ok(ExitCode::SUCCESS)

@@ -17,7 +17,7 @@ use crate::app::APP;
 use crate::error::{Error, Result};
 use crate::layer::digits;
 use crate::start::start_closed;
-use crate::unpack::unpack;
+use crate::unpack::unpack_to_start;
 
 pub(crate) use rows::GOLDEN_BYTES_MAX;
 use rows::TOLERANCE;
@@ -105,7 +105,7 @@ pub(crate) fn replay(layout: &Path, near: &Path, cancel: &Cancel) -> Result<Repl
     let bits = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     std::fs::set_permissions(dir.path(), bits).map_err(Error::io("write", dir.path()))?;
     let root = dir.path().join("root");
-    let config = unpack(layout, &root, cancel)?;
+    let config = unpack_to_start(layout, &root, cancel)?;
     cancel.check()?;
     let Some(recorded) = Recorded::of_image(&root)? else {
         return Ok(Replay::default());

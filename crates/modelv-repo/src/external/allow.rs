@@ -4,13 +4,14 @@
 //!
 //! Must never take a name for the address that it stands for: names are resolved first.
 
-use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io::Read;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, ToSocketAddrs};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use modelv_core::path::RepoPath;
 use modelv_store::fs;
+use modelv_store::remote::{Guard, Reach, Way};
 
 use crate::ctx::Ctx;
 use crate::error::{Error, Result};
@@ -28,12 +29,22 @@ const FILE: &str = "a file of this machine";
 const PRIVATE: &str = "an address of this machine or its own network";
 
 /// What was allowed when this was made.
+#[derive(Debug)]
 pub(crate) struct Allowed {
     patterns: Vec<String>,
     added: Vec<String>,
     /// Schemes and hosts of the remotes.
     remotes: Vec<String>,
-    hosts: RefCell<HashMap<String, bool>>,
+    hosts: Mutex<HashMap<String, bool>>,
+}
+
+/// Whose word it is that an address is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Word {
+    /// That of the user, who wrote it or named the very file.
+    User,
+    /// That of a commit, as far as it may be followed.
+    Commit,
 }
 
 /// Scheme, host (with its port) and path of an address.
@@ -145,15 +156,42 @@ fn climbs(path: &str) -> bool {
 impl Allowed {
     /// Why an address is not asked without a question; `None`: it is.
     pub(crate) fn objection(&self, url: &str) -> Option<&'static str> {
-        let (scheme, host, path) = parts(url)?;
-        let why = match scheme {
-            "file" => FILE,
+        self.verdict(url).err()
+    }
+
+    /// How an address is asked without a question; the other way around: why it is not.
+    fn verdict(&self, url: &str) -> std::result::Result<Reach, &'static str> {
+        let Some((scheme, host, _)) = parts(url) else {
+            return Ok(Reach::Anywhere);
+        };
+        match scheme {
+            _ if self.is_ruled(url) => Ok(Reach::Anywhere),
+            "file" => Err(FILE),
             // Where it leads is told by what follows.
-            "http" | "https" if host.contains('@') => PRIVATE,
-            "http" | "https" if self.is_public(host) => return None,
-            "http" | "https" => PRIVATE,
+            "http" | "https" if host.contains('@') => Err(PRIVATE),
+            "http" | "https" if self.is_public(host) => Ok(Reach::Public),
+            "http" | "https" => Err(PRIVATE),
             // The store is where this repository's settings say, not where the address does.
-            _ => return None,
+            _ => Ok(Reach::Anywhere),
+        }
+    }
+
+    /// How an address is asked that may be.
+    pub(crate) fn way(self, url: &str, word: Word) -> Way {
+        let first = match word == Word::User || self.is_ruled(url) {
+            true => Reach::Anywhere,
+            false => Reach::Public,
+        };
+        Way {
+            first,
+            guard: Arc::new(self),
+        }
+    }
+
+    /// Whether the user said that this address may be asked, wherever it is.
+    fn is_ruled(&self, url: &str) -> bool {
+        let Some((scheme, host, path)) = parts(url) else {
+            return false;
         };
         let origin = format!("{scheme}://{host}");
         let is_remote = scheme != "file" && self.remotes.contains(&origin);
@@ -163,11 +201,11 @@ impl Allowed {
                     .patterns
                     .iter()
                     .any(|p| matches(p.as_bytes(), url.as_bytes()));
-        (!is_remote && !is_named).then_some(why)
+        is_remote || is_named
     }
 
     fn is_public(&self, host: &str) -> bool {
-        let mut hosts = self.hosts.borrow_mut();
+        let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
         let known = hosts.entry(host.to_owned());
         *known.or_insert_with(|| is_public_host(host))
     }
@@ -185,6 +223,16 @@ impl Allowed {
                 why,
             }),
         }
+    }
+}
+
+impl Guard for Allowed {
+    fn judge(&self, url: &str) -> std::result::Result<Reach, String> {
+        self.verdict(url).map_err(str::to_owned)
+    }
+
+    fn is_public(&self, ip: IpAddr) -> bool {
+        is_public(ip)
     }
 }
 
@@ -219,7 +267,7 @@ impl Repo {
                 .iter()
                 .filter_map(|r| origin(&r.url))
                 .collect(),
-            hosts: RefCell::new(HashMap::new()),
+            hosts: Mutex::default(),
         }
     }
 
@@ -252,7 +300,7 @@ mod tests {
             patterns: patterns.iter().map(|p| (*p).to_owned()).collect(),
             added: vec!["file:///home/me/x y.csv".into()],
             remotes: vec!["https://10.0.0.7:8443".into()],
-            hosts: RefCell::new(HashMap::new()),
+            hosts: Mutex::default(),
         }
     }
 
@@ -304,6 +352,26 @@ mod tests {
         }
         assert!(none.objection("file:///home/me/x").is_some());
         assert!(none.objection("http://10.0.0.7:8443/d/x.csv").is_some());
+    }
+
+    #[test]
+    fn what_an_address_leads_to_is_bound_unless_the_user_said_otherwise() {
+        for (url, word, want) in [
+            ("https://data.example.com/x", Word::Commit, Reach::Public),
+            ("https://data.example.com/x", Word::User, Reach::Anywhere),
+            ("https://10.0.0.7:8443/x", Word::Commit, Reach::Anywhere),
+            ("http://wiki/sets/x", Word::Commit, Reach::Anywhere),
+        ] {
+            let way = allowed(&["http://wiki/sets/*"]).way(url, word);
+            assert_eq!(way.first, want, "{url} {word:?}");
+            for inside in ["http://127.0.0.1/x", "http://[::1]/x", "http://wiki/other"] {
+                assert!(way.guard.judge(inside).is_err(), "{inside}");
+            }
+            let public = way.guard.judge("https://1.1.1.1/x");
+            assert_eq!(public, Ok(Reach::Public));
+            let ruled = way.guard.judge("http://wiki/sets/y");
+            assert_eq!(ruled, Ok(Reach::Anywhere));
+        }
     }
 
     #[test]

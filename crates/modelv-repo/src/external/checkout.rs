@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use modelv_core::path::RepoPath;
 use modelv_core::tree::Mode;
 
+use super::allow::Word;
 use super::{Pointer, Staged, base_of};
 use crate::ctx::Ctx;
 use crate::error::{Error, Result};
@@ -195,7 +196,10 @@ impl Repo {
                     continue;
                 }
                 allowed.check(path, &pointer.url)?;
-                staged.insert(path.clone(), self.fetch_external(path, pointer, ctx)?);
+                staged.insert(
+                    path.clone(),
+                    self.fetch_external(path, pointer, Word::Commit, ctx)?,
+                );
             }
         }
         Ok(staged)

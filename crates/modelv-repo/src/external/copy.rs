@@ -5,6 +5,7 @@ use modelv_core::path::RepoPath;
 use modelv_store::remote::split_query;
 
 use super::AddExternal;
+use super::allow::Word;
 use crate::ctx::Ctx;
 use crate::error::{Error, Result};
 use crate::repo::Repo;
@@ -66,7 +67,7 @@ impl Repo {
         self.refuse_taken(path)?;
         if url.starts_with("http") && split_query(url).1.is_some() {
             // One that is signed for reading answers no other question.
-            let staged = self.download(&self.source(url)?, None, None, ctx)?;
+            let staged = self.download(&self.source(url, Word::User)?, None, None, ctx)?;
             self.write_staged(path, &staged)?;
             return Ok(staged.size);
         }
@@ -75,7 +76,7 @@ impl Repo {
             path: path.clone(),
             unread: false,
         };
-        let (pointer, staged) = self.read_source(&add, ctx)?;
+        let (pointer, staged) = self.read_source(&add, Word::User, ctx)?;
         if let Some(staged) = &staged {
             self.write_staged(path, staged)?;
         }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use modelv_core::path::RepoPath;
 
+use super::allow::Word;
 use super::{External, ExternalState, Pointer, pointer_of};
 use crate::ctx::Ctx;
 use crate::error::{Error, Result};
@@ -23,6 +24,14 @@ pub struct Fetched {
 /// Whether somebody asked for this very file, by its own path or that of its description.
 pub(super) fn is_named(path: &RepoPath, named: &[RepoPath]) -> bool {
     named.contains(path) || pointer_of(path).is_ok_and(|described| named.contains(&described))
+}
+
+/// Whose word it is that a file is fetched.
+pub(super) fn word_of(path: &RepoPath, named: &[RepoPath]) -> Word {
+    match is_named(path, named) {
+        true => Word::User,
+        false => Word::Commit,
+    }
 }
 
 impl Repo {
@@ -88,10 +97,11 @@ impl Repo {
                     "the description of `{path}` is a file that this working tree does not hold"
                 )));
             }
-            if !is_named(path, paths) {
+            let word = word_of(path, paths);
+            if word == Word::Commit {
                 allowed.check(path, &external.pointer.url)?;
             }
-            let staged = self.fetch_external(path, &external.pointer, ctx)?;
+            let staged = self.fetch_external(path, &external.pointer, word, ctx)?;
             self.put_in_place(path, &staged, before.get(path), ctx)
         };
         let mut fetched = Fetched::default();

@@ -31,6 +31,8 @@ pub(crate) use pointer::{BYTES_MAX, MAGIC, SUFFIX, base_of, pointer_of, shown};
 pub(crate) use seen::NAME as CACHE;
 pub use verbs::{AddExternal, External, ExternalState, SourceState, Updated};
 
+use allow::Word;
+
 use crate::ctx::{Ctx, Unit};
 use crate::error::{Error, Result};
 use crate::repo::Repo;
@@ -118,8 +120,9 @@ impl Repo {
         )
     }
 
-    fn source(&self, url: &str) -> Result<ObjectAt> {
-        Ok(ObjectAt::open(url, &self.options_for(url))?)
+    fn source(&self, url: &str, word: Word) -> Result<ObjectAt> {
+        let way = self.allowed_externals().way(url, word);
+        Ok(ObjectAt::open_guarded(url, &self.options_for(url), &way)?)
     }
 
     /// Fetches a source to a file of its own. Stops where there is more than `size`, if that is known.
@@ -182,9 +185,10 @@ impl Repo {
         &self,
         base: &RepoPath,
         pointer: &Pointer,
+        word: Word,
         ctx: &Ctx<'_>,
     ) -> Result<Staged> {
-        let source = self.source(&pointer.url)?;
+        let source = self.source(&pointer.url, word)?;
         let version = pointer.state.version.as_deref();
         let recorded = version
             .map(|v| source.state(Some(v)))
@@ -248,7 +252,7 @@ impl Repo {
             Some(_) => None,
             None => {
                 self.allowed_externals().check(base, &pointer.url)?;
-                Some(self.fetch_external(base, pointer, ctx)?)
+                Some(self.fetch_external(base, pointer, Word::Commit, ctx)?)
             }
         };
         let path: PathBuf = match &staged {

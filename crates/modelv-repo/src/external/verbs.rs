@@ -5,7 +5,8 @@ use modelv_core::path::RepoPath;
 use modelv_core::tree::Mode;
 use modelv_store::remote::ObjectState;
 
-use super::fetch::is_named;
+use super::allow::Word;
+use super::fetch::{is_named, word_of};
 use super::{Pointer, Staged, pointer_of};
 use crate::ctx::Ctx;
 use crate::error::{Error, Result};
@@ -96,7 +97,7 @@ impl Repo {
         super::copy::refuse_secret(&add.url)?;
         let described = pointer_of(&add.path)?;
         self.refuse_taken(&described)?;
-        let (pointer, staged) = self.read_source(add, ctx)?;
+        let (pointer, staged) = self.read_source(add, Word::User, ctx)?;
         match &staged {
             Some(staged) => self.put_in_place(&add.path, staged, None, ctx)?,
             None => self.refuse_taken(&add.path)?,
@@ -110,9 +111,10 @@ impl Repo {
     pub(super) fn read_source(
         &self,
         add: &AddExternal,
+        word: Word,
         ctx: &Ctx<'_>,
     ) -> Result<(Pointer, Option<Staged>)> {
-        let source = self.source(&add.url)?;
+        let source = self.source(&add.url, word)?;
         let gone = || Error::not_found("source", &add.url);
         let state = source.state(None)?.ok_or_else(gone)?;
         let staged = match add.unread {
@@ -275,7 +277,7 @@ impl Repo {
             let allowed = self.allowed_externals();
             allowed.check(&external.path, &pointer.url)?;
         }
-        let source = self.source(&pointer.url)?;
+        let source = self.source(&pointer.url, word_of(&external.path, named))?;
         let Some(now) = source.state(None)? else {
             return Ok(SourceState::Gone);
         };
@@ -307,7 +309,8 @@ impl Repo {
                 path: external.path.clone(),
                 unread: false,
             };
-            let (new, staged) = self.read_source(&add, ctx)?;
+            let word = word_of(&external.path, paths);
+            let (new, staged) = self.read_source(&add, word, ctx)?;
             if let Some(staged) = &staged {
                 self.put_in_place(&external.path, staged, Some(&old), ctx)?;
             }
@@ -340,7 +343,8 @@ impl Repo {
                 }
                 ExternalState::Absent => {
                     allowed.check(&external.path, &external.pointer.url)?;
-                    let staged = self.fetch_external(&external.path, &external.pointer, ctx)?;
+                    let staged =
+                        self.fetch_external(&external.path, &external.pointer, Word::Commit, ctx)?;
                     self.put_in_place(&external.path, &staged, None, ctx)?;
                 }
             }

@@ -5,10 +5,11 @@ use std::io::Read;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use modelv_core::env::Package;
 use modelv_core::id::to_hex;
+use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::capture::env::strip_credentials;
 use crate::ctx::{Cancel, Ctx};
@@ -278,9 +279,11 @@ pub(crate) fn pip(python: &Path) -> Command {
 
 /// How a program ended, and what it said.
 #[derive(Debug)]
-pub(crate) struct Said {
-    pub(crate) success: bool,
-    pub(crate) words: String,
+pub struct Said {
+    /// Whether it says that it went well.
+    pub success: bool,
+    /// Its output and its errors, in their order.
+    pub words: String,
 }
 
 impl Said {
@@ -313,6 +316,14 @@ impl Said {
 /// # Errors
 /// It can't be started, or was interrupted.
 pub(crate) fn run(command: &mut Command, cancel: &Cancel) -> Result<Said> {
+    run_gently(command, cancel, Duration::ZERO)
+}
+
+/// The same for a program that has something to put away: it is told to end, and has so much time for that.
+///
+/// # Errors
+/// It can't be started, or was interrupted.
+pub fn run_gently(command: &mut Command, cancel: &Cancel, grace: Duration) -> Result<Said> {
     let program = command.get_program().to_string_lossy().into_owned();
     let failed = |e: std::io::Error| Error::io("run", &program)(e);
     let (mut reader, writer) = std::io::pipe().map_err(failed)?;
@@ -337,19 +348,29 @@ pub(crate) fn run(command: &mut Command, cancel: &Cancel) -> Result<Said> {
         let _ = std::io::copy(&mut reader, &mut std::io::sink());
         String::from_utf8_lossy(&words).into_owned()
     });
+    let group = Pid::from_child(&started.child);
+    let mut told: Option<Instant> = None;
     let status = loop {
         if let Some(status) = started.child.try_wait().map_err(failed)? {
             break status;
         }
         if cancel.is_cancelled() {
-            let group = rustix::process::Pid::from_child(&started.child);
-            // It may have ended by itself a moment ago.
-            let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
-            started.child.wait().map_err(failed)?;
-            return Err(Error::Cancelled);
+            let since = *told.get_or_insert_with(|| {
+                // It may have ended by itself a moment ago.
+                let _ = kill_process_group(group, Signal::TERM);
+                Instant::now()
+            });
+            if since.elapsed() >= grace {
+                let _ = kill_process_group(group, Signal::KILL);
+                started.child.wait().map_err(failed)?;
+                return Err(Error::Cancelled);
+            }
         }
         std::thread::sleep(Duration::from_millis(20));
     };
+    if told.is_some() {
+        return Err(Error::Cancelled);
+    }
     Ok(Said {
         success: status.success(),
         words: reader.join().unwrap_or_default(),
@@ -382,6 +403,32 @@ mod tests {
     }
 
     #[test]
+    fn who_has_something_to_put_away_has_time_for_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        for (trap, grace, is_clean) in [
+            ("echo clean > clean; exit 0", Duration::from_secs(60), true),
+            ("", Duration::from_millis(50), false),
+        ] {
+            let _ = std::fs::remove_file(at("on"));
+            let _ = std::fs::remove_file(at("clean"));
+            let script = format!("trap '{trap}' TERM; touch on; while :; do sleep 1; done");
+            let cancel = Cancel::new();
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    while !at("on").exists() {
+                        std::thread::sleep(Duration::from_millis(5));
+                    }
+                    cancel.cancel();
+                });
+                let stopped = run_gently(shell(&script).current_dir(dir.path()), &cancel, grace);
+                assert!(matches!(stopped, Err(Error::Cancelled)), "{stopped:?}");
+            });
+            assert_eq!(at("clean").exists(), is_clean);
+        }
+    }
+
+    #[test]
     fn what_a_program_has_started_ends_with_it() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("pid");
@@ -406,7 +453,7 @@ mod tests {
             let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
             stat.rsplit(") ").next().and_then(|s| s.chars().next())
         };
-        let start = std::time::Instant::now();
+        let start = Instant::now();
         while !matches!(state(), None | Some('Z' | 'X')) {
             assert!(start.elapsed().as_secs() < 60, "{:?}", state());
             std::thread::yield_now();

@@ -1,11 +1,12 @@
 //! Messages of the Open Inference Protocol over gRPC, by the numbers of its `grpc_service.proto`.
 //!
-//! What is decoded is bounded first: two bytes may stand for a message of hundreds.
+//! What is decoded is bounded first: two bytes may stand for a message of hundreds. Elements stay the bytes
+//! that they are until they are written.
 
 use std::collections::HashMap;
 
 use axum::body::Bytes;
-use prost::encoding::{DecodeContext, WireType, decode_key, skip_field};
+use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field, string};
 use prost::{DecodeError, Message, Oneof};
 
 /// Most inputs, outputs and contents of one request.
@@ -31,6 +32,19 @@ pub(super) struct ServerMetadata {
     pub(super) version: String,
     #[prost(string, repeated, tag = "3")]
     pub(super) extensions: Vec<String>,
+}
+
+/// Whose health is asked for.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct HealthOf {
+    #[prost(string, tag = "1")]
+    pub(super) service: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Health {
+    #[prost(int32, tag = "1")]
+    pub(super) status: i32,
 }
 
 /// Of `ModelReady` and `ModelMetadata`.
@@ -86,8 +100,9 @@ pub(super) struct Parameter {
     pub(super) choice: Option<Choice>,
 }
 
+/// Elements of a tensor, but for texts: an empty one is two bytes, and would be many in a list.
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct Contents {
+pub(super) struct Numbers {
     #[prost(bool, repeated, tag = "1")]
     pub(super) bools: Vec<bool>,
     #[prost(int32, repeated, tag = "2")]
@@ -102,8 +117,44 @@ pub(super) struct Contents {
     pub(super) floats: Vec<f32>,
     #[prost(double, repeated, tag = "7")]
     pub(super) doubles: Vec<f64>,
-    #[prost(bytes = "bytes", repeated, tag = "8")]
-    pub(super) bytes: Vec<Bytes>,
+}
+
+/// Number of the field of texts, beside those of numbers.
+const TEXTS: u32 = 8;
+
+/// The texts among the elements of a tensor, in their order.
+pub(super) fn texts(mut contents: &[u8]) -> impl Iterator<Item = Result<&[u8], String>> {
+    std::iter::from_fn(move || {
+        let found = next_text(&mut contents);
+        if found.is_err() {
+            contents = &[];
+        }
+        found.transpose()
+    })
+}
+
+fn next_text<'a>(bytes: &mut &'a [u8]) -> Result<Option<&'a [u8]>, String> {
+    let broken = |e: DecodeError| e.to_string();
+    while !bytes.is_empty() {
+        let (tag, kind) = decode_key(bytes).map_err(broken)?;
+        if (tag, kind) != (TEXTS, WireType::LengthDelimited) {
+            skip_field(kind, tag, bytes, DecodeContext::default()).map_err(broken)?;
+            continue;
+        }
+        let length = decode_varint(bytes).map_err(broken)?;
+        let length = usize::try_from(length).unwrap_or(usize::MAX);
+        let (text, rest) = bytes
+            .split_at_checked(length)
+            .ok_or("an element of BYTES is cut off")?;
+        *bytes = rest;
+        return Ok(Some(text));
+    }
+    Ok(None)
+}
+
+/// Adds a text to the elements of a tensor.
+pub(super) fn add_text(contents: &mut Vec<u8>, text: &String) {
+    string::encode(TEXTS, text, contents);
 }
 
 /// An input or an output.
@@ -117,8 +168,9 @@ pub(super) struct Tensor {
     pub(super) shape: Vec<i64>,
     #[prost(map = "string, message", tag = "4")]
     pub(super) parameters: HashMap<String, Parameter>,
-    #[prost(message, optional, tag = "5")]
-    pub(super) contents: Option<Contents>,
+    /// `Numbers` and texts.
+    #[prost(bytes = "bytes", optional, tag = "5")]
+    pub(super) contents: Option<Bytes>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -165,8 +217,7 @@ pub(super) struct InferResponse {
 
 /// A request for predictions, if it has no more parts than one may have.
 pub(super) fn infer_request(bytes: &Bytes) -> Result<InferRequest, String> {
-    let parts = parts(bytes.clone()).map_err(|e| e.to_string())?;
-    if parts > PARTS_MAX {
+    if !has_few_parts(bytes).map_err(|e| e.to_string())? {
         return Err(format!(
             "more than {PARTS_MAX} inputs, outputs and contents"
         ));
@@ -174,15 +225,15 @@ pub(super) fn infer_request(bytes: &Bytes) -> Result<InferRequest, String> {
     InferRequest::decode(bytes.clone()).map_err(|e| e.to_string())
 }
 
-/// How many parts a message has.
-fn parts(mut bytes: Bytes) -> Result<usize, DecodeError> {
+/// Whether a message has no more parts than one may have.
+fn has_few_parts(mut bytes: &[u8]) -> Result<bool, DecodeError> {
     let mut count = 0;
-    while !bytes.is_empty() {
+    while !bytes.is_empty() && count <= PARTS_MAX {
         let (tag, kind) = decode_key(&mut bytes)?;
-        count += usize::from(kind == WireType::LengthDelimited);
         skip_field(kind, tag, &mut bytes, DecodeContext::default())?;
+        count += 1;
     }
-    Ok(count)
+    Ok(count <= PARTS_MAX)
 }
 
 #[cfg(test)]

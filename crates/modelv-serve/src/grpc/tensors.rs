@@ -1,15 +1,16 @@
 //! Tensors of messages, to and from the JSON that functions take and give.
 
 use axum::body::Bytes;
-use serde_json::{Number, Value};
+use prost::Message;
+use serde_json::Value;
 
-use super::message::{Contents, InferRequest, InferResponse, Tensor};
-use crate::tensor::{self, Elements};
+use super::message::{InferRequest, InferResponse, Numbers, Tensor, add_text, texts};
+use crate::tensor::{self, Elements, write_plain as plain};
 
 type Result<T, E = String> = std::result::Result<T, E>;
 
-/// The inputs of a request, by their names.
-pub(super) fn inputs(request: &InferRequest) -> Result<Vec<(String, Value)>> {
+/// The inputs of a request, by their names, as JSON.
+pub(super) fn inputs(request: &InferRequest) -> Result<Vec<(String, Vec<u8>)>> {
     let raw = &request.raw_input_contents;
     if !raw.is_empty() && raw.len() != request.inputs.len() {
         let (n, m) = (request.inputs.len(), raw.len());
@@ -24,47 +25,70 @@ pub(super) fn inputs(request: &InferRequest) -> Result<Vec<(String, Value)>> {
     .collect()
 }
 
-fn input_value(input: &Tensor, raw: Option<&Bytes>) -> Result<Value> {
+fn input_value(input: &Tensor, raw: Option<&Bytes>) -> Result<Vec<u8>> {
     let dims: Option<Vec<usize>> = input
         .shape
         .iter()
         .map(|d| usize::try_from(*d).ok())
         .collect();
     let dims = dims.ok_or("a tensor needs a `shape` of whole numbers")?;
-    let elements = match (raw, &input.contents) {
-        (Some(_), Some(_)) => return Err("its elements come twice, `contents` and raw".into()),
-        (Some(bytes), None) => Elements::Bytes(bytes),
+    match (raw, &input.contents) {
+        (Some(_), Some(_)) => Err("its elements come twice, `contents` and raw".into()),
+        (Some(bytes), None) => tensor::nested(&input.datatype, &dims, Elements::Bytes(bytes)),
         (None, contents) => {
-            let none = Contents::default();
-            Elements::Values(values(&input.datatype, contents.as_ref().unwrap_or(&none))?)
+            let none = Bytes::new();
+            typed(&input.datatype, &dims, contents.as_ref().unwrap_or(&none))
         }
-    };
-    tensor::nested(&input.datatype, &dims, elements)
+    }
 }
 
-/// The elements of the field that is for a type.
-fn values(datatype: &str, c: &Contents) -> Result<Vec<Value>> {
-    let float = |n: f64| {
-        let number = Number::from_f64(n).map(Value::Number);
-        number.ok_or_else(|| format!("{n} is no number of JSON"))
-    };
-    let text = |b: &Bytes| {
-        let text = std::str::from_utf8(b).map(Value::from);
-        text.map_err(|_| "an element of BYTES is no UTF-8".to_owned())
-    };
+/// The elements of the field that is for a type, as nested lists.
+fn typed(datatype: &str, dims: &[usize], contents: &Bytes) -> Result<Vec<u8>> {
+    if datatype == "BYTES" {
+        return typed_texts(dims, contents);
+    }
+    let all = Numbers::decode(contents.clone()).map_err(|e| e.to_string())?;
     match datatype {
-        "BOOL" => Ok(c.bools.iter().map(|b| Value::from(*b)).collect()),
-        "INT8" | "INT16" | "INT32" => Ok(c.ints.iter().map(|n| Value::from(*n)).collect()),
-        "INT64" => Ok(c.int64s.iter().map(|n| Value::from(*n)).collect()),
-        "UINT8" | "UINT16" | "UINT32" => Ok(c.uints.iter().map(|n| Value::from(*n)).collect()),
-        "UINT64" => Ok(c.uint64s.iter().map(|n| Value::from(*n)).collect()),
-        "FP32" => c.floats.iter().map(|n| float(f64::from(*n))).collect(),
-        "FP64" => c.doubles.iter().map(|n| float(*n)).collect(),
-        "BYTES" => c.bytes.iter().map(text).collect(),
+        "BOOL" => listed(datatype, dims, &all.bools, |out, b| plain(out, &b)),
+        "INT8" | "INT16" | "INT32" => listed(datatype, dims, &all.ints, |out, n| plain(out, &n)),
+        "INT64" => listed(datatype, dims, &all.int64s, |out, n| plain(out, &n)),
+        "UINT8" | "UINT16" | "UINT32" => {
+            listed(datatype, dims, &all.uints, |out, n| plain(out, &n))
+        }
+        "UINT64" => listed(datatype, dims, &all.uint64s, |out, n| plain(out, &n)),
+        "FP32" => listed(datatype, dims, &all.floats, |out, n| {
+            tensor::write_float(out, f64::from(n))
+        }),
+        "FP64" => listed(datatype, dims, &all.doubles, tensor::write_float),
         // No field is for it.
         "FP16" => Err("FP16 comes in `raw_input_contents`".into()),
-        _ => Ok(Vec::new()),
+        _ => listed(datatype, dims, &[(); 0], |_, ()| Ok(())),
     }
+}
+
+fn listed<T: Copy>(
+    datatype: &str,
+    dims: &[usize],
+    list: &[T],
+    write: impl Fn(&mut Vec<u8>, T) -> Result<()>,
+) -> Result<Vec<u8>> {
+    let mut rest = list.iter();
+    let mut next = |out: &mut Vec<u8>| rest.next().map_or(Ok(()), |n| write(out, *n));
+    tensor::nested(datatype, dims, Elements::Each(list.len(), &mut next))
+}
+
+fn typed_texts(dims: &[usize], contents: &[u8]) -> Result<Vec<u8>> {
+    let mut count = 0;
+    for text in texts(contents) {
+        text?;
+        count += 1;
+    }
+    let mut rest = texts(contents).flatten();
+    let mut next = |out: &mut Vec<u8>| {
+        let text = tensor::utf8(rest.next().unwrap_or_default())?;
+        plain(out, text)
+    };
+    tensor::nested("BYTES", dims, Elements::Each(count, &mut next))
 }
 
 /// Adds an output, as bytes or in the field that is for its type: as the inputs came.
@@ -79,24 +103,29 @@ pub(super) fn add_output(response: &mut InferResponse, name: String, value: &Val
     if is_raw {
         response.raw_output_contents.push(tensor.bytes().into());
     } else {
-        output.contents = Some(contents(&tensor));
+        output.contents = Some(contents(&tensor).into());
     }
     response.outputs.push(output);
 }
 
-fn contents(tensor: &tensor::Tensor) -> Contents {
-    let mut out = Contents::default();
+fn contents(tensor: &tensor::Tensor) -> Vec<u8> {
+    let mut numbers = Numbers::default();
     let all = tensor.elements.iter();
     match tensor.datatype {
-        "BOOL" => out.bools = all.filter_map(Value::as_bool).collect(),
-        "INT64" => out.int64s = all.filter_map(Value::as_i64).collect(),
-        "FP64" => out.doubles = all.filter_map(Value::as_f64).collect(),
+        "BOOL" => numbers.bools = all.filter_map(Value::as_bool).collect(),
+        "INT64" => numbers.int64s = all.filter_map(Value::as_i64).collect(),
+        "FP64" => numbers.doubles = all.filter_map(Value::as_f64).collect(),
         _ => {
-            let texts = all.filter_map(Value::as_str);
-            out.bytes = texts.map(|t| Bytes::from(t.to_owned())).collect();
+            let mut out = Vec::new();
+            for value in all {
+                if let Value::String(text) = value {
+                    add_text(&mut out, text);
+                }
+            }
+            return out;
         }
     }
-    out
+    numbers.encode_to_vec()
 }
 
 #[cfg(test)]
@@ -104,30 +133,37 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn one(datatype: &str, shape: &[i64], contents: Contents) -> Result<Value> {
+    /// What a text of JSON says.
+    fn said(text: &[u8]) -> Value {
+        serde_json::from_slice(text).unwrap()
+    }
+
+    fn one(datatype: &str, shape: &[i64], contents: Vec<u8>) -> Result<Value> {
         let input = Tensor {
             name: "x".into(),
             datatype: datatype.into(),
             shape: shape.to_vec(),
-            contents: Some(contents),
+            contents: Some(contents.into()),
             ..Tensor::default()
         };
         let request = InferRequest {
             inputs: vec![input],
             ..InferRequest::default()
         };
-        Ok(inputs(&request)?.remove(0).1)
+        Ok(said(&inputs(&request)?.remove(0).1))
     }
 
-    fn with(set: impl FnOnce(&mut Contents)) -> Contents {
-        let mut contents = Contents::default();
-        set(&mut contents);
-        contents
+    fn with(set: impl FnOnce(&mut Numbers)) -> Vec<u8> {
+        let mut numbers = Numbers::default();
+        set(&mut numbers);
+        numbers.encode_to_vec()
     }
 
     #[test]
     fn each_type_has_its_field() {
-        let texts = vec![Bytes::from("a"), Bytes::new()];
+        let mut texts = with(|c| c.ints = vec![1]);
+        add_text(&mut texts, &"a".to_owned());
+        add_text(&mut texts, &String::new());
         for (datatype, contents, want) in [
             (
                 "BOOL",
@@ -152,7 +188,7 @@ mod tests {
                 with(|c| c.doubles = vec![0.1, 2.0]),
                 json!([0.1, 2.0]),
             ),
-            ("BYTES", with(|c| c.bytes = texts), json!(["a", ""])),
+            ("BYTES", texts, json!(["a", ""])),
         ] {
             assert_eq!(
                 one(datatype, &[2], contents.clone()),
@@ -164,6 +200,24 @@ mod tests {
     }
 
     #[test]
+    fn texts_that_are_cut_off_are_refused() {
+        for odd in [
+            &b"\x42"[..],
+            b"\x42\x05x",
+            b"\x42\0\x42\x02x",
+            b"\x42\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01",
+            b"\x42\x01\xff",
+            b"\x43",
+        ] {
+            assert!(one("BYTES", &[1], odd.to_vec()).is_err(), "{odd:?}");
+        }
+        assert_eq!(
+            one("BYTES", &[2], b"\x42\0\x42\x01x".to_vec()),
+            Ok(json!(["", "x"]))
+        );
+    }
+
+    #[test]
     fn what_no_field_can_hold_is_refused() {
         for (datatype, shape, want) in [
             ("FP16", 0, "raw_input_contents"),
@@ -171,8 +225,8 @@ mod tests {
             ("INT64", -1, "whole numbers"),
             ("INT64", i64::MAX, "with 0 of them"),
         ] {
-            let said = one(datatype, &[shape], Contents::default()).unwrap_err();
-            assert!(said.contains(want), "{datatype}: {said}");
+            let why = one(datatype, &[shape], Vec::new()).unwrap_err();
+            assert!(why.contains(want), "{datatype}: {why}");
         }
         assert!(one("FP32", &[1], with(|c| c.floats = vec![f32::NAN])).is_err());
     }
@@ -193,10 +247,10 @@ mod tests {
         };
         assert_eq!(
             inputs(&request(vec![input(None)], 1)),
-            Ok(vec![("x".to_owned(), json!([-1]))])
+            Ok(vec![("x".to_owned(), b"[-1]".to_vec())])
         );
         assert!(inputs(&request(vec![input(None), input(None)], 1)).is_err());
-        assert!(inputs(&request(vec![input(Some(Contents::default()))], 1)).is_err());
+        assert!(inputs(&request(vec![input(Some(Bytes::new()))], 1)).is_err());
     }
 
     #[test]
@@ -216,12 +270,13 @@ mod tests {
                 (raw.raw_output_contents, &raw.outputs[0].contents),
                 (vec![bytes.into()], &None)
             );
-            let mut typed = InferResponse::default();
-            add_output(&mut typed, "y".into(), &value, false);
-            assert!(typed.raw_output_contents.is_empty());
-            let output = &typed.outputs[0];
-            let found = values(&output.datatype, output.contents.as_ref().unwrap()).unwrap();
-            assert_eq!(json!(found), tensor::write("y", &value, false).0["data"]);
+            let mut plain = InferResponse::default();
+            add_output(&mut plain, "y".into(), &value, false);
+            assert!(plain.raw_output_contents.is_empty());
+            let output = &plain.outputs[0];
+            let dims: Vec<usize> = output.shape.iter().map(|d| *d as usize).collect();
+            let found = typed(&output.datatype, &dims, output.contents.as_ref().unwrap());
+            assert_eq!(said(&found.unwrap()), value);
         }
     }
 }

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use axum::body::Bytes;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
@@ -17,7 +18,7 @@ use crate::config::ServeOptions;
 pub(super) const BATCH_BYTES_MAX: usize = 64 << 20;
 
 pub(super) struct Job {
-    pub(super) body: Vec<u8>,
+    pub(super) body: Bytes,
     pub(super) reply: oneshot::Sender<Answer>,
     pub(super) queued: Instant,
     pub(super) deadline: Instant,

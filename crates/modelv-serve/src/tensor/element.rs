@@ -1,6 +1,7 @@
 //! Elements of tensors: which types there are, as bytes and as values of JSON.
 
-use serde_json::{Number, Value};
+use serde::Serialize;
+use serde_json::Value;
 
 use super::Result;
 
@@ -29,11 +30,16 @@ pub(super) fn size_of(datatype: &str) -> Result<usize> {
         .ok_or_else(|| format!("datatype `{datatype}` is not known"))
 }
 
-/// The elements that bytes are.
-pub(super) fn decode(datatype: &str, bytes: &[u8], count: usize) -> Result<Vec<Value>> {
+/// How many elements bytes are.
+pub(super) fn number_of(datatype: &str, bytes: &[u8], count: usize) -> Result<usize> {
     let size = size_of(datatype)?;
     if size == 0 {
-        return texts(bytes);
+        let (mut rest, mut number) = (bytes, 0);
+        while !rest.is_empty() {
+            text(&mut rest)?;
+            number += 1;
+        }
+        return Ok(number);
     }
     if count.checked_mul(size) != Some(bytes.len()) {
         return Err(format!(
@@ -41,48 +47,68 @@ pub(super) fn decode(datatype: &str, bytes: &[u8], count: usize) -> Result<Vec<V
             bytes.len()
         ));
     }
-    bytes
-        .chunks_exact(size)
-        .map(|b| element(datatype, b))
-        .collect()
+    Ok(count)
 }
 
-fn texts(mut bytes: &[u8]) -> Result<Vec<Value>> {
-    let mut out = Vec::new();
-    while !bytes.is_empty() {
-        let (head, rest) = bytes
-            .split_first_chunk::<4>()
-            .ok_or("a length of BYTES is cut off")?;
-        let len = u32::from_le_bytes(*head) as usize;
-        let (text, rest) = rest
-            .split_at_checked(len)
-            .ok_or("an element of BYTES is cut off")?;
-        let text = std::str::from_utf8(text).map_err(|_| "an element of BYTES is no UTF-8")?;
-        out.push(text.into());
-        bytes = rest;
+/// Writes the element at the front of bytes, and takes it from them.
+pub(super) fn write_next(datatype: &str, bytes: &mut &[u8], out: &mut Vec<u8>) -> Result<()> {
+    let size = size_of(datatype)?;
+    if size == 0 {
+        return write(out, text(bytes)?);
     }
-    Ok(out)
+    let (own, rest) = bytes
+        .split_at_checked(size)
+        .ok_or("an element is cut off")?;
+    *bytes = rest;
+    write_element(datatype, own, out)
 }
 
-fn element(datatype: &str, bytes: &[u8]) -> Result<Value> {
+/// The text at the front of bytes.
+fn text<'a>(bytes: &mut &'a [u8]) -> Result<&'a str> {
+    let (head, rest) = bytes
+        .split_first_chunk::<4>()
+        .ok_or("a length of BYTES is cut off")?;
+    let len = u32::from_le_bytes(*head) as usize;
+    let (text, rest) = rest
+        .split_at_checked(len)
+        .ok_or("an element of BYTES is cut off")?;
+    *bytes = rest;
+    utf8(text)
+}
+
+/// The text of an element.
+pub(crate) fn utf8(bytes: &[u8]) -> Result<&str> {
+    std::str::from_utf8(bytes).map_err(|_| "an element of BYTES is no UTF-8".to_owned())
+}
+
+fn write_element(datatype: &str, bytes: &[u8], out: &mut Vec<u8>) -> Result<()> {
     let mut wide = [0; 8];
     wide[..bytes.len()].copy_from_slice(bytes);
     let unsigned = u64::from_le_bytes(wide);
-    let float = |n: f64| {
-        let number = Number::from_f64(n).map(Value::Number);
-        number.ok_or_else(|| format!("{n} is no number of JSON"))
-    };
     // The sign is in the last byte that is there.
     let shift = 64 - 8 * bytes.len();
     let signed = (unsigned << shift).cast_signed() >> shift;
     match datatype {
-        "BOOL" => Ok(Value::Bool(unsigned != 0)),
-        "FP16" => float(half(bytes[0], bytes[1])),
-        "FP32" => float(f64::from(f32::from_bits(unsigned as u32))),
-        "FP64" => float(f64::from_bits(unsigned)),
-        name if name.starts_with('U') => Ok(unsigned.into()),
-        _ => Ok(signed.into()),
+        "BOOL" => write(out, &(unsigned != 0)),
+        "FP16" => write_float(out, half(bytes[0], bytes[1])),
+        "FP32" => write_float(out, f64::from(f32::from_bits(unsigned as u32))),
+        "FP64" => write_float(out, f64::from_bits(unsigned)),
+        name if name.starts_with('U') => write(out, &unsigned),
+        _ => write(out, &signed),
     }
+}
+
+/// Writes a number, which JSON has no infinite ones of.
+pub(crate) fn write_float(out: &mut Vec<u8>, number: f64) -> Result<()> {
+    if !number.is_finite() {
+        return Err(format!("{number} is no number of JSON"));
+    }
+    write(out, &number)
+}
+
+/// Writes an element as JSON.
+pub(crate) fn write(out: &mut Vec<u8>, element: &(impl Serialize + ?Sized)) -> Result<()> {
+    serde_json::to_writer(out, element).map_err(|e| e.to_string())
 }
 
 /// The number of a half-precision float.

@@ -12,6 +12,7 @@ mod collect;
 mod error;
 #[cfg(feature = "fuzz")]
 pub(crate) mod fuzz;
+mod guard;
 pub(crate) mod lazy;
 mod local;
 mod mend;
@@ -37,6 +38,7 @@ use std::path::{Path, PathBuf};
 pub use catalog::Catalog;
 pub use collect::{CollectOptions, Collection, RemoteCollector};
 pub use error::{RemoteError, Trouble};
+pub use guard::{Guard, Reach, Way};
 pub use lazy::{Lazy, Source};
 pub use mend::{Mend, Spare};
 pub use object::{ObjectAt, ObjectState, shown_url, split_query};

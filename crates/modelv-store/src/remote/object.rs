@@ -4,7 +4,7 @@
 //! be a secret (a signature that gives access for an hour): it is sent, and in no message.
 
 use super::backend::Backend;
-use super::{RemoteError, RemoteOptions, Result, url};
+use super::{RemoteError, RemoteOptions, Result, Way, url};
 
 /// What a store says of an object without reading it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -66,6 +66,18 @@ impl ObjectAt {
     /// # Errors
     /// The address names no object, or credentials are missing.
     pub fn open(url: &str, options: &RemoteOptions) -> Result<Self> {
+        Self::open_at(url, options, None)
+    }
+
+    /// The same for an address that somebody else chose: one of the web leads no further than it may.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_guarded(url: &str, options: &RemoteOptions, way: &Way) -> Result<Self> {
+        Self::open_at(url, options, Some(way))
+    }
+
+    fn open_at(url: &str, options: &RemoteOptions, way: Option<&Way>) -> Result<Self> {
         let bad = |reason: &str| RemoteError::Address {
             url: shown_url(url),
             reason: reason.to_owned(),
@@ -99,7 +111,7 @@ impl ObjectAt {
         };
         Ok(Self {
             url: shown_url(url),
-            backend: url::open_with(place, query, options)?,
+            backend: url::open_with(place, query, options, way)?,
             key,
         })
     }

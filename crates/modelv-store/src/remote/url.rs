@@ -15,9 +15,10 @@ use object_store::memory::InMemory;
 
 use super::backend::Backend;
 use super::cloud::{Clients, Cloud, retry};
+use super::guard::Guarded;
 use super::local::LocalDir;
 use super::profile::Profile;
-use super::{RemoteError, Result, Trouble};
+use super::{RemoteError, Result, Trouble, Way};
 
 /// Settings of a remote beside its address.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -36,14 +37,16 @@ const METADATA_SERVICE: SocketAddr = SocketAddr::new(
 
 /// Opens the store behind an address. A path without a scheme is a folder.
 pub(crate) fn open(url: &str, options: &RemoteOptions) -> Result<Box<dyn Backend>> {
-    open_with(url, None, options)
+    open_with(url, None, options, None)
 }
 
-/// The same; `query` goes with every request to a web server, and into no message.
+/// The same; `query` goes with every request to a web server, and into no message, and what that leads to is
+/// judged by `way`.
 pub(crate) fn open_with(
     url: &str,
     query: Option<&str>,
     options: &RemoteOptions,
+    way: Option<&Way>,
 ) -> Result<Box<dyn Backend>> {
     let bad = |reason: &str| RemoteError::Address {
         url: url.to_owned(),
@@ -82,7 +85,10 @@ pub(crate) fn open_with(
             let asked = query.map(|q| format!("{url}?{q}"));
             let build = |retries| {
                 let client = client_options(url);
-                let builder = HttpBuilder::new().with_url(asked.as_deref().unwrap_or(url));
+                let mut builder = HttpBuilder::new().with_url(asked.as_deref().unwrap_or(url));
+                if let Some(way) = way {
+                    builder = builder.with_http_connector(guarded(url, way)?);
+                }
                 builder
                     .with_client_options(client)
                     .with_retry(retry(retries))
@@ -119,15 +125,26 @@ fn folder(url: &str, path: &str) -> Result<Box<dyn Backend>> {
     Ok(Box::new(LocalDir::new(url, root)))
 }
 
+fn guarded(url: &str, way: &Way) -> object_store::Result<Guarded> {
+    Guarded::new(url, way, allows_http(url)).map_err(|e| object_store::Error::Generic {
+        store: "HTTP",
+        source: Box::new(e),
+    })
+}
+
 /// Without TLS only on this machine, or when the user says so.
-fn client_options(endpoint: &str) -> ClientOptions {
+fn allows_http(endpoint: &str) -> bool {
     let host = endpoint.strip_prefix("http://").unwrap_or("");
     let is_here = ["127.", "localhost", "[::1]"]
         .iter()
         .any(|h| host.starts_with(h));
     let asked = std::env::var("AWS_ALLOW_HTTP").is_ok_and(|v| v == "true" || v == "1");
+    is_here || asked
+}
+
+fn client_options(endpoint: &str) -> ClientOptions {
     ClientOptions::new()
-        .with_allow_http(is_here || asked)
+        .with_allow_http(allows_http(endpoint))
         .with_connect_timeout(Duration::from_secs(10))
         // A large part over a slow line may take long; silence may not.
         .with_timeout_disabled()

@@ -9,7 +9,7 @@ mod plan;
 pub(super) mod push;
 mod verify;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Subcommand;
@@ -184,6 +184,8 @@ pub(super) fn run(args: Args, s: Session<'_>) -> Done {
 }
 
 fn build(args: Args, mut s: Session<'_>) -> Done {
+    // What it starts (mmdebstrap, the image that is asked) ends before it does.
+    crate::interrupt::watch_termination();
     let repo = s.repo()?;
     let revision = args.revision.unwrap_or_default();
     let id = repo.resolve(&revision)?;
@@ -220,6 +222,7 @@ fn build(args: Args, mut s: Session<'_>) -> Done {
         s.ui.warn(note);
     }
     tell_replay(image.replay.as_ref(), &mut s);
+    tell_place(&repo, &output, &mut s);
     if let Some(tar) = &args.tar {
         modelv_release::write_docker_tar(&output, &s.dir.join(tar), &tag, cancel)?;
     }
@@ -248,6 +251,21 @@ fn build(args: Args, mut s: Session<'_>) -> Done {
         false => show(&image, &id.to_hex(), &mut s),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Says what becomes of an image that lies among the files of the next commit.
+fn tell_place(repo: &modelv_repo::Repo, output: &Path, s: &mut Session<'_>) {
+    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let (root, output) = (real(repo.root()), real(output));
+    if let Ok(inside) = output.strip_prefix(&root)
+        && !inside.starts_with(modelv_repo::DIR_NAME)
+    {
+        let inside = inside.display().to_string();
+        let shown = crate::ui::plain(&inside);
+        s.ui.talk(format!(
+            "`{shown}` is in no commit: its own `.gitignore` leaves it out"
+        ));
+    }
 }
 
 fn show(image: &Image, commit: &str, s: &mut Session<'_>) {

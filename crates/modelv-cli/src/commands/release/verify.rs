@@ -57,6 +57,9 @@ fn check_signatures(args: &Args, s: &mut Session<'_>) -> Result<bool, CommandErr
         false => s.ui.talk(line),
     };
     talk(format!("image {} is signed", signed.digest));
+    for model in &signed.models {
+        talk(format!("model {model} is signed"));
+    }
     for statement in &signed.statements {
         talk(format!("signed statement {statement}"));
     }
@@ -64,6 +67,7 @@ fn check_signatures(args: &Args, s: &mut Session<'_>) -> Result<bool, CommandErr
 }
 
 pub(super) fn run(args: Args, mut s: Session<'_>) -> Done {
+    crate::interrupt::watch_termination();
     if check_signatures(&args, &mut s)? {
         return Ok(ExitCode::SUCCESS);
     }

@@ -33,7 +33,7 @@ pub(super) fn run(path: &Path, args: &Args, s: Session<'_>) -> Done {
     let folder = PrivateFolder::new()?;
     let root = folder.path().join("root");
     s.ui.talk(format!("unpacking `{}`", crate::ui::plain(shown)));
-    let config = modelv_release::unpack(path, &root, s.cancel())?;
+    let config = modelv_release::unpack_to_start(path, &root, s.cancel())?;
     let variables = [
         ("MODELV_LISTEN", args.listen.to_string()),
         ("MODELV_WORKERS", args.workers.to_string()),
