@@ -3,9 +3,10 @@
 
 use std::path::Path;
 
+use modelv_core::canon::Kind;
 use modelv_core::id::CommitId;
 use modelv_core::path::RepoPath;
-use modelv_store::remote::{Received, Remote, Root};
+use modelv_store::remote::{Item, Received, Remote, Root};
 
 use super::walk::Scope;
 use super::{FetchOptions, ORIGIN, RemoteInfo, RemoteOptions, refuse_working_copy};
@@ -312,9 +313,18 @@ impl Repo {
         if let Some(id) = named {
             return Ok(*id);
         }
-        let catalog = remote.catalog(root, &self.store, &super::CtxWatch(ctx))?;
-        let commits = catalog.commits();
+        let watch = super::CtxWatch(ctx);
         let text = text.to_ascii_lowercase();
+        let whole = CommitId::from_hex(&text);
+        if let Ok(id) = whole
+            && remote
+                .likely(root, &self.store, &watch)?
+                .has(Item::Object(Kind::Commit, id.0))
+        {
+            return Ok(id);
+        }
+        let catalog = remote.catalog(root, &self.store, &watch)?;
+        let commits = catalog.commits();
         let found: Vec<CommitId> = commits
             .into_iter()
             .map(CommitId)

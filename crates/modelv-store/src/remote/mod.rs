@@ -13,6 +13,8 @@ mod error;
 #[cfg(feature = "fuzz")]
 pub(crate) mod fuzz;
 pub(crate) mod lazy;
+#[cfg(test)]
+mod likely_tests;
 mod local;
 mod mend;
 mod object;
