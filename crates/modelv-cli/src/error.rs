@@ -688,6 +688,8 @@ fn rejected_hint(refs: &[(String, &'static str)]) -> String {
         "`modelv fetch` says where to; `modelv alias delete NAME` and another fetch take that move, then move it again"
     } else if any("fetch first") {
         "somebody else has pushed: `modelv pull` merges it, then push again"
+    } else if any("nothing there has") {
+        "`modelv remote list --json` lists the branches there; `modelv fetch --prune` forgets those that are gone"
     } else if any("since it was last fetched") {
         "`modelv fetch` shows what is there now; look before you replace it"
     } else if any("tag") {

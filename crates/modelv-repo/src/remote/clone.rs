@@ -109,6 +109,12 @@ impl Repo {
         let root = remote
             .root()?
             .ok_or_else(|| Error::not_found("repository", url))?;
+        // Before anything is made: another attempt may name another folder.
+        if let Some(name) = &options.branch
+            && !root.refs.contains_key(&format!("{}{name}", names::HEADS))
+        {
+            return Err(Error::not_found("branch", name));
+        }
         let mut repo = Self::prepare_clone(&info, dir, options)?;
         repo.set_command(command);
         match &options.commit {
@@ -182,9 +188,6 @@ impl Repo {
             None => root.head.clone(),
         };
         let head = root.refs.get(&full).copied();
-        if head.is_none() && options.branch.is_some() {
-            return Err(Error::not_found("branch", names::short(&full)));
-        }
         let report = self.fetch_root(info, remote, root, &FetchOptions::default(), ctx)?;
         let Some(id) = head else {
             return Ok(Cloned {
