@@ -219,6 +219,22 @@ fn another_region_and_old_keys_are_told() {
             assert!(error.contains(word), "{word:?} is not in: {error}");
         }
     }
+    // What makes up a host that is not there.
+    for (url, word) in [
+        ("s3://b/x", "AWS_REGION"),
+        ("az://b/x", "AZURE_STORAGE_ACCOUNT_NAME"),
+    ] {
+        let mut command = a.command(&["clone", url, "c", "--endpoint", "https://nosuch.invalid"]);
+        command
+            .env("AWS_ACCESS_KEY_ID", "k")
+            .env("AWS_SECRET_ACCESS_KEY", "s")
+            .env("AZURE_STORAGE_ACCOUNT_NAME", "a")
+            .env("AZURE_STORAGE_ACCOUNT_KEY", "d3Jvbmc=");
+        let error = Done::new(&command.output().unwrap()).fails_with(1);
+        for word in ["can't be resolved", word] {
+            assert!(error.contains(word), "{word:?} is not in: {error}");
+        }
+    }
     // A profile that is not there, and one whose keys only the AWS tools get.
     a.put("no-home/.aws/config", "[profile sso]\nsso_session = corp\n");
     for (profile, words) in [

@@ -757,6 +757,12 @@ fn remote_hint(e: &RemoteError) -> Option<String> {
             "name the bucket's region: `modelv remote add NAME URL --region REGION`, or AWS_REGION"
         }
         Trouble::Clock => "set this machine's clock: requests are signed with the time",
+        Trouble::Name if is("s3:") => {
+            "check the region (`--region`, AWS_REGION), which is part of AWS's host, or `--endpoint`, and the network"
+        }
+        Trouble::Name if is("az:") => {
+            "check AZURE_STORAGE_ACCOUNT_NAME, which Azure's host begins with, or `--endpoint`, and the network"
+        }
         Trouble::Name => "check the host in `--endpoint` and the network",
         Trouble::Refused => "check that the service runs, and host and port of `--endpoint`",
         Trouble::Tls => {
