@@ -92,6 +92,10 @@ fn interop_hint(e: &Error) -> Option<String> {
         } => {
             "`dvc stage list` there shows whether DVC reads it; anchors and tags of YAML are not read here"
         }
+        Error::NotFound {
+            what: "pipeline of DVC",
+            ..
+        } => "`modelv import dvc DIR` names the folder that holds `dvc.yaml`",
         Error::Invalid {
             what: "MLflow store",
             ..

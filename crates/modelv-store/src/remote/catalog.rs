@@ -231,7 +231,7 @@ impl Remote {
             ..Catalog::default()
         };
         let (packs, mut unknown) = self.look_into(&infos, Some(store), ask, watch)?;
-        unknown.sort_by(|a, b| by_entry_bytes(a, b));
+        unknown.sort_by(by_entry_bytes);
         catalog.add(packs);
         catalog.unknown = unknown;
         Ok(catalog)

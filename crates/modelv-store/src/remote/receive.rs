@@ -38,6 +38,14 @@ pub struct Received {
     pub bytes: u64,
 }
 
+impl std::ops::AddAssign for Received {
+    fn add_assign(&mut self, more: Self) {
+        self.packs += more.packs;
+        self.entries += more.entries;
+        self.bytes += more.bytes;
+    }
+}
+
 /// What of a pack is missing here.
 struct Lack<'a> {
     pack: &'a RemotePack,
