@@ -311,3 +311,60 @@ fn a_signed_address_is_copied_and_written_down_nowhere() {
         .fails_with(1);
     assert!(error.contains("is a folder"), "{error}");
 }
+
+#[test]
+fn what_the_configuration_names_is_added() {
+    let far = Tree::empty();
+    far.put("one.csv", "id\n1\n");
+    far.put("two.csv", "id\n2\n");
+    let a = Tree::repo();
+    let toml = |one: &str| {
+        let two = format!("file://{}", far.path("two.csv").display());
+        format!(
+            "[env]\ncapture = \"none\"\n[external]\n\"data/one.csv\" = \"{one}\"\n\"data/two.csv\" = \"{two}\"\n"
+        )
+    };
+    let none = a.mv(&["add-external"]).fails_with(1);
+    assert!(
+        none.contains("names no external data") && none.contains("`[external]`"),
+        "{none}"
+    );
+    let url = format!("file://{}", far.path("one.csv").display());
+    a.put("modelv.toml", &toml(&url));
+    // Whoever wrote that file may be somebody else: what only this machine reaches is asked when it is allowed.
+    let error = a.mv(&["add-external"]).fails_with(1);
+    assert!(
+        error.contains("a file of this machine") && error.contains("external.allow"),
+        "{error}"
+    );
+    assert!(!a.path("data").exists());
+    let pattern = format!("file://{}/*", far.root().display());
+    a.mv(&["config", "external.allow", &pattern]).success();
+    let said = a.mv(&["add-external"]).success();
+    assert!(
+        said.contains("data/one.csv is file://") && said.contains("data/two.csv.external"),
+        "{said}"
+    );
+    assert_eq!(
+        (
+            a.get("data/one.csv").as_str(),
+            a.get("data/two.csv").as_str()
+        ),
+        ("id\n1\n", "id\n2\n")
+    );
+    let again = a.mv(&["add-external"]).success();
+    assert!(
+        again.contains("all that `modelv.toml` names is recorded"),
+        "{again}"
+    );
+    a.commit("both");
+    let listed = a.json(&["external", "--json"]);
+    assert_eq!(listed.as_array().map(Vec::len), Some(2), "{listed}");
+    // One that is recorded from elsewhere is a question.
+    a.put("modelv.toml", &toml("s3://bucket/other.csv"));
+    let error = a.mv(&["add-external"]).fails_with(1);
+    assert!(
+        error.contains("is recorded from") && error.contains("s3://bucket/other.csv"),
+        "{error}"
+    );
+}

@@ -676,6 +676,11 @@ fn an_export_adds_what_is_new_and_moves_nothing_of_others() {
 fn what_is_no_git_repository_is_refused() {
     let tree = Tree::repo();
     tree.put("plain/x", "x");
+    let said = tree.mv(&["import", "dvc", "plain"]).fails_with(1);
+    assert!(
+        said.contains("plain/dvc.yaml` not found") && said.contains("holds `dvc.yaml`"),
+        "{said}"
+    );
     let said = tree.mv(&["export", "git", "plain"]).fails_with(1);
     assert!(said.contains("there is no commit yet"), "{said}");
     tree.commit("ours");

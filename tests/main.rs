@@ -30,6 +30,7 @@ mod external;
 mod follow;
 mod gates;
 mod golden;
+mod gs;
 mod habits;
 mod history;
 mod hooks;

@@ -150,6 +150,22 @@ fn branches_and_tags_are_pushed_replaced_and_deleted() {
 
     let refused = a.mv(&["push", "origin", "--delete", "main"]).fails_with(1);
     assert!(refused.contains("clones check it out"), "{refused}");
+    // A name is a branch there, or else a tag; one of neither is a slip.
+    let refused = a
+        .mv(&["push", "origin", "--delete", "nosuch"])
+        .fails_with(1);
+    assert!(
+        refused.contains("`nosuch` (nothing there has this name)"),
+        "{refused}"
+    );
+    assert!(
+        refused.contains("hint: `modelv remote list --json`"),
+        "{refused}"
+    );
+    let deleted = a.mv(&["push", "origin", "--delete", "v1"]).success();
+    assert!(deleted.contains("v1 removed"), "{deleted}");
+    let again = clone(&remote, &[]).mv(&["tag"]).success();
+    assert!(!again.contains("v1"), "{again}");
     a.mv(&["push", "origin", ":side"]).success();
     b.mv(&["fetch"]).success();
     assert_eq!(b.id("origin/side"), other, "kept until it is pruned");
@@ -186,6 +202,11 @@ fn remotes_are_added_listed_and_forgotten() {
     a.mv(&["remote", "remove", "origin"]).success();
     a.mv(&["rev-parse", "origin/main"]).fails_with(1);
     assert!(a.json(&["status", "--json"])["upstream"].is_null());
+    // What is not there leaves nothing behind that would be in the way.
+    let empty = Tree::empty();
+    let args = ["clone", &url(&remote), "x", "--branch", "nosuch"];
+    empty.mv(&args).fails_with(1);
+    assert!(!empty.path("x").exists());
     let full = clone(&remote, &[]);
     let taken = full.mv(&["clone", &url(&remote), "."]).fails_with(1);
     assert!(taken.contains("already exists"), "{taken}");

@@ -152,6 +152,105 @@ fn what_is_wrong_is_said_with_what_to_set() {
     );
 }
 
+/// Answers every request alike.
+fn always(status: &'static str, body: &'static str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+            while lines.next().is_some_and(|l| l.is_ok_and(|l| !l.is_empty())) {}
+            let length = body.len();
+            let head =
+                format!("HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: {length}\r\n");
+            let _ = write!(stream, "{head}\r\n{body}");
+        }
+    });
+    endpoint
+}
+
+/// What AWS says, which the servers of tests don't.
+#[test]
+fn another_region_and_old_keys_are_told() {
+    let a = Tree::repo();
+    let malformed = "<Error><Code>AuthorizationHeaderMalformed</Code><Message>The authorization header is \
+                     malformed; the region 'us-east-1' is wrong; expecting 'eu-west-1'</Message></Error>";
+    let elsewhere = "<Error><Code>PermanentRedirect</Code><Endpoint>b.s3.eu-west-1.amazonaws.com</Endpoint></Error>";
+    let expired = "<Error><Code>ExpiredToken</Code><Message>The provided token has expired.</Message></Error>";
+    let skewed = "<Error><Code>RequestTimeTooSkewed</Code></Error>";
+    for (status, body, words) in [
+        (
+            "400 Bad Request",
+            malformed,
+            [
+                "in another region",
+                "--region REGION",
+                "expecting 'eu-west-1'",
+            ],
+        ),
+        (
+            "301 Moved Permanently",
+            elsewhere,
+            ["in another region", "--region REGION", "AWS_REGION"],
+        ),
+        (
+            "400 Bad Request",
+            expired,
+            ["no valid credentials", "AWS_PROFILE", "has expired"],
+        ),
+        (
+            "403 Forbidden",
+            skewed,
+            ["clock", "signed with the time", ""],
+        ),
+    ] {
+        let mut command = a.command(&[
+            "clone",
+            "s3://b/x",
+            "c",
+            "--endpoint",
+            &always(status, body),
+        ]);
+        command
+            .env("AWS_ACCESS_KEY_ID", "k")
+            .env("AWS_SECRET_ACCESS_KEY", "s");
+        let error = Done::new(&command.output().unwrap()).fails_with(1);
+        for word in words {
+            assert!(error.contains(word), "{word:?} is not in: {error}");
+        }
+    }
+    // What makes up a host that is not there.
+    for (url, word) in [
+        ("s3://b/x", "AWS_REGION"),
+        ("az://b/x", "AZURE_STORAGE_ACCOUNT_NAME"),
+    ] {
+        let mut command = a.command(&["clone", url, "c", "--endpoint", "https://nosuch.invalid"]);
+        command
+            .env("AWS_ACCESS_KEY_ID", "k")
+            .env("AWS_SECRET_ACCESS_KEY", "s")
+            .env("AZURE_STORAGE_ACCOUNT_NAME", "a")
+            .env("AZURE_STORAGE_ACCOUNT_KEY", "d3Jvbmc=");
+        let error = Done::new(&command.output().unwrap()).fails_with(1);
+        for word in ["can't be resolved", word] {
+            assert!(error.contains(word), "{word:?} is not in: {error}");
+        }
+    }
+    // A profile that is not there, and one whose keys only the AWS tools get.
+    a.put("no-home/.aws/config", "[profile sso]\nsso_session = corp\n");
+    for (profile, words) in [
+        ("nosuch", "AWS_PROFILE names `nosuch`"),
+        ("sso", "aws configure export-credentials --profile sso"),
+    ] {
+        let mut command = a.command(&["clone", "s3://b/x", "c"]);
+        let output = command.env("AWS_PROFILE", profile).output().unwrap();
+        let error = Done::new(&output).fails_with(1);
+        assert!(
+            error.contains("no valid credentials") && error.contains(words),
+            "{error}"
+        );
+    }
+}
+
 /// Serves objects as S3 does, but takes no notice of conditions.
 fn careless(listener: &TcpListener) {
     let objects: Arc<Mutex<HashMap<String, Vec<u8>>>> = Arc::default();

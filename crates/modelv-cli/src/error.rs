@@ -92,6 +92,10 @@ fn interop_hint(e: &Error) -> Option<String> {
         } => {
             "`dvc stage list` there shows whether DVC reads it; anchors and tags of YAML are not read here"
         }
+        Error::NotFound {
+            what: "pipeline of DVC",
+            ..
+        } => "`modelv import dvc DIR` names the folder that holds `dvc.yaml`",
         Error::Invalid {
             what: "MLflow store",
             ..
@@ -688,6 +692,8 @@ fn rejected_hint(refs: &[(String, &'static str)]) -> String {
         "`modelv fetch` says where to; `modelv alias delete NAME` and another fetch take that move, then move it again"
     } else if any("fetch first") {
         "somebody else has pushed: `modelv pull` merges it, then push again"
+    } else if any("nothing there has") {
+        "`modelv remote list --json` lists the branches there; `modelv fetch --prune` forgets those that are gone"
     } else if any("since it was last fetched") {
         "`modelv fetch` shows what is there now; look before you replace it"
     } else if any("tag") {
@@ -755,6 +761,12 @@ fn remote_hint(e: &RemoteError) -> Option<String> {
             "name the bucket's region: `modelv remote add NAME URL --region REGION`, or AWS_REGION"
         }
         Trouble::Clock => "set this machine's clock: requests are signed with the time",
+        Trouble::Name if is("s3:") => {
+            "check the region (`--region`, AWS_REGION), which is part of AWS's host, or `--endpoint`, and the network"
+        }
+        Trouble::Name if is("az:") => {
+            "check AZURE_STORAGE_ACCOUNT_NAME, which Azure's host begins with, or `--endpoint`, and the network"
+        }
         Trouble::Name => "check the host in `--endpoint` and the network",
         Trouble::Refused => "check that the service runs, and host and port of `--endpoint`",
         Trouble::Tls => {

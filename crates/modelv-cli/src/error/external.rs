@@ -26,6 +26,16 @@ pub(super) fn hint(e: &Error) -> Option<String> {
             what: "description of external data",
             ..
         } => "`modelv restore PATH` brings the committed one back",
+        Error::State(text) if text.contains("names no external data") => {
+            "`modelv add-external URL PATH` adds some; or a line `\"PATH\" = \"s3://BUCKET/KEY\"` below `[external]` there"
+        }
+        Error::State(text) if text.contains(", and `[external]` names `") => {
+            "change that line; or remove the file and its description, and `modelv add-external` records it anew"
+        }
+        Error::State(text) if text.starts_with("`[external]` names `") => {
+            "`modelv add-external URL PATH` asks it because you say so; `modelv config external.allow 'PATTERN'` lets \
+             all like it be asked"
+        }
         Error::State(text) if text.starts_with("the address has `") => {
             "`modelv import-url 'URL' PATH` takes a copy and writes the address down nowhere"
         }

@@ -9,6 +9,7 @@
 mod allow;
 mod checkout;
 mod copy;
+mod declared;
 mod fetch;
 mod pointer;
 mod seen;
@@ -25,6 +26,7 @@ use modelv_store::remote::{ObjectAt, ObjectState, RemoteError, RemoteOptions};
 
 pub(crate) use allow::ALLOW;
 pub(crate) use checkout::{Fetch, Pointers};
+pub(crate) use declared::parse as parse_declared;
 pub use fetch::Fetched;
 pub use pointer::Pointer;
 pub(crate) use pointer::{BYTES_MAX, MAGIC, SUFFIX, base_of, pointer_of, shown};

@@ -41,7 +41,13 @@ impl Repo {
     pub fn import_dvc(&mut self, place: &Path) -> Result<ImportedStages> {
         let _turn = self.take_turn()?;
         let path = place.join("dvc.yaml");
-        let bytes = std::fs::read(&path).map_err(Error::io("read", &path))?;
+        let bytes = match std::fs::read(&path) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                let name = path.display().to_string();
+                return Err(Error::not_found("pipeline of DVC", name));
+            }
+            read => read.map_err(Error::io("read", &path))?,
+        };
         let bad = |e: &dyn std::fmt::Display| {
             Error::invalid("pipeline of DVC", path.display().to_string(), e.to_string())
         };

@@ -3,9 +3,10 @@
 
 use std::path::Path;
 
+use modelv_core::canon::Kind;
 use modelv_core::id::CommitId;
 use modelv_core::path::RepoPath;
-use modelv_store::remote::{Received, Remote, Root};
+use modelv_store::remote::{Item, Received, Remote, Root};
 
 use super::walk::Scope;
 use super::{FetchOptions, ORIGIN, RemoteInfo, RemoteOptions, refuse_working_copy};
@@ -16,7 +17,7 @@ use crate::names;
 use crate::oplog::{RefChange, Target};
 use crate::repo::Repo;
 use crate::wheels;
-use crate::worktree::{Files, Ingredient, sparse};
+use crate::worktree::{Files, Ingredient, SnapFile, sparse};
 
 /// What `clone` is asked for.
 #[derive(Debug, Clone, Default)]
@@ -108,6 +109,12 @@ impl Repo {
         let root = remote
             .root()?
             .ok_or_else(|| Error::not_found("repository", url))?;
+        // Before anything is made: another attempt may name another folder.
+        if let Some(name) = &options.branch
+            && !root.refs.contains_key(&format!("{}{name}", names::HEADS))
+        {
+            return Err(Error::not_found("branch", name));
+        }
         let mut repo = Self::prepare_clone(&info, dir, options)?;
         repo.set_command(command);
         match &options.commit {
@@ -181,9 +188,6 @@ impl Repo {
             None => root.head.clone(),
         };
         let head = root.refs.get(&full).copied();
-        if head.is_none() && options.branch.is_some() {
-            return Err(Error::not_found("branch", names::short(&full)));
-        }
         let report = self.fetch_root(info, remote, root, &FetchOptions::default(), ctx)?;
         let Some(id) = head else {
             return Ok(Cloned {
@@ -196,7 +200,9 @@ impl Repo {
         };
         let branch = names::short(&full).to_owned();
         names::check("branch", &branch)?;
-        let has_externals = self.check_out_clone(id, ctx)?;
+        let mut received = report.received;
+        let (came, has_externals) = self.check_out_clone(id, ctx)?;
+        received += came;
         let mut changes = self.upstream_changes(&branch, &info.name, &branch);
         changes.push(RefChange {
             name: full.clone(),
@@ -210,22 +216,28 @@ impl Repo {
             repo: self,
             head,
             branch: Some(branch),
-            received: report.received,
+            received,
             missing,
         })
     }
 
     /// Writes the files that the remote holds. External data comes when the clone is whole: a source that is
     /// gone or has changed since is no reason to have no branch.
-    /// Gives whether there may be any.
-    fn check_out_clone(&self, id: CommitId, ctx: &Ctx<'_>) -> Result<bool> {
+    /// Gives what came for it beside what a clone holds anyway, and whether there may be external data.
+    fn check_out_clone(&self, id: CommitId, ctx: &Ctx<'_>) -> Result<(Received, bool)> {
         if self.is_bare() {
-            return Ok(false);
+            return Ok((Received::default(), false));
         }
         let current = self.snapshot(&self.rules()?, None, ctx)?.files;
         let (none, to) = (Files::new(), self.files(id)?);
+        let held = self.tree_part();
+        let is_held = |(path, file): &(&RepoPath, &SnapFile)| {
+            held.as_ref().is_none_or(|held| held.holds(path, file))
+        };
+        let came = self.bring_files(to.iter().filter(is_held), ctx)?;
         self.check_out_fetching(current, &none, &to, "clone", Fetch::Nothing, ctx)?;
-        Ok(to.keys().any(|path| external::is_name(path.name())))
+        let has_externals = to.keys().any(|path| external::is_name(path.name()));
+        Ok((came, has_externals))
     }
 
     /// Brings the external data of a clone as a checkout would; gives what could not be had.
@@ -276,16 +288,15 @@ impl Repo {
         if let [(_, wheels)] = vendored.as_slice() {
             let more = self.receive(remote, root, &[*wheels], &scope, ctx)?;
             self.check_connected(info, &[*wheels], &scope, true)?;
-            received.packs += more.packs;
-            received.entries += more.entries;
-            received.bytes += more.bytes;
+            received += more;
             changes.extend(self.wheels_changes(vendored)?);
         }
         changes.extend(self.config_change("clone.only", words.as_deref()));
         changes.extend(self.config_change("clone.depth", Some("1")));
         changes.extend(self.config_change("clone.commit", Some(&id.to_hex())));
         self.update_refs(changes)?;
-        let has_externals = self.check_out_clone(id, ctx)?;
+        let (came, has_externals) = self.check_out_clone(id, ctx)?;
+        received += came;
         let change = self.head_to(Target::Commit(id));
         self.append(change.into_iter().collect(), !self.is_bare(), None)?;
         let missing = self.externals_of_clone(has_externals, ctx)?;
@@ -312,9 +323,18 @@ impl Repo {
         if let Some(id) = named {
             return Ok(*id);
         }
-        let catalog = remote.catalog(root, &self.store, &super::CtxWatch(ctx))?;
-        let commits = catalog.commits();
+        let watch = super::CtxWatch(ctx);
         let text = text.to_ascii_lowercase();
+        let whole = CommitId::from_hex(&text);
+        if let Ok(id) = whole
+            && remote
+                .likely(root, &self.store, &watch)?
+                .has(Item::Object(Kind::Commit, id.0))
+        {
+            return Ok(id);
+        }
+        let catalog = remote.catalog(root, &self.store, &watch)?;
+        let commits = catalog.commits();
         let found: Vec<CommitId> = commits
             .into_iter()
             .map(CommitId)

@@ -342,10 +342,11 @@ impl Repo {
         ctx: &Ctx<'_>,
     ) -> Result<Received> {
         let watch = CtxWatch(ctx);
-        let catalog = remote.catalog(root, &self.store, &watch)?;
         if *scope == Scope::default() {
+            let catalog = remote.catalog(root, &self.store, &watch)?;
             return Ok(remote.receive_all(&self.store, &catalog, &watch)?);
         }
+        let catalog = remote.likely(root, &self.store, &watch)?;
         let mut incoming = remote.receive(&self.store, &catalog)?;
         if !scope.single && scope.depth.is_none() {
             // All at once: one level after the other would be requests for each.

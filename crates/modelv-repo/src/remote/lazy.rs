@@ -122,9 +122,7 @@ impl Repo {
             ctx.cancel.check()?;
             match asked {
                 Ok((came, rest)) => {
-                    received.packs += came.packs;
-                    received.entries += came.entries;
-                    received.bytes += came.bytes;
+                    received += came;
                     left = rest;
                 }
                 Err(e) => {

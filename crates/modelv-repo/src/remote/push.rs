@@ -72,8 +72,9 @@ impl Repo {
         options: &PushOptions,
         ctx: &Ctx<'_>,
     ) -> Result<PushReport> {
-        let wishes = self.wishes(info, options)?;
+        let mut wishes = self.wishes(info, options)?;
         let remote = self.open_remote(info)?;
+        find_deleted(info, &remote, &mut wishes)?;
         let mut tries = 0;
         let (updates, sent) = loop {
             match self.push_once(info, &remote, &wishes, options, tries, ctx) {
@@ -513,6 +514,33 @@ fn send_out(remote: &Remote, out: &Outgoing<'_>, watch: &CtxWatch<'_>) -> Result
 }
 
 /// The refs of the next root.
+/// Of what is to be deleted, a name may be that of a tag there; and one that nothing has is a slip.
+fn find_deleted(info: &RemoteInfo, remote: &Remote, wishes: &mut [Wish]) -> Result<()> {
+    let mut deleted = wishes.iter_mut().filter(|w| w.new.is_none()).peekable();
+    if deleted.peek().is_none() {
+        return Ok(());
+    }
+    let root = remote.root()?;
+    let is_there = |name: &str| root.as_ref().is_some_and(|r| r.refs.contains_key(name));
+    let mut missing = Vec::new();
+    for wish in deleted {
+        let short = names::short(&wish.theirs).to_owned();
+        let tag = format!("{}{short}", names::TAGS);
+        if !is_there(&wish.theirs) && wish.theirs.starts_with(names::HEADS) && is_there(&tag) {
+            wish.theirs = tag;
+        } else if !is_there(&wish.theirs) {
+            missing.push((short, "nothing there has this name"));
+        }
+    }
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(Error::Rejected {
+        remote: info.name.clone(),
+        refs: missing,
+    })
+}
+
 fn apply(root: Option<&Root>, updates: &[RefUpdate], first_head: &str) -> Change {
     let mut refs: BTreeMap<String, CommitId> = root.map(|r| r.refs.clone()).unwrap_or_default();
     for update in updates {

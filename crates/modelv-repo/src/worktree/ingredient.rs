@@ -11,6 +11,7 @@ use super::serving::ServeRules;
 use crate::alias::Gates;
 use crate::capture::secrets::Allow;
 use crate::error::{Error, Result};
+use crate::external::parse_declared;
 use crate::pipeline::StageSpec;
 
 /// What a file of the working tree belongs to.
@@ -129,6 +130,7 @@ pub struct Rules {
     serve: ServeRules,
     secrets: Allow,
     tables: Vec<(GlobMatcher, String)>,
+    externals: Vec<(RepoPath, String)>,
     stages: Vec<StageSpec>,
     unknown: Vec<String>,
     fingerprint: [u8; 32],
@@ -196,6 +198,7 @@ impl Rules {
             serve: ServeRules::parse(doc.get("serve"))?,
             secrets: Allow::parse(doc.get("secrets"))?,
             tables: tables(doc.get("tables"))?,
+            externals: parse_declared(doc.get("external")).map_err(|why| invalid(&why))?,
             stages: StageSpec::parse_all(doc.get("stage"))?,
             unknown: known::unknown(&doc),
             fingerprint: fingerprint(text),
@@ -325,6 +328,12 @@ impl Rules {
         let path = Path::new(std::ffi::OsStr::from_bytes(path.as_bytes()));
         let found = self.tables.iter().find(|(glob, _)| glob.is_match(path));
         found.map(|(_, key)| key.clone())
+    }
+
+    /// `[external]`: where data belongs that is to be held by reference, and its address.
+    #[must_use]
+    pub fn externals(&self) -> &[(RepoPath, String)] {
+        &self.externals
     }
 
     /// Sections and keys that this version does not know: a slip of the pen, or of a newer one. They

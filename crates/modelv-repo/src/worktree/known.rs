@@ -2,11 +2,12 @@
 
 use toml_edit::DocumentMut;
 
-/// What a `modelv.toml` may say. Below `ingredients`, `tables` and `stage` other rules hold;
+/// What a `modelv.toml` may say. Below `ingredients`, `tables`, `external` and `stage` other rules hold;
 /// the command of `evaluate` runs in `ci run` and `alias set --evaluate` alone.
 const KNOWN: &[(&str, &[&str])] = &[
     ("ingredients", &[]),
     ("tables", &[]),
+    ("external", &[]),
     ("stage", &[]),
     ("env", &["capture", "python", "variables"]),
     ("train", &["command"]),

@@ -19,6 +19,28 @@ use crate::{Key, Tag, fs, index};
 const REQUESTS_AT_ONCE: usize = 8;
 /// Largest pack index that is read, in bytes.
 const INDEX_BYTES_MAX: u64 = 1 << 30;
+/// Packs whose entries take less than this on average are looked into first: commits and trees lie there, and files
+/// of code, while a pack of data or weights is chunks of some ten thousand bytes.
+const SMALL_ENTRY_BYTES: u64 = 16 << 10;
+
+/// Which indexes are asked for of those that were never seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ask {
+    All,
+    /// Those of packs with small entries.
+    Small,
+    None,
+}
+
+impl Ask {
+    fn takes(self, info: &PackInfo) -> bool {
+        match self {
+            Self::All => true,
+            Self::Small => info.bytes < SMALL_ENTRY_BYTES.saturating_mul(info.entries),
+            Self::None => false,
+        }
+    }
+}
 
 /// One pack with its rows.
 #[derive(Debug)]
@@ -38,24 +60,24 @@ pub struct Catalog {
     /// Names that no pack may have any more.
     pub(crate) condemned: Condemned,
     by_key: HashMap<Key, (u32, u32)>,
-    /// What it would take to learn what the other packs hold: bytes of their indexes.
-    unknown_bytes: u64,
+    /// Packs whose indexes were not asked for, the smallest entries first.
+    unknown: Vec<PackInfo>,
 }
 
 impl Catalog {
-    fn new(packs: Vec<RemotePack>) -> Self {
+    /// Takes over what more packs hold.
+    fn add(&mut self, mut packs: Vec<RemotePack>) {
+        packs.sort_by_key(|p| p.info);
         let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-        let mut by_key = HashMap::with_capacity(packs.iter().map(|p| p.rows.len()).sum());
+        self.by_key
+            .reserve(packs.iter().map(|p| p.rows.len()).sum());
         for (p, pack) in packs.iter().enumerate() {
+            let p = number(self.packs.len() + p);
             for (r, row) in pack.rows.iter().enumerate() {
-                by_key.entry(row.key).or_insert((number(p), number(r)));
+                self.by_key.entry(row.key).or_insert((p, number(r)));
             }
         }
-        Self {
-            packs,
-            by_key,
-            ..Self::default()
-        }
+        self.packs.extend(packs);
     }
 
     /// Whether the remote holds something.
@@ -71,6 +93,14 @@ impl Catalog {
     pub(crate) fn without(condemned: Condemned) -> Self {
         Self {
             condemned,
+            ..Self::default()
+        }
+    }
+
+    /// What it does not know, as one that knows nothing yet.
+    pub(super) fn rest(&self) -> Self {
+        Self {
+            unknown: self.unknown.clone(),
             ..Self::default()
         }
     }
@@ -116,10 +146,18 @@ impl Catalog {
             .collect()
     }
 
+    /// Whether every pack was looked into.
+    pub(super) fn is_complete(&self) -> bool {
+        self.unknown.is_empty()
+    }
+
     /// Bytes of the indexes that were not asked for; 0: everything is known.
     #[must_use]
     pub fn unknown_bytes(&self) -> u64 {
-        self.unknown_bytes
+        self.unknown
+            .iter()
+            .map(|p| index::bytes_of(p.entries))
+            .sum()
     }
 
     /// Packs.
@@ -155,7 +193,7 @@ impl Remote {
     /// # Errors
     /// The remote can't be reached, or a list or index is damaged.
     pub fn catalog(&self, root: &Root, store: &Store, watch: &dyn Watch) -> Result<Catalog> {
-        self.learn(root, store, true, watch)
+        self.learn(root, store, Ask::All, watch)
     }
 
     /// What of the remote can be known without asking for indexes: packs that are here, and those that were
@@ -164,25 +202,58 @@ impl Remote {
     /// # Errors
     /// The remote can't be reached, or a list is damaged.
     pub fn known(&self, root: &Root, store: &Store, watch: &dyn Watch) -> Result<Catalog> {
-        self.learn(root, store, false, watch)
+        self.learn(root, store, Ask::None, watch)
     }
 
-    fn learn(&self, root: &Root, store: &Store, ask: bool, watch: &dyn Watch) -> Result<Catalog> {
+    /// The same, and what packs of small entries hold: where the rest is, [`Incoming`](super::Incoming) learns when
+    /// it is asked for it. Who wants no data of a large remote has no need of nearly all of its indexes.
+    ///
+    /// # Errors
+    /// As [`Remote::catalog`].
+    pub fn likely(&self, root: &Root, store: &Store, watch: &dyn Watch) -> Result<Catalog> {
+        self.learn(root, store, Ask::Small, watch)
+    }
+
+    fn learn(&self, root: &Root, store: &Store, ask: Ask, watch: &dyn Watch) -> Result<Catalog> {
         let mut infos = Vec::new();
         for list in &root.lists {
             infos.extend(self.list(list)?.packs);
         }
         infos.sort_unstable();
         infos.dedup_by_key(|p| p.name);
+        let mut catalog = Catalog {
+            condemned: root.condemned.clone(),
+            relied: Relied {
+                seq: Some(root.seq),
+                lists: root.lists.clone(),
+                packs: infos.iter().map(|p| p.name).collect(),
+            },
+            ..Catalog::default()
+        };
+        let (packs, mut unknown) = self.look_into(&infos, Some(store), ask, watch)?;
+        unknown.sort_by(by_entry_bytes);
+        catalog.add(packs);
+        catalog.unknown = unknown;
+        Ok(catalog)
+    }
+
+    /// What some packs hold; and those of them whose indexes were not seen and are not to be asked for.
+    fn look_into(
+        &self,
+        infos: &[PackInfo],
+        store: Option<&Store>,
+        ask: Ask,
+        watch: &dyn Watch,
+    ) -> Result<(Vec<RemotePack>, Vec<PackInfo>)> {
         let local: HashMap<[u8; 32], _> = store
-            .packs()
+            .map_or_else(Vec::new, Store::packs)
             .into_iter()
             .filter(|p| !p.condemned)
             .map(|p| (p.name, p))
             .collect();
         let next = AtomicUsize::new(0);
         let found = Mutex::new(Vec::with_capacity(infos.len()));
-        let unknown = Mutex::new(0);
+        let unknown = Mutex::new(Vec::new());
         let work = || -> Result<()> {
             while let Some(info) = infos.get(next.fetch_add(1, Ordering::Relaxed)) {
                 if watch.is_stopped() {
@@ -191,11 +262,11 @@ impl Remote {
                 let mine = local.get(&info.name);
                 let rows = match mine {
                     Some(pack) => Some(pack.index()?.with_rows(&pack.name, <[Row]>::to_vec)?),
-                    None if ask => Some(self.rows(info)?),
+                    None if ask.takes(info) => Some(self.rows(info)?),
                     None => self.seen_rows(info),
                 };
                 let Some(rows) = rows else {
-                    *lock(&unknown) += index::bytes_of(info.entries);
+                    lock(&unknown).push(*info);
                     continue;
                 };
                 let pack = RemotePack {
@@ -209,19 +280,21 @@ impl Remote {
         };
         let threads = infos.len().min(REQUESTS_AT_ONCE);
         super::on_threads(threads, &work)?;
-        let mut packs = found
-            .into_inner()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        packs.sort_by_key(|p| p.info);
-        let mut catalog = Catalog::new(packs);
-        catalog.condemned = root.condemned.clone();
-        catalog.relied = Relied {
-            seq: Some(root.seq),
-            lists: root.lists.clone(),
-            packs: infos.iter().map(|p| p.name).collect(),
-        };
-        catalog.unknown_bytes = *lock(&unknown);
-        Ok(catalog)
+        Ok((into_inner(found), into_inner(unknown)))
+    }
+
+    /// Adds to `catalog` what the first `most` of the packs hold that it does not know.
+    pub(super) fn learn_more(
+        &self,
+        catalog: &mut Catalog,
+        most: usize,
+        watch: &dyn Watch,
+    ) -> Result<()> {
+        let most = most.min(catalog.unknown.len());
+        let (packs, _) = self.look_into(&catalog.unknown[..most], None, Ask::All, watch)?;
+        catalog.unknown.drain(..most);
+        catalog.add(packs);
+        Ok(())
     }
 
     /// A list of packs, from the cache or the remote.
@@ -307,6 +380,19 @@ impl Remote {
     pub(crate) fn keep_index(&self, info: &PackInfo, bytes: &[u8]) {
         keep(&self.index_path(info), bytes);
     }
+}
+
+/// Compares packs by the bytes of their entries, on average.
+fn by_entry_bytes(a: &PackInfo, b: &PackInfo) -> std::cmp::Ordering {
+    let scaled = |bytes: u64, entries: u64| u128::from(bytes) * u128::from(entries);
+    let order = scaled(a.bytes, b.entries).cmp(&scaled(b.bytes, a.entries));
+    order.then_with(|| a.cmp(b))
+}
+
+fn into_inner<T>(mutex: Mutex<T>) -> T {
+    mutex
+        .into_inner()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 fn are_inside(rows: &[Row], info: &PackInfo) -> bool {

@@ -122,7 +122,7 @@ impl Lazy {
             // A remote that was looked at before may have got more since.
             for _ in 0..2 {
                 let was_open = slot.is_some();
-                match self.ask(source, slot, store, keys) {
+                match self.ask(source, slot, store, keys, want) {
                     Ok(true) => {}
                     Ok(false) if was_open => {
                         *slot = None;
@@ -151,25 +151,27 @@ impl Lazy {
         })
     }
 
-    /// Brings what of `keys` a remote has; `false`: nothing.
+    /// Brings what of `keys` a remote has; `false`: nothing. One of the first `want` is what is read now.
     fn ask(
         &self,
         source: &Source,
         slot: &mut Option<(Remote, Catalog)>,
         store: &Store,
         keys: &[Key],
+        want: usize,
     ) -> Result<bool> {
+        let root_of = |remote: &Remote| remote.root()?.ok_or_else(|| gone(&source.url));
         let (remote, catalog) = match slot {
             Some(open) => open,
             None => {
                 let remote = Remote::open(&source.url, &source.options, &self.known)?;
-                let catalog = match remote.root()? {
-                    Some(root) => remote.catalog(&root, store, &Unwatched)?,
-                    None => return Err(gone(&source.url)),
-                };
+                let catalog = remote.likely(&root_of(&remote)?, store, &Unwatched)?;
                 slot.insert((remote, catalog))
             }
         };
+        if !catalog.is_complete() && !read_now(keys, want).iter().any(|k| catalog.has_key(k)) {
+            *catalog = remote.catalog(&root_of(remote)?, store, &Unwatched)?;
+        }
         let there = keys.iter().filter(|k| catalog.has_key(k));
         let there: Vec<Key> = there.copied().collect();
         if there.is_empty() {
@@ -193,10 +195,14 @@ impl Lazy {
     }
 }
 
+/// Those of several entries of which one is read now: the first of many chunks, or any name of one content.
+fn read_now(keys: &[Key], want: usize) -> &[Key] {
+    if want > 1 { &keys[..1] } else { keys }
+}
+
 /// The first of several entries that a store has, if it is among the first `want` or `want` is one.
 fn read_first(store: &Store, keys: &[Key], want: usize) -> crate::Result<Option<(Key, Vec<u8>)>> {
-    let candidates = if want > 1 { &keys[..1] } else { keys };
-    for key in candidates {
+    for key in read_now(keys, want) {
         if let Some(bytes) = store.read(key)? {
             return Ok(Some((*key, bytes)));
         }
@@ -217,7 +223,11 @@ impl Remote {
         watch: &dyn super::Watch,
     ) -> Result<(super::Received, Vec<(BlobId, u64)>)> {
         let root = self.root()?.ok_or_else(|| gone(&self.url))?;
-        let catalog = self.catalog(&root, store, watch)?;
+        let mut catalog = self.likely(&root, store, watch)?;
+        let is_known = |(id, _): &(BlobId, u64)| catalog.has(super::Item::Blob(*id));
+        if !catalog.is_complete() && !contents.iter().all(is_known) {
+            catalog = self.catalog(&root, store, watch)?;
+        }
         let (there, left): (Vec<_>, Vec<_>) = contents
             .into_iter()
             .partition(|(id, _)| catalog.has(super::Item::Blob(*id)));

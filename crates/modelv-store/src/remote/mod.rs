@@ -14,6 +14,8 @@ mod error;
 pub(crate) mod fuzz;
 mod guard;
 pub(crate) mod lazy;
+#[cfg(test)]
+mod likely_tests;
 mod local;
 mod mend;
 mod object;

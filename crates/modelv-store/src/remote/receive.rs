@@ -22,6 +22,8 @@ use crate::{Cuts, Error, Key, Tag};
 
 /// Packs or batches on their way at once.
 const DOWNLOADS_AT_ONCE: usize = 4;
+/// So many packs are looked into at first where something is in none that is known, then twice as many.
+const FIRST_LOOK: usize = 8;
 /// Bytes of one request for single entries.
 const BATCH_BYTES: u64 = 16 << 20;
 
@@ -34,6 +36,14 @@ pub struct Received {
     pub entries: u64,
     /// Bytes that came over the line.
     pub bytes: u64,
+}
+
+impl std::ops::AddAssign for Received {
+    fn add_assign(&mut self, more: Self) {
+        self.packs += more.packs;
+        self.entries += more.entries;
+        self.bytes += more.bytes;
+    }
 }
 
 /// What of a pack is missing here.
@@ -140,6 +150,8 @@ pub struct Incoming<'a> {
     remote: &'a Remote,
     store: &'a Store,
     catalog: &'a Catalog,
+    /// What was learnt since, and what is not known yet.
+    more: Catalog,
     session: Session<'a>,
     received: Received,
 }
@@ -150,9 +162,48 @@ impl<'a> Incoming<'a> {
             remote,
             store,
             catalog,
+            more: catalog.rest(),
             session: store.begin()?,
             received: Received::default(),
         })
+    }
+
+    /// Which pack holds an entry, and where, as far as that is known.
+    fn find(&self, key: &Key) -> Option<(&RemotePack, Row)> {
+        self.catalog.find(key).or_else(|| self.more.find(key))
+    }
+
+    /// Looks into more packs, the likeliest first, until of each of `wanted` one key is known, or nothing is
+    /// left to learn.
+    fn learn(&mut self, wanted: &[[Key; 2]], watch: &dyn Watch) -> Result<()> {
+        let mut most = FIRST_LOOK;
+        while !self.more.is_complete() {
+            let is_known = |key: &Key| self.find(key).is_some();
+            if wanted.iter().all(|keys| keys.iter().any(is_known)) {
+                break;
+            }
+            self.remote.learn_more(&mut self.more, most, watch)?;
+            most = most.saturating_mul(2);
+        }
+        Ok(())
+    }
+
+    /// The keys under which the remote may have what is not here.
+    fn names_of(&self, items: &[Item]) -> Result<Vec<[Key; 2]>> {
+        let mut names = Vec::new();
+        for item in items {
+            match item {
+                Item::Object(kind, id) => {
+                    let key = (Tag::Object(*kind).byte(), *id);
+                    if !self.session.has(&key)? {
+                        names.push([key; 2]);
+                    }
+                }
+                Item::Blob(id) if self.store.keeps_blob(id)? => {}
+                Item::Blob(id) => names.push([chunk_key(*id), cuts_key(*id)]),
+            }
+        }
+        Ok(names)
     }
 
     /// Brings things that are not here yet: objects, and contents with all their chunks.
@@ -160,19 +211,16 @@ impl<'a> Incoming<'a> {
     /// # Errors
     /// The remote does not have one, can't be reached, or it is damaged.
     pub fn load(&mut self, items: &[Item], watch: &dyn Watch) -> Result<()> {
-        let mut keys = Vec::new();
-        let mut cut = Vec::new();
-        for item in items {
-            match item {
-                Item::Object(kind, id) => keys.push((Tag::Object(*kind).byte(), *id)),
-                Item::Blob(id) if self.store.keeps_blob(id)? => {}
-                Item::Blob(id) if self.catalog.has_key(&chunk_key(*id)) => {
-                    keys.push(chunk_key(*id));
-                }
-                Item::Blob(id) => cut.push(cuts_key(*id)),
-            }
-        }
-        keys.extend(&cut);
+        let names = self.names_of(items)?;
+        self.learn(&names, watch)?;
+        // The one key of an object, and of a content the one that is there.
+        let key_of = |[whole, cuts]: &[Key; 2]| match self.find(whole) {
+            Some(_) => *whole,
+            None => *cuts,
+        };
+        let keys: Vec<Key> = names.iter().map(key_of).collect();
+        let cuts_tag = Tag::Object(Kind::Cuts).byte();
+        let cut: Vec<Key> = keys.iter().filter(|k| k.0 == cuts_tag).copied().collect();
         self.load_keys(&keys, watch)?;
         let mut chunks = Vec::new();
         for key in &cut {
@@ -205,6 +253,15 @@ impl<'a> Incoming<'a> {
     }
 
     pub(super) fn load_keys(&mut self, keys: &[Key], watch: &dyn Watch) -> Result<()> {
+        if !self.more.is_complete() {
+            let mut missing = Vec::new();
+            for key in keys {
+                if !self.session.has(key)? {
+                    missing.push([*key; 2]);
+                }
+            }
+            self.learn(&missing, watch)?;
+        }
         let batches = self.batches(keys)?;
         let next = AtomicUsize::new(0);
         let got = Mutex::new(Received::default());
@@ -225,13 +282,13 @@ impl<'a> Incoming<'a> {
     }
 
     /// What is missing here, by pack and in the order it lies there, in requests of bounded size.
-    fn batches(&self, keys: &[Key]) -> Result<Vec<(&'a RemotePack, Vec<Row>)>> {
+    fn batches(&self, keys: &[Key]) -> Result<Vec<(&RemotePack, Vec<Row>)>> {
         let mut wanted: Vec<(&RemotePack, Row)> = Vec::new();
         for key in keys {
             if self.session.has(key)? {
                 continue;
             }
-            let found = self.catalog.find(key).ok_or_else(|| {
+            let found = self.find(key).ok_or_else(|| {
                 let word = Tag::from_byte(key.0).map_or("entry", Tag::word);
                 let what = format!("{word} `{}`", to_hex(&key.1));
                 RemoteError::corrupt(&self.remote.url, what, "no pack holds it")

@@ -173,7 +173,13 @@ fn s3(url: &str, bucket: &str, options: &RemoteOptions) -> Result<Clients> {
                     builder = builder.with_token(token);
                 }
             }
-            _ => require_metadata_service(url)?,
+            _ => match profile.lack() {
+                Some(lack) => {
+                    let why = Some(lack.into());
+                    return Err(RemoteError::access(url, Trouble::Credentials, why));
+                }
+                None => require_metadata_service(url)?,
+            },
         }
     }
     let in_env = |names: &[&str]| names.iter().any(|n| given(n));
