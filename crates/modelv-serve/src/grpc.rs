@@ -19,9 +19,10 @@ use prost::Message;
 
 use crate::body::read;
 use crate::http::App;
-use crate::infer::{self, bad, form, predicted};
+use crate::infer::{self, bad, predicted};
 use crate::model::Model;
 use crate::predict::{Failure, Under, failure};
+use crate::process::Form;
 use message::{
     InferRequest, InferResponse, Live, ModelMetadata, ModelName, Ready, ServerMetadata,
     TensorMetadata, infer_request,
@@ -108,21 +109,21 @@ fn find(app: &App, name: &str, version: &str) -> Result<Option<Arc<Model>>, Fail
 }
 
 fn metadata(app: &App, model: &Model) -> ModelMetadata {
-    let tensor = |name, schema| {
-        let form = form(name, schema);
-        TensorMetadata {
-            name: form.name.into(),
+    let tensors = |forms: Vec<Form>| {
+        let one = |form: Form| TensorMetadata {
+            name: form.name,
             datatype: form.datatype.into(),
             shape: form.shape,
-        }
+        };
+        forms.into_iter().map(one).collect()
     };
     let all = app.arms.all();
     ModelMetadata {
         name: model.options.name.clone(),
         versions: all.iter().map(|s| s.model.commit().to_owned()).collect(),
-        platform: "modelv_python".into(),
-        inputs: vec![tensor("inputs", &model.about.schema)],
-        outputs: vec![tensor("predictions", &model.about.returns)],
+        platform: model.about.platform().into(),
+        inputs: tensors(model.about.inputs()),
+        outputs: tensors(model.about.outputs()),
     }
 }
 
@@ -170,7 +171,8 @@ async fn infer_with(
     };
     let is_raw = !asked.raw_input_contents.is_empty();
     for (name, value) in outputs {
-        tensors::add_output(&mut response, name, &value, is_raw);
+        let datatype = model.about.datatype(&name);
+        tensors::add_output(&mut response, name, &value, datatype, is_raw);
     }
     Ok(response.encode_to_vec())
 }

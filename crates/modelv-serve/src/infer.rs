@@ -13,39 +13,10 @@ use crate::http::App;
 use crate::model::Model;
 use crate::payload;
 use crate::predict::{Failure, Output, ask, failure, fits};
+use crate::process::Tensors;
 
 /// Shortest beginning of a commit id that names it.
 const DIGITS_MIN: usize = 7;
-
-/// A type as a tensor of any size.
-pub(crate) struct Form {
-    pub(crate) name: &'static str,
-    pub(crate) datatype: &'static str,
-    pub(crate) shape: Vec<i64>,
-}
-
-/// What a model takes, or gives.
-pub(crate) fn form(name: &'static str, schema: &Value) -> Form {
-    let (mut at, mut shape) = (schema, Vec::new());
-    while at["type"] == "array" {
-        shape.push(-1);
-        at = &at["items"];
-    }
-    let datatype = match at["type"].as_str() {
-        Some("number") => "FP64",
-        Some("integer") => "INT64",
-        Some("boolean") => "BOOL",
-        _ => "BYTES",
-    };
-    if shape.is_empty() {
-        shape.push(-1);
-    }
-    Form {
-        name,
-        datatype,
-        shape,
-    }
-}
 
 /// The model that is named; `None`: whichever has its turn.
 pub(crate) fn find(
@@ -86,9 +57,10 @@ pub(crate) async fn predicted(
     wanted: &[&str],
     id: &str,
 ) -> Result<Vec<(String, Value)>, Failure> {
+    let is_typed = model.about.tensors.is_some();
     let (input, inputs) = match inputs.len() {
         0 => return Err(bad("a request needs a list of `inputs`")),
-        1 => {
+        1 if !is_typed => {
             let (name, value) = inputs.remove(0);
             (Some(name), value)
         }
@@ -99,14 +71,22 @@ pub(crate) async fn predicted(
         input: input.as_deref(),
         output: wanted.first().copied(),
     };
-    let done = match fits(&model.about.schema, &inputs) {
+    let checked = match is_typed {
+        true => check_wanted(model, wanted),
+        false => fits(&model.about.schema, &inputs),
+    };
+    let done = match checked {
         Ok(()) => ask(app, model, &question, id).await,
         Err(f) => Err(f),
     };
     let Output::Whole(result) = app.told(model, &question, done, id, called)? else {
         return Err(bad("this model streams its results: ask `/predict`"));
     };
-    let mut outputs = named(parsed(&result)?, wanted.first().copied());
+    let result = parsed(&result)?;
+    let mut outputs = match &model.about.tensors {
+        Some(tensors) => typed(tensors, result),
+        None => named(result, wanted.first().copied()),
+    };
     outputs.retain(|(name, _)| wanted.is_empty() || wanted.contains(&name.as_str()));
     Ok(outputs)
 }
@@ -126,6 +106,27 @@ fn named(result: Value, first: Option<&str>) -> Vec<(String, Value)> {
             columns.into_iter().collect()
         }
         other => vec![(first.unwrap_or("predictions").to_owned(), other)],
+    }
+}
+
+/// Outputs that a model has no tensor for are nobody's to ask for.
+fn check_wanted(model: &Model, wanted: &[&str]) -> Result<(), Failure> {
+    let outputs = model.about.outputs();
+    let unknown = |name: &&&str| !outputs.iter().any(|o| o.name == **name);
+    match wanted.iter().find(unknown) {
+        None => Ok(()),
+        Some(name) => Err(bad(format!("the model has no output `{name}`"))),
+    }
+}
+
+/// A result by the names of the model, in its order.
+fn typed(tensors: &Tensors, mut result: Value) -> Vec<(String, Value)> {
+    match &tensors.outputs[..] {
+        [one] => vec![(one.name.clone(), result)],
+        several => {
+            let each = several.iter();
+            each.map(|o| (o.name.clone(), result[&o.name].take())).collect()
+        }
     }
 }
 

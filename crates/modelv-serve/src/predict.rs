@@ -156,7 +156,7 @@ async fn answer(
         Ok(()) => ask(app, model, &question, id).await,
         Err(f) => Err(f),
     };
-    app.told(model, &question, done, id, Names::default())
+    app.told(model, &question, done, id, model.about.names())
 }
 
 /// Whether a body is JSON, and what the types of `predict` say.
@@ -175,7 +175,9 @@ fn look(model: &Model, body: &[u8]) -> Result<(), Failure> {
         failure(StatusCode::BAD_REQUEST, "not_json", text)
     };
     let types = &model.about.schema;
-    if types.as_object().is_none_or(serde_json::Map::is_empty) || model.options.frame {
+    let is_open = types.as_object().is_none_or(serde_json::Map::is_empty);
+    // A model's own types are looked at where it runs.
+    if is_open || model.options.frame || model.about.tensors.is_some() {
         return json_text::check(body).map_err(bad);
     }
     let request: Value = serde_json::from_slice(body).map_err(bad)?;

@@ -68,8 +68,14 @@ fn values(datatype: &str, c: &Contents) -> Result<Vec<Value>> {
 }
 
 /// Adds an output, as bytes or in the field that is for its type: as the inputs came.
-pub(super) fn add_output(response: &mut InferResponse, name: String, value: &Value, is_raw: bool) {
-    let tensor = tensor::Tensor::of(value);
+pub(super) fn add_output(
+    response: &mut InferResponse,
+    name: String,
+    value: &Value,
+    datatype: Option<&'static str>,
+    is_raw: bool,
+) {
+    let tensor = tensor::Tensor::of(value, datatype);
     let mut output = Tensor {
         name,
         datatype: tensor.datatype.to_owned(),
@@ -90,6 +96,15 @@ fn contents(tensor: &tensor::Tensor) -> Contents {
     match tensor.datatype {
         "BOOL" => out.bools = all.filter_map(Value::as_bool).collect(),
         "INT64" => out.int64s = all.filter_map(Value::as_i64).collect(),
+        "INT8" | "INT32" => {
+            let ints = all.filter_map(Value::as_i64);
+            out.ints = ints.filter_map(|n| i32::try_from(n).ok()).collect();
+        }
+        "UINT8" => {
+            let uints = all.filter_map(Value::as_u64);
+            out.uints = uints.filter_map(|n| u32::try_from(n).ok()).collect();
+        }
+        "FP32" => out.floats = all.filter_map(Value::as_f64).map(|n| n as f32).collect(),
         "FP64" => out.doubles = all.filter_map(Value::as_f64).collect(),
         _ => {
             let texts = all.filter_map(Value::as_str);
@@ -208,8 +223,8 @@ mod tests {
             json!(["a", "b"]),
         ] {
             let mut raw = InferResponse::default();
-            add_output(&mut raw, "y".into(), &value, true);
-            let (want, bytes) = tensor::write("y", &value, true);
+            add_output(&mut raw, "y".into(), &value, None, true);
+            let (want, bytes) = tensor::write("y", &value, None, true);
             assert_eq!(raw.outputs[0].datatype, want["datatype"]);
             assert_eq!(json!(raw.outputs[0].shape), want["shape"]);
             assert_eq!(
@@ -217,11 +232,11 @@ mod tests {
                 (vec![bytes.into()], &None)
             );
             let mut typed = InferResponse::default();
-            add_output(&mut typed, "y".into(), &value, false);
+            add_output(&mut typed, "y".into(), &value, None, false);
             assert!(typed.raw_output_contents.is_empty());
             let output = &typed.outputs[0];
             let found = values(&output.datatype, output.contents.as_ref().unwrap()).unwrap();
-            assert_eq!(json!(found), tensor::write("y", &value, false).0["data"]);
+            assert_eq!(json!(found), tensor::write("y", &value, None, false).0["data"]);
         }
     }
 }

@@ -1,0 +1,112 @@
+//! What is checked of a graph before anybody works on it: that it is no larger than it may be, and asks for
+//! nothing that would be computed otherwise than it says.
+
+use crate::error::{Error, Result, malformed};
+use crate::plan::named;
+use crate::proto::{EXTERNAL, GraphProto, NodeProto, TensorProto, element};
+
+/// Most nodes of a model. rten plans by going from node to node, on the stack.
+const NODES_MAX: usize = 20_000;
+/// Most nodes of all graphs inside of nodes: these are planned on threads with small stacks.
+const INNER_NODES_MAX: usize = 1_000;
+
+/// Checks a graph and all inside it; gives the files that its tensors are in.
+pub(crate) fn check(graph: &GraphProto) -> Result<Vec<String>> {
+    let mut found = Found::default();
+    found.look(graph, false)?;
+    found.files.sort();
+    found.files.dedup();
+    Ok(found.files)
+}
+
+#[derive(Default)]
+struct Found {
+    files: Vec<String>,
+    nodes: usize,
+    inner: usize,
+}
+
+impl Found {
+    fn look(&mut self, graph: &GraphProto, is_inner: bool) -> Result<()> {
+        self.nodes += graph.node.len();
+        if is_inner {
+            self.inner += graph.node.len();
+        }
+        if self.nodes > NODES_MAX || self.inner > INNER_NODES_MAX {
+            let text = format!(
+                "it has more than {NODES_MAX} nodes, or {INNER_NODES_MAX} inside of others"
+            );
+            return Err(Error::Unsupported(text));
+        }
+        if !graph.sparse_initializer.is_empty() {
+            let text = "it has sparse tensors, which the server does not run";
+            return Err(Error::Unsupported(text.into()));
+        }
+        for tensor in &graph.initializer {
+            self.tensor(tensor)?;
+        }
+        for node in &graph.node {
+            check_node(node)?;
+            for attribute in &node.attribute {
+                for tensor in attribute.t.iter().chain(&attribute.tensors) {
+                    self.tensor(tensor)?;
+                }
+            }
+            for inner in node.graphs() {
+                self.look(inner, true)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn tensor(&mut self, tensor: &TensorProto) -> Result<()> {
+        let name = tensor.name.as_deref().unwrap_or_default();
+        if tensor.data_location == Some(EXTERNAL) {
+            let mut pairs = tensor.external_data.iter();
+            let place = pairs.find(|p| p.key.as_deref() == Some("location"));
+            let place = place.and_then(|p| p.value.clone());
+            self.files.push(place.ok_or_else(|| {
+                malformed(format!("the tensor `{name}` is in a file without a name"))
+            })?);
+        }
+        if tensor.data_type == Some(element::INT64)
+            && let Some(odd) = whole_numbers(tensor).find(|n| !is_narrow(*n))
+        {
+            let text = format!(
+                "the tensor `{name}` has the number {odd}; the server computes whole numbers of 32 bits"
+            );
+            return Err(Error::Unsupported(text));
+        }
+        Ok(())
+    }
+}
+
+/// Whether a whole number is computed as what it is. The largest and smallest of 64 bits mean "to the end".
+fn is_narrow(n: i64) -> bool {
+    i32::try_from(n).is_ok() || n == i64::MAX || n <= i64::MIN + 1
+}
+
+fn whole_numbers(tensor: &TensorProto) -> impl Iterator<Item = i64> {
+    let raw = tensor.raw_data.as_deref().unwrap_or_default();
+    let raw = raw.as_chunks::<8>().0.iter().map(|b| i64::from_le_bytes(*b));
+    raw.chain(tensor.int64_data.iter().copied())
+}
+
+fn check_node(node: &NodeProto) -> Result<()> {
+    let refuse = |what: &str| {
+        let (operator, at) = named(node);
+        Err(Error::Operator {
+            operator,
+            at: format!("{at} {what}"),
+        })
+    };
+    let int = |name: &str| {
+        let mut all = node.attribute.iter();
+        all.find(|a| a.name.as_deref() == Some(name)).and_then(|a| a.i)
+    };
+    let double = Some(i64::from(element::DOUBLE));
+    if node.is_standard() && node.operator() == "Cast" && int("to") == double {
+        return refuse("to doubles, which the server computes as singles");
+    }
+    Ok(())
+}
