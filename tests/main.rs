@@ -42,6 +42,7 @@ mod linear;
 mod merging;
 mod modelpack;
 mod mount;
+mod onnx;
 mod pages;
 mod papers;
 mod parquet;

@@ -27,7 +27,7 @@ def refused(code, ask):
     raise SystemExit('answered: ' + code)
 ";
 
-fn ask(script: &str, server: &crate::serving::Server, commit: &str) {
+pub(crate) fn ask(script: &str, server: &crate::serving::Server, commit: &str) {
     // Made once: tests run beside one another.
     static PYTHON: OnceLock<PathBuf> = OnceLock::new();
     let python = PYTHON.get_or_init(|| python("triton-grpc", &["tritonclient[grpc]==2.73.0"]));

@@ -248,8 +248,8 @@ impl From<modelv_release::Error> for CommandError {
             E::NoEntry { .. } => Some(
                 "add `[serve]` with `entry = \"serve:predict\"` or `model = \"model.onnx\"` to modelv.toml and commit",
             ),
-            E::Model { path, source, .. } => {
-                let hint = model_hint(path, source);
+            E::Model { path, why, .. } => {
+                let hint = model_hint(path, why);
                 return Self::failed(&e, Some(hint));
             }
             E::NoModel { .. } => Some(

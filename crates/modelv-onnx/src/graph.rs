@@ -1,9 +1,11 @@
 //! What is checked of a graph before anybody works on it: that it is no larger than it may be, and asks for
 //! nothing that would be computed otherwise than it says.
 
+use std::collections::HashMap;
+
 use crate::error::{Error, Result, malformed};
 use crate::plan::named;
-use crate::proto::{EXTERNAL, GraphProto, NodeProto, TensorProto, element};
+use crate::proto::{Attribute, EXTERNAL, GraphProto, NodeProto, TensorProto, element};
 
 /// Most nodes of a model. rten plans by going from node to node, on the stack.
 const NODES_MAX: usize = 20_000;
@@ -80,6 +82,50 @@ impl Found {
         Ok(())
     }
 }
+
+/// Says what ONNX lets a convolution leave out, and rten does not: that it goes on by one. Whether anything
+/// was left out.
+pub(crate) fn complete(graph: &mut GraphProto) -> bool {
+    let ranks: HashMap<String, usize> = graph
+        .initializer
+        .iter()
+        .filter_map(|t| Some((t.name.clone()?, t.dims.len())))
+        .collect();
+    let mut is_changed = false;
+    for node in &mut graph.node {
+        for attribute in &mut node.attribute {
+            let inner = attribute.g.iter_mut().chain(&mut attribute.graphs);
+            is_changed |= inner.map(complete).fold(false, |a, b| a | b);
+        }
+        let slides = ["Conv", "ConvTranspose", "ConvInteger", "MaxPool", "AveragePool"];
+        if !node.is_standard() || !slides.contains(&node.operator()) {
+            continue;
+        }
+        let kernel = node.attribute.iter().find(|a| a.name.as_deref() == Some("kernel_shape"));
+        let rank = kernel.map(|a| a.ints.len()).or_else(|| {
+            let weights = node.input.get(1)?;
+            ranks.get(weights)?.checked_sub(2)
+        });
+        for name in ["strides", "dilations"] {
+            let is_there = node.attribute.iter().any(|a| a.name.as_deref() == Some(name));
+            let takes = name == "strides" || node.operator().starts_with("Conv");
+            let Some(rank) = rank.filter(|_| !is_there && takes) else {
+                continue;
+            };
+            is_changed = true;
+            node.attribute.push(Attribute {
+                name: Some(name.to_owned()),
+                ints: vec![1; rank],
+                kind: Some(INTS),
+                ..Attribute::default()
+            });
+        }
+    }
+    is_changed
+}
+
+/// The type of an attribute that is a list of whole numbers.
+const INTS: i32 = 7;
 
 /// Whether a whole number is computed as what it is. The largest and smallest of 64 bits mean "to the end".
 fn is_narrow(n: i64) -> bool {

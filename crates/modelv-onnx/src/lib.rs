@@ -145,3 +145,6 @@ fn guarded<T>(
         }))
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -65,8 +65,11 @@ impl Plan {
         bytes: Vec<u8>,
         other: &mut dyn FnMut(&str) -> Result<Vec<u8>>,
     ) -> Result<Self> {
-        let bytes = Bytes::from(bytes);
-        let model = ModelProto::decode(bytes.clone()).map_err(|e| malformed(e.to_string()))?;
+        let mut bytes = Bytes::from(bytes);
+        let mut model = ModelProto::decode(bytes.clone()).map_err(|e| malformed(e.to_string()))?;
+        if model.graph.as_mut().is_some_and(graph::complete) {
+            bytes = model.encode_to_vec().into();
+        }
         let graph = model.graph.as_ref();
         let graph = graph.ok_or_else(|| malformed("it has no graph"))?;
         let files = external(graph::check(graph)?, other)?;

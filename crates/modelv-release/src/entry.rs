@@ -63,10 +63,10 @@ pub(crate) fn take_model(
     files: &mut RepoFiles,
     path: &str,
 ) -> Result<()> {
-    let refused = |source: modelv_onnx::Error| Error::Model {
+    let refused = |why: modelv_onnx::Error| Error::Model {
         commit: id.short(),
         path: path.to_owned(),
-        source,
+        why,
     };
     let mut taken = vec![path.to_owned()];
     let read = |files: &RepoFiles, path: &str| {

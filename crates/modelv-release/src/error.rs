@@ -67,15 +67,14 @@ pub enum Error {
         detail: String,
     },
     /// The model that the commit serves is not one that the server runs.
-    #[error("commit `{commit}` can't serve the model `{path}`: {source}")]
+    #[error("commit `{commit}` can't serve the model `{path}`: {why}")]
     Model {
         /// Short id.
         commit: String,
         /// Its path in the commit.
         path: String,
         /// Why not.
-        #[source]
-        source: modelv_onnx::Error,
+        why: modelv_onnx::Error,
     },
     /// A file of golden requests that is none.
     #[error("golden requests in `{path}`: {detail}")]

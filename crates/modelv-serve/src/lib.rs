@@ -58,13 +58,12 @@ pub enum ServeError {
         detail: String,
     },
     /// The model can't be run by the server itself.
-    #[error("cannot serve the model `{path}`: {source}")]
+    #[error("cannot serve the model `{path}`: {why}")]
     Model {
         /// The file.
         path: String,
         /// Why.
-        #[source]
-        source: modelv_onnx::Error,
+        why: modelv_onnx::Error,
     },
     /// The address can't be listened on.
     #[error("cannot listen on {address}")]

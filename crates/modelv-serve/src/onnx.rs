@@ -52,7 +52,7 @@ impl Shared {
                 threads_max: 2 * workers.max(1),
                 numbers: AtomicU32::new(1),
             })),
-            Err(source) => Err(ServeError::Model { path, source }),
+            Err(why) => Err(ServeError::Model { path, why }),
         }
     }
 

@@ -42,6 +42,7 @@ pub(crate) fn read(node: &NodeProto) -> Result<Option<Boxed>> {
         (true, "ZipMap") => Box::new(shape::Same),
         (false, _) if !node.is_standard() => return Ok(None),
         (false, "Identity") => Box::new(shape::Same),
+        (false, "Gather") => Box::new(shape::Gather::read(&of)),
         (false, "Cast") => Box::new(shape::Cast::read(&of)?),
         (false, "Reshape") => Box::new(shape::Reshape::read(&of)?),
         _ => return Ok(None),

@@ -105,6 +105,46 @@ impl Operator for ArrayFeatureExtractor {
     }
 }
 
+/// Parts of one dimension, by their numbers.
+pub(super) struct Gather(i64);
+
+impl Gather {
+    pub(super) fn read(of: &Attributes<'_>) -> Self {
+        Self(of.int("axis", 0))
+    }
+}
+
+/// A number that may count from the end.
+fn place(n: i64, size: usize) -> Option<usize> {
+    let size = i64::try_from(size).ok()?;
+    let n = if n < 0 { n.checked_add(size)? } else { n };
+    (0..size).contains(&n).then_some(n as usize)
+}
+
+impl Operator for Gather {
+    fn run(&self, inputs: &[&Tensor]) -> Result<Vec<Tensor>> {
+        let [input, numbers] = inputs else {
+            return Err(failed("numbers of parts are missing"));
+        };
+        let axis = place(self.0, input.dims.len());
+        let axis = axis.ok_or_else(|| failed(format!("dimension {} is asked for", self.0)))?;
+        let size = input.dims[axis];
+        let (outer, inner) = (&input.dims[..axis], &input.dims[axis + 1..]);
+        let numbers_of = numbers.to_ints()?.into_iter().map(|n| {
+            place(n, size).ok_or_else(|| failed(format!("part {n} of {size} is asked for")))
+        });
+        let picked: Vec<usize> = numbers_of.collect::<Result<_>>()?;
+        let dims = [outer, &numbers.dims, inner].concat();
+        count(&dims).ok_or_else(|| failed("too many elements"))?;
+        let (rows, width): (usize, usize) = (outer.iter().product(), inner.iter().product());
+        let places = (0..rows).flat_map(|row| {
+            let starts = picked.iter().map(move |n| (row * size + n) * width);
+            starts.flat_map(move |start| start..start + width)
+        });
+        Ok(vec![Tensor::new(dims, pick(&input.data, places))?])
+    }
+}
+
 fn pick(data: &Data, places: impl Iterator<Item = usize>) -> Data {
     match data {
         Data::Float(v) => Data::Float(places.map(|at| v[at]).collect()),

@@ -126,8 +126,8 @@ pub(super) fn run(args: Args, s: Session<'_>) -> Done {
 
 /// What to do where a function does not find a file, which is as a rule one of the model.
 fn missing_hint(e: &modelv_serve::ServeError) -> Option<String> {
-    if let modelv_serve::ServeError::Model { path, source } = e {
-        return Some(crate::error::model_hint(path, source));
+    if let modelv_serve::ServeError::Model { path, why } = e {
+        return Some(crate::error::model_hint(path, why));
     }
     let is_missing = matches!(e, modelv_serve::ServeError::Entry { detail, .. }
         if detail.starts_with("FileNotFoundError"));
