@@ -18,7 +18,10 @@ pub(crate) fn read(root: &Path, path: &Path) -> Result<Vec<u8>> {
         detail,
     };
     let io = |e: std::io::Error| bad(e.to_string());
-    if path.components().any(|c| !matches!(c, Component::Normal(_))) {
+    if path
+        .components()
+        .any(|c| !matches!(c, Component::Normal(_)))
+    {
         return Err(bad("it is no path below the model's folder".into()));
     }
     let root = root.canonicalize().map_err(io)?;

@@ -3,27 +3,22 @@
 
 use std::collections::HashMap;
 
-use crate::error::{Error, Result, malformed};
+use crate::error::{Error, Result};
 use crate::plan::named;
-use crate::proto::{Attribute, EXTERNAL, GraphProto, NodeProto, TensorProto, element};
+use crate::proto::{Attribute, GraphProto, NodeProto, TensorProto, element};
 
 /// Most nodes of a model. rten plans by going from node to node, on the stack.
 const NODES_MAX: usize = 20_000;
 /// Most nodes of all graphs inside of nodes: these are planned on threads with small stacks.
 const INNER_NODES_MAX: usize = 1_000;
 
-/// Checks a graph and all inside it; gives the files that its tensors are in.
-pub(crate) fn check(graph: &GraphProto) -> Result<Vec<String>> {
-    let mut found = Found::default();
-    found.look(graph, false)?;
-    found.files.sort();
-    found.files.dedup();
-    Ok(found.files)
+/// Checks a graph and all inside it.
+pub(crate) fn check(graph: &GraphProto) -> Result<()> {
+    Found::default().look(graph, false)
 }
 
 #[derive(Default)]
 struct Found {
-    files: Vec<String>,
     nodes: usize,
     inner: usize,
 }
@@ -45,13 +40,13 @@ impl Found {
             return Err(Error::Unsupported(text.into()));
         }
         for tensor in &graph.initializer {
-            self.tensor(tensor)?;
+            check_tensor(tensor)?;
         }
         for node in &graph.node {
             check_node(node)?;
             for attribute in &node.attribute {
                 for tensor in attribute.t.iter().chain(&attribute.tensors) {
-                    self.tensor(tensor)?;
+                    check_tensor(tensor)?;
                 }
             }
             for inner in node.graphs() {
@@ -60,26 +55,23 @@ impl Found {
         }
         Ok(())
     }
+}
 
-    fn tensor(&mut self, tensor: &TensorProto) -> Result<()> {
-        let name = tensor.name.as_deref().unwrap_or_default();
-        if tensor.data_location == Some(EXTERNAL) {
-            let mut pairs = tensor.external_data.iter();
-            let place = pairs.find(|p| p.key.as_deref() == Some("location"));
-            let place = place.and_then(|p| p.value.clone());
-            self.files.push(place.ok_or_else(|| {
-                malformed(format!("the tensor `{name}` is in a file without a name"))
-            })?);
-        }
-        if tensor.data_type == Some(element::INT64)
-            && let Some(odd) = whole_numbers(tensor).find(|n| !is_narrow(*n))
-        {
-            let text = format!(
-                "the tensor `{name}` has the number {odd}; the server computes whole numbers of 32 bits"
-            );
-            return Err(Error::Unsupported(text));
-        }
-        Ok(())
+fn check_tensor(tensor: &TensorProto) -> Result<()> {
+    if tensor.data_type != Some(element::INT64) {
+        return Ok(());
+    }
+    let name = tensor.name.as_deref().unwrap_or_default();
+    check_whole(name, whole_numbers(tensor))
+}
+
+/// That all numbers of a tensor are computed as what they are.
+pub(crate) fn check_whole(name: &str, mut numbers: impl Iterator<Item = i64>) -> Result<()> {
+    match numbers.find(|n| !is_narrow(*n)) {
+        None => Ok(()),
+        Some(odd) => Err(Error::Unsupported(format!(
+            "the tensor `{name}` has the number {odd}; the server computes whole numbers of 32 bits"
+        ))),
     }
 }
 
@@ -97,17 +89,29 @@ pub(crate) fn complete(graph: &mut GraphProto) -> bool {
             let inner = attribute.g.iter_mut().chain(&mut attribute.graphs);
             is_changed |= inner.map(complete).fold(false, |a, b| a | b);
         }
-        let slides = ["Conv", "ConvTranspose", "ConvInteger", "MaxPool", "AveragePool"];
+        let slides = [
+            "Conv",
+            "ConvTranspose",
+            "ConvInteger",
+            "MaxPool",
+            "AveragePool",
+        ];
         if !node.is_standard() || !slides.contains(&node.operator()) {
             continue;
         }
-        let kernel = node.attribute.iter().find(|a| a.name.as_deref() == Some("kernel_shape"));
+        let kernel = node
+            .attribute
+            .iter()
+            .find(|a| a.name.as_deref() == Some("kernel_shape"));
         let rank = kernel.map(|a| a.ints.len()).or_else(|| {
             let weights = node.input.get(1)?;
             ranks.get(weights)?.checked_sub(2)
         });
         for name in ["strides", "dilations"] {
-            let is_there = node.attribute.iter().any(|a| a.name.as_deref() == Some(name));
+            let is_there = node
+                .attribute
+                .iter()
+                .any(|a| a.name.as_deref() == Some(name));
             let takes = name == "strides" || node.operator().starts_with("Conv");
             let Some(rank) = rank.filter(|_| !is_there && takes) else {
                 continue;
@@ -134,7 +138,11 @@ fn is_narrow(n: i64) -> bool {
 
 fn whole_numbers(tensor: &TensorProto) -> impl Iterator<Item = i64> {
     let raw = tensor.raw_data.as_deref().unwrap_or_default();
-    let raw = raw.as_chunks::<8>().0.iter().map(|b| i64::from_le_bytes(*b));
+    let raw = raw
+        .as_chunks::<8>()
+        .0
+        .iter()
+        .map(|b| i64::from_le_bytes(*b));
     raw.chain(tensor.int64_data.iter().copied())
 }
 
@@ -148,7 +156,8 @@ fn check_node(node: &NodeProto) -> Result<()> {
     };
     let int = |name: &str| {
         let mut all = node.attribute.iter();
-        all.find(|a| a.name.as_deref() == Some(name)).and_then(|a| a.i)
+        all.find(|a| a.name.as_deref() == Some(name))
+            .and_then(|a| a.i)
     };
     let double = Some(i64::from(element::DOUBLE));
     if node.is_standard() && node.operator() == "Cast" && int("to") == double {

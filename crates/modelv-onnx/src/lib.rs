@@ -7,6 +7,7 @@
 //! computed otherwise than the model says.
 
 mod error;
+mod external;
 mod files;
 mod graph;
 mod network;
@@ -88,10 +89,7 @@ impl Model {
     ///
     /// # Errors
     /// As [`Model::load`].
-    pub fn read(
-        bytes: Vec<u8>,
-        other: &mut dyn FnMut(&str) -> Result<Vec<u8>>,
-    ) -> Result<Self> {
+    pub fn read(bytes: Vec<u8>, other: &mut dyn FnMut(&str) -> Result<Vec<u8>>) -> Result<Self> {
         guarded("the runtime fails on it", malformed, || {
             Ok(Self {
                 plan: Plan::read(bytes, other)?,

@@ -2,13 +2,12 @@
 //!
 //! rten has whole numbers of 32 bits alone: what comes in larger is refused, never cut.
 
-use std::collections::HashMap;
-
 use rten::{ModelOptions, NodeId, Value};
 use rten_tensor::Layout;
 
 use crate::Runner;
 use crate::error::{Error, Result, failed, malformed};
+use crate::external::Files;
 use crate::plan::named;
 use crate::proto::{GraphProto, NodeProto};
 use crate::tensor::{Data, Tensor};
@@ -26,14 +25,14 @@ impl Network {
     pub(crate) fn load(
         bytes: Vec<u8>,
         graph: &GraphProto,
-        files: &HashMap<String, Vec<u8>>,
+        files: Files,
         inputs: Vec<String>,
         outputs: Vec<String>,
     ) -> Result<Self> {
         let mut options = ModelOptions::with_all_ops();
         options.prepack_weights(true);
         for (name, bytes) in files {
-            options.external_data(name, bytes.clone());
+            options.external_data(&name, bytes);
         }
         let model = options.load(bytes).map_err(|e| refused(graph, &e))?;
         let ids = |names: &[String]| -> Result<Vec<NodeId>> {
@@ -67,7 +66,8 @@ impl Network {
 /// Says which operator it is, where it is one.
 fn refused(graph: &GraphProto, e: &rten::LoadError) -> Error {
     let text = e.to_string();
-    let is_unknown = text.contains("not supported or not enabled") || text.contains("not enabled because");
+    let is_unknown =
+        text.contains("not supported or not enabled") || text.contains("not enabled because");
     let mut all = Vec::new();
     collect(graph, &mut all);
     let by_name = e.node().and_then(|name| {

@@ -6,7 +6,7 @@ use prost::Message;
 use prost::bytes::Bytes;
 
 use crate::error::{Error, Result, malformed};
-use crate::files::FILES_BYTES_MAX;
+use crate::external::{self, Files};
 use crate::graph;
 use crate::network::Network;
 use crate::ops::{self, Operator};
@@ -67,12 +67,15 @@ impl Plan {
     ) -> Result<Self> {
         let mut bytes = Bytes::from(bytes);
         let mut model = ModelProto::decode(bytes.clone()).map_err(|e| malformed(e.to_string()))?;
-        if model.graph.as_mut().is_some_and(graph::complete) {
+        let graph = model.graph.as_mut();
+        let graph = graph.ok_or_else(|| malformed("it has no graph"))?;
+        graph::check(graph)?;
+        let files = external::take(graph, other)?;
+        if graph::complete(graph) || !files.is_empty() {
             bytes = model.encode_to_vec().into();
         }
         let graph = model.graph.as_ref();
         let graph = graph.ok_or_else(|| malformed("it has no graph"))?;
-        let files = external(graph::check(graph)?, other)?;
         let is_own = graph.node.iter().any(NodeProto::is_classical);
         let (inputs, outputs) = (inputs(graph)?, outputs(graph)?);
         let mut plan = Self {
@@ -90,7 +93,7 @@ impl Plan {
             refuse_texts(&plan)?;
             let names = |slots: &[Slot]| slots.iter().map(|s| s.name.clone()).collect();
             let (inputs, outputs) = (names(&plan.inputs), names(&plan.outputs));
-            let network = Network::load(bytes.to_vec(), graph, &files, inputs, outputs)?;
+            let network = Network::load(bytes.to_vec(), graph, files, inputs, outputs)?;
             plan.steps.push(Step::Network(network));
         }
         plan.count_uses();
@@ -124,25 +127,6 @@ fn refuse_texts(plan: &Plan) -> Result<()> {
     }
 }
 
-/// The files that hold tensors, by the names that the model has for them.
-fn external(
-    names: Vec<String>,
-    other: &mut dyn FnMut(&str) -> Result<Vec<u8>>,
-) -> Result<HashMap<String, Vec<u8>>> {
-    let mut files = HashMap::new();
-    let mut total = 0;
-    for name in names {
-        let bytes = other(&name)?;
-        total += bytes.len() as u64;
-        if total > FILES_BYTES_MAX {
-            let text = "its tensors are in files of more than 16 GiB";
-            return Err(Error::Unsupported(text.into()));
-        }
-        files.insert(name, bytes);
-    }
-    Ok(files)
-}
-
 fn inputs(graph: &GraphProto) -> Result<Vec<Slot>> {
     // Before version 4 of the format, constants were inputs too.
     let constants: HashSet<_> = graph.initializer.iter().map(|t| &t.name).collect();
@@ -170,7 +154,9 @@ fn outputs(graph: &GraphProto) -> Result<Vec<Slot>> {
 fn distinct(slots: &[Slot]) -> Result<()> {
     let names: HashSet<&str> = slots.iter().map(|s| s.name.as_str()).collect();
     if names.len() != slots.len() || names.contains("") {
-        return Err(malformed("two of its inputs or outputs have one name, or none"));
+        return Err(malformed(
+            "two of its inputs or outputs have one name, or none",
+        ));
     }
     Ok(())
 }
@@ -202,7 +188,9 @@ fn slot(info: &ValueInfo, maker: Option<&NodeProto>) -> Result<Slot> {
     let number = tensor.element.unwrap_or_default();
     let Some(kind) = Kind::of(number) else {
         return match number {
-            element::DOUBLE => refuse("of doubles (the server computes singles, `FloatTensorType`)"),
+            element::DOUBLE => {
+                refuse("of doubles (the server computes singles, `FloatTensorType`)")
+            }
             _ => refuse(&format!("of elements of type {number}")),
         };
     };
@@ -245,7 +233,10 @@ impl Cut {
                 _ => nodes.push(node),
             }
         }
-        let made = nodes.iter().flat_map(|n| n.output.iter().cloned()).collect();
+        let made = nodes
+            .iter()
+            .flat_map(|n| n.output.iter().cloned())
+            .collect();
         graph.node = nodes;
         Ok(Self {
             model,
@@ -256,7 +247,7 @@ impl Cut {
     }
 
     /// In turn all that can be run here with what is known, and all that rten can run.
-    fn steps(&self, plan: &Plan, files: &HashMap<String, Vec<u8>>) -> Result<Vec<Step>> {
+    fn steps(&self, plan: &Plan, files: &Files) -> Result<Vec<Step>> {
         let mut known: HashSet<String> = plan.inputs.iter().map(|s| s.name.clone()).collect();
         known.extend(self.tensors.keys().cloned());
         let mut texts = self.texts(plan);
@@ -278,7 +269,12 @@ impl Cut {
                 known.extend(node.output.iter().cloned());
                 steps.push(Step::Operator {
                     operator,
-                    inputs: node.input.iter().filter(|n| !n.is_empty()).cloned().collect(),
+                    inputs: node
+                        .input
+                        .iter()
+                        .filter(|n| !n.is_empty())
+                        .cloned()
+                        .collect(),
                     outputs: node.output.clone(),
                     name: node.operator().to_owned(),
                 });
@@ -322,7 +318,9 @@ impl Cut {
         let tensors = self.tensors.iter();
         let tensors = tensors.filter(|(_, t)| t.data_type == Some(element::STRING));
         let inputs = inputs.map(|s| s.name.clone());
-        inputs.chain(tensors.map(|(name, _)| name.clone())).collect()
+        inputs
+            .chain(tensors.map(|(name, _)| name.clone()))
+            .collect()
     }
 
     /// Outputs of a part that are looked at outside of it.
@@ -334,13 +332,12 @@ impl Cut {
         wanted.cloned().collect()
     }
 
-    fn network(
-        &self,
-        part: &[&NodeProto],
-        outputs: Vec<String>,
-        files: &HashMap<String, Vec<u8>>,
-    ) -> Result<Network> {
-        let made: HashSet<&str> = part.iter().flat_map(|n| &n.output).map(String::as_str).collect();
+    fn network(&self, part: &[&NodeProto], outputs: Vec<String>, files: &Files) -> Result<Network> {
+        let made: HashSet<&str> = part
+            .iter()
+            .flat_map(|n| &n.output)
+            .map(String::as_str)
+            .collect();
         let mut outer: Vec<&str> = part.iter().flat_map(|n| looked_at(n)).collect();
         outer.retain(|name| !name.is_empty() && !made.contains(name));
         outer.sort_unstable();
@@ -356,7 +353,10 @@ impl Cut {
             match self.tensors.get(name) {
                 Some(tensor) => {
                     let name = Some(name.to_owned());
-                    graph.initializer.push(TensorProto { name, ..tensor.clone() });
+                    graph.initializer.push(TensorProto {
+                        name,
+                        ..tensor.clone()
+                    });
                 }
                 // What only a graph inside of a node knows is none of its inputs.
                 None if part.iter().any(|n| n.input.iter().any(|i| i == name))
@@ -372,7 +372,13 @@ impl Cut {
             graph: Some(graph.clone()),
             ..self.model.clone()
         };
-        Network::load(model.encode_to_vec(), &graph, files, inputs, outputs)
+        Network::load(
+            model.encode_to_vec(),
+            &graph,
+            files.clone(),
+            inputs,
+            outputs,
+        )
     }
 
     fn is_value(&self, name: &str) -> bool {
@@ -420,10 +426,14 @@ fn note_texts(node: &NodeProto, texts: &mut HashSet<String>) {
     let is = match node.operator() {
         "Identity" | "Reshape" | "ArrayFeatureExtractor" => takes,
         "Cast" => node.attribute.iter().any(int),
-        "LabelEncoder" => node.attribute.iter().any(|a| a.name.as_deref() == Some("values_strings")),
-        "LinearClassifier" | "TreeEnsembleClassifier" => {
-            node.attribute.iter().any(|a| a.name.as_deref() == Some("classlabels_strings"))
-        }
+        "LabelEncoder" => node
+            .attribute
+            .iter()
+            .any(|a| a.name.as_deref() == Some("values_strings")),
+        "LinearClassifier" | "TreeEnsembleClassifier" => node
+            .attribute
+            .iter()
+            .any(|a| a.name.as_deref() == Some("classlabels_strings")),
         _ => false,
     };
     if is {
@@ -433,7 +443,9 @@ fn note_texts(node: &NodeProto, texts: &mut HashSet<String>) {
 
 /// Why nothing more can be run.
 fn stuck(left: &[&NodeProto]) -> Error {
-    let unknown = left.iter().find(|n| n.is_classical() && !matches!(ops::read(n), Ok(Some(_))));
+    let unknown = left
+        .iter()
+        .find(|n| n.is_classical() && !matches!(ops::read(n), Ok(Some(_))));
     match unknown {
         Some(node) => {
             let (operator, at) = named(node);

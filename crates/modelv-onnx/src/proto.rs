@@ -15,6 +15,7 @@ pub(crate) mod element {
     pub(crate) const INT64: i32 = 7;
     pub(crate) const STRING: i32 = 8;
     pub(crate) const BOOL: i32 = 9;
+    pub(crate) const FLOAT16: i32 = 10;
     pub(crate) const DOUBLE: i32 = 11;
 }
 

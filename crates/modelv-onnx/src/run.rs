@@ -75,8 +75,10 @@ impl Values<'_> {
                 outputs,
                 name,
             } => {
-                let owned: Vec<Tensor> =
-                    inputs.iter().map(|name| self.take(name)).collect::<Result<_>>()?;
+                let owned: Vec<Tensor> = inputs
+                    .iter()
+                    .map(|name| self.take(name))
+                    .collect::<Result<_>>()?;
                 let inputs: Vec<&Tensor> = owned.iter().collect();
                 let made = operator.run(&inputs);
                 (outputs, made.map_err(|e| failed(format!("{name}: {e}")))?)

@@ -208,7 +208,8 @@ impl Tensor {
             .collect::<Option<_>>()
             .ok_or_else(|| bad("has a negative size"))?;
         if proto.data_location == Some(EXTERNAL) {
-            let text = format!("the tensor `{name}` is in another file, and not of a neural network");
+            let text =
+                format!("the tensor `{name}` is in another file, and not of a neural network");
             return Err(Error::Unsupported(text));
         }
         let data = elements(proto).ok_or_else(|| {

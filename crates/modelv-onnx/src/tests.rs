@@ -1,7 +1,7 @@
 //! Models made by hand, sound and otherwise. What real tools make is compared with their runtime in `tests/onnx.rs`.
 
-use prost::Message;
 use proptest::prelude::*;
+use prost::Message;
 
 use super::*;
 use crate::proto::{
@@ -123,18 +123,30 @@ fn said(graph: GraphProto) -> String {
 #[test]
 fn parts_of_a_model_are_run_by_whom_they_are_for() {
     let model = read(mixed()).unwrap();
-    assert_eq!((model.inputs()[0].dims.as_slice(), model.takes_rows()), (&[None, Some(2)][..], true));
+    assert_eq!(
+        (model.inputs()[0].dims.as_slice(), model.takes_rows()),
+        (&[None, Some(2)][..], true)
+    );
     let x = Tensor::floats(vec![3, 2], vec![1.0, 1.0, 0.0, 9.0, 0.0, -9.0]).unwrap();
     let y = model.run(vec![x], &Runner::new()).unwrap();
-    assert_eq!(y, [Tensor::floats(vec![3, 1], vec![-1.0, 10.0, -1.0]).unwrap()]);
+    assert_eq!(
+        y,
+        [Tensor::floats(vec![3, 1], vec![-1.0, 10.0, -1.0]).unwrap()]
+    );
     // What does not fit is said, whatever it is.
     let flat = Tensor::floats(vec![2], vec![1.0, 1.0]).unwrap();
     let unfit = model.run(vec![flat], &Runner::new()).unwrap_err();
-    assert_eq!(unfit.to_string(), "`x` has the shape [2], the model takes [-1, 2]");
+    assert_eq!(
+        unfit.to_string(),
+        "`x` has the shape [2], the model takes [-1, 2]"
+    );
     let ints = Tensor::new(vec![1, 2], Data::Int64(vec![1, 2])).unwrap();
     let unfit = model.run(vec![ints], &Runner::new()).unwrap_err();
     assert_eq!(unfit.to_string(), "`x` is INT64, the model takes FP32");
-    assert!(matches!(model.run(vec![], &Runner::new()), Err(Error::Unfit(_))));
+    assert!(matches!(
+        model.run(vec![], &Runner::new()),
+        Err(Error::Unfit(_))
+    ));
 }
 
 #[test]
@@ -161,7 +173,10 @@ fn what_nobody_runs_is_refused_by_name() {
             |g| g.input[0] = value("x", element::DOUBLE, &[-1, 2]),
             "`x` is of doubles",
         ),
-        (|g| g.node[0].input[0] = "z".into(), "a value that nobody makes"),
+        (
+            |g| g.node[0].input[0] = "z".into(),
+            "a value that nobody makes",
+        ),
         (|g| g.output.clear(), "it has no output"),
         (
             |g| g.node[2].attribute[5].ints[0] = 0,
@@ -171,7 +186,10 @@ fn what_nobody_runs_is_refused_by_name() {
             |g| g.node[2].attribute[6].ints[0] = 1,
             "has two branches to one node",
         ),
-        (|g| g.node[2].attribute[5].ints[0] = 7, "has a branch to no node"),
+        (
+            |g| g.node[2].attribute[5].ints[0] = 7,
+            "has a branch to no node",
+        ),
         (
             |g| g.node[2].attribute[9].ints[0] = 1,
             "gives a weight to no class or target",
@@ -205,9 +223,13 @@ fn files_of_tensors_stay_below_the_folder() {
     let root = dir.join("root");
     std::fs::create_dir_all(root.join("sub")).unwrap();
     let write = |path: &str, bytes: &[u8]| std::fs::write(dir.join(path), bytes).unwrap();
-    let w: Vec<u8> = [1f32, 0.0, 0.0, 2.0].iter().flat_map(|x| x.to_le_bytes()).collect();
+    let w: Vec<u8> = [1f32, 0.0, 0.0, 2.0]
+        .iter()
+        .flat_map(|x| x.to_le_bytes())
+        .collect();
     write("outside", &w);
-    write("root/sub/w.data", &w);
+    write("root/sub/w.bin", &w);
+    write("root/sub/short", &w[1..]);
     std::os::unix::fs::symlink("../../outside", root.join("sub/link")).unwrap();
     let at = |place: &str| {
         let pair = |key: &str, value: &str| Pair {
@@ -219,12 +241,12 @@ fn files_of_tensors_stay_below_the_folder() {
         graph.output = vec![value("r", element::FLOAT, &[-1, 2])];
         let w = &mut graph.initializer[0];
         w.float_data.clear();
-        w.data_location = Some(EXTERNAL);
-        w.external_data = vec![pair("location", place), pair("offset", "0"), pair("length", "16")];
+        w.bin_location = Some(EXTERNAL);
+        w.external_data = vec![pair("location", place)];
         write("root/sub/m.onnx", &model(graph));
         Model::load(&root, "sub/m.onnx").map_err(|e| e.to_string())
     };
-    let found = at("w.data").unwrap();
+    let found = at("w.bin").unwrap();
     let x = Tensor::floats(vec![1, 2], vec![3.0, 4.0]).unwrap();
     let y = found.run(vec![x], &Runner::new()).unwrap();
     assert_eq!(y, [Tensor::floats(vec![1, 2], vec![3.0, 8.0]).unwrap()]);
@@ -233,6 +255,7 @@ fn files_of_tensors_stay_below_the_folder() {
         ("/etc/passwd", "no path below"),
         ("link", "leads out of the folder"),
         ("gone", "No such file"),
+        ("short", "which is too short"),
     ] {
         let said = at(place).err().expect("it is refused");
         assert!(said.contains(want), "{place}: {said}");

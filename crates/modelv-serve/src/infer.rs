@@ -125,7 +125,8 @@ fn typed(tensors: &Tensors, mut result: Value) -> Vec<(String, Value)> {
         [one] => vec![(one.name.clone(), result)],
         several => {
             let each = several.iter();
-            each.map(|o| (o.name.clone(), result[&o.name].take())).collect()
+            each.map(|o| (o.name.clone(), result[&o.name].take()))
+                .collect()
         }
     }
 }

@@ -135,7 +135,9 @@ fn failed(e: &modelv_onnx::Error) -> Part {
 }
 
 pub(super) fn words(message: &str) -> Vec<u8> {
-    json!({"message": message, "trace": ""}).to_string().into_bytes()
+    json!({"message": message, "trace": ""})
+        .to_string()
+        .into_bytes()
 }
 
 /// The rows that all inputs of a request have.
@@ -228,7 +230,12 @@ fn lists(slot: &Slot) -> Value {
     }
     out["description"] = match slot.classes.is_empty() {
         true => format!("`{}`, {}", slot.name, slot.kind.datatype()).into(),
-        false => format!("`{}`: probabilities of {}", slot.name, slot.classes.join(", ")).into(),
+        false => format!(
+            "`{}`: probabilities of {}",
+            slot.name,
+            slot.classes.join(", ")
+        )
+        .into(),
     };
     out
 }
@@ -268,7 +275,9 @@ impl Thread {
         spawn(move || {
             let runner = Runner::new();
             for question in asked {
-                let _ = question.reply.send(counted.0.answer(&runner, &question.bodies));
+                let _ = question
+                    .reply
+                    .send(counted.0.answer(&runner, &question.bodies));
             }
         })?;
         let number = shared.numbers.fetch_add(1, Ordering::Relaxed);

@@ -1,8 +1,8 @@
 //! Linear models.
 
 use super::attributes::Attributes;
-use super::{Operator, not_so};
 use super::scores::{Labels, Transform, largest, logistic};
+use super::{Operator, not_so};
 use crate::error::{Result, failed};
 use crate::tensor::{Tensor, count};
 

@@ -112,7 +112,10 @@ mod tests {
         assert_eq!(after(Transform::None, &[1.0, -2.0]), [1.0, -2.0]);
         assert_eq!(after(Transform::Softmax, &[3.0, 3.0]), [0.5, 0.5]);
         assert_eq!(after(Transform::Softmax, &[1e30, 0.0]), [1.0, 0.0]);
-        assert_eq!(after(Transform::SoftmaxZero, &[0.0, 2.0, 2.0]), [0.0, 0.5, 0.5]);
+        assert_eq!(
+            after(Transform::SoftmaxZero, &[0.0, 2.0, 2.0]),
+            [0.0, 0.5, 0.5]
+        );
         assert_eq!(
             after(Transform::Logistic, &[0.0, -1e30, 1e30]),
             [0.5, 0.0, 1.0]

@@ -236,7 +236,10 @@ mod tests {
             assert!(typed.raw_output_contents.is_empty());
             let output = &typed.outputs[0];
             let found = values(&output.datatype, output.contents.as_ref().unwrap()).unwrap();
-            assert_eq!(json!(found), tensor::write("y", &value, None, false).0["data"]);
+            assert_eq!(
+                json!(found),
+                tensor::write("y", &value, None, false).0["data"]
+            );
         }
     }
 }

@@ -90,7 +90,9 @@ impl<'de> Visitor<'de> for Request<'_> {
                     .map_err(|e| A::Error::custom(format_args!("`{name}`: {e}")))?;
                 given.named.push((name, lists));
             } else if self.depth == 1 {
-                return Err(A::Error::custom(format_args!("the model has no input `{name}`")));
+                return Err(A::Error::custom(format_args!(
+                    "the model has no input `{name}`"
+                )));
             } else {
                 map.next_value::<IgnoredAny>()?;
             }
@@ -283,8 +285,14 @@ impl Lists {
 fn data(elements: Elements, kind: Kind) -> Result<Data, String> {
     let ints = match (kind, elements) {
         (Kind::Float, Elements::Floats(all)) => {
-            let narrow = |x: f64| Some(x as f32).filter(|n| n.is_finite()).ok_or(x.to_string());
-            return Ok(Data::Float(all.into_iter().map(narrow).collect::<Result<_, _>>()?));
+            let narrow = |x: f64| {
+                Some(x as f32)
+                    .filter(|n| n.is_finite())
+                    .ok_or(x.to_string())
+            };
+            return Ok(Data::Float(
+                all.into_iter().map(narrow).collect::<Result<_, _>>()?,
+            ));
         }
         #[expect(clippy::cast_precision_loss, reason = "as any number")]
         (Kind::Float, Elements::Ints(all)) => {

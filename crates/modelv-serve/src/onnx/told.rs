@@ -48,7 +48,10 @@ fn value(out: &mut Vec<u8>, slot: &Slot, tensor: &Tensor) -> Result<(), String> 
     if let Data::Float(all) = &tensor.data
         && let Some(odd) = all.iter().find(|x| !x.is_finite())
     {
-        return Err(format!("`{}` has {odd}, which is no number of JSON", slot.name));
+        return Err(format!(
+            "`{}` has {odd}, which is no number of JSON",
+            slot.name
+        ));
     }
     let dims = &tensor.dims;
     match &tensor.data {

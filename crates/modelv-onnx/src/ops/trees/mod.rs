@@ -59,9 +59,16 @@ impl Classifier {
         let ids = of.ints("class_ids");
         let is_pair = classes == 2 && ids.iter().all(|id| *id == ids[0]);
         let is_signed = of.floats("class_weights").iter().any(|w| *w < 0.0);
-        let pair = is_pair.then_some(if is_signed { Pair::Signed } else { Pair::Shares });
+        let pair = is_pair.then_some(if is_signed {
+            Pair::Signed
+        } else {
+            Pair::Shares
+        });
         if pair.is_some() && (ids.first() == Some(&1) || base.len() == 2) {
-            return Err(not_so(of, "two classes of which only the second has weights"));
+            return Err(not_so(
+                of,
+                "two classes of which only the second has weights",
+            ));
         }
         Ok(Self {
             forest: Forest::read(of, "class", classes)?,
