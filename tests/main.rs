@@ -43,6 +43,7 @@ mod linear;
 mod merging;
 mod modelpack;
 mod mount;
+mod onnx;
 mod pages;
 mod papers;
 mod parquet;

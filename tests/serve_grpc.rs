@@ -39,7 +39,7 @@ fn client() -> &'static PathBuf {
     })
 }
 
-fn ask(script: &str, server: &crate::serving::Server, commit: &str) {
+pub(crate) fn ask(script: &str, server: &crate::serving::Server, commit: &str) {
     let script = format!("{HEAD}{script}");
     must(Command::new(client()).args(["-c", &script, &server.address, commit]));
 }

@@ -225,6 +225,19 @@ impl From<Error> for CommandError {
     }
 }
 
+/// What to do with a model that the server does not run.
+pub(crate) fn model_hint(path: &str, e: &modelv_serve::ModelError) -> String {
+    match e {
+        modelv_serve::ModelError::Read { .. } => {
+            "`modelv show REV` lists the files of a commit; `[serve] model` of modelv.toml names one of them".into()
+        }
+        _ => format!(
+            "a function can serve it: `[serve] entry = \"serve:predict\"` in the place of `model`, and in serve.py \
+             `onnxruntime.InferenceSession(\"{path}\").run(None, inputs)`"
+        ),
+    }
+}
+
 impl From<modelv_release::Error> for CommandError {
     fn from(e: modelv_release::Error) -> Self {
         use modelv_release::Error as E;
@@ -236,8 +249,12 @@ impl From<modelv_release::Error> for CommandError {
                 "`--base python` packs this machine's interpreter; `--base PATH` takes a layout, folder or tar",
             ),
             E::Package { .. } => Some("`modelv env REV` lists the packages of the commit"),
-            E::NoEntry { .. } => {
-                Some("add `[serve]` with `entry = \"serve:predict\"` to modelv.toml and commit")
+            E::NoEntry { .. } => Some(
+                "add `[serve]` with `entry = \"serve:predict\"` or `model = \"model.onnx\"` to modelv.toml and commit",
+            ),
+            E::Model { path, why, .. } => {
+                let hint = model_hint(path, why);
+                return Self::failed(&e, Some(hint));
             }
             E::NoModel { .. } => Some(
                 "`modelv run` makes it, and `modelv commit` takes it in; `--without-model` releases without",

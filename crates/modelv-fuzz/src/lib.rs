@@ -6,6 +6,7 @@
 
 mod drivers;
 mod layouts;
+mod models;
 mod objects;
 mod release;
 mod repo;
@@ -86,6 +87,7 @@ pub const TARGETS: &[Target] = &[
     target("wheel", release::wheel),
     target("elf", release::elf),
     target("image-reference", release::reference),
+    target("onnx-model", models::onnx),
     target("serve-config", release::serve_config),
     target("grpc-call", release::grpc_call),
 ];

@@ -15,7 +15,7 @@ use serde_json::Value;
 use crate::debian::{self, Deb};
 use crate::demands::{Demands, Offers, add_offers, has_versions};
 use crate::error::{Error, Result};
-use crate::interpreter::from_interpreter;
+use crate::interpreter::{from_interpreter, from_libraries};
 use crate::layer::{Content, Files, HashingRead, Layer, Node, check_name, digits, write_tar};
 use crate::layout::{blob_path, oci_arch, read_json, read_manifest};
 use crate::packer::{Packer, Watched};
@@ -123,21 +123,32 @@ fn bad(base: &Path, detail: String) -> Error {
     }
 }
 
+/// What is to stand on a base.
+pub(crate) struct Stand<'a> {
+    /// The interpreter of this machine, and its version.
+    pub(crate) python: Option<(&'a Path, &'a str)>,
+    /// The program that serves, where it needs no interpreter.
+    pub(crate) alone: Option<&'a Path>,
+    pub(crate) env: &'a Env,
+}
+
 /// Brings the layers of a base to where blobs go. `above` tells the interpreter base which shared
-/// libraries will be needed, `env` tells Debian's which packages.
+/// libraries will be needed, the environment tells Debian's which packages.
 pub(crate) fn prepare(
     base: &Base,
     packer: &Packer<'_>,
-    python: Option<(&Path, &str)>,
-    env: &Env,
+    stand: &Stand<'_>,
     above: &Demands,
 ) -> Result<Ground> {
     match base {
         Base::Layout(path) => from_layout(path, packer),
         Base::Folder(path) => from_folder(path, packer),
         Base::Tar(path) => from_tar(path, packer),
-        Base::Interpreter => from_interpreter(packer, python, above),
-        Base::Debian(suite) => from_debian(suite.as_deref(), packer, env),
+        Base::Interpreter => match stand.alone {
+            Some(program) => from_libraries(packer, program, above),
+            None => from_interpreter(packer, stand.python, above),
+        },
+        Base::Debian(suite) => from_debian(suite.as_deref(), packer, stand),
         Base::Registry(source) => {
             let dir = layout_beside(packer)?;
             let brought = pull_to(source, dir.path(), packer)?;
@@ -150,13 +161,16 @@ pub(crate) fn prepare(
 }
 
 /// Debian's packages, as a tar that was made of them.
-fn from_debian(suite: Option<&str>, packer: &Packer<'_>, env: &Env) -> Result<Ground> {
+fn from_debian(suite: Option<&str>, packer: &Packer<'_>, stand: &Stand<'_>) -> Result<Ground> {
     let bad = |detail: &str| Error::Base {
         base: "debian".into(),
         detail: detail.to_owned(),
     };
     let repo = packer.repo.ok_or_else(|| bad("there is no repository"))?;
-    let recipe = debian::Recipe::of(repo, env, suite)?;
+    let recipe = match stand.alone {
+        Some(_) => debian::Recipe::alone(repo, suite),
+        None => debian::Recipe::of(repo, stand.env, suite)?,
+    };
     match recipe.tar(packer, repo)? {
         Some(tar) => from_tar(&tar, packer),
         None => Ok(Ground {

@@ -68,8 +68,11 @@ impl Hand {
         prepare(
             &Base::Layout(self.base()),
             &Packer::at(&out),
-            None,
-            &Env::none(),
+            &Stand {
+                python: None,
+                alone: None,
+                env: &Env::none(),
+            },
             &Demands::default(),
         )
     }

@@ -25,6 +25,8 @@ const RELEASES: [(&str, &str); 4] = [
     ("3.13", "trixie"),
     ("3.14", "forky"),
 ];
+/// The release for what has no interpreter.
+const ALONE: &str = "trixie";
 /// What wheels expect of every system (PEP 600), and what speaks TLS.
 const ALWAYS: [&str; 4] = ["ca-certificates", "libgcc-s1", "libstdc++6", "zlib1g"];
 /// Where to look for the reason in what mmdebstrap says.
@@ -85,6 +87,15 @@ impl Recipe {
             packages,
             mirror: repo.config(MIRROR),
         })
+    }
+
+    /// What a program without an interpreter needs.
+    pub(crate) fn alone(repo: &Repo, suite: Option<&str>) -> Self {
+        Self {
+            suite: suite.unwrap_or(ALONE).to_owned(),
+            packages: ALWAYS.iter().map(|name| (*name).to_owned()).collect(),
+            mirror: repo.config(MIRROR),
+        }
     }
 
     fn file(&self, dir: &Path) -> PathBuf {

@@ -1,17 +1,108 @@
-//! Whether the function that a commit serves is in it, told from its files alone: what can't be told without
-//! starting it is taken for there.
+//! Whether what a commit serves is in it: a function, told from its files alone (what can't be told without
+//! starting it is taken for there), or a model, which is read.
 
 use std::collections::BTreeMap;
 
 use modelv_repo::Repo;
+use modelv_repo::core::id::CommitId;
 use modelv_repo::core::path::RepoPath;
-use modelv_repo::worktree::{Files as RepoFiles, Ingredient, SnapFile};
+use modelv_repo::core::tree::Mode;
+use modelv_repo::worktree::{Files as RepoFiles, Ingredient, Rules, SnapFile};
 
-use crate::error::Result;
+use crate::app;
+use crate::error::{Error, Result};
 use crate::wheel::Wheel;
 
 /// Largest module that is looked into, in bytes.
 const SOURCE_BYTES_MAX: u64 = 4 << 20;
+
+/// What a commit serves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Entry {
+    /// `module:function`.
+    Function(String),
+    /// The path of an ONNX model, which needs no Python.
+    Model(String),
+}
+
+impl Entry {
+    /// What `[serve]` names.
+    pub(crate) fn of(rules: &Rules) -> Option<Self> {
+        let model = rules.serve().model.clone().map(Self::Model);
+        model.or_else(|| rules.serve_entry().map(|e| Self::Function(e.to_owned())))
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        match self {
+            Self::Function(name) | Self::Model(name) => name,
+        }
+    }
+
+    pub(crate) fn is_model(&self) -> bool {
+        matches!(self, Self::Model(_))
+    }
+
+    /// The function; empty for a model.
+    pub(crate) fn function(&self) -> &str {
+        match self {
+            Self::Function(name) => name,
+            Self::Model(_) => "",
+        }
+    }
+
+    pub(crate) fn model(&self) -> Option<String> {
+        self.is_model().then(|| self.name().to_owned())
+    }
+}
+
+/// Reads the model that is served, whole: what the server could not run is refused now. It and the files of its
+/// tensors come into the image, wherever they lie in the commit.
+pub(crate) fn take_model(
+    repo: &Repo,
+    id: CommitId,
+    files: &mut RepoFiles,
+    path: &str,
+) -> Result<()> {
+    let refused = |why: modelv_onnx::Error| Error::Model {
+        commit: id.short(),
+        path: path.to_owned(),
+        why,
+    };
+    let mut taken = vec![path.to_owned()];
+    let read = |files: &RepoFiles, path: &str| {
+        let bad = |detail: String| modelv_onnx::Error::Read {
+            path: path.to_owned(),
+            detail,
+        };
+        let file = files.get(path.as_bytes());
+        let file = file.ok_or_else(|| bad("the commit has no such file".into()))?;
+        if file.mode != Mode::File && file.mode != Mode::Executable {
+            return Err(bad("it is no plain file".into()));
+        }
+        if file.size > modelv_onnx::FILE_BYTES_MAX {
+            return Err(bad("it has more than 2 GiB".into()));
+        }
+        repo.read_blob(file.blob).map_err(|e| bad(e.to_string()))
+    };
+    let model = read(files, path).map_err(refused)?;
+    let folder = path.rsplit_once('/').map(|(folder, _)| folder);
+    let mut other = |name: &str| {
+        let path = folder.map_or(name.to_owned(), |folder| format!("{folder}/{name}"));
+        if RepoPath::new(path.as_str()).is_err() {
+            return Err(modelv_onnx::Error::Read {
+                path: name.to_owned(),
+                detail: "it is no path below the model's folder".into(),
+            });
+        }
+        taken.push(path.clone());
+        read(files, &path)
+    };
+    modelv_onnx::check(model, &mut other).map_err(refused)?;
+    for path in &taken {
+        app::take_in(files, Some(path));
+    }
+    Ok(())
+}
 
 /// Where the module of an entry comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]

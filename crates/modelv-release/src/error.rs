@@ -39,7 +39,7 @@ pub enum Error {
         missing: Vec<String>,
     },
     /// The commit says nothing of how it is served.
-    #[error("commit `{commit}` names no function to serve")]
+    #[error("commit `{commit}` names nothing to serve")]
     NoEntry {
         /// Short id.
         commit: String,
@@ -65,6 +65,16 @@ pub enum Error {
         entry: String,
         /// What is missing.
         detail: String,
+    },
+    /// The model that the commit serves is not one that the server runs.
+    #[error("commit `{commit}` can't serve the model `{path}`: {why}")]
+    Model {
+        /// Short id.
+        commit: String,
+        /// Its path in the commit.
+        path: String,
+        /// Why not.
+        why: modelv_onnx::Error,
     },
     /// A file of golden requests that is none.
     #[error("golden requests in `{path}`: {detail}")]

@@ -1,5 +1,5 @@
 //! The interpreter of this machine as a base: the program, its standard library, and the shared
-//! libraries that it and the layers above it need.
+//! libraries that it and the layers above it need; or these alone.
 
 use std::collections::BTreeSet;
 use std::os::unix::ffi::OsStrExt;
@@ -82,11 +82,35 @@ pub(crate) fn from_interpreter(
     add_stdlib(&answer.stdlib, &stdlib, &mut files)?;
     add_system(&mut files);
     add_libraries(&mut files, above, &answer.libdir)?;
+    let mut programs = files.nodes.values().filter_map(program);
+    let loader = programs.find_map(loader_of);
+    add_loader(&mut files, loader)?;
     let (layer, cached) = packer.by_content(|out| write_tar(out, &files, None))?;
     Ok(Ground {
         layers: vec![(layer, cached)],
         seen: see(files)?,
         name: format!("python {version}"),
+        env: vec![],
+        brought: 0,
+        unmade: None,
+    })
+}
+
+/// Packs what `program` and the layers above need of this machine, and no interpreter.
+pub(crate) fn from_libraries(
+    packer: &Packer<'_>,
+    program: &Path,
+    above: &Demands,
+) -> Result<Ground> {
+    let mut files = Files::default();
+    add_system(&mut files);
+    add_libraries(&mut files, above, "")?;
+    add_loader(&mut files, loader_of(program))?;
+    let (layer, cached) = packer.by_content(|out| write_tar(out, &files, None))?;
+    Ok(Ground {
+        layers: vec![(layer, cached)],
+        seen: see(files)?,
+        name: "libraries".into(),
         env: vec![],
         brought: 0,
         unmade: None,
@@ -170,23 +194,26 @@ fn add_libraries(files: &mut Files, above: &Demands, libdir: &str) -> Result<()>
             files.add_file(inside, true, Content::Bytes(bytes));
         }
     }
-    add_loader(files)
+    Ok(())
+}
+
+fn program(node: &Node) -> Option<&Path> {
+    match node {
+        Node::File {
+            executable: true,
+            content: Content::Path(path),
+        } => Some(path),
+        _ => None,
+    }
+}
+
+/// The dynamic loader that a program names.
+fn loader_of(program: &Path) -> Option<String> {
+    elf::needs(&std::fs::read(program).ok()?)?.loader
 }
 
 /// The dynamic loader, where programs say it is.
-fn add_loader(files: &mut Files) -> Result<()> {
-    let mut loader = None;
-    for node in files.nodes.values() {
-        if let Node::File {
-            executable: true,
-            content: Content::Path(path),
-        } = node
-            && let Ok(bytes) = std::fs::read(path)
-            && let Some(needs) = elf::needs(&bytes)
-        {
-            loader = loader.or(needs.loader);
-        }
-    }
+fn add_loader(files: &mut Files, loader: Option<String>) -> Result<()> {
     if let Some(path) = loader {
         let bytes = std::fs::read(&path).map_err(Error::io("read", Path::new(&path)))?;
         let inside = path.trim_start_matches('/').as_bytes();

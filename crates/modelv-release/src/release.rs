@@ -18,9 +18,9 @@ use modelv_serve::ImageConfig;
 use sha2::{Digest, Sha256};
 
 use crate::app::{self, APP, Links};
-use crate::base::{Base, Ground, prepare};
+use crate::base::{Base, Ground, Stand, prepare};
 use crate::demands::Demands;
-use crate::entry::{self, Origin};
+use crate::entry::{self, Entry, Origin};
 use crate::error::{Error, Result};
 use crate::estimate::{self, Build};
 use crate::golden::{self, Replay};
@@ -164,7 +164,8 @@ pub(crate) struct Plan<'a> {
     env: Env,
     files: RepoFiles,
     links: Links,
-    entry: String,
+    /// What is served: a function or a model.
+    entry: Entry,
     /// The module of the entry, where the commit has no such file: some package must have it.
     module: Option<entry::Wanted>,
     /// Whether it records golden requests.
@@ -195,21 +196,33 @@ const LAYERS_MAX: usize = 127;
 impl<'a> Plan<'a> {
     pub(crate) fn read(repo: &'a Repo, id: CommitId, options: &'a ReleaseOptions) -> Result<Self> {
         let commit = repo.commit_object(id)?;
-        let env = repo.env_object(commit.recipe.env)?;
+        let mut env = repo.env_object(commit.recipe.env)?;
         let mut files = repo.files(id)?;
         // The data stays outside; what is served and is elsewhere comes in.
         let parts = [Ingredient::Code, Ingredient::Config, Ingredient::Model];
         repo.resolve_externals(&mut files, &parts, &Ctx::quiet())?;
         let rules = app::rules_of(repo, &files)?;
-        let entry = rules.serve_entry().map(str::to_owned);
-        let entry = entry.ok_or_else(|| Error::NoEntry { commit: id.short() })?;
+        let served = Entry::of(&rules).ok_or_else(|| Error::NoEntry { commit: id.short() })?;
         let links = Links::read(repo, &files)?;
+        let mut module = None;
+        match &served {
+            Entry::Function(_) => {}
+            Entry::Model(path) => {
+                entry::take_model(repo, id, &mut files, path)?;
+                // Nobody asks for Python, whatever trained the model.
+                env.interpreter = None;
+                env.packages.clear();
+                env.details = Default::default();
+            }
+        }
         let in_place = repo.roots_in_place(&files, &env)?;
-        let found = entry::find(repo, &files, &in_place, &entry)?;
-        let module = match found.map_err(|detail| no_entry(id, &entry, detail))? {
-            Origin::Commit => None,
-            Origin::Package(wanted) => Some(wanted),
-        };
+        if let Entry::Function(name) = &served {
+            let found = entry::find(repo, &files, &in_place, name)?;
+            module = match found.map_err(|detail| no_entry(id, name, detail))? {
+                Origin::Commit => None,
+                Origin::Package(wanted) => Some(wanted),
+            };
+        }
         let makes_model = rules.train_command().is_some() || !rules.stages().is_empty();
         if commit.model.is_none() && makes_model && !options.without_model {
             return Err(Error::NoModel { commit: id.short() });
@@ -222,7 +235,7 @@ impl<'a> Plan<'a> {
             module,
             has_golden: app::check_golden(repo, &files, &rules)?,
             notes: notes_of(&commit),
-            entry,
+            entry: served,
             links,
             python: find_python(repo, &env, options)?,
             in_place,
@@ -239,7 +252,7 @@ impl<'a> Plan<'a> {
             && !entry::is_in(&wheels, wanted)
         {
             let detail = wanted.missing.clone();
-            packer.refuse(no_entry(self.id, &self.entry, detail))?;
+            packer.refuse(no_entry(self.id, self.entry.name(), detail))?;
         }
         let packages = wheels.iter().map(Wheel::packed).collect();
         let mut steps = steps::of_packages(wheels);
@@ -369,7 +382,12 @@ impl<'a> Plan<'a> {
             demands.add(&made.demands);
         }
         let pair = self.python.as_deref().zip(self.version());
-        let ground = prepare(&self.options.base, packer, pair, &self.env, &demands)?;
+        let stand = Stand {
+            python: pair,
+            alone: self.entry.is_model().then_some(&*self.options.server),
+            env: &self.env,
+        };
+        let ground = prepare(&self.options.base, packer, &stand, &demands)?;
         if let Some(told) = ground.unmade.clone() {
             return Ok((ground, vec![told]));
         }
@@ -394,7 +412,11 @@ impl<'a> Plan<'a> {
         Some(known).filter(|known| !known.is_empty())
     }
 
+    /// The interpreter in the base; nothing where none is needed.
     fn python_in(&self, ground: &Ground) -> Result<String> {
+        if self.entry.is_model() {
+            return Ok(String::new());
+        }
         let bad = |detail: String| Error::Base {
             base: self.options.base.to_string(),
             detail,
@@ -418,6 +440,9 @@ impl<'a> Plan<'a> {
 
     /// Where modules are imported from: packages, and what was installed in place.
     fn site_dirs(&self) -> Vec<PathBuf> {
+        if self.entry.is_model() {
+            return Vec::new();
+        }
         let app = PathBuf::from(format!("/{APP}"));
         let roots = self.in_place.values().flatten();
         let roots = roots.map(|root| app.join(OsStr::from_bytes(root.as_bytes())));
@@ -431,8 +456,9 @@ impl<'a> Plan<'a> {
         let config = ImageConfig {
             app_dir: format!("/{APP}").into(),
             commit: self.id.to_hex(),
-            entry: self.entry.clone(),
+            entry: self.entry.function().to_owned(),
             listen: ([0, 0, 0, 0], 8080).into(),
+            model: self.entry.model(),
             name: self.name(),
             python: interpreter.into(),
             recipe: self.commit.recipe.id().to_hex(),
@@ -440,10 +466,12 @@ impl<'a> Plan<'a> {
             workers: 1,
         };
         let mut files = Files::default();
-        // Relative, so that it leads to the same file in an unpacked image.
-        let python = config.python.display();
-        let link = Node::Link(format!("../../..{python}").into_bytes());
-        files.add(&wheel::INTERPRETER[1..], link);
+        if !self.entry.is_model() {
+            // Relative, so that it leads to the same file in an unpacked image.
+            let python = config.python.display();
+            let link = Node::Link(format!("../../..{python}").into_bytes());
+            files.add(&wheel::INTERPRETER[1..], link);
+        }
         // A commit without files would leave no folder to work in.
         files.add(APP, Node::Dir { sticky: false });
         let bytes = serde_json::to_vec_pretty(&config).unwrap_or_default();

@@ -1,13 +1,14 @@
 """Requests per second and latency beside other servers, on the same scikit-learn model.
 
     apt-get install wrk
-    pip install scikit-learn flask gunicorn litserve bentoml
+    pip install scikit-learn flask gunicorn litserve bentoml skl2onnx onnxruntime
     pip install mlserver mlserver-sklearn 'uvloop<0.22'   # --mlserver PATH, of an environment of its own; workers of 1.7.1 don't start with a newer uvloop
     cargo build --release -p modelv-cli
     python crates/modelv-serve/benches/peers.py --modelv target/release/modelv [--workers 2] [--seconds 5]
 
 Every server has the same number of workers, the same body and the same connections; each is started,
-asked until it answers, warmed, then loaded by wrk; medians of the repetitions, which take turns. A peer
+asked until it answers, warmed, then loaded by wrk; medians of the repetitions, which take turns. With
+`--onnx` the model is exported: ours runs it itself, the others ask onnxruntime. A peer
 that is not installed or does not start is left out, and that is said. The overhead of our front is
 what one connection waits for a function that gives back what it gets.
 """
@@ -36,6 +37,38 @@ x, y = load_digits(return_X_y=True)
 model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=500)).fit(x, y)
 joblib.dump(model, "model.joblib")
 json.dump(x[:1].tolist(), open("row.json", "w"))
+"""
+ONNX = """
+import joblib
+from skl2onnx import to_onnx
+from sklearn.datasets import load_digits
+x = load_digits(return_X_y=True)[0].astype("float32")
+open("model.onnx", "wb").write(to_onnx(joblib.load("model.joblib"), x[:1], options={"zipmap": False}).SerializeToString())
+"""
+# What has `predict` of scikit-learn, for the same code.
+RUNTIME = """
+import numpy, onnxruntime
+class Model:
+    def __init__(self):
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        self.session = onnxruntime.InferenceSession("model.onnx", options)
+    def predict(self, rows):
+        return self.session.run([self.session.get_outputs()[0].name], {"X": numpy.asarray(rows, dtype=numpy.float32)})[0]
+"""
+MLSERVER = """
+import numpy
+from mlserver import MLModel
+from mlserver.codecs import NumpyCodec
+from mlserver.types import InferenceResponse
+from runtime import Model
+class Runtime(MLModel):
+    async def load(self):
+        self.model = Model()
+        return True
+    async def predict(self, payload):
+        rows = NumpyCodec.decode_input(payload.inputs[0])
+        return InferenceResponse(model_name=self.name, outputs=[NumpyCodec.encode_output("label", self.model.predict(rows))])
 """
 OURS = "import joblib\nmodel = joblib.load('models/model.joblib')\ndef predict(inputs):\n    return model.predict(inputs).tolist()\n"
 ECHO = "def predict(inputs):\n    return inputs\n"
@@ -76,7 +109,8 @@ def servers(args, here, row):
     """Name, command, folder, variables, path, body of each."""
     python, plain = sys.executable, json.dumps({"inputs": row})
     beside = os.path.dirname(python)
-    tensor = {"inputs": [{"name": "x", "shape": [1, len(row[0])], "datatype": "FP64", "data": row[0]}]}
+    name, kind = ("X", "FP32") if args.onnx else ("x", "FP64")
+    tensor = {"inputs": [{"name": name, "shape": [1, len(row[0])], "datatype": kind, "data": row[0]}]}
     n, port = str(args.workers), "{port}"
     ours = [args.modelv, "serve", "HEAD", "--python", python, "--workers", n, "--listen", "127.0.0.1:" + port]
     yield "modelv", ours, here + "/ours", {}, "/predict", plain
@@ -97,13 +131,27 @@ def write(here, args):
         open(os.path.join(here, name), "w").write(text)
     os.mkdir(here + "/mlserver")
     settings = {"name": "digits", "implementation": "mlserver_sklearn.SKLearnModel", "parameters": {"uri": "../model.joblib"}}
+    if args.onnx:
+        subprocess.run([sys.executable, "-c", ONNX], cwd=here, check=True)
+        for folder in (here, here + "/mlserver"):
+            open(folder + "/runtime.py", "w").write(RUNTIME)
+        open(here + "/mlserver/served.py", "w").write(MLSERVER)
+        os.link(here + "/model.onnx", here + "/mlserver/model.onnx")
+        settings = {"name": "digits", "implementation": "served.Runtime"}
+        for name in ("flask_app.py", "lit_app.py", "bento_app.py"):
+            path = os.path.join(here, name)
+            text = open(path).read().replace('joblib.load("model.joblib")', "__import__('runtime').Model()")
+            open(path, "w").write(text)
     json.dump(settings, open(here + "/mlserver/model-settings.json", "w"))
     for folder, code in (("ours", OURS), ("echo", ECHO)):
         root = os.path.join(here, folder)
         os.makedirs(root + "/models")
         open(root + "/serve.py", "w").write(code)
-        open(root + "/modelv.toml", "w").write('[env]\ncapture = "none"\n[serve]\nentry = "serve:predict"\nbatch = 64\n')
-        os.link(here + "/model.joblib", root + "/models/model.joblib")
+        entry = 'model = "models/model.onnx"' if args.onnx and folder == "ours" else 'entry = "serve:predict"'
+        open(root + "/modelv.toml", "w").write('[env]\ncapture = "none"\n[serve]\n%s\nbatch = 64\n' % entry)
+        for name in ("model.joblib", "model.onnx"):
+            if os.path.exists(here + "/" + name):
+                os.link(here + "/" + name, root + "/models/" + name)
         env = dict(os.environ, MODELV_AUTHOR_NAME="x", MODELV_AUTHOR_EMAIL="x@example.org")
         for command in (["init"], ["commit", "-m", "bench"]):
             subprocess.run([args.modelv] + command, cwd=root, env=env, check=True, capture_output=True)
@@ -176,6 +224,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--modelv", default="target/release/modelv", type=os.path.abspath)
     parser.add_argument("--mlserver", type=os.path.abspath, help="of another environment: its packages fit few others")
+    parser.add_argument("--onnx", action="store_true", help="the same model as ONNX")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--connections", type=int, default=32)
     parser.add_argument("--seconds", type=float, default=5)

@@ -52,15 +52,17 @@ impl Default for Limits {
 pub struct ServeOptions {
     /// Folder with the user's code; the worker's current folder.
     pub app_dir: PathBuf,
-    /// `module:function`.
+    /// `module:function`, or the path of the model.
     pub entry: String,
+    /// An ONNX model below the folder, which is run by the server itself: no Python is started.
+    pub model: Option<String>,
     /// The interpreter.
     pub python: PathBuf,
     /// Folders of packages.
     pub site_dirs: Vec<PathBuf>,
     /// Where to listen.
     pub listen: SocketAddr,
-    /// Number of worker processes.
+    /// Number of workers: processes, or threads for a model that is run by the server itself.
     pub workers: usize,
     /// The commit that is served.
     pub commit: String,
@@ -155,20 +157,30 @@ pub struct ImageConfig {
     pub app_dir: PathBuf,
     /// The commit.
     pub commit: String,
-    /// `module:function`.
+    /// `module:function`; empty if there is a model.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub entry: String,
     /// Where to listen.
     pub listen: SocketAddr,
+    /// An ONNX model below that folder, in place of a function.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
     /// What people call it.
     pub name: String,
-    /// The interpreter in the image.
+    /// The interpreter in the image; empty if there is a model.
+    #[serde(default, skip_serializing_if = "is_empty")]
     pub python: PathBuf,
     /// The recipe.
     pub recipe: String,
     /// Folders of packages.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub site_dirs: Vec<PathBuf>,
-    /// Number of worker processes.
+    /// Number of workers.
     pub workers: usize,
+}
+
+fn is_empty(path: &Path) -> bool {
+    path.as_os_str().is_empty()
 }
 
 impl ImageConfig {
@@ -201,7 +213,8 @@ impl ImageConfig {
     pub fn into_options(self) -> ServeOptions {
         ServeOptions {
             app_dir: self.app_dir,
-            entry: self.entry,
+            entry: self.model.clone().unwrap_or(self.entry),
+            model: self.model,
             python: self.python,
             site_dirs: self.site_dirs,
             listen: self.listen,

@@ -20,9 +20,10 @@ use prost::Message;
 
 use crate::body::{Read, read};
 use crate::http::App;
-use crate::infer::{self, Question, bad, form, predicted};
+use crate::infer::{self, Question, bad, predicted};
 use crate::model::Model;
 use crate::predict::{Failure, Under, failure};
+use crate::process::Form;
 use message::{
     InferRequest, InferResponse, Live, ModelMetadata, ModelName, Ready, ServerMetadata,
     TensorMetadata, infer_request,
@@ -120,21 +121,21 @@ fn find(app: &App, name: &str, version: &str) -> Result<Option<Arc<Model>>, Fail
 }
 
 fn metadata(app: &App, model: &Model) -> ModelMetadata {
-    let tensor = |name, schema| {
-        let form = form(name, schema);
-        TensorMetadata {
-            name: form.name.into(),
+    let tensors = |forms: Vec<Form>| {
+        let one = |form: Form| TensorMetadata {
+            name: form.name,
             datatype: form.datatype.into(),
             shape: form.shape,
-        }
+        };
+        forms.into_iter().map(one).collect()
     };
     let all = app.arms.all();
     ModelMetadata {
         name: model.options.name.clone(),
         versions: all.iter().map(|s| s.model.commit().to_owned()).collect(),
-        platform: "modelv_python".into(),
-        inputs: vec![tensor("inputs", &model.about.schema)],
-        outputs: vec![tensor("predictions", &model.about.returns)],
+        platform: model.about.platform().into(),
+        inputs: tensors(model.about.inputs()),
+        outputs: tensors(model.about.outputs()),
     }
 }
 
@@ -213,10 +214,11 @@ async fn answered(
         id: asked.id,
         ..InferResponse::default()
     };
-    let bytes = result.len();
+    let (of, bytes) = (model.clone(), result.len());
     let writing = move || {
-        for (name, value) in infer::outputs(&result, &asked.question.wanted)? {
-            tensors::add_output(&mut response, name, &value, asked.is_raw);
+        for (name, value) in infer::outputs(&of, &result, &asked.question.wanted)? {
+            let datatype = of.about.datatype(&name);
+            tensors::add_output(&mut response, name, &value, datatype, asked.is_raw);
         }
         Ok(response.encode_to_vec())
     };

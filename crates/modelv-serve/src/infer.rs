@@ -15,39 +15,10 @@ use crate::http::App;
 use crate::model::Model;
 use crate::payload;
 use crate::predict::{Failure, Output, ask, failure, fits, has_types};
+use crate::process::Tensors;
 
 /// Shortest beginning of a commit id that names it.
 const DIGITS_MIN: usize = 7;
-
-/// A type as a tensor of any size.
-pub(crate) struct Form {
-    pub(crate) name: &'static str,
-    pub(crate) datatype: &'static str,
-    pub(crate) shape: Vec<i64>,
-}
-
-/// What a model takes, or gives.
-pub(crate) fn form(name: &'static str, schema: &Value) -> Form {
-    let (mut at, mut shape) = (schema, Vec::new());
-    while at["type"] == "array" {
-        shape.push(-1);
-        at = &at["items"];
-    }
-    let datatype = match at["type"].as_str() {
-        Some("number") => "FP64",
-        Some("integer") => "INT64",
-        Some("boolean") => "BOOL",
-        _ => "BYTES",
-    };
-    if shape.is_empty() {
-        shape.push(-1);
-    }
-    Form {
-        name,
-        datatype,
-        shape,
-    }
-}
 
 /// The model that is named; `None`: whichever has its turn.
 pub(crate) fn find(
@@ -101,9 +72,10 @@ impl Question {
         mut inputs: Vec<(String, Vec<u8>)>,
         wanted: Vec<String>,
     ) -> Result<Self, Failure> {
+        let is_typed = model.about.tensors.is_some();
         let (input, inputs) = match inputs.len() {
             0 => return Err(bad("a request needs a list of `inputs`")),
-            1 => {
+            1 if !is_typed => {
                 let (name, value) = inputs.remove(0);
                 (Some(name), value)
             }
@@ -113,7 +85,10 @@ impl Question {
         drop(inputs);
         let held = read.becomes(&app.room, text.len())?;
         let text = Bytes::from(text);
-        let fit = fit(&model.about.schema, &text);
+        let fit = match is_typed {
+            true => check_wanted(model, &wanted),
+            false => fit(&model.about.schema, &text),
+        };
         Ok(Self {
             text,
             fit,
@@ -169,9 +144,16 @@ pub(crate) async fn predicted(
 }
 
 /// What a model gave, by the names of its outputs. Large ones are taken apart aside.
-pub(crate) fn outputs(result: &[u8], wanted: &[String]) -> Result<Vec<(String, Value)>, Failure> {
-    let first = wanted.first().map(String::as_str);
-    let mut outputs = named(parsed(result)?, first);
+pub(crate) fn outputs(
+    model: &Model,
+    result: &[u8],
+    wanted: &[String],
+) -> Result<Vec<(String, Value)>, Failure> {
+    let result = parsed(result)?;
+    let mut outputs = match &model.about.tensors {
+        Some(tensors) => typed(tensors, result),
+        None => named(result, wanted.first().map(String::as_str)),
+    };
     outputs.retain(|(name, _)| wanted.is_empty() || wanted.contains(name));
     Ok(outputs)
 }
@@ -191,6 +173,28 @@ fn named(result: Value, first: Option<&str>) -> Vec<(String, Value)> {
             columns.into_iter().collect()
         }
         other => vec![(first.unwrap_or("predictions").to_owned(), other)],
+    }
+}
+
+/// Outputs that a model has no tensor for are nobody's to ask for.
+fn check_wanted(model: &Model, wanted: &[String]) -> Result<(), Failure> {
+    let outputs = model.about.outputs();
+    let unknown = |name: &&String| !outputs.iter().any(|o| o.name == **name);
+    match wanted.iter().find(unknown) {
+        None => Ok(()),
+        Some(name) => Err(bad(format!("the model has no output `{name}`"))),
+    }
+}
+
+/// A result by the names of the model, in its order.
+fn typed(tensors: &Tensors, mut result: Value) -> Vec<(String, Value)> {
+    match &tensors.outputs[..] {
+        [one] => vec![(one.name.clone(), result)],
+        several => {
+            let each = several.iter();
+            each.map(|o| (o.name.clone(), result[&o.name].take()))
+                .collect()
+        }
     }
 }
 

@@ -1,4 +1,5 @@
-//! Serves predictions: HTTP in Rust in front of the user's `predict` in Python worker processes.
+//! Serves predictions: HTTP in Rust in front of the user's `predict` in Python worker processes, or of an ONNX
+//! model that is run on threads of this process.
 //!
 //! Every response, metric and log line carries the commit. A failing request or a dying worker
 //! costs that request and no other. `tokio` stays inside this crate.
@@ -22,6 +23,7 @@ mod log;
 mod metrics;
 mod model;
 mod oip;
+mod onnx;
 mod payload;
 mod pool;
 mod predict;
@@ -30,9 +32,11 @@ mod process;
 mod pulls;
 mod schema;
 mod tensor;
+mod worker;
 
 pub use config::{Arm, Follow, Guard, ImageConfig, Limits, ServeOptions, Server, Source};
 pub use http::serve;
+pub use modelv_onnx::Error as ModelError;
 pub use payload::Payloads;
 pub use probe::probe;
 pub use pulls::{Images, Manifest, serve_pulls};
@@ -56,6 +60,14 @@ pub enum ServeError {
         entry: String,
         /// Python's words.
         detail: String,
+    },
+    /// The model can't be run by the server itself.
+    #[error("cannot serve the model `{path}`: {why}")]
+    Model {
+        /// The file.
+        path: String,
+        /// Why.
+        why: modelv_onnx::Error,
     },
     /// The address can't be listened on.
     #[error("cannot listen on {address}")]

@@ -12,9 +12,10 @@ use serde_json::{Value, json};
 
 use crate::body::{Read, read};
 use crate::http::{App, JSON};
-use crate::infer::{self, Form, Question, bad, form, predicted};
+use crate::infer::{self, Question, bad, predicted};
 use crate::model::Model;
 use crate::predict::{Failure, Under};
+use crate::process::Form;
 use crate::tensor;
 
 /// Header that says where the JSON ends and bytes begin.
@@ -64,15 +65,15 @@ pub(crate) async fn metadata(State(app): State<Arc<App>>, Path(names): Names) ->
         .map(|s| s.model.commit().to_owned())
         .collect();
     let body = json!({
-        "name": model.options.name, "versions": commits, "platform": "modelv_python",
-        "inputs": [told(&form("inputs", &model.about.schema))],
-        "outputs": [told(&form("predictions", &model.about.returns))],
+        "name": model.options.name, "versions": commits, "platform": model.about.platform(),
+        "inputs": told(&model.about.inputs()), "outputs": told(&model.about.outputs()),
     });
     app.answer(StatusCode::OK, "metadata", &body)
 }
 
-fn told(form: &Form) -> Value {
-    json!({"name": form.name, "datatype": form.datatype, "shape": form.shape})
+fn told(forms: &[Form]) -> Vec<Value> {
+    let one = |f: &Form| json!({"name": f.name, "datatype": f.datatype, "shape": f.shape});
+    forms.iter().map(one).collect()
 }
 
 /// `GET /v2/models/NAME/ready`.
@@ -159,7 +160,7 @@ async fn answer(
     let result = predicted(app, model, &question, id).await?;
     let (of, result_bytes) = (model.clone(), result.len());
     let writing = move || {
-        let outputs = infer::outputs(&result, &question.wanted)?;
+        let outputs = infer::outputs(&of, &result, &question.wanted)?;
         drop(result);
         let (answer, bytes) = written(&of, &head, outputs);
         Ok((answer.to_string(), bytes))
@@ -218,7 +219,8 @@ fn written(model: &Model, head: &Value, outputs: Vec<(String, Value)>) -> (Value
     for (name, value) in outputs {
         let want = wanted.iter().find(|o| o["name"] == name.as_str());
         let own = want.and_then(|o| o["parameters"]["binary_data"].as_bool());
-        let (output, own) = tensor::write(&name, &value, own.unwrap_or(all_bytes));
+        let datatype = model.about.datatype(&name);
+        let (output, own) = tensor::write(&name, &value, datatype, own.unwrap_or(all_bytes));
         list.push(output);
         bytes.extend(own);
     }

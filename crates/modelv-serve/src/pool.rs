@@ -1,4 +1,4 @@
-//! The workers of one commit: a task for each process that takes batches from the queue, kills what takes
+//! The workers of one commit: a task for each that takes batches from the queue, kills what takes
 //! too long and starts it again.
 //!
 //! Must never let one request cost another: a batch that fails is asked again one by one.
@@ -19,7 +19,8 @@ use crate::config::ServeOptions;
 use crate::frame::Part;
 use crate::log::Log;
 use crate::metrics::Metrics;
-use crate::process::{About, Process, raised};
+use crate::process::{About, raised};
+use crate::worker::{Worker, Workshop};
 use queue::{Job, Queue};
 
 /// Longest pause before a worker that keeps dying is started again.
@@ -45,7 +46,8 @@ pub(crate) enum Answer {
 struct Shared {
     queue: Queue,
     /// A worker that has loaded all and waits for another to die.
-    spare: Mutex<Option<Process>>,
+    spare: Mutex<Option<Worker>>,
+    workshop: Workshop,
     ready: AtomicUsize,
     options: ServeOptions,
     metrics: Arc<Metrics>,
@@ -71,9 +73,11 @@ impl Pool {
         log: &Arc<Log>,
     ) -> Result<(Self, About), ServeError> {
         let count = options.workers.max(1);
-        let starts = (0..count + usize::from(options.spare)).map(|_| Process::start(options, log));
+        let workshop = Workshop::open(options).await?;
+        let spares = usize::from(options.spare && workshop.has_spares());
+        let starts = (0..count + spares).map(|_| workshop.start(options, log));
         let started = futures_util::future::join_all(starts).await;
-        let mut started: Vec<(Process, About)> = started.into_iter().collect::<Result<_, _>>()?;
+        let mut started: Vec<(Worker, About)> = started.into_iter().collect::<Result<_, _>>()?;
         let about = started.first().map(|(_, a)| a.clone()).unwrap_or_default();
         let batch = if about.stream {
             1
@@ -84,6 +88,7 @@ impl Pool {
         let shared = Arc::new(Shared {
             queue: Queue::new(options, batch),
             spare: Mutex::new(spare),
+            workshop,
             ready: AtomicUsize::new(count),
             options: options.clone(),
             metrics: metrics.clone(),
@@ -116,7 +121,7 @@ impl Pool {
 }
 
 /// Works until there is nothing more to do, with one process after the other.
-async fn keep(shared: Arc<Shared>, first: Process) {
+async fn keep(shared: Arc<Shared>, first: Worker) {
     let mut process = first;
     loop {
         let batch = tokio::select! {
@@ -145,15 +150,15 @@ async fn keep(shared: Arc<Shared>, first: Process) {
 }
 
 impl Shared {
-    fn spare(&self) -> MutexGuard<'_, Option<Process>> {
+    fn spare(&self) -> MutexGuard<'_, Option<Worker>> {
         self.spare.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// The next process: the spare one, if it lives, or a new one.
-async fn restart(shared: &Arc<Shared>) -> Option<Process> {
+async fn restart(shared: &Arc<Shared>) -> Option<Worker> {
     let spare = shared.spare().take();
-    if shared.options.spare {
+    if shared.options.spare && shared.workshop.has_spares() {
         let shared = shared.clone();
         tokio::spawn(async move {
             let next = start(&shared).await;
@@ -166,13 +171,14 @@ async fn restart(shared: &Arc<Shared>) -> Option<Process> {
     }
 }
 
-async fn start(shared: &Shared) -> Option<Process> {
+async fn start(shared: &Shared) -> Option<Worker> {
     let mut pause = Duration::from_millis(50);
     loop {
         if shared.queue.is_closed() {
             return None;
         }
-        match Process::start(&shared.options, &shared.log).await {
+        let next = shared.workshop.start(&shared.options, &shared.log);
+        match next.await {
             Ok((process, _)) => return Some(process),
             Err(e) => {
                 let fields = serde_json::json!({"error": e.to_string()});
@@ -187,7 +193,7 @@ async fn start(shared: &Shared) -> Option<Process> {
 }
 
 /// Asks one batch; whether the process still lives.
-async fn work(shared: &Arc<Shared>, process: &mut Process, batch: Vec<Job>) -> bool {
+async fn work(shared: &Arc<Shared>, process: &mut Worker, batch: Vec<Job>) -> bool {
     let start = Instant::now();
     let deadline = batch.iter().map(|j| j.deadline).max().unwrap_or(start);
     for job in &batch {
@@ -237,7 +243,7 @@ async fn work(shared: &Arc<Shared>, process: &mut Process, batch: Vec<Job>) -> b
 }
 
 /// Passes results on as they come, until the client has gone; whether the process still lives.
-async fn stream(shared: &Shared, process: &mut Process, reply: oneshot::Sender<Answer>) -> bool {
+async fn stream(shared: &Shared, process: &mut Worker, reply: oneshot::Sender<Answer>) -> bool {
     let (send, receive) = mpsc::channel(1);
     let limit = shared.options.limits.predict;
     if reply.send(Answer::Stream(receive)).is_err() {
@@ -270,7 +276,7 @@ async fn stream(shared: &Shared, process: &mut Process, reply: oneshot::Sender<A
 }
 
 /// Ends a stream early; whether the process can take the next request.
-async fn stop(process: &mut Process, limit: Duration) -> bool {
+async fn stop(process: &mut Worker, limit: Duration) -> bool {
     let stopped = tokio::time::timeout(limit, process.stop()).await;
     matches!(stopped, Ok(Ok(())))
 }

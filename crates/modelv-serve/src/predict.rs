@@ -154,14 +154,16 @@ async fn answer(
         Ok(()) => ask(app, model, &question, id).await,
         Err(f) => Err(f),
     };
-    app.told(model, &question, done, id, Names::default())
+    app.told(model, &question, done, id, model.about.names())
 }
 
 /// Whether a body is JSON, and what the types of `predict` say.
 async fn check(app: &App, model: &Arc<Model>, body: &Arc<Read>) -> Result<(), Failure> {
     let bytes = body.bytes.len();
     let (of, read) = (model.clone(), body.clone());
-    if has_types(&model.about.schema) && !model.options.frame {
+    // A model's own types are looked at where it runs.
+    let is_open = model.options.frame || model.about.tensors.is_some();
+    if has_types(&model.about.schema) && !is_open {
         return app.aside.run(bytes, move || look(&of, &read.bytes)).await;
     }
     if bytes < LARGE_BYTES {

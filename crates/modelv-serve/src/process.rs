@@ -13,6 +13,7 @@ use crate::ServeError;
 use crate::config::ServeOptions;
 use crate::frame::{self, Part};
 use crate::log::Log;
+use crate::payload::Names;
 
 const SCRIPT: &str = include_str!("worker.py");
 /// Longest time for loading the user's code and model.
@@ -31,6 +32,92 @@ pub(crate) struct About {
     pub(crate) returns: serde_json::Value,
     /// Its documentation.
     pub(crate) doc: String,
+    /// What it takes and gives, where that is tensors with names of their own.
+    #[serde(skip)]
+    pub(crate) tensors: Option<Tensors>,
+}
+
+/// Tensors with names.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Tensors {
+    pub(crate) inputs: Vec<Form>,
+    pub(crate) outputs: Vec<Form>,
+}
+
+/// A type as a tensor; -1: of any size.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Form {
+    pub(crate) name: String,
+    pub(crate) datatype: &'static str,
+    pub(crate) shape: Vec<i64>,
+}
+
+impl About {
+    /// What the function takes, as tensors.
+    pub(crate) fn inputs(&self) -> Vec<Form> {
+        match &self.tensors {
+            Some(tensors) => tensors.inputs.clone(),
+            None => vec![Form::of("inputs", &self.schema)],
+        }
+    }
+
+    /// What it gives.
+    pub(crate) fn outputs(&self) -> Vec<Form> {
+        match &self.tensors {
+            Some(tensors) => tensors.outputs.clone(),
+            None => vec![Form::of("predictions", &self.returns)],
+        }
+    }
+
+    /// What runs it, in the words of the Open Inference Protocol.
+    pub(crate) fn platform(&self) -> &'static str {
+        match self.tensors {
+            Some(_) => "onnx_onnxv1",
+            None => "modelv_python",
+        }
+    }
+
+    /// The type of an output, where it has one of its own.
+    pub(crate) fn datatype(&self, output: &str) -> Option<&'static str> {
+        let mut outputs = self.tensors.iter().flat_map(|t| &t.outputs);
+        outputs.find(|o| o.name == output).map(|o| o.datatype)
+    }
+
+    /// What the only input and the only output are called.
+    pub(crate) fn names(&self) -> Names<'_> {
+        match &self.tensors {
+            Some(Tensors { inputs, outputs }) => Names {
+                input: (inputs.len() == 1).then(|| inputs[0].name.as_str()),
+                output: (outputs.len() == 1).then(|| outputs[0].name.as_str()),
+            },
+            None => Names::default(),
+        }
+    }
+}
+
+impl Form {
+    /// Of the lists that a schema describes.
+    pub(crate) fn of(name: &str, schema: &serde_json::Value) -> Self {
+        let (mut at, mut shape) = (schema, Vec::new());
+        while at["type"] == "array" {
+            shape.push(-1);
+            at = &at["items"];
+        }
+        let datatype = match at["type"].as_str() {
+            Some("number") => "FP64",
+            Some("integer") => "INT64",
+            Some("boolean") => "BOOL",
+            _ => "BYTES",
+        };
+        if shape.is_empty() {
+            shape.push(-1);
+        }
+        Self {
+            name: name.to_owned(),
+            datatype,
+            shape,
+        }
+    }
 }
 
 /// One Python process. Ends when it is dropped.

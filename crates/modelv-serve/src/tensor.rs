@@ -164,8 +164,8 @@ pub(crate) struct Tensor {
 }
 
 impl Tensor {
-    /// Of what a function gave, whatever it is.
-    pub(crate) fn of(result: &Value) -> Self {
+    /// Of what a function gave, whatever it is; of this type, where it is known.
+    pub(crate) fn of(result: &Value, known: Option<&'static str>) -> Self {
         let mut dims = Vec::new();
         let mut at = result;
         while let Value::Array(all) = at {
@@ -183,11 +183,14 @@ impl Tensor {
         } else {
             elements.extend(Leaves::of(result).cloned());
         }
-        if dims.is_empty() {
+        // A function's single value is a list of one; a model's is what it says.
+        if dims.is_empty() && known.is_none() {
             dims.push(1);
         }
         let is_all = |is: fn(&Value) -> bool| elements.iter().all(is);
-        let datatype = if is_all(Value::is_boolean) {
+        let datatype = if let Some(known) = known {
+            known
+        } else if is_all(Value::is_boolean) {
             "BOOL"
         } else if is_all(Value::is_i64) {
             "INT64"
@@ -208,15 +211,19 @@ impl Tensor {
 
     /// The bytes of its elements.
     pub(crate) fn bytes(&self) -> Vec<u8> {
-        let is_whole = self.datatype == "INT64";
         let elements = self.elements.iter();
-        elements.flat_map(|v| encode(v, is_whole)).collect()
+        elements.flat_map(|v| encode(self.datatype, v)).collect()
     }
 }
 
 /// A result as an output; the bytes are those of its elements if it is to go as bytes.
-pub(crate) fn write(name: &str, result: &Value, as_bytes: bool) -> (Value, Vec<u8>) {
-    let tensor = Tensor::of(result);
+pub(crate) fn write(
+    name: &str,
+    result: &Value,
+    datatype: Option<&'static str>,
+    as_bytes: bool,
+) -> (Value, Vec<u8>) {
+    let tensor = Tensor::of(result, datatype);
     let mut output = json!({"name": name, "datatype": tensor.datatype, "shape": tensor.dims});
     if !as_bytes {
         output["data"] = tensor.elements.into();
@@ -357,7 +364,7 @@ mod tests {
 
     #[test]
     fn results_become_tensors() {
-        let told = |value: Value| write("y", &value, false).0;
+        let told = |value: Value| write("y", &value, None, false).0;
         assert_eq!(
             told(json!([[1, 2], [3, 4]])),
             json!({"name": "y", "datatype": "INT64", "shape": [2, 2], "data": [1, 2, 3, 4]})
@@ -376,7 +383,7 @@ mod tests {
             json!({"name": "y", "datatype": "BYTES", "shape": [2], "data": ["[1]", "[2,3]"]})
         );
         assert_eq!(told(json!([]))["shape"], json!([0]));
-        let (output, bytes) = write("y", &json!(["hi"]), true);
+        let (output, bytes) = write("y", &json!(["hi"]), None, true);
         assert_eq!(
             (bytes, &output["parameters"]["binary_data_size"]),
             (b"\x02\0\0\0hi".to_vec(), &json!(6))

@@ -16,6 +16,7 @@ const KNOWN: &[(&str, &[&str])] = &[
         "serve",
         &[
             "entry",
+            "model",
             "batch",
             "batch-wait-ms",
             "data-frame",

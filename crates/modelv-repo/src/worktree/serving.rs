@@ -13,6 +13,8 @@ const BATCH_MAX: u64 = 65_536;
 pub struct ServeRules {
     /// `entry`: `module:function`.
     pub entry: Option<String>,
+    /// `model`: an ONNX model, which is run by the server itself instead of a function.
+    pub model: Option<String>,
     /// `batch`: so many requests at most are predicted in one call of a function that takes and gives lists.
     pub batch: Option<u64>,
     /// `batch-wait-ms`: so long a request waits for others before it is asked alone.
@@ -85,8 +87,14 @@ impl ServeRules {
                 number.ok_or_else(|| invalid("golden-tolerance", "a number from 0 to below 1"))?
             }
         };
+        let (entry, model) = (text("entry")?, path("model")?);
+        if entry.is_some() && model.is_some() {
+            let detail = "`serve.entry` and `serve.model` name two things to serve; leave one out";
+            return Err(Error::invalid("file", "modelv.toml", detail));
+        }
         Ok(Self {
-            entry: text("entry")?,
+            entry,
+            model,
             batch: number("batch", 1, BATCH_MAX)?,
             batch_wait_ms: number("batch-wait-ms", 0, 10_000)?,
             data_frame: flag("data-frame")?,
@@ -137,6 +145,9 @@ mod tests {
             "spare = \"yes\"",
             "queue = 0",
             "golden = \"../x\"",
+            "model = \"/x.onnx\"",
+            "model = 1",
+            "entry = \"a:b\"\nmodel = \"x.onnx\"",
             "golden-tolerance = 1",
             "golden-tolerance = -0.5",
             "golden-tolerance = \"x\"",

@@ -92,8 +92,14 @@ fn typed_texts(dims: &[usize], contents: &[u8]) -> Result<Vec<u8>> {
 }
 
 /// Adds an output, as bytes or in the field that is for its type: as the inputs came.
-pub(super) fn add_output(response: &mut InferResponse, name: String, value: &Value, is_raw: bool) {
-    let tensor = tensor::Tensor::of(value);
+pub(super) fn add_output(
+    response: &mut InferResponse,
+    name: String,
+    value: &Value,
+    datatype: Option<&'static str>,
+    is_raw: bool,
+) {
+    let tensor = tensor::Tensor::of(value, datatype);
     let mut output = Tensor {
         name,
         datatype: tensor.datatype.to_owned(),
@@ -114,6 +120,15 @@ fn contents(tensor: &tensor::Tensor) -> Vec<u8> {
     match tensor.datatype {
         "BOOL" => numbers.bools = all.filter_map(Value::as_bool).collect(),
         "INT64" => numbers.int64s = all.filter_map(Value::as_i64).collect(),
+        "INT8" | "INT32" => {
+            let ints = all.filter_map(Value::as_i64);
+            numbers.ints = ints.filter_map(|n| i32::try_from(n).ok()).collect();
+        }
+        "UINT8" => {
+            let uints = all.filter_map(Value::as_u64);
+            numbers.uints = uints.filter_map(|n| u32::try_from(n).ok()).collect();
+        }
+        "FP32" => numbers.floats = all.filter_map(Value::as_f64).map(|n| n as f32).collect(),
         "FP64" => numbers.doubles = all.filter_map(Value::as_f64).collect(),
         _ => {
             let mut out = Vec::new();
@@ -262,8 +277,8 @@ mod tests {
             json!(["a", "b"]),
         ] {
             let mut raw = InferResponse::default();
-            add_output(&mut raw, "y".into(), &value, true);
-            let (want, bytes) = tensor::write("y", &value, true);
+            add_output(&mut raw, "y".into(), &value, None, true);
+            let (want, bytes) = tensor::write("y", &value, None, true);
             assert_eq!(raw.outputs[0].datatype, want["datatype"]);
             assert_eq!(json!(raw.outputs[0].shape), want["shape"]);
             assert_eq!(
@@ -271,7 +286,7 @@ mod tests {
                 (vec![bytes.into()], &None)
             );
             let mut plain = InferResponse::default();
-            add_output(&mut plain, "y".into(), &value, false);
+            add_output(&mut plain, "y".into(), &value, None, false);
             assert!(plain.raw_output_contents.is_empty());
             let output = &plain.outputs[0];
             let dims: Vec<usize> = output.shape.iter().map(|d| *d as usize).collect();

@@ -12,6 +12,7 @@ pub(crate) fn options(dir: &tempfile::TempDir) -> ServeOptions {
         commit: "c".repeat(64),
         entry: "serve:predict".into(),
         listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+        model: None,
         name: "main".into(),
         python: PathBuf::from("python3"),
         recipe: "r".repeat(64),
@@ -41,6 +42,7 @@ fn queue(wait: Duration) -> Pool {
     options.batch_wait = wait;
     let shared = Shared {
         queue: Queue::new(&options, 8),
+        workshop: Workshop::Python,
         spare: Mutex::new(None),
         ready: AtomicUsize::new(1),
         options,

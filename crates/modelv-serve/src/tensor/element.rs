@@ -135,16 +135,20 @@ pub(super) fn is_of(datatype: &str, value: &Value) -> bool {
     }
 }
 
-/// The bytes of an element.
-pub(super) fn encode(value: &Value, is_whole: bool) -> Vec<u8> {
-    match value {
-        Value::Bool(b) => vec![u8::from(*b)],
-        Value::Number(n) => match n.as_i64() {
-            Some(n) if is_whole => n.to_le_bytes().to_vec(),
-            _ => n.as_f64().unwrap_or(f64::NAN).to_le_bytes().to_vec(),
-        },
-        other => {
-            let text = other.as_str().unwrap_or_default().as_bytes();
+/// The bytes of an element. What is whole and too large for its type is none of that type.
+pub(super) fn encode(datatype: &str, value: &Value) -> Vec<u8> {
+    let whole = || value.as_i64().unwrap_or_default();
+    let float = || value.as_f64().unwrap_or(f64::NAN);
+    match datatype {
+        "BOOL" => vec![u8::from(value.as_bool().unwrap_or_default())],
+        "FP32" => (float() as f32).to_le_bytes().to_vec(),
+        "FP64" => float().to_le_bytes().to_vec(),
+        "INT64" => whole().to_le_bytes().to_vec(),
+        "INT32" => (whole() as i32).to_le_bytes().to_vec(),
+        "INT8" => (whole() as i8).to_le_bytes().to_vec(),
+        "UINT8" => (whole() as u8).to_le_bytes().to_vec(),
+        _ => {
+            let text = value.as_str().unwrap_or_default().as_bytes();
             let len = u32::try_from(text.len()).unwrap_or(u32::MAX);
             [&len.to_le_bytes()[..], text].concat()
         }

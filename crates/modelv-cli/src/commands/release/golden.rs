@@ -42,23 +42,29 @@ pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
             "add `golden = \"golden.jsonl\"` to its section `[serve]`",
         ));
     };
-    let Some(entry) = rules.serve_entry() else {
+    let model = rules.serve().model.clone();
+    let entry = rules.serve_entry().unwrap_or_default();
+    if model.is_none() && entry.is_empty() {
         return Err(CommandError::refused(
-            "modelv.toml names no function to serve",
-            "add `[serve]` with `entry = \"serve:predict\"`",
+            "modelv.toml names nothing to serve",
+            "add `[serve]` with `entry = \"serve:predict\"` or `model = \"model.onnx\"`",
         ));
-    };
+    }
     let output = repo.root().join(&name);
     let from = args.requests.as_ref().map(|path| s.dir.join(path));
     let rows = read(from.as_ref().unwrap_or(&output))?;
     let configured = repo.config("env.python").or_else(|| rules.env_python());
-    let python = python::find(repo.root(), args.python.as_deref(), configured.as_deref())?
-        .ok_or_else(|| modelv_repo::Error::not_found("interpreter", "python3"))?;
+    let python = match model {
+        Some(_) => PathBuf::new(),
+        None => python::find(repo.root(), args.python.as_deref(), configured.as_deref())?
+            .ok_or_else(|| modelv_repo::Error::not_found("interpreter", "python3"))?,
+    };
     let config = ImageConfig {
         app_dir: repo.root().to_owned(),
         commit: "working tree".into(),
         entry: entry.to_owned(),
         listen: ([127, 0, 0, 1], 0).into(),
+        model,
         name: "working tree".into(),
         python,
         recipe: RecipeId([0; 32]).to_hex(),

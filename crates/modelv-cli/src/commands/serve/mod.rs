@@ -25,7 +25,7 @@ const RETRY: Duration = Duration::from_secs(30);
 
 /// Serve predictions of a commit over HTTP.
 ///
-/// A commit is served with the active interpreter. An image layout, a folder or a tar, is unpacked and started
+/// A commit is served with the active interpreter, or without one if `[serve] model` names an ONNX model. An image layout, a folder or a tar, is unpacked and started
 /// with its own, as an engine would start it.
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -45,7 +45,7 @@ pub(crate) struct Args {
     /// Where to listen.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
-    /// Number of worker processes.
+    /// Number of worker processes, or of threads for an ONNX model.
     #[arg(long, value_name = "N", default_value_t = 1)]
     workers: usize,
     /// The interpreter.
@@ -126,6 +126,9 @@ pub(super) fn run(args: Args, s: Session<'_>) -> Done {
 
 /// What to do where a function does not find a file, which is as a rule one of the model.
 fn missing_hint(e: &modelv_serve::ServeError) -> Option<String> {
+    if let modelv_serve::ServeError::Model { path, why } = e {
+        return Some(crate::error::model_hint(path, why));
+    }
     let is_missing = matches!(e, modelv_serve::ServeError::Entry { detail, .. }
         if detail.starts_with("FileNotFoundError"));
     is_missing.then(|| {
@@ -244,24 +247,24 @@ fn load(
     let folder = Folder(dir.clone());
     repo.export(id, &dir, ctx)?;
     let rules = Rules::load(&dir)?;
-    let entry = rules.serve_entry().map(str::to_owned).ok_or_else(|| {
-        CommandError::usage(
-            format!("commit `{}` names no function to serve", id.short()),
-            "add `[serve]` with `entry = \"serve:predict\"` to modelv.toml and commit",
-        )
-    })?;
-    let configured = repo.config("env.python").or_else(|| rules.env_python());
-    let python = python::find(
-        repo.root(),
-        settings.python.as_deref(),
-        configured.as_deref(),
-    )?
-    .ok_or_else(|| modelv_repo::Error::not_found("interpreter", "python3"))?;
+    let model = rules.serve().model.clone();
+    let entry = rules.serve_entry().map(str::to_owned);
+    if model.is_none() && entry.is_none() {
+        return Err(CommandError::usage(
+            format!("commit `{}` names nothing to serve", id.short()),
+            "add `[serve]` with `entry = \"serve:predict\"` or `model = \"model.onnx\"` to modelv.toml and commit",
+        ));
+    }
+    let python = match model {
+        Some(_) => PathBuf::new(),
+        None => interpreter(repo, &rules, settings.python.as_deref())?,
+    };
     let mut options = ImageConfig {
         app_dir: dir,
         commit: id.to_hex(),
-        entry,
+        entry: entry.unwrap_or_default(),
         listen: settings.listen,
+        model,
         name: name.to_owned(),
         python,
         recipe: repo.recipe_of(id)?.to_hex(),
@@ -277,6 +280,12 @@ fn load(
         ));
     }
     Ok((options, Some(Box::new(folder))))
+}
+
+fn interpreter(repo: &Repo, rules: &Rules, wanted: Option<&Path>) -> Result<PathBuf, CommandError> {
+    let configured = repo.config("env.python").or_else(|| rules.env_python());
+    let found = python::find(repo.root(), wanted, configured.as_deref())?;
+    Ok(found.ok_or_else(|| modelv_repo::Error::not_found("interpreter", "python3"))?)
 }
 
 /// What `[serve]` of the commit says about limits, batches and warming up.

@@ -1,0 +1,157 @@
+"""Models by real tools, and what the reference runtime says to some rows: onnx_models.py FOLDER.
+
+Writes NAME.onnx and NAME.json with `inputs` and `outputs` by their names.
+"""
+
+import json
+import sys
+import warnings
+
+import numpy as np
+import onnx
+import onnxruntime
+from onnx import TensorProto, helper, numpy_helper
+from skl2onnx import to_onnx
+from skl2onnx.common.data_types import FloatTensorType, StringTensorType
+from sklearn.cluster import KMeans
+from sklearn.compose import ColumnTransformer
+from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris
+from sklearn.ensemble import (ExtraTreesClassifier, GradientBoostingClassifier, GradientBoostingRegressor,
+                              RandomForestClassifier, RandomForestRegressor)
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LinearRegression, LogisticRegression, RidgeClassifier
+from sklearn.neural_network import MLPClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import Binarizer, MinMaxScaler, Normalizer, OneHotEncoder, StandardScaler
+from sklearn.tree import DecisionTreeClassifier
+
+warnings.simplefilter("ignore")
+folder = sys.argv[1]
+rng = np.random.default_rng(7)
+
+
+def plain(value):
+    """Maps of probabilities as rows, arrays as lists."""
+    if isinstance(value, list):
+        return [list(row.values()) for row in value]
+    return value.tolist()
+
+
+def write(name, model, inputs):
+    data = model.SerializeToString()
+    session = onnxruntime.InferenceSession(data)
+    found = session.run(None, inputs)
+    names = [o.name for o in session.get_outputs()]
+    open(f"{folder}/{name}.onnx", "wb").write(data)
+    told = {"inputs": {n: v.tolist() for n, v in inputs.items()}, "outputs": {n: plain(v) for n, v in zip(names, found)}}
+    json.dump(told, open(f"{folder}/{name}.json", "w"))
+
+
+def classical():
+    x, y = load_iris(return_X_y=True)
+    two, yes = load_breast_cancer(return_X_y=True)
+    many, target = load_diabetes(return_X_y=True)
+    x, two, many = (a.astype(np.float32) for a in (x, two[:, :6], many))
+    gaps = x.copy()
+    gaps[::7, 1] = np.nan
+    words = np.array(["setosa", "versicolor", "virginica"])[y]
+    scaled = lambda: make_pipeline(StandardScaler(), LogisticRegression())
+    models = {
+        "logistic": (scaled(), x, y), "logistic-two": (scaled(), two, yes), "logistic-words": (scaled(), x, words),
+        "ridge": (RidgeClassifier(), x, y), "linear": (make_pipeline(MinMaxScaler(), LinearRegression()), many, target),
+        "forest": (RandomForestClassifier(12, random_state=1), x, y), "forest-two": (RandomForestClassifier(12, random_state=1), two, yes),
+        "forest-words": (ExtraTreesClassifier(5, random_state=1), x, words),
+        "forest-numbers": (RandomForestRegressor(12, random_state=1), many, target),
+        "boosted": (GradientBoostingClassifier(n_estimators=9, random_state=1), x, y),
+        "boosted-two": (GradientBoostingClassifier(n_estimators=9, random_state=1), two, yes),
+        "boosted-numbers": (GradientBoostingRegressor(n_estimators=9, random_state=1), many, target),
+        "tree-words": (DecisionTreeClassifier(random_state=1), x, words),
+        "perceptron": (MLPClassifier((8,), max_iter=80, random_state=1), x, y),
+        "perceptron-two": (MLPClassifier((8,), max_iter=80, random_state=1), two, yes),
+        "imputed": (make_pipeline(SimpleImputer(), Normalizer(), LogisticRegression()), gaps, y),
+        "binary": (make_pipeline(Binarizer(threshold=3.0), LogisticRegression()), x, y),
+        "clusters": (KMeans(3, n_init=2, random_state=1), x, y),
+    }
+    for name, (model, rows, labels) in models.items():
+        some = rows[rng.permutation(len(rows))[:24]]
+        if name == "imputed":
+            some = np.nan_to_num(some, nan=1.5)
+        write(name, to_onnx(model.fit(rows, labels), rows[:1]), {"X": some})
+    import pandas
+    table = pandas.DataFrame({"colour": ["red", "blue", "red", "green"], "size": np.array([1, 2, 3, 4], dtype=np.float32)})
+    encode = ColumnTransformer([("colour", OneHotEncoder(handle_unknown="ignore"), ["colour"]), ("size", "passthrough", ["size"])])
+    model = make_pipeline(encode, LogisticRegression()).fit(table, [0, 1, 0, 1])
+    types = [("colour", StringTensorType([None, 1])), ("size", FloatTensorType([None, 1]))]
+    rows = {"colour": np.array([["red"], ["green"], ["violet"]]), "size": np.array([[1.5], [3], [2]], dtype=np.float32)}
+    write("table", to_onnx(model, initial_types=types), rows)
+
+
+def graph(nodes, inputs, outputs, tensors=(), opset=18, domain=()):
+    value = lambda name, kind, shape: helper.make_tensor_value_info(name, kind, shape)
+    made = helper.make_graph(nodes, "g", [value(*i) for i in inputs], [value(*o) for o in outputs],
+                             [numpy_helper.from_array(t, n) for n, t in tensors])
+    return helper.make_model(made, opset_imports=[helper.make_opsetid("", opset), *domain], ir_version=10)
+
+
+def networks():
+    f, i64 = TensorProto.FLOAT, TensorProto.INT64
+    normal = lambda *shape: rng.standard_normal(shape).astype(np.float32)
+    nodes = [helper.make_node("Conv", ["image", "w"], ["c"], pads=[1, 1, 1, 1]), helper.make_node("Relu", ["c"], ["r"]),
+             helper.make_node("GlobalAveragePool", ["r"], ["p"]), helper.make_node("Flatten", ["p"], ["f"]),
+             helper.make_node("Gemm", ["f", "m", "b"], ["logits"]), helper.make_node("Softmax", ["logits"], ["shares"]),
+             helper.make_node("ArgMax", ["logits"], ["label"], axis=1, keepdims=0)]
+    model = graph(nodes, [("image", f, ["n", 3, 8, 8])], [("shares", f, ["n", 4]), ("label", i64, ["n"])],
+                  [("w", normal(5, 3, 3, 3)), ("m", normal(5, 4)), ("b", normal(4))])
+    write("convolution", model, {"image": normal(3, 3, 8, 8)})
+    nodes = [helper.make_node("Gather", ["table", "tokens"], ["e"]), helper.make_node("Transpose", ["e"], ["t"], perm=[0, 2, 1]),
+             helper.make_node("MatMul", ["e", "t"], ["scores"]), helper.make_node("Softmax", ["scores"], ["a"], axis=-1),
+             helper.make_node("MatMul", ["a", "e"], ["mixed"]), helper.make_node("LayerNormalization", ["mixed", "g", "h"], ["out"]),
+             helper.make_node("Greater", ["scale", "zero"], ["positive"])]
+    model = graph(nodes, [("tokens", i64, ["n", "length"]), ("scale", f, [])],
+                  [("out", f, ["n", "length", 6]), ("positive", TensorProto.BOOL, [])],
+                  [("table", normal(11, 6)), ("g", np.ones(6, np.float32)), ("h", np.zeros(6, np.float32)),
+                   ("zero", np.float32(0))])
+    write("attention", model, {"tokens": np.array([[1, 2, 3], [10, 0, 4]]), "scale": np.array(2, dtype=np.float32)})
+
+
+def scaled_by(name, factor):
+    """`y = factor * x`."""
+    nodes = [helper.make_node("Mul", ["x", "k"], ["y"])]
+    f = TensorProto.FLOAT
+    model = graph(nodes, [("x", f, ["n"])], [("y", f, ["n"])], [("k", np.float32(factor))])
+    write(name, model, {"x": np.array([1, 2], dtype=np.float32)})
+
+
+def refused():
+    f, i64 = TensorProto.FLOAT, TensorProto.INT64
+    ml = [helper.make_opsetid("ai.onnx.ml", 3)]
+    one = [("x", f, ["n", 2])], [("y", f, ["n", 2])]
+    many = [("y", TensorProto.DOUBLE, ["n"])]
+    cases = {
+        "no-hardmax": graph([helper.make_node("Hardmax", ["x"], ["y"], name="last")], *one),
+        "no-svm": graph([helper.make_node("SVMRegressor", ["x"], ["y"], domain="ai.onnx.ml")], *one, domain=ml),
+        "no-double": graph([helper.make_node("Identity", ["x"], ["y"])], [("x", TensorProto.DOUBLE, ["n"])], many),
+        "no-large": graph([helper.make_node("Add", ["x", "k"], ["y"])], [("x", i64, [1])], [("y", i64, [1])],
+                          [("k", np.array([1 << 40]))]),
+    }
+    for name, model in cases.items():
+        open(f"{folder}/{name}.onnx", "wb").write(model.SerializeToString())
+    far = graph([helper.make_node("Add", ["x", "k"], ["y"])], *one, [("k", np.ones(2, np.float32))])
+    tensor = far.graph.initializer[0]
+    tensor.ClearField("raw_data")
+    tensor.data_location = TensorProto.EXTERNAL
+    for name, place in (("near", "near.weights"), ("far", "../../outside"), ("linked", "linked.weights")):
+        del tensor.external_data[:]
+        for key, value in (("location", place), ("offset", "0"), ("length", "8")):
+            entry = tensor.external_data.add()
+            entry.key, entry.value = key, value
+        open(f"{folder}/{name}.onnx", "wb").write(far.SerializeToString())
+    open(f"{folder}/near.weights", "wb").write(np.array([2, 3], np.float32).tobytes())
+
+
+classical()
+networks()
+scaled_by("two", 2)
+scaled_by("three", 3)
+refused()
+print("done", onnx.__version__)
