@@ -141,7 +141,8 @@ assert [o.name for o in got.get_response().outputs] == ['upper']
 fn a_bomb_of_empty_texts_is_bounded() {
     // Empty elements are two bytes each, and a value in memory is 32.
     let code = "def predict(x: list[str]) -> int:\n    return len(x)\n";
-    let tree = serving(code, "body-bytes-max = 1048576\n");
+    // As patient as a busy machine needs.
+    let tree = serving(code, "body-bytes-max = 1048576\ntimeout-ms = 300000\n");
     let server = start(&tree, &[]);
     let script = "
 request = service_pb2.ModelInferRequest(model_name='HEAD')
