@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::proxy::{Fault, Proxy};
 use crate::remote::noise;
-use crate::support::{Done, PATIENCE, Tree};
+use crate::support::{BINARY, Done, PATIENCE, Tree};
 use crate::weed::Server;
 
 fn mv(server: &Server, proxy: &Proxy, tree: &Tree, args: &[&str]) -> Done {
@@ -181,6 +181,52 @@ fn a_push_that_dies_at_any_point_goes_on_where_it_was() {
     );
     let told: serde_json::Value = serde_json::from_str(&told.success()).unwrap();
     assert_eq!(told["left_behind"], 0, "{told}");
+}
+
+/// On a terminal: how much, how fast, and how long it will take.
+#[test]
+fn a_terminal_shows_how_a_push_goes_on() {
+    let server = Server::start();
+    let proxy = Proxy::start(server.port, |request, _| {
+        match request.path.contains("partNumber") {
+            true => Fault::Delay(Duration::from_millis(400)),
+            false => Fault::None,
+        }
+    });
+    let a = Tree::repo();
+    std::fs::create_dir(a.path("data")).unwrap();
+    std::fs::write(a.path("data/large.bin"), noise(9, 40 << 20)).unwrap();
+    a.commit("large");
+    let url = "s3://shown/x";
+    mv(&server, &proxy, &a, &["remote", "add", "origin", url]).success();
+    let plain = a.command(&["push"]);
+    let envs = plain.get_envs().filter_map(|(k, v)| Some((k, v?)));
+    let output = std::process::Command::new("script")
+        .args(["-qec", &format!("{BINARY} push"), "/dev/null"])
+        .current_dir(a.root())
+        .env_clear()
+        .envs(envs)
+        .envs(server.env("admin"))
+        .env("AWS_ENDPOINT_URL", proxy.url())
+        .env("NO_COLOR", "1")
+        .stdin(std::process::Stdio::null())
+        .output()
+        .expect("`script`, of every Debian");
+    let shown = Done::new(&output).success();
+    let drawn: Vec<&str> = shown
+        .split('\r')
+        .filter(|l| l.contains("sending: "))
+        .collect();
+    assert!(!drawn.is_empty(), "{shown:?}");
+    for line in drawn {
+        let rest = line.split_once(" of 4").expect(line).1;
+        assert!(
+            rest.contains("B/s, ") && rest.trim_end().ends_with(" left"),
+            "{line:?}"
+        );
+    }
+    // Nothing of it stays on the line that says what came of it.
+    assert!(shown.contains("\x1b[K  main "), "{shown:?}");
 }
 
 #[test]
