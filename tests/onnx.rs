@@ -281,7 +281,10 @@ fn what_takes_too_long_costs_no_other_request() {
     let commit = tree.id("HEAD");
     assert_eq!(server.predict("7", &commit), json!(7.0));
     let (status, _, said) = server.ask("POST", "/predict", "2000000000");
-    assert!(status == 504 && said.contains("took too long"), "{status} {said}");
+    assert!(
+        status == 504 && said.contains("took too long"),
+        "{status} {said}"
+    );
     // Its thread goes on by itself; another one answers.
     assert_eq!(server.predict("8", &commit), json!(8.0));
     server.wait_for("left to itself");
