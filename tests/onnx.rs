@@ -275,6 +275,29 @@ fn waiting_requests_are_run_together_and_each_gets_its_rows() {
 }
 
 #[test]
+fn what_takes_too_long_costs_no_other_request() {
+    let tree = serving("slow", "timeout-ms = 400\n");
+    let server = start(&tree, &["HEAD"]);
+    let commit = tree.id("HEAD");
+    assert_eq!(server.predict("7", &commit), json!(7.0));
+    let (status, _, said) = server.ask("POST", "/predict", "2000000000");
+    assert!(
+        status == 504 && said.contains("took too long"),
+        "{status} {said}"
+    );
+    // Its thread goes on by itself; another one answers.
+    assert_eq!(server.predict("8", &commit), json!(8.0));
+    server.wait_for("left to itself");
+    // Of two that go on there is no third beside: it is said, and the server lives.
+    let (status, _, said) = server.ask("POST", "/predict", "2000000000");
+    assert_eq!(status, 504, "{said}");
+    server.wait_for("still under way after their time");
+    assert_eq!(server.ask("GET", "/health/live", "").0, 200);
+    assert_eq!(server.ask("GET", "/health/ready", "").0, 503);
+    server.stop();
+}
+
+#[test]
 fn an_alias_moves_from_model_to_model_under_load() {
     let tree = serving("two", "");
     let mv_alias = || {

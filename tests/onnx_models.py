@@ -114,6 +114,18 @@ def networks():
     write("attention", model, {"tokens": np.array([[1, 2, 3], [10, 0, 4]]), "scale": np.array(2, dtype=np.float32)})
 
 
+def slow():
+    """As many rounds as the input says."""
+    f, i64, truth = TensorProto.FLOAT, TensorProto.INT64, TensorProto.BOOL
+    value = helper.make_tensor_value_info
+    nodes = [helper.make_node("Identity", ["go"], ["more"]), helper.make_node("Add", ["sum", "one"], ["next"])]
+    body = helper.make_graph(nodes, "body", [value("round", i64, []), value("go", truth, []), value("sum", f, [])],
+                             [value("more", truth, []), value("next", f, [])])
+    model = graph([helper.make_node("Loop", ["rounds", "", "zero"], ["total"], body=body)], [("rounds", i64, [])],
+                  [("total", f, [])], [("zero", np.float32(0)), ("one", np.float32(1))])
+    write("slow", model, {"rounds": np.array(5)})
+
+
 def scaled_by(name, factor):
     """`y = factor * x`."""
     nodes = [helper.make_node("Mul", ["x", "k"], ["y"])]
@@ -151,6 +163,7 @@ def refused():
 
 classical()
 networks()
+slow()
 scaled_by("two", 2)
 scaled_by("three", 3)
 refused()

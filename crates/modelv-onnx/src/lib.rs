@@ -6,6 +6,7 @@
 //! Must never panic, whatever a file says; read a file outside of the model's folder; give a result that was
 //! computed otherwise than the model says.
 
+mod cut;
 mod error;
 mod external;
 mod files;
@@ -15,13 +16,14 @@ mod ops;
 mod plan;
 mod proto;
 mod run;
+mod slot;
 mod tensor;
 
 use std::path::Path;
 
 pub use error::Error;
 pub use files::{FILE_BYTES_MAX, FILES_BYTES_MAX};
-pub use plan::Slot;
+pub use slot::Slot;
 pub use tensor::{Data, ELEMENTS_MAX, Kind, Tensor};
 
 use error::{Result, malformed};

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 
 use crate::Runner;
 use crate::error::{Error, Result, failed};
-use crate::plan::{Plan, Slot, Step};
+use crate::plan::{Plan, Step};
+use crate::slot::Slot;
 use crate::tensor::Tensor;
 
 impl Plan {

@@ -241,7 +241,7 @@ fn files_of_tensors_stay_below_the_folder() {
         graph.output = vec![value("r", element::FLOAT, &[-1, 2])];
         let w = &mut graph.initializer[0];
         w.float_data.clear();
-        w.bin_location = Some(EXTERNAL);
+        w.data_location = Some(EXTERNAL);
         w.external_data = vec![pair("location", place)];
         write("root/sub/m.onnx", &model(graph));
         Model::load(&root, "sub/m.onnx").map_err(|e| e.to_string())

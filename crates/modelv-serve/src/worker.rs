@@ -50,7 +50,10 @@ impl Workshop {
                 Ok((Worker::Process(process), about))
             }
             Self::Onnx(shared) => {
-                let thread = Thread::start(shared)?;
+                let thread = Thread::start(shared).map_err(|e| ServeError::Entry {
+                    entry: options.entry.clone(),
+                    detail: e.to_string(),
+                })?;
                 Ok((Worker::Thread(thread), shared.about()))
             }
         }

@@ -15,7 +15,7 @@ use crate::proto::NodeProto;
 use crate::tensor::Tensor;
 use attributes::Attributes;
 
-/// A node that is run here. `None` is an output that nobody asked for by a name.
+/// A node that is run here.
 pub(crate) trait Operator: Send + Sync {
     /// What it makes of its inputs.
     fn run(&self, inputs: &[&Tensor]) -> Result<Vec<Tensor>>;

@@ -330,3 +330,7 @@ fn narrowed<T: TryFrom<i64>>(ints: Vec<i64>) -> Result<Vec<T>, String> {
     let narrow = |n: i64| T::try_from(n).map_err(|_| n.to_string());
     ints.into_iter().map(narrow).collect()
 }
+
+#[cfg(test)]
+#[path = "given_tests.rs"]
+mod tests;

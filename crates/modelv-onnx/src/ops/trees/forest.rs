@@ -161,7 +161,24 @@ impl Forest {
         if trees.values().any(|roots| *roots != 1) {
             return Err(of.wrong("has a tree without a root, or with two"));
         }
+        // Nodes in a circle have a parent each, and none of them is ever looked at.
+        if self.reached() != self.nodes.len() {
+            return Err(of.wrong("has a tree without a root"));
+        }
         Ok(())
+    }
+
+    /// How many nodes there are below the roots, and them.
+    fn reached(&self) -> usize {
+        let mut ahead = self.roots.clone();
+        let mut reached = 0;
+        while let Some(at) = ahead.pop() {
+            reached += 1;
+            if let Node::Branch { yes, no, .. } = self.nodes[at as usize] {
+                ahead.extend([yes, no]);
+            }
+        }
+        reached
     }
 
     pub(super) fn trees(&self) -> usize {
