@@ -177,13 +177,16 @@ fn record_hint(e: &Error) -> Option<String> {
 
 fn secrets_hint(findings: &[Finding]) -> String {
     let mut keys: Vec<String> = findings.iter().map(|f| format!("\"{}\"", f.key)).collect();
-    keys.dedup();
-    keys.truncate(3);
+    let mut seen = std::collections::HashSet::new();
+    keys.retain(|key| seen.insert(key.clone()));
+    let list = match keys.len() {
+        0..=3 => keys.join(", "),
+        _ => format!("\n        {},\n    ", keys.join(",\n        ")),
+    };
     format!(
         "read them from an environment variable, or name the file in .mvignore. What is no secret goes \
-         into modelv.toml:\n\n    [secrets]\n    allow = [{}]\n\nA pattern such as \"tests/**\" allows whole \
-         files, `--allow-secret` everything this once",
-        keys.join(", ")
+         into modelv.toml:\n\n    [secrets]\n    allow = [{list}]\n\nA pattern such as \"tests/**\" allows whole \
+         files, `--allow-secret` everything this once"
     )
 }
 
