@@ -577,8 +577,13 @@ const STATE_HINTS: &[(&str, &str)] = &[
     ),
     ("could be repeated", "`modelv run` makes commits with a run"),
     (
-        "more than one configuration file",
-        "name the file: `--sweep params.toml:KEY=VALUES`",
+        "is in more than one place",
+        "name one of them: `--sweep params.toml:train.lr=VALUES`",
+    ),
+    (
+        "in no configuration file, and the command",
+        "`modelv track` shows which files are configuration, `FILE:KEY` names a key of any file; a flag of the \
+         command takes a value as in `-- python train.py --lr {lr}`",
     ),
     (
         "has no stages",
