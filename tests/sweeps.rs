@@ -272,6 +272,15 @@ fn a_commit_is_reproduced_bit_by_bit_or_it_says_where_it_differs() {
         shown.contains("determinism  tolerance, repeats run"),
         "{shown}"
     );
+    // The run that was repeated tells it, too: the newest first.
+    let shown = tree.mv(&["runs", "show", "HEAD"]).success();
+    let word = "determinism  tolerance (run ";
+    assert!(
+        shown.contains(word) && shown.contains(", different (run "),
+        "{shown}"
+    );
+    let json = tree.json(&["runs", "show", "HEAD", "--json"]);
+    assert_eq!(json["repeated_by"][1]["determinism"], "different", "{json}");
     let said = tree.mv(&["reproduce", "HEAD~2"]).fails_with(1);
     assert!(said.contains("has no model to make again"), "{said}");
     tree.mv(&["fsck"]).success();

@@ -148,6 +148,25 @@ impl Repo {
         Ok((id, self.run_object(id)?))
     }
 
+    /// The runs that repeated one, newest first: what they found is how deterministic it is.
+    ///
+    /// # Errors
+    /// One is missing or damaged.
+    pub fn repetitions_of(&self, id: RunId, run: &Run) -> Result<Vec<(RunId, Run)>> {
+        let index = self.run_index()?;
+        let is_meant = |e: &Entry<'_>| e.repeats && e.recipe == run.recipe;
+        let mut entries: Vec<Entry<'_>> = index.entries().filter(is_meant).collect();
+        entries.sort_by_key(|e| std::cmp::Reverse(e.seq));
+        let mut found = Vec::new();
+        for entry in entries {
+            let other = self.run_object(entry.id)?;
+            if other.origin.repeats == Some(id) {
+                found.push((entry.id, other));
+            }
+        }
+        Ok(found)
+    }
+
     /// The finished run with the largest (or smallest) value of a metric; of equals, the first that
     /// was started. A run in doubt is none.
     ///
