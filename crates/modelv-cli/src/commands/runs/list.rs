@@ -8,7 +8,7 @@ use modelv_repo::core::id::RunId;
 use modelv_repo::core::run::{Run, Status};
 use modelv_repo::{Condition, Field, Order, RunLine, RunQuery};
 
-use super::{Done, Session, cell, command_line, csv_row};
+use super::{Done, Session, brief, cell, command_line, csv_row, one_line};
 use crate::ui::Ui;
 
 #[derive(clap::Args)]
@@ -123,7 +123,7 @@ fn line(depth: usize, run: &RunLine) -> String {
     let metrics: Vec<String> = run
         .metrics
         .iter()
-        .map(|(k, v)| format!("{k}={v}"))
+        .map(|(k, v)| format!("{k}={}", brief(v)))
         .collect();
     let status = match run.is_doubtful {
         true => format!("{}?", run.status),
@@ -135,7 +135,7 @@ fn line(depth: usize, run: &RunLine) -> String {
         run.id.short(),
         clock::format_rfc3339(run.started),
         clock::format_duration(run.duration_ms),
-        run.command,
+        one_line(&run.command),
         metrics.join(" "),
         indent = 2 * depth.min(DEPTH_MAX),
     )

@@ -52,6 +52,44 @@ pub(super) fn command_line(run: &Run) -> String {
     }
 }
 
+/// Most characters of a command in a list.
+const COMMAND_CHARS_MAX: usize = 72;
+
+/// A command for a list: a script given to `python -c` has lines of its own, a row has one.
+pub(super) fn one_line(command: &str) -> String {
+    let line = command.split_whitespace().collect::<Vec<_>>().join(" ");
+    match line.char_indices().nth(COMMAND_CHARS_MAX) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line,
+    }
+}
+
+/// A number for a list, at six digits where it has more. Exact ones are in `runs show` and in JSON.
+pub(super) fn brief(shown: &str) -> String {
+    let number: f64 = match shown.parse() {
+        Ok(number) if shown.contains(['.', 'e']) && shown.len() > 8 => number,
+        _ => return shown.to_owned(),
+    };
+    if !number.is_finite() || number == 0.0 {
+        return shown.to_owned();
+    }
+    let scientific = format!("{number:.5e}");
+    let Some((digits, exponent)) = scientific.split_once('e') else {
+        return scientific;
+    };
+    let trimmed = |text: &str| match text.contains('.') {
+        true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
+        false => text.to_owned(),
+    };
+    match exponent.parse::<i32>() {
+        Ok(power @ -5..=5) => trimmed(&format!(
+            "{number:.*}",
+            usize::try_from(5 - power).unwrap_or(0)
+        )),
+        _ => format!("{}e{exponent}", trimmed(digits)),
+    }
+}
+
 /// A value for a cell: text without quotes.
 pub(super) fn cell(value: Option<&Value>) -> String {
     match value {
@@ -109,6 +147,31 @@ mod tests {
             csv_row(["say \"x\"", "1,2", "l\nm"]),
             "\"say \"\"x\"\"\",\"1,2\",\"l\nm\""
         );
+    }
+
+    #[test]
+    fn a_list_has_short_numbers_and_one_line_a_command() {
+        for (exact, want) in [
+            ("-2.6987472424733068", "-2.69875"),
+            ("0.98", "0.98"),
+            ("1.2000000000000002", "1.2"),
+            ("9.854187437251854e-5", "0.0000985419"),
+            ("9.854187437251854e-12", "9.85419e-12"),
+            ("81234567.25", "8.12346e7"),
+            ("123456.75", "123457"),
+            ("0.9999999999", "1"),
+            ("12345678901", "12345678901"),
+            ("NaN", "NaN"),
+            ("\"0.123456789012\"", "\"0.123456789012\""),
+        ] {
+            assert_eq!(brief(exact), want);
+        }
+        assert_eq!(
+            one_line("python -c \nimport x\n  y()"),
+            "python -c import x y()"
+        );
+        let cut = one_line(&"ü".repeat(100));
+        assert_eq!(cut.chars().count(), COMMAND_CHARS_MAX + 1);
     }
 
     #[test]
