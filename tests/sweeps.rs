@@ -282,7 +282,10 @@ fn a_commit_is_reproduced_bit_by_bit_or_it_says_where_it_differs() {
     let json = tree.json(&["runs", "show", "HEAD", "--json"]);
     assert_eq!(json["repeated_by"][1]["determinism"], "different", "{json}");
     let said = tree.mv(&["reproduce", "HEAD~2"]).fails_with(1);
-    assert!(said.contains("has no model to make again"), "{said}");
+    assert!(
+        said.contains("has no model to make again") && said.contains("hint: `modelv run`"),
+        "{said}"
+    );
     tree.mv(&["fsck"]).success();
 }
 

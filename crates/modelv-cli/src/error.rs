@@ -577,6 +577,10 @@ const STATE_HINTS: &[(&str, &str)] = &[
     ),
     ("could be repeated", "`modelv run` makes commits with a run"),
     (
+        "has no model to make again",
+        "`modelv run` makes one; `modelv log` marks commits without",
+    ),
+    (
         "is in more than one place",
         "name one of them: `--sweep params.toml:train.lr=VALUES`",
     ),
