@@ -83,6 +83,31 @@ fn site(tree: &Tree) -> PathBuf {
     lib.unwrap().path().join("site-packages")
 }
 
+/// What a program finds that is started now is its environment, wherever it lies.
+#[test]
+fn packages_that_the_session_adds_are_seen() {
+    let tree = committed();
+    let more = tree.path("other/site");
+    wheel(&tree, "wheels", "late", "3.0", "late");
+    pip(&tree, &["--target", &more.display().to_string(), "late"]);
+    let shown = |path: &str| {
+        let mut command = tree.command(&["env", "show"]);
+        let done = command.env("PYTHONPATH", path).output().unwrap();
+        String::from_utf8(done.stdout).unwrap()
+    };
+    let has = |text: &str| text.lines().any(|line| line == "late==3.0");
+    assert!(!has(&tree.mv(&["env", "show"]).success()));
+    assert!(has(&shown(&more.display().to_string())));
+    // It is looked at each time, and a folder that is none, or is the project's own, adds nothing.
+    tree.put("src/own.egg-info/PKG-INFO", "Name: own\nVersion: 1\n");
+    let own = format!("/nonexistent:{}", tree.path("src").display());
+    assert!(!shown(&own).contains("own==") && !has(&shown("")));
+    // Installed there later.
+    wheel(&tree, "wheels", "later", "4.0", "later");
+    pip(&tree, &["--target", &more.display().to_string(), "later"]);
+    assert!(shown(&more.display().to_string()).contains("later==4.0\n"));
+}
+
 #[test]
 fn a_machine_is_checked_against_a_commit() {
     let tree = committed();

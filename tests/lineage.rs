@@ -60,6 +60,35 @@ fn lineage_goes_both_ways() {
 }
 
 #[test]
+fn who_left_a_model_alone_did_not_make_it() {
+    let tree = Tree::repo();
+    tree.put("modelv.toml", "[env]\ncapture = \"none\"\n");
+    let run = |text: &str| {
+        tree.mv(&["run", "-m", text, "--", "sh", "-c", text])
+            .success()
+    };
+    run("mkdir models; echo a > models/a.txt");
+    run("echo b > models/b.txt");
+    run("echo c > models/c.txt");
+    let makers = |path: &str| -> Vec<String> {
+        let found = tree.json(&["lineage", path, "--json"]);
+        let runs = found["made_by"].as_array().unwrap().iter();
+        runs.map(|l| l["run"]["command"][2].as_str().unwrap().to_owned())
+            .collect()
+    };
+    assert_eq!(
+        makers("models/a.txt"),
+        ["mkdir models; echo a > models/a.txt"]
+    );
+    assert_eq!(makers("models/b.txt"), ["echo b > models/b.txt"]);
+    // What somebody put there was made by no run.
+    tree.put("models/d.txt", "d\n");
+    tree.commit("by hand");
+    run("echo e > models/e.txt");
+    assert!(makers("models/d.txt").is_empty());
+}
+
+#[test]
 fn a_commit_has_what_made_it_and_what_follows() {
     let tree = piped();
     let first = tree.id("HEAD");

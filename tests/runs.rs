@@ -38,6 +38,28 @@ fn f1_of(tree: &Tree, args: &[&str]) -> Vec<f64> {
 }
 
 #[test]
+fn a_run_is_one_line_of_the_list() {
+    let tree = Tree::repo();
+    let script = "import json\njson.dump({'f1': 2/3}, open('metrics.json', 'w'))\n";
+    tree.mv(&["run", "--", "python3", "-c", script]).success();
+    let listed = tree.mv(&["runs"]).success();
+    assert_eq!(listed.lines().count(), 1, "{listed}");
+    let want =
+        "python3 -c import json json.dump({'f1': 2/3}, open('metrics.json', 'w')) f1=0.666667\n";
+    assert!(listed.ends_with(want), "{listed}");
+    // Nothing is lost by it.
+    let json = tree.json(&["runs", "--json"]);
+    assert_eq!(json[0]["command"][2], script);
+    assert_eq!(json[0]["metrics"]["f1"], 2.0 / 3.0);
+    let shown = tree.mv(&["runs", "show", "HEAD"]).success();
+    assert!(shown.contains("f1 = 0.6666666666666666"), "{shown}");
+    assert!(
+        shown.contains("determinism  unknown, `modelv reproduce` tells"),
+        "{shown}"
+    );
+}
+
+#[test]
 fn runs_are_filtered_and_sorted() {
     let tree = trained();
     assert_eq!(tree.json(&["runs", "--json"]).as_array().unwrap().len(), 4);

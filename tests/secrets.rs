@@ -85,6 +85,23 @@ fn a_notebook_is_code_wherever_it_lies() {
 }
 
 #[test]
+fn all_that_can_be_allowed_is_named_once() {
+    let tree = Tree::repo();
+    let key = |n: u8| format!("{}{}Q7ZLMNOPRSTUVWX", "AKIA", char::from(b'A' + n));
+    let lines: String = (0..5)
+        .map(|n| format!("k{n} = '{}'\nagain = '{}'\n", key(n), key(n)))
+        .collect();
+    tree.put("a.py", &lines);
+    let said = tree.mv(&["commit", "-m", "x"]).fails_with(1);
+    assert_eq!(said.matches("\"aws-access-key@a.py:").count(), 5, "{said}");
+    // As it stands there it is what modelv.toml takes.
+    let from = said.find("    [secrets]").unwrap();
+    let until = said.find("\n\nA pattern").unwrap();
+    tree.put("modelv.toml", &said[from..until]);
+    tree.mv(&["commit", "-m", "x"]).success();
+}
+
+#[test]
 fn a_merge_brings_no_new_secret_in() {
     let tree = Tree::repo();
     tree.put("a.py", "x = 1\n");

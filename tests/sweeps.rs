@@ -77,6 +77,62 @@ fn several_parameters_stand_behind_one_flag() {
 }
 
 #[test]
+fn the_last_part_of_a_key_names_it_where_it_is_the_only_one() {
+    let tree = tree();
+    tree.put(
+        "params.toml",
+        "[train]\nlr = 0.1\nseed = 1\n[eval]\nseed = 2\n",
+    );
+    let run = |words: &[&str]| {
+        let command = ["--", "sh", "-c", "mkdir -p models; cp params.toml models/p"];
+        tree.mv(&[&["run", "--sweep"], words, &command].concat())
+    };
+    run(&["lr=0.5", "train.seed=7", "--promote", "none"]).fails_with(1);
+    let all = tree.json(&["runs", "--json", "--param", "train.lr=0.5"]);
+    assert_eq!(all.as_array().unwrap().len(), 1, "{all}");
+    assert_eq!(all[0]["params"]["train.seed"], 7);
+    let said = run(&["seed=1,2"]).fails_with(1);
+    let both = "`params.toml:train.seed`, `params.toml:eval.seed`";
+    let turned = "`params.toml:eval.seed`, `params.toml:train.seed`";
+    assert!(said.contains(both) || said.contains(turned), "{said}");
+    let said = run(&["rate=1,2"]).fails_with(1);
+    assert!(
+        said.contains("no `{rate}`") && said.contains("--lr {lr}"),
+        "{said}"
+    );
+}
+
+#[test]
+fn flags_of_the_command_are_swept_where_it_names_them() {
+    let tree = tree();
+    let sweep = |more: &[&str]| {
+        let head = ["run", "--json", "--sweep", "rate=0.25,0.5", "lr=0.1,0.2"];
+        let command = [
+            "--",
+            "sh",
+            "-c",
+            "mkdir models; echo $0 $1 > models/w",
+            "--r={rate}",
+            "{lr}",
+        ];
+        tree.json(&[&head[..], more, &command].concat())
+    };
+    let done = sweep(&[]);
+    let points = done["points"].as_array().unwrap();
+    let command = |n: usize| points[n]["run"]["command"].as_array().unwrap()[3..].to_vec();
+    assert_eq!(command(0), ["--r=0.25", "0.1"]);
+    assert_eq!(command(3), ["--r=0.5", "0.2"]);
+    assert_eq!(points[3]["run"]["params"]["rate"], 0.5);
+    assert_eq!(points[3]["run"]["params"]["lr"], 0.2);
+    // What the command names stands in no file then: one recipe, four commands, each known afterwards.
+    let recipe = |n: usize| points[n]["run"]["recipe"].clone();
+    assert_eq!(recipe(0), recipe(3));
+    let again = sweep(&[]);
+    let known = again["points"].as_array().unwrap().iter();
+    assert_eq!(known.filter(|p| p["reused"] == true).count(), 4);
+}
+
+#[test]
 fn every_point_is_a_run_of_its_own_recipe() {
     let tree = tree();
     tree.put("models/mine.txt", "not committed\n");
@@ -216,8 +272,20 @@ fn a_commit_is_reproduced_bit_by_bit_or_it_says_where_it_differs() {
         shown.contains("determinism  tolerance, repeats run"),
         "{shown}"
     );
+    // The run that was repeated tells it, too: the newest first.
+    let shown = tree.mv(&["runs", "show", "HEAD"]).success();
+    let word = "determinism  tolerance (run ";
+    assert!(
+        shown.contains(word) && shown.contains(", different (run "),
+        "{shown}"
+    );
+    let json = tree.json(&["runs", "show", "HEAD", "--json"]);
+    assert_eq!(json["repeated_by"][1]["determinism"], "different", "{json}");
     let said = tree.mv(&["reproduce", "HEAD~2"]).fails_with(1);
-    assert!(said.contains("has no model to make again"), "{said}");
+    assert!(
+        said.contains("has no model to make again") && said.contains("hint: `modelv run`"),
+        "{said}"
+    );
     tree.mv(&["fsck"]).success();
 }
 

@@ -181,13 +181,16 @@ fn record_hint(e: &Error) -> Option<String> {
 
 fn secrets_hint(findings: &[Finding]) -> String {
     let mut keys: Vec<String> = findings.iter().map(|f| format!("\"{}\"", f.key)).collect();
-    keys.dedup();
-    keys.truncate(3);
+    let mut seen = std::collections::HashSet::new();
+    keys.retain(|key| seen.insert(key.clone()));
+    let list = match keys.len() {
+        0..=3 => keys.join(", "),
+        _ => format!("\n        {},\n    ", keys.join(",\n        ")),
+    };
     format!(
         "read them from an environment variable, or name the file in .mvignore. What is no secret goes \
-         into modelv.toml:\n\n    [secrets]\n    allow = [{}]\n\nA pattern such as \"tests/**\" allows whole \
-         files, `--allow-secret` everything this once",
-        keys.join(", ")
+         into modelv.toml:\n\n    [secrets]\n    allow = [{list}]\n\nA pattern such as \"tests/**\" allows whole \
+         files, `--allow-secret` everything this once"
     )
 }
 
@@ -595,8 +598,17 @@ const STATE_HINTS: &[(&str, &str)] = &[
     ),
     ("could be repeated", "`modelv run` makes commits with a run"),
     (
-        "more than one configuration file",
-        "name the file: `--sweep params.toml:KEY=VALUES`",
+        "has no model to make again",
+        "`modelv run` makes one; `modelv log` marks commits without",
+    ),
+    (
+        "is in more than one place",
+        "name one of them: `--sweep params.toml:train.lr=VALUES`",
+    ),
+    (
+        "in no configuration file, and the command",
+        "`modelv track` shows which files are configuration, `FILE:KEY` names a key of any file; a flag of the \
+         command takes a value as in `-- python train.py --lr {lr}`",
     ),
     (
         "has no stages",

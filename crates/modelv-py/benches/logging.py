@@ -84,6 +84,9 @@ def main():
         start = time.perf_counter()
         count = len(repo.series(run["id"]))
         print(f"reading {count} points      {(time.perf_counter() - start) * 1e3:9.1f} ms")
+        start = time.perf_counter()
+        repo.series(run["id"], columns=True)
+        print(f"the same as columns        {(time.perf_counter() - start) * 1e3:9.1f} ms")
         if importlib.util.find_spec("mlflow") is None:
             print("mlflow is not installed: left out")
             return

@@ -159,7 +159,7 @@ fn to_value(name: &str, object: &Bound<'_, PyAny>, levels: usize) -> PyResult<Va
     }
     let kind = object.get_type().name()?;
     Err(PyTypeError::new_err(format!(
-        "parameter `{name}` is a {kind}: expected a number, text, list or dict"
+        "parameter `{name}` is of type {kind}: expected a number, text, list or dict"
     )))
 }
 

@@ -3,12 +3,11 @@
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
-use modelv_repo::core::id::RunId;
 use modelv_repo::core::run::{Doubt, Status};
 use modelv_repo::core::value::Value;
-use modelv_repo::{Ending, Error, Journal, RunOptions};
+use modelv_repo::{Ending, Error, Journal, Point, RunOptions};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyFloat, PyInt, PyList, PyString};
+use pyo3::types::{PyDict, PyFloat, PyInt, PyList, PyModule, PyString};
 
 use crate::repo::{Repo, interpreter};
 use crate::value::Commit;
@@ -271,33 +270,100 @@ pub(crate) fn list<'py>(py: Python<'py>, repo: &Repo) -> PyResult<Bound<'py, PyA
     convert::view(py, "RunRecords", list)
 }
 
+/// The keys of a point, and the columns of many.
+const KEYS: [&str; 4] = ["name", "step", "value", "time"];
+
+fn load(py: Python<'_>, repo: &Repo, run: &str, name: Option<&str>) -> PyResult<Vec<Point>> {
+    work(py, |_| {
+        let repo = repo.open_as("runs")?;
+        let (id, _) = repo.find_run(run)?;
+        repo.series(id, name)
+    })
+}
+
+/// Names as Python's texts. Those that are the same are one: making them costs more than all else.
+struct Names<'py>(Python<'py>, Option<Bound<'py, PyString>>);
+
+impl<'py> Names<'py> {
+    /// The text of a point, and whether it is another than that of the point before.
+    fn next(&mut self, name: &str) -> (Bound<'py, PyString>, bool) {
+        let last = self.1.take().filter(|last| last == name);
+        let is_new = last.is_none();
+        let text = last.unwrap_or_else(|| PyString::new(self.0, name));
+        self.1 = Some(text.clone());
+        (text, is_new)
+    }
+}
+
+/// The garbage collector at rest: among so many new dicts it looks for cycles again and again, and there are none.
+struct Rest<'py>(Bound<'py, PyModule>);
+
+impl<'py> Rest<'py> {
+    /// `None` where it rests already.
+    fn begin(py: Python<'py>) -> PyResult<Option<Self>> {
+        let gc = py.import("gc")?;
+        if !gc.call_method0("isenabled")?.is_truthy()? {
+            return Ok(None);
+        }
+        gc.call_method0("disable")?;
+        Ok(Some(Self(gc)))
+    }
+}
+
+impl Drop for Rest<'_> {
+    fn drop(&mut self) {
+        // It can't fail, and nobody could be told.
+        drop(self.0.call_method0("enable"));
+    }
+}
+
 /// Metric points of a run, each a dict.
 pub(crate) fn points<'py>(
     py: Python<'py>,
     repo: &Repo,
     run: &str,
     name: Option<&str>,
-) -> PyResult<Bound<'py, PyList>> {
-    let points = work(py, |_| {
-        let id = RunId::from_hex(run).map_err(|e| Error::invalid("run", run, e.to_string()))?;
-        repo.open_as("runs")?.series(id, name)
-    })?;
-    // Texts that are the same are one: making them costs more than all else.
-    let [key, step, value, time] = ["name", "step", "value", "time"].map(|k| PyString::new(py, k));
-    let mut last: Option<(&str, Bound<'py, PyString>)> = None;
+) -> PyResult<Bound<'py, PyAny>> {
+    let points = load(py, repo, run, name)?;
+    let _rest = Rest::begin(py)?;
+    let [_, step, value, time] = KEYS.map(|k| PyString::new(py, k));
+    let mut names = Names(py, None);
+    // A copy has its four keys at once, and looks none of them up.
+    let blank = PyDict::new(py);
+    for key in KEYS {
+        blank.set_item(key, py.None())?;
+    }
     let list = PyList::empty(py);
     for point in &points {
-        let known = last.take().filter(|(name, _)| *name == point.name);
-        let (_, name) = last.insert(match known {
-            Some(known) => known,
-            None => (&point.name, PyString::new(py, &point.name)),
-        });
-        let dict = PyDict::new(py);
-        dict.set_item(&key, &*name)?;
+        let (name, is_new) = names.next(&point.name);
+        if is_new {
+            blank.set_item(KEYS[0], name)?;
+        }
+        let dict = blank.copy()?;
         dict.set_item(&step, point.step)?;
         dict.set_item(&value, convert::from_value(py, &point.value)?)?;
         dict.set_item(&time, point.time)?;
         list.append(dict)?;
     }
-    Ok(list)
+    Ok(list.into_any())
+}
+
+/// Metric points of a run as columns: a dict of four lists.
+pub(crate) fn columns<'py>(
+    py: Python<'py>,
+    repo: &Repo,
+    run: &str,
+    name: Option<&str>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let points = load(py, repo, run, name)?;
+    let mut names = Names(py, None);
+    let texts: Vec<_> = points.iter().map(|p| names.next(&p.name).0).collect();
+    let values = points.iter().map(|p| convert::from_value(py, &p.value));
+    let values: Vec<_> = values.collect::<PyResult<_>>()?;
+    let dict = PyDict::new(py);
+    dict.set_item(KEYS[0], PyList::new(py, texts)?)?;
+    dict.set_item(KEYS[1], PyList::new(py, points.iter().map(|p| p.step))?)?;
+    dict.set_item(KEYS[2], PyList::new(py, values)?)?;
+    dict.set_item(KEYS[3], PyList::new(py, points.iter().map(|p| p.time))?)?;
+    Ok(dict.into_any())
 }

@@ -44,6 +44,9 @@ class Capture(TreeCase):
         self.assertRegex(said, words)
         self.assertFalse(os.path.exists("serving"), os.listdir("."))
 
+    def test_what_is_built_in_has_no_source(self):
+        self.refused("predict = len", "`len` is built into Python")
+
     # The defects of the tools of before
 
     def test_names_used_only_in_nested_functions_come_along(self):

@@ -66,6 +66,15 @@ class Recording(Runs):
         self.assertEqual(points[3]["value"], 0.25)
         self.assertLess(abs(points[0]["time"] - time.time()), 600)
         self.assertEqual(len(self.repo.series(run.id, "accuracy")), 1)
+        # As columns, and by the names that the command line shows.
+        columns = self.repo.series(run.id[:12], columns=True)
+        self.assertEqual(list(columns), ["name", "step", "value", "time"])
+        rows = [dict(zip(columns, row)) for row in zip(*columns.values())]
+        self.assertEqual(rows, points)
+        self.assertEqual(self.repo.series("HEAD", "accuracy"), self.repo.series(run.id, "accuracy"))
+        self.assertEqual(self.repo.series("HEAD", "nope", columns=True)["value"], [])
+        with self.assertRaisesRegex(mv.Error, "run `feed0000` not found"):
+            self.repo.series("feed0000")
 
     def test_params_are_those_of_the_command_line_and_so_is_the_recipe(self):
         with mv.run("by library") as run:
@@ -252,6 +261,16 @@ class Ends(Runs):
                     raise error
             [record] = [r for r in self.repo.runs() if r["id"] == run.id]
             self.assertEqual((record["status"], record["exit_code"]), (status, code))
+
+    def test_what_can_not_be_written_is_said_by_the_path_that_was_given(self):
+        with mv.run() as run:
+            with self.assertRaises(TypeError) as raised:
+                run.save("models/m.pkl", object())
+            with self.assertRaisesRegex(TypeError, "`p` is of type object"):
+                run.param("p", object())
+        self.assertRegex(str(raised.exception), "models/m.pkl`: a object.*run.artifact")
+        self.assertNotIn(".tmp", str(raised.exception))
+        self.assertFalse(os.path.exists("models/m.pkl"))
 
     def test_a_wrong_parameter_ends_it_at_once(self):
         with self.assertRaises(TypeError):

@@ -112,7 +112,7 @@ pub use run::{
     TREE_VARIABLE,
 };
 pub use runs::{
-    Condition, Field, ForgetQuery, Forgotten, FoundRuns, Order, Row, RunLine, RunQuery,
+    Condition, Field, ForgetQuery, Forgotten, FoundRuns, Order, Row, RunLine, RunQuery, Shown,
     compare_runs,
 };
 pub use scan::{Scanned, scan_disk};

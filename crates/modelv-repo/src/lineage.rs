@@ -278,9 +278,12 @@ impl Repo {
             // What a pipeline made, one of its stages did.
             let is_whole = run.command == crate::pipeline::COMMAND;
             if let Some(path) = made.filter(|_| !is_whole) {
-                let sources = self.sources(run, &runs)?;
-                out.made_by
-                    .push(RunLink::new(*id, run, Some(path), sources));
+                // Who found it there and left it alone did not make it.
+                if finder.path(self.model_before(run)).is_none() {
+                    let sources = self.sources(run, &runs)?;
+                    out.made_by
+                        .push(RunLink::new(*id, run, Some(path), sources));
+                }
             }
             if let Some(path) = read {
                 out.used_by
@@ -300,6 +303,16 @@ impl Repo {
             out.used_in.extend(used.map(|p| link(p, &commit)));
         }
         Ok(out)
+    }
+
+    /// The model that lay there when a run began; `None` for one that began in a folder without.
+    fn model_before(&self, run: &Run) -> Option<TreeId> {
+        let origin = &run.origin;
+        let is_clean =
+            origin.stage.is_some() || origin.parent.is_some() || origin.repeats.is_some();
+        let began = run.commit.filter(|_| !is_clean)?;
+        // A partial clone may lack it: then nothing is known of it.
+        self.commit_object(began).ok()?.model.map(|m| m.tree)
     }
 
     fn lineage_of_commit(

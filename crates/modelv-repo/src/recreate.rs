@@ -198,7 +198,7 @@ impl Repo {
         if supply.placed.is_empty() {
             return Ok(out);
         }
-        let sites = env::sites(python)?;
+        let sites = env::own_sites(python)?;
         // The interpreter tells folders without links and `..`.
         let real = std::fs::canonicalize(output).map_err(Error::io("read", output))?;
         let site = sites
@@ -333,7 +333,7 @@ impl<'a> Supply<'a> {
             let (package, detail) = (demands.join(" "), said.reason());
             return Err(Error::Package { package, detail });
         }
-        let sites = env::sites(python)?;
+        let sites = env::own_sites(python)?;
         for package in &self.ready {
             if let Some(source) = &package.source {
                 note_origin(&sites, package, source)?;

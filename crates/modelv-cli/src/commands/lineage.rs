@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use modelv_repo::{CommitLink, Lineage, RunLink, Subject, json};
 
-use super::runs::command_line;
+use super::runs::{command_line, one_line};
 use super::{Done, Session};
 use crate::ui::{Style, Ui};
 
@@ -87,7 +87,7 @@ fn show_run(link: &RunLink, ui: &mut Ui) {
     ui.line(format!(
         "  run {id} {} {}{path}",
         link.run.status,
-        command_line(&link.run)
+        one_line(&command_line(&link.run))
     ));
     if !link.sources.is_empty() {
         ui.line(format!("    recipe {}", link.run.recipe.short()));

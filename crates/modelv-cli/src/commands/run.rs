@@ -39,8 +39,9 @@ pub(crate) struct Args {
     param: Vec<String>,
     /// Execute once for each value: `lr=1e-4,1e-3` or `seed=1..5`. Of several: for each combination.
     ///
-    /// The parameter is set in the configuration file that has it (`FILE:KEY` where several do), and each point
-    /// is executed in a clean checkout of its own, as a run with its own recipe. Nothing is committed.
+    /// The parameter is set in the configuration file that has it (`FILE:KEY` where several do), or where the
+    /// command has `{KEY}`, and each point is executed in a clean checkout of its own, as a run of its own.
+    /// Nothing is committed.
     #[arg(long, value_name = "KEY=VALUES", num_args = 1..)]
     sweep: Vec<String>,
     /// Make a branch of the point of the sweep with the largest value of this metric.

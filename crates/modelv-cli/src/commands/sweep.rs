@@ -8,7 +8,7 @@ use modelv_repo::core::run::Status;
 use modelv_repo::{Repo, SweepOptions, SweepOutcome, json};
 
 use super::pipeline::Talk;
-use super::runs::{cell, table};
+use super::runs::{brief, cell, table};
 use super::{Done, Session};
 use crate::ui::{Style, Ui};
 
@@ -85,7 +85,7 @@ fn show(options: &SweepOptions, done: &SweepOutcome, ui: &mut Ui) {
                 let status = run.status.to_string();
                 row.push(if point.reused { "known".into() } else { status });
                 row.push(clock::format_duration(run.duration_ms));
-                row.extend(metrics.iter().map(|m| cell(run.metrics.get(*m))));
+                row.extend(metrics.iter().map(|m| brief(&cell(run.metrics.get(*m)))));
                 row.push(id.short());
             }
             None => row.push("not reached".into()),

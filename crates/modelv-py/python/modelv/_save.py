@@ -38,7 +38,10 @@ def save(path, value):
     )
     if isinstance(value, (bytes, bytearray, memoryview)):
         write = _bytes
-    whole(path, lambda out: write(out, value))
+    try:
+        whole(path, lambda out: write(out, value))
+    except TypeError as error:
+        raise TypeError(f"can't write `{os.fspath(path)}`: {error}") from None
 
 
 def whole(path, write):
@@ -101,8 +104,8 @@ def _bytes(out, value):
         value = value.encode()
     if not isinstance(value, (bytes, bytearray, memoryview)):
         raise TypeError(
-            f"can't write a {type(value).__name__} to `{out.name}`: give bytes or text, or a path "
-            "that ends in .npy, .npz, .safetensors or .json"
+            f"a {type(value).__name__} is neither bytes nor text; .npy, .npz and .safetensors take arrays, .json "
+            "plain values, and `run.artifact` names a file that something else has written"
         )
     out.write(value)
 

@@ -49,12 +49,33 @@ pub(super) struct Answer {
     /// The folder that it came in.
     #[serde(default)]
     pub(super) prefix: PathBuf,
+    /// Folders that the session adds to those of the interpreter, whether packages are there or not.
+    #[serde(default)]
+    added: Vec<PathBuf>,
     pub(super) sites: Vec<PathBuf>,
 }
+
+/// Whose packages are asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Whose {
+    /// Those that were installed into the interpreter's own folders.
+    Own,
+    /// Those that a program finds that is started now: with `PYTHONPATH` and the folder of the user.
+    Session,
+}
+
+/// The variables that decide what a session adds.
+const SESSION: [&str; 4] = ["PYTHONPATH", "PYTHONNOUSERSITE", "PYTHONUSERBASE", "HOME"];
+
+/// Two changes of a folder within this time can have one and the same time: file systems take it from a clock
+/// that ticks.
+const TICK_NS: i64 = 20_000_000;
 
 #[derive(serde::Deserialize, serde::Serialize)]
 struct Cached {
     key: String,
+    /// Whether the folders had rested when they were looked at: what changes them later shows.
+    settled: bool,
     /// What the document says of more than the packages is made of.
     around: String,
     answer: Answer,
@@ -104,12 +125,12 @@ impl Locks<'_> {
     }
 }
 
-/// The environment document of `python` as it is now.
+/// The environment document of `python` as it is now, without what this session adds to it.
 ///
 /// # Errors
 /// The interpreter does not answer.
 pub fn capture(python: &Path, locks: &Locks<'_>) -> Result<Env> {
-    let answer = probe(python)?;
+    let answer = probe(python, Whose::Own)?;
     let env = describe(&answer, locks.together())?.0;
     let env = Env {
         locks: sorted(locks.list.clone()),
@@ -137,12 +158,20 @@ pub fn last_look(cache: &Path) -> Option<(String, Modules)> {
     Some((known.answer.build, known.modules))
 }
 
-/// The folders in which an interpreter looks for packages.
+/// The folders in which an interpreter finds packages, in this session.
 ///
 /// # Errors
 /// It does not answer.
 pub fn sites(python: &Path) -> Result<Vec<PathBuf>> {
-    Ok(probe(python)?.sites)
+    Ok(probe(python, Whose::Session)?.sites)
+}
+
+/// The same, whatever this session adds.
+///
+/// # Errors
+/// It does not answer.
+pub fn own_sites(python: &Path) -> Result<Vec<PathBuf>> {
+    Ok(probe(python, Whose::Own)?.sites)
 }
 
 /// What an interpreter says it is.
@@ -150,7 +179,7 @@ pub fn sites(python: &Path) -> Result<Vec<PathBuf>> {
 /// # Errors
 /// It does not answer.
 pub fn interpreter(python: &Path) -> Result<Interpreter> {
-    let answer = probe(python)?;
+    let answer = probe(python, Whose::Own)?;
     Ok(Interpreter {
         implementation: answer.implementation,
         version: answer.version,
@@ -177,7 +206,8 @@ pub fn capture_cached(cache: &Path, python: Option<&Path>, locks: Locks<'_>) -> 
     let known = std::fs::read(cache).ok();
     let known = known.and_then(|b| read_cache::<Cached>(&b));
     let is_so = |known: &Cached| {
-        known.key == key(python, &known.answer) && known.around == around(&locks.list)
+        let is_same = known.key == key(python, &known.answer);
+        known.settled && is_same && known.around == around(&locks.list)
     };
     let known = known.filter(is_so);
     let known = known.and_then(|known| Some((unpack(&known.env)?, known.answer.sites)));
@@ -195,12 +225,17 @@ pub fn capture_cached(cache: &Path, python: Option<&Path>, locks: Locks<'_>) -> 
 
 /// The document without locks and patches, and the folders of packages; both go into the cache.
 fn describe_anew(cache: &Path, python: &Path, locks: &Locks<'_>) -> Result<(Env, Vec<PathBuf>)> {
-    let answer = probe(python)?;
+    let begun_ns = now_ns();
+    let answer = probe(python, Whose::Session)?;
+    // Before anything is read: what is installed meanwhile must make another key.
+    let key = key(python, &answer);
+    let settled = newest_ns(&answer) < begun_ns.saturating_sub(TICK_NS);
     let (env, modules) = describe(&answer, locks.together())?;
     let bytes = canon::encode(&env).map_err(modelv_store::Error::from)?;
     let sites = answer.sites.clone();
     let cached = Cached {
-        key: key(python, &answer),
+        key,
+        settled,
         around: around(&locks.list),
         env: modelv_core::id::to_hex(&bytes),
         answer,
@@ -225,7 +260,7 @@ pub(super) fn write_cache(path: &Path, value: &impl serde::Serialize) {
 pub(super) fn known_sites(cache: &Path, python: &Path) -> Result<Vec<PathBuf>> {
     let known = std::fs::read(cache).ok();
     let known = known.and_then(|b| read_cache::<Cached>(&b));
-    let known = known.filter(|known| known.key == key(python, &known.answer));
+    let known = known.filter(|known| known.settled && known.key == key(python, &known.answer));
     Ok(match known {
         Some(known) => known.answer.sites,
         None => sites(python)?,
@@ -273,13 +308,54 @@ fn key(python: &Path, answer: &Answer) -> String {
         .parent()
         .and_then(Path::parent)
         .map(|p| stamp(&p.join("pyvenv.cfg")));
-    let sites: Vec<String> = answer.sites.iter().map(|s| stamp(s)).collect();
-    let conda = stamp(&answer.prefix.join("conda-meta"));
+    let folders = watched(answer);
+    let sites: Vec<String> = folders.iter().map(|s| stamp(s)).collect();
+    // A change inside of one is none of its folder.
+    let pointers: Vec<String> = folders.iter().flat_map(|s| pointers(s)).collect();
+    let session = SESSION.map(std::env::var_os);
     format!(
-        "{} {} {venv:?} {sites:?} {conda} v3",
+        "{} {} {venv:?} {sites:?} {pointers:?} {session:?} v4",
         python.display(),
         stamp(python)
     )
+}
+
+/// The folders that an installation changes.
+fn watched(answer: &Answer) -> Vec<PathBuf> {
+    let conda = answer.prefix.join("conda-meta");
+    let folders = answer.sites.iter().chain(&answer.added).cloned();
+    folders.chain([conda]).collect()
+}
+
+/// Files of a folder that bring packages in from elsewhere, with their stamps.
+fn pointers(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let paths = entries.map(|entry| entry.path());
+    let is_pointer = |path: &PathBuf| {
+        let end = path.extension();
+        end.is_some_and(|end| end == "pth" || end == "egg-link")
+    };
+    let mut out: Vec<String> = paths
+        .filter(is_pointer)
+        .map(|path| format!("{} {}", path.display(), StatStamp::text(&path)))
+        .collect();
+    out.sort();
+    out
+}
+
+/// When a folder of packages changed last.
+fn newest_ns(answer: &Answer) -> i64 {
+    let folders = watched(answer).into_iter();
+    let times = folders.filter_map(|folder| std::fs::metadata(folder).ok());
+    times
+        .map(|meta| installed::changed_ns(&meta))
+        .max()
+        .unwrap_or(0)
+}
+
+fn now_ns() -> i64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    now.map_or(0, |now| i64::try_from(now.as_nanos()).unwrap_or(i64::MAX))
 }
 
 /// Changes whenever a lock file or a package of the system does.
@@ -297,13 +373,14 @@ fn unpack(hex: &str) -> Option<Env> {
     canon::decode(&bytes?).ok()
 }
 
-fn probe(python: &Path) -> Result<Answer> {
+fn probe(python: &Path, whose: Whose) -> Result<Answer> {
     let failed = |detail: String| Error::Program {
         program: python.display().to_string(),
         detail,
     };
     let output = Command::new(python)
         .args(["-I", "-c", PROBE])
+        .args((whose == Whose::Session).then_some("session"))
         .stdin(std::process::Stdio::null())
         .output()
         .map_err(|e| failed(e.to_string()))?;
@@ -313,5 +390,9 @@ fn probe(python: &Path) -> Result<Answer> {
             words.lines().last().unwrap_or("no answer").to_owned(),
         ));
     }
-    serde_json::from_slice(&output.stdout).map_err(|e| failed(format!("odd answer: {e}")))
+    serde_json::from_slice(&output.stdout).map_err(|e| {
+        failed(format!(
+            "it does not answer as a Python interpreter does: {e}"
+        ))
+    })
 }

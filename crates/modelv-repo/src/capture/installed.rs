@@ -176,6 +176,11 @@ impl Known {
     }
 }
 
+/// When a file or folder was changed last, its name and rights included.
+pub(super) fn changed_ns(meta: &std::fs::Metadata) -> i64 {
+    nanoseconds(meta.ctime(), meta.ctime_nsec()).max(modified_ns(meta))
+}
+
 fn modified_ns(meta: &std::fs::Metadata) -> i64 {
     nanoseconds(meta.mtime(), meta.mtime_nsec())
 }

@@ -135,6 +135,41 @@ fn an_environment_is_described_exactly_and_cached_until_it_changes() {
 }
 
 #[test]
+fn no_change_of_an_environment_goes_unseen() {
+    let dir = tempfile::tempdir().unwrap();
+    let site = venv(dir.path());
+    let python = dir.path().join("v/bin/python");
+    let cache = dir.path().join("cache");
+    let seen = || -> Vec<String> {
+        let env = env::capture_cached(&cache, Some(&python), env::Locks::none()).unwrap();
+        let shown = |p: &modelv_core::env::Package| format!("{} {}", p.name, p.version);
+        env.packages.iter().map(shown).collect()
+    };
+    let has = |what: &str| seen().iter().any(|p| p == what);
+    assert!(has("torch 2.1.0+cpu"));
+    // Installed, upgraded, taken out: each at once after a look, in the tick of the clock of that look.
+    for version in 1..40 {
+        let head = format!("Name: quick\nVersion: {version}\n");
+        write(&site, &format!("quick-{version}.dist-info/METADATA"), &head);
+        assert!(has(&format!("quick {version}")), "{version}");
+        std::fs::remove_dir_all(site.join(format!("quick-{version}.dist-info"))).unwrap();
+        assert!(!has(&format!("quick {version}")), "{version}");
+    }
+    // A file that names another folder, and is edited in place.
+    let (a, b) = (
+        dir.path().join("a/site-packages"),
+        dir.path().join("b/site-packages"),
+    );
+    write(&a, "ina-1.dist-info/METADATA", "Name: ina\nVersion: 1\n");
+    write(&b, "inb-1.dist-info/METADATA", "Name: inb\nVersion: 1\n");
+    let pth = site.join("more.pth");
+    std::fs::write(&pth, format!("{}\n", a.display())).unwrap();
+    assert!(has("ina 1") && !has("inb 1"));
+    std::fs::write(&pth, format!("{}\n", b.display())).unwrap();
+    assert!(has("inb 1") && !has("ina 1"));
+}
+
+#[test]
 fn extras_and_archives_come_from_metadata_and_locks() {
     let dir = tempfile::tempdir().unwrap();
     let site = venv(dir.path());

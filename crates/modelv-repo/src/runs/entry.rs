@@ -23,6 +23,8 @@ const REPEATS: u8 = 2;
 #[derive(Debug, Clone)]
 pub(crate) struct Entry<'a> {
     pub(crate) id: RunId,
+    /// Number of the operation that recorded it.
+    pub(crate) seq: u64,
     pub(crate) nonce: [u8; 16],
     pub(crate) parent: Option<[u8; 16]>,
     pub(crate) recipe: RecipeId,
@@ -46,6 +48,26 @@ enum Cell<'a> {
     Shown(&'a str),
     /// Too long to be here.
     Long,
+}
+
+/// A metric as it is shown.
+pub struct Shown<'a>(Cell<'a>);
+
+impl Shown<'_> {
+    /// The number, if it is one between whole ones.
+    #[must_use]
+    pub fn fraction(&self) -> Option<f64> {
+        match self.0 {
+            Cell::Known(Value::Float(n)) if n.is_finite() && n.fract() != 0.0 => Some(n),
+            _ => None,
+        }
+    }
+}
+
+impl std::fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
 }
 
 impl std::fmt::Display for Cell<'_> {
@@ -122,10 +144,9 @@ impl<'a> RunLine<'a> {
     }
 
     /// Some of its metrics, as they are shown.
-    pub fn metrics(
-        &self,
-    ) -> impl Iterator<Item = (&'a str, impl std::fmt::Display + use<'a>)> + use<'a> {
-        Cells(self.0.metrics).take(METRICS_SHOWN)
+    pub fn metrics(&self) -> impl Iterator<Item = (&'a str, Shown<'a>)> + use<'a> {
+        let cells = Cells(self.0.metrics).take(METRICS_SHOWN);
+        cells.map(|(name, cell)| (name, Shown(cell)))
     }
 }
 
@@ -158,8 +179,7 @@ impl<'a> Entry<'a> {
     pub(super) fn read(row: &'a [u8]) -> Option<Self> {
         let mut at = Reader(row);
         let id = RunId(at.array()?);
-        // Which operation recorded it: `age` reads that.
-        at.number()?;
+        let seq = at.number()?;
         let nonce = at.array()?;
         let parent = at.optional()?;
         let recipe = RecipeId(at.array()?);
@@ -180,6 +200,7 @@ impl<'a> Entry<'a> {
         };
         Some(Self {
             id,
+            seq,
             nonce,
             parent,
             recipe,

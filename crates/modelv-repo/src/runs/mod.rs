@@ -22,7 +22,7 @@ use crate::repo::Repo;
 pub(crate) use condition::is_value;
 pub use condition::{Condition, Field, Order};
 pub(crate) use entry::Entry;
-pub use entry::RunLine;
+pub use entry::{RunLine, Shown};
 pub use forget::{ForgetQuery, Forgotten};
 pub use found::FoundRuns;
 pub(crate) use index::{RunIndex, is_sound};
@@ -135,6 +135,25 @@ impl Repo {
             }
         };
         Ok((id, self.run_object(id)?))
+    }
+
+    /// The runs that repeated one, newest first: what they found is how deterministic it is.
+    ///
+    /// # Errors
+    /// One is missing or damaged.
+    pub fn repetitions_of(&self, id: RunId, run: &Run) -> Result<Vec<(RunId, Run)>> {
+        let index = self.run_index()?;
+        let is_meant = |e: &Entry<'_>| e.repeats && e.recipe == run.recipe;
+        let mut entries: Vec<Entry<'_>> = index.entries().filter(is_meant).collect();
+        entries.sort_by_key(|e| std::cmp::Reverse(e.seq));
+        let mut found = Vec::new();
+        for entry in entries {
+            let other = self.run_object(entry.id)?;
+            if other.origin.repeats == Some(id) {
+                found.push((entry.id, other));
+            }
+        }
+        Ok(found)
     }
 
     /// The finished run with the largest (or smallest) value of a metric; of equals, the first that

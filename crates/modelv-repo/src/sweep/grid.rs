@@ -2,6 +2,7 @@
 //! into the working tree.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 
 use modelv_core::commit::Recipe;
 use modelv_core::driver::{self, Driver, Item as Key};
@@ -75,6 +76,18 @@ pub(super) struct Point {
     pub(super) label: String,
     pub(super) files: Files,
     pub(super) recipe: Recipe,
+    pub(super) command: Vec<OsString>,
+    /// Parameters that its command line sets.
+    pub(super) params: BTreeMap<String, Value>,
+}
+
+/// Where the value of an axis goes.
+#[derive(Debug, PartialEq, Eq)]
+enum Place {
+    /// A key of a configuration file.
+    Key(RepoPath, String),
+    /// `{NAME}` in the command line.
+    Word,
 }
 
 /// All combinations, the last axis varying fastest.
@@ -102,14 +115,22 @@ pub(super) fn points(
     repo: &Repo,
     whole: &ActiveRun,
     options: &SweepOptions,
+    command: &[OsString],
     session: &Session<'_>,
     ctx: &Ctx<'_>,
 ) -> Result<Vec<Point>> {
-    let places = places_of(repo, &whole.files, &options.axes, ctx)?;
+    let places = places_of(repo, &whole.files, &options.axes, command, ctx)?;
     let mut out = Vec::new();
     for values in grid(&options.axes)? {
         let mut texts: BTreeMap<RepoPath, Vec<u8>> = BTreeMap::new();
-        for ((path, key), value) in places.iter().zip(&values) {
+        let (mut command, mut params) = (command.to_vec(), BTreeMap::new());
+        for ((place, axis), value) in places.iter().zip(&options.axes).zip(&values) {
+            let Place::Key(path, key) = place else {
+                command = filled(&command, &axis.name, value);
+                let json = serde_json::from_str(value).unwrap_or_else(|_| value.as_str().into());
+                params.insert(axis.name.clone(), Value::from_json(&json).or_summary());
+                continue;
+            };
             let bytes = match texts.remove(path) {
                 Some(bytes) => bytes,
                 None => repo.read_blob(whole.files[path].blob)?,
@@ -138,36 +159,59 @@ pub(super) fn points(
                 config: trees.config,
                 env: whole.recipe.env,
             },
+            command,
+            params,
         });
     }
     Ok(out)
 }
 
-/// The file and the key of every axis.
+/// Where the value of every axis goes: what the command names in braces goes there, and nowhere else.
 fn places_of(
     repo: &Repo,
     files: &Files,
     axes: &[Axis],
+    command: &[OsString],
     ctx: &Ctx<'_>,
-) -> Result<Vec<(RepoPath, String)>> {
+) -> Result<Vec<Place>> {
     let mut places = Vec::new();
-    for axis in axes {
-        let place = place_of(repo, files, &axis.name)?;
-        if places.contains(&place) {
+    for (at, axis) in axes.iter().enumerate() {
+        let is_word = filled(command, &axis.name, "") != command;
+        let place = match is_word {
+            true => Place::Word,
+            false => place_of(repo, files, &axis.name)?,
+        };
+        let is_twice = match place {
+            Place::Word => axes[..at].iter().any(|other| other.name == axis.name),
+            Place::Key(..) => places.contains(&place),
+        };
+        if is_twice {
             let reason = "this parameter is given twice; all its values go into one list";
             return Err(Error::invalid("sweep", axis.name.clone(), reason));
         }
-        tell_other_kinds(repo, files, &place, axis, ctx)?;
+        if let Place::Key(path, key) = &place {
+            tell_other_kinds(repo, files, (path, key), axis, ctx)?;
+        }
         places.push(place);
     }
     Ok(places)
+}
+
+/// A command with a value in place of `{NAME}`. Words that are no UTF-8 stay.
+fn filled(command: &[OsString], name: &str, value: &str) -> Vec<OsString> {
+    let mark = format!("{{{name}}}");
+    let fill = |word: &OsString| match word.to_str() {
+        Some(text) => OsString::from(text.replace(&mark, value)),
+        None => word.clone(),
+    };
+    command.iter().map(fill).collect()
 }
 
 /// Says which values are texts where the file has none: a typing error would become a parameter.
 fn tell_other_kinds(
     repo: &Repo,
     files: &Files,
-    (path, key): &(RepoPath, String),
+    (path, key): (&RepoPath, &String),
     axis: &Axis,
     ctx: &Ctx<'_>,
 ) -> Result<()> {
@@ -186,13 +230,14 @@ fn tell_other_kinds(
     Ok(())
 }
 
-/// The one file that has a key, and the key in it.
-fn place_of(repo: &Repo, files: &Files, name: &str) -> Result<(RepoPath, String)> {
+/// The one file that has a key, and the key in it: `train.lr`, or its last part `lr` where no other ends so.
+fn place_of(repo: &Repo, files: &Files, name: &str) -> Result<Place> {
     let (file, key) = match name.split_once(':') {
         Some((file, key)) => (Some(RepoPath::new(file)?), key),
         None => (None, name),
     };
-    let mut found = Vec::new();
+    let tail = format!(".{key}");
+    let (mut exact, mut ends) = (Vec::new(), Vec::new());
     for (path, entry) in files {
         let is_meant = match &file {
             Some(file) => file == path,
@@ -205,19 +250,33 @@ fn place_of(repo: &Repo, files: &Files, name: &str) -> Result<(RepoPath, String)
         let Driver::Config(format) = driver::choose(path.as_bytes(), &bytes) else {
             continue;
         };
-        let values = driver::config_values(format, &bytes);
-        if values.is_ok_and(|v| v.contains_key(key)) {
-            found.push(path.clone());
+        for found in driver::config_values(format, &bytes)
+            .unwrap_or_default()
+            .into_keys()
+        {
+            if found == key {
+                exact.push((path.clone(), found));
+            } else if found.ends_with(&tail) {
+                ends.push((path.clone(), found));
+            }
         }
     }
+    let mut found = if exact.is_empty() { ends } else { exact };
     match found.len() {
         0 => Err(Error::State(format!(
-            "parameter `{name}` is in no configuration file"
+            "parameter `{name}` is in no configuration file, and the command has no `{{{name}}}`"
         ))),
-        1 => Ok((found.remove(0), key.to_owned())),
-        _ => Err(Error::State(format!(
-            "parameter `{name}` is in more than one configuration file"
-        ))),
+        1 => {
+            let (path, key) = found.remove(0);
+            Ok(Place::Key(path, key))
+        }
+        _ => {
+            let list: Vec<String> = found.iter().map(|(p, k)| format!("`{p}:{k}`")).collect();
+            Err(Error::State(format!(
+                "parameter `{name}` is in more than one place: {}",
+                list.join(", ")
+            )))
+        }
     }
 }
 
@@ -245,6 +304,14 @@ mod tests {
         for bad in ["lr", "lr=", "=1", "lr=1,,2", "seed=3..1", "seed=0..10000"] {
             assert!(Axis::parse(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn braces_are_filled_in_words_and_within_them() {
+        let words = ["train", "--lr", "{lr}", "--out=o-{lr}-{lr}", "{lra}"].map(OsString::from);
+        let got = filled(&words, "lr", "0.1");
+        assert_eq!(got, ["train", "--lr", "0.1", "--out=o-0.1-0.1", "{lra}"]);
+        assert_eq!(filled(&words, "rate", "1"), words);
     }
 
     #[test]

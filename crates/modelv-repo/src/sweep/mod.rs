@@ -1,6 +1,7 @@
 //! Sweeps: one run for each point of a grid of parameters.
 //!
-//! The parameters are set in the configuration files, so that each point has a recipe of its own; each is
+//! The parameters are set in the configuration files, so that each point has a recipe of its own, or where the
+//! command line names them in braces; each is
 //! executed in a clean checkout, so that points disturb neither one another nor the user's files. A point
 //! whose result is known is not executed again. Points that fail are kept as failed, and the rest goes on.
 
@@ -94,7 +95,6 @@ struct Sweep<'a> {
     options: &'a SweepOptions,
     watch: &'a dyn Watch,
     ctx: &'a Ctx<'a>,
-    command: Vec<OsString>,
     parent: [u8; 16],
     points: Vec<Point>,
     next: usize,
@@ -108,7 +108,7 @@ impl Repo {
     /// Runs every point of a grid of parameters.
     ///
     /// # Errors
-    /// A merge is open, a parameter is in no configuration file or can't be set, or something can't be
+    /// A merge is open, a parameter is neither in a configuration file nor in the command, or can't be set, or something can't be
     /// read or written. Points that fail are no error.
     pub fn sweep(
         &mut self,
@@ -128,8 +128,8 @@ impl Repo {
         // Its points are executed in folders of their own: it need not have the working tree.
         let whole = self.begin_held(&options.run, &words, Hold::Free, ctx)?;
         let session = self.store.begin()?;
-        let points =
-            points(self, &whole, options, &session, ctx).inspect_err(|_| whole.record.forget())?;
+        let points = points(self, &whole, options, &command, &session, ctx)
+            .inspect_err(|_| whole.record.forget())?;
         session.finish()?;
         let trees = points
             .iter()
@@ -143,7 +143,6 @@ impl Repo {
             options,
             watch,
             ctx,
-            command,
             points,
             next: 0,
             active: HashMap::new(),
@@ -206,12 +205,13 @@ impl Sweep<'_> {
 
     fn start(&mut self, at: usize) -> Result<Option<Start>> {
         let point = &self.points[at];
-        let mut words = words_of(&self.command);
+        let mut words = words_of(&point.command);
         secrets::mask_words(&mut words);
-        let given = &self.options.run.params;
+        let mut given = self.options.run.params.clone();
+        given.extend(point.params.clone());
         let recipe = point.recipe.id();
         let known = self.known.as_ref();
-        let known = known.map(|index| self.repo.find_result(index, recipe, &words, given));
+        let known = known.map(|index| self.repo.find_result(index, recipe, &words, &given));
         if let Some(found) = known.transpose()?.flatten() {
             self.close(at, found, true);
             return Ok(None);
@@ -220,7 +220,7 @@ impl Sweep<'_> {
         self.watch.tell(&point.label, StageEvent::Starts(&[]));
         let tree = self.repo.clean_tree(&point.files, self.ctx)?;
         let mut params = self.repo.params_of(&point.files)?;
-        params.extend(given.clone());
+        params.extend(given);
         secrets::mask_values(&mut params);
         let record = self.repo.begin_record(Beginning {
             command: words,
@@ -242,7 +242,7 @@ impl Sweep<'_> {
         let start = Start {
             at,
             name: point.label.clone(),
-            command: self.command.clone(),
+            command: point.command.clone(),
             cwd: tree.root(),
             env,
             log: record.log_path(),

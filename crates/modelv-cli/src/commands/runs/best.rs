@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use super::{Done, Session, cell, command_line};
+use super::{Done, Session, cell, command_line, one_line};
 use crate::ui::Style;
 
 /// Show the finished run with the largest value of a metric.
@@ -38,7 +38,7 @@ pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
         s.ui.paint(Style::Id, &id.short()),
         args.metric,
         cell(run.metrics.get(&args.metric)),
-        command_line(&run)
+        one_line(&command_line(&run))
     ));
     Ok(ExitCode::SUCCESS)
 }

@@ -11,7 +11,7 @@ use modelv_repo::core::value::Value;
 use modelv_repo::{Point, Repo, Row, compare_runs};
 use serde_json::json;
 
-use super::{Done, Session, cell, command_line, csv_row, table};
+use super::{Done, Session, cell, command_line, csv_row, one_line, table};
 use crate::error::CommandError;
 use crate::html::runs_page;
 use crate::ui::{Style, Ui};
@@ -77,7 +77,9 @@ fn show_table(ui: &mut Ui, runs: &[(RunId, Run)], rows: &[Row]) {
     };
     let mut cells = vec![
         line("run", &|(id, _)| id.short()),
-        line("command", &|(_, run)| command_line(run)),
+        line("command", &|(_, run)| {
+            one_line(&command_line(run)).into_owned()
+        }),
         line("status", &|(_, run)| run.status.to_string()),
         line("duration", &|(_, run)| {
             clock::format_duration(run.duration_ms)

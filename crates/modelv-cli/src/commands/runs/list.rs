@@ -8,7 +8,7 @@ use modelv_repo::capture::clock;
 use modelv_repo::core::run::Status;
 use modelv_repo::{Condition, Field, FoundRuns, Order, RunLine, RunQuery};
 
-use super::{Done, Session, cell, command_line, csv_row};
+use super::{Done, Session, cell, command_line, csv_row, one_line, write_brief};
 use crate::ui::Ui;
 
 #[derive(clap::Args)]
@@ -140,9 +140,15 @@ fn write_line(out: &mut String, depth: usize, run: &RunLine<'_>) {
     if let Some(stage) = run.stage() {
         let _ = write!(out, "{stage}: ");
     }
-    out.push_str(run.command());
+    out.push_str(&one_line(run.command()));
     for (name, value) in run.metrics() {
-        let _ = write!(out, " {name}={value}");
+        let _ = write!(out, " {name}=");
+        match value.fraction() {
+            Some(number) => write_brief(out, number),
+            None => {
+                let _ = write!(out, "{value}");
+            }
+        }
     }
 }
 

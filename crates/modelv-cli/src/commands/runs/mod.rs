@@ -6,6 +6,9 @@ mod forget;
 mod list;
 mod show;
 
+use std::borrow::Cow;
+use std::fmt::Write;
+
 use clap::Subcommand;
 use modelv_repo::core::run::Run;
 use modelv_repo::core::value::Value;
@@ -49,6 +52,66 @@ pub(super) fn command_line(run: &Run) -> String {
     match &run.origin.stage {
         Some(stage) => format!("{}: {line}", stage.name),
         None => line,
+    }
+}
+
+/// Most characters of a command in a list.
+const COMMAND_CHARS_MAX: usize = 72;
+
+/// A command for a list: a script given to `python -c` has lines of its own, a row has one.
+pub(super) fn one_line(command: &str) -> Cow<'_, str> {
+    let is_short = command.len() <= COMMAND_CHARS_MAX;
+    if is_short && !command.contains(|c: char| c.is_whitespace() && c != ' ') {
+        return command.trim().into();
+    }
+    let line = command.split_whitespace().collect::<Vec<_>>().join(" ");
+    match line.char_indices().nth(COMMAND_CHARS_MAX) {
+        Some((end, _)) => format!("{}…", &line[..end]).into(),
+        None => line.into(),
+    }
+}
+
+/// A number for a list, at six digits where it has more. Exact ones are in `runs show` and in JSON.
+pub(super) fn brief(shown: &str) -> String {
+    let mut out = String::new();
+    match shown.parse::<f64>() {
+        Ok(n) if shown.contains(['.', 'e']) && shown.len() > 8 && n.is_finite() && n != 0.0 => {
+            write_brief(&mut out, n);
+        }
+        _ => out.push_str(shown),
+    }
+    out
+}
+
+/// A number other than zero at six digits, behind what is in `out`.
+pub(super) fn write_brief(out: &mut String, number: f64) {
+    let start = out.len();
+    let power = number.abs().log10().floor();
+    // Writing to a text can't fail.
+    if (-5.0..6.0).contains(&power) {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "0 to 10"
+        )]
+        let behind_point = (5.0 - power) as usize;
+        let _ = write!(out, "{number:.behind_point$}");
+        trim_zeros(out, start);
+        return;
+    }
+    let _ = write!(out, "{number:.5e}");
+    if let Some(at) = out[start..].find('e') {
+        let exponent = out.split_off(start + at);
+        trim_zeros(out, start);
+        out.push_str(&exponent);
+    }
+}
+
+/// Removes the zeros behind the point of the number that begins there.
+fn trim_zeros(out: &mut String, start: usize) {
+    if out[start..].contains('.') {
+        out.truncate(out.trim_end_matches('0').len());
+        out.truncate(out.trim_end_matches('.').len());
     }
 }
 
@@ -109,6 +172,31 @@ mod tests {
             csv_row(["say \"x\"", "1,2", "l\nm"]),
             "\"say \"\"x\"\"\",\"1,2\",\"l\nm\""
         );
+    }
+
+    #[test]
+    fn a_list_has_short_numbers_and_one_line_a_command() {
+        for (exact, want) in [
+            ("-2.6987472424733068", "-2.69875"),
+            ("0.98", "0.98"),
+            ("1.2000000000000002", "1.2"),
+            ("9.854187437251854e-5", "0.0000985419"),
+            ("9.854187437251854e-12", "9.85419e-12"),
+            ("81234567.25", "8.12346e7"),
+            ("123456.75", "123457"),
+            ("0.9999999999", "1"),
+            ("12345678901", "12345678901"),
+            ("NaN", "NaN"),
+            ("\"0.123456789012\"", "\"0.123456789012\""),
+        ] {
+            assert_eq!(brief(exact), want);
+        }
+        assert_eq!(
+            one_line("python -c \nimport x\n  y()"),
+            "python -c import x y()"
+        );
+        let cut = one_line(&"ü".repeat(100));
+        assert_eq!(cut.chars().count(), COMMAND_CHARS_MAX + 1);
     }
 
     #[test]

@@ -14,6 +14,9 @@ use super::{Done, Session, command_line};
 use crate::error::CommandError;
 use crate::ui::{Style, Ui, size};
 
+/// Most repetitions that are named.
+const REPEATED_SHOWN: usize = 3;
+
 /// Show one run: command, parameters, metrics, machine.
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -31,13 +34,20 @@ pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
     let repo = s.repo()?;
     let (id, run) = repo.find_run(&args.run)?;
     if args.json {
-        s.ui.json(&modelv_repo::json::run(id, &run));
+        let mut json = modelv_repo::json::run(id, &run);
+        let word = modelv_repo::json::determinism_word;
+        let list = repo.repetitions_of(id, &run)?;
+        let list = list.iter().map(|(id, other)| {
+            serde_json::json!({"run": id.to_hex(), "determinism": word(other.determinism)})
+        });
+        json["repeated_by"] = list.collect();
+        s.ui.json(&json);
     } else if args.log {
         if let Some(log) = run.log {
             print_blob(&repo, log, s.ui)?;
         }
     } else {
-        show(id, &run, s.ui);
+        show(id, &run, &repo.repetitions_of(id, &run)?, s.ui);
         show_load(&repo.load_of(id)?, s.ui);
     }
     Ok(ExitCode::SUCCESS)
@@ -57,12 +67,18 @@ fn print_blob(repo: &Repo, blob: BlobId, ui: &mut Ui) -> Result<(), CommandError
     }
 }
 
-fn determinism(run: &Run) -> String {
-    let word = modelv_repo::json::determinism_word(run.determinism);
-    match run.origin.repeats {
-        Some(other) => format!("{word}, repeats run {}", other.short()),
-        None => word.to_owned(),
+/// What a repetition found, told of it and of what it repeats.
+fn determinism(run: &Run, repeated: &[(RunId, Run)]) -> String {
+    let word = |run: &Run| modelv_repo::json::determinism_word(run.determinism);
+    if let Some(other) = run.origin.repeats {
+        return format!("{}, repeats run {}", word(run), other.short());
     }
+    if repeated.is_empty() {
+        return format!("{}, `modelv reproduce` tells", word(run));
+    }
+    let told = |(id, other): &(RunId, Run)| format!("{} (run {})", word(other), id.short());
+    let told: Vec<String> = repeated.iter().take(REPEATED_SHOWN).map(told).collect();
+    told.join(", ")
 }
 
 /// What the machine did meanwhile.
@@ -79,7 +95,7 @@ fn show_load(load: &BTreeMap<String, Load>, ui: &mut Ui) {
     }
 }
 
-fn show(id: RunId, run: &Run, ui: &mut Ui) {
+fn show(id: RunId, run: &Run, repeated: &[(RunId, Run)], ui: &mut Ui) {
     let code = run
         .exit_code
         .map_or(String::new(), |c| format!(" with {c}"));
@@ -92,7 +108,7 @@ fn show(id: RunId, run: &Run, ui: &mut Ui) {
         ("duration", clock::format_duration(run.duration_ms)),
         ("recipe", run.recipe.short()),
         ("from commit", commit),
-        ("determinism", determinism(run)),
+        ("determinism", determinism(run, repeated)),
         (
             "stage",
             run.origin

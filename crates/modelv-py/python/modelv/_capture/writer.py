@@ -59,6 +59,8 @@ class Writer:
 
     def write(self, function):
         """Writes the package and gives the name of the function in it."""
+        if isinstance(function, types.BuiltinFunctionType):
+            raise CaptureError(f"`{function.__name__}` is built into Python and has no source: define a function that calls it")
         inner = _unwrapped(function)
         self.namespace = getattr(inner, "__globals__", {})
         name = getattr(function, "__name__", None)

@@ -13,6 +13,7 @@ use modelv_core::path::RepoPath;
 use modelv_core::tree::Mode;
 
 use super::mask::shown;
+use super::rules::TextKind;
 use super::scan::{Hit, scan_sized};
 use super::wide;
 use crate::ctx::Ctx;
@@ -74,15 +75,17 @@ pub fn scan_file(path: &Path) -> std::io::Result<Vec<Hit>> {
         return Ok(Vec::new());
     }
     let name = path.file_name().unwrap_or_default();
-    look(&mut file, is_config_name(name.as_bytes()), size)
+    look(&mut file, kind_of_name(name.as_bytes()), size)
 }
 
-fn is_config(path: &RepoPath, file: &SnapFile) -> bool {
-    file.ingredient == Ingredient::Config || is_config_name(path.name())
+fn kind(path: &RepoPath, file: &SnapFile) -> TextKind {
+    match file.ingredient {
+        Ingredient::Config => TextKind::Config,
+        _ => kind_of_name(path.name()),
+    }
 }
 
-/// Whether values stand without quotes in files of this name.
-fn is_config_name(name: &[u8]) -> bool {
+fn kind_of_name(name: &[u8]) -> TextKind {
     const ENDS: &[&[u8]] = &[
         b".yaml",
         b".yml",
@@ -97,7 +100,11 @@ fn is_config_name(name: &[u8]) -> bool {
         b"Dockerfile",
         b".envrc",
     ];
-    ENDS.iter().any(|e| name.ends_with(e)) || name.starts_with(b".env")
+    if ENDS.iter().any(|e| name.ends_with(e)) || name.starts_with(b".env") {
+        TextKind::Config
+    } else {
+        TextKind::Code
+    }
 }
 
 fn is_checked(path: &RepoPath, file: &SnapFile) -> bool {
@@ -157,7 +164,7 @@ impl Repo {
         for (path, file) in files.iter().filter(|(path, file)| is_checked(path, file)) {
             ctx.cancel.check()?;
             let mut content = self.store.open_blob(&file.blob)?;
-            let hits = look(&mut content, is_config(path, file), file.size)
+            let hits = look(&mut content, kind(path, file), file.size)
                 .map_err(Error::io("read", place(self.root(), path)))?;
             out.extend(hits.iter().map(|h| finding(path, h)));
         }
@@ -170,7 +177,7 @@ impl Repo {
         for file in known.iter().filter_map(|f| f.get(path)) {
             if is_checked(path, file) {
                 let bytes = self.read_blob(file.blob)?;
-                let hits = look(&mut &bytes[..], is_config(path, file), 0).unwrap_or_default();
+                let hits = look(&mut &bytes[..], kind(path, file), 0).unwrap_or_default();
                 out.extend(hits.into_iter().map(|h| h.value));
             }
         }
@@ -219,8 +226,8 @@ impl Repo {
             inner: opened,
             hasher: blake3::Hasher::new(),
         };
-        let hits = look(&mut hashed, is_config(path, file), file.size)
-            .map_err(Error::io("read", &full))?;
+        let hits =
+            look(&mut hashed, kind(path, file), file.size).map_err(Error::io("read", &full))?;
         if BlobId(*hashed.hasher.finalize().as_bytes()) != file.blob {
             return Err(Error::ChangedWhileRead { path: full });
         }
@@ -229,12 +236,12 @@ impl Repo {
 }
 
 /// Looks through a file, also one in UTF-16: with a zero in every second byte it passes for binary.
-fn look(stream: &mut dyn Read, is_config: bool, size: u64) -> std::io::Result<Vec<Hit>> {
+fn look(stream: &mut dyn Read, kind: TextKind, size: u64) -> std::io::Result<Vec<Hit>> {
     let mut head = Vec::with_capacity(2);
     (&mut *stream).take(2).read_to_end(&mut head)?;
     match wide::is_little_endian(&head) {
-        Some(little) => scan_sized(&mut wide::Wide::new(stream, little), is_config, size / 2),
-        None => scan_sized(&mut (&head[..]).chain(stream), is_config, size),
+        Some(little) => scan_sized(&mut wide::Wide::new(stream, little), kind, size / 2),
+        None => scan_sized(&mut (&head[..]).chain(stream), kind, size),
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 use modelv_core::value::Value;
 use modelv_store::fs;
 
-use super::rules;
+use super::rules::{self, TextKind};
 use super::scan::{Hit, scan};
 use crate::error::{Error, Result};
 
@@ -31,7 +31,7 @@ fn stars(hit: &Hit) -> (u64, usize) {
 /// A text with stars for every credential in it.
 #[must_use]
 pub fn mask_text(text: &str) -> String {
-    let hits = scan(&mut text.as_bytes(), true).unwrap_or_default();
+    let hits = scan(&mut text.as_bytes(), TextKind::Config).unwrap_or_default();
     if hits.is_empty() {
         return text.to_owned();
     }
@@ -80,7 +80,7 @@ fn mask_named(key: &str, text: &str) -> Option<String> {
     }
     // As an assignment, so that a telling name counts.
     let line = format!("{name} = \"{}\"", text.replace('\n', " "));
-    let named = scan(&mut line.as_bytes(), false).unwrap_or_default();
+    let named = scan(&mut line.as_bytes(), TextKind::Code).unwrap_or_default();
     if named.iter().any(|h| h.value == text.as_bytes()) {
         return Some(shown(text.as_bytes()));
     }
@@ -109,13 +109,13 @@ pub fn mask_words(words: &mut [String]) {
     }
 }
 
-/// Puts stars over every credential in a file of ours; gives how many there were.
+/// Puts stars over every credential in a log of ours; gives how many there were.
 ///
 /// # Errors
 /// The file can't be read or written.
 pub fn mask_file(path: &Path) -> Result<usize> {
     let mut file = fs::open_rw(path).map_err(Error::io("open", path))?;
-    let hits = scan(&mut file, false).map_err(Error::io("read", path))?;
+    let hits = scan(&mut file, TextKind::Log).map_err(Error::io("read", path))?;
     for (start, len) in hits.iter().map(stars) {
         fs::write_all_at(&file, &vec![b'*'; len], start).map_err(Error::io("write", path))?;
     }

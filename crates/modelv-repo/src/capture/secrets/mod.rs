@@ -14,6 +14,7 @@ mod wide;
 pub use allow::Allow;
 pub use check::{Finding, scan_file};
 pub use mask::{is_secret, mask_file, mask_text, mask_values, mask_words};
+pub use rules::TextKind;
 pub use scan::{Hit, scan};
 
 #[cfg(test)]

@@ -14,6 +14,35 @@ pub(super) enum Check {
     Password,
 }
 
+/// What a text is: how values are written in it, and what a wrong hit would cost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TextKind {
+    /// Values stand in quotes.
+    Code,
+    /// A line may be a name and a value without quotes.
+    Config,
+    /// A name and a value may stand anywhere. For masking only: nothing is refused for it.
+    Log,
+}
+
+/// The kinds of text a rule is tried in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Scope {
+    All,
+    Config,
+    Log,
+}
+
+impl Scope {
+    pub(super) fn covers(self, kind: TextKind) -> bool {
+        match self {
+            Self::All => true,
+            Self::Config => kind != TextKind::Code,
+            Self::Log => kind == TextKind::Log,
+        }
+    }
+}
+
 /// One kind of credential.
 pub(super) struct Rule {
     pub(super) id: &'static str,
@@ -22,8 +51,8 @@ pub(super) struct Rule {
     /// The group `v` is the secret, `n` the name it is given.
     pub(super) pattern: &'static str,
     pub(super) check: Check,
-    /// Tried in configuration files only, where values stand without quotes.
-    pub(super) config_only: bool,
+    /// The kinds of text it is tried in.
+    pub(super) scope: Scope,
     /// The match may go over several lines.
     pub(super) multi_line: bool,
 }
@@ -34,7 +63,7 @@ const fn shape(id: &'static str, keywords: &'static [&'static str], pattern: &'s
         keywords,
         pattern,
         check: Check::Shape,
-        config_only: false,
+        scope: Scope::All,
         multi_line: false,
     }
 }
@@ -212,7 +241,7 @@ pub(super) const RULES: &[Rule] = &[
     },
     Rule {
         check: Check::Password,
-        config_only: true,
+        scope: Scope::Config,
         ..shape(
             "password",
             PASSWORD_WORDS,
@@ -229,11 +258,29 @@ pub(super) const RULES: &[Rule] = &[
     },
     Rule {
         check: Check::Random,
-        config_only: true,
+        scope: Scope::Config,
         ..shape(
             "secret",
             TOKEN_WORDS,
             r#"(?i)^\s{0,40}(?:export\s{1,4}|-\s{0,4}|ENV\s{1,4})?(?P<n>[a-z0-9_.-]{0,40}(?:secret|token|credential|(?:api|access|auth|account|private|signing|encryption)[_-]?key)[a-z0-9_]{0,16})\s{0,8}[:=]\s{0,8}(?P<v>[A-Za-z0-9_.+/=~-]{16,200})\s{0,8}(?:#.{0,200})?$"#,
+        )
+    },
+    Rule {
+        check: Check::Password,
+        scope: Scope::Log,
+        ..shape(
+            "password",
+            PASSWORD_WORDS,
+            r#"(?i)(?:^|[^a-z0-9_.-])(?P<n>[a-z0-9_.-]{0,40}(?:password|passwd|passphrase|pwd)[a-z0-9_]{0,16})\s{0,4}[:=]\s{0,4}(?P<v>[^\s"'#;,{}()\[\]<>]{8,128})"#,
+        )
+    },
+    Rule {
+        check: Check::Random,
+        scope: Scope::Log,
+        ..shape(
+            "secret",
+            TOKEN_WORDS,
+            r#"(?i)(?:^|[^a-z0-9_.-])(?P<n>[a-z0-9_.-]{0,40}(?:secret|token|credential|(?:api|access|auth|account|private|signing|encryption)[_-]?key)[a-z0-9_]{0,16})\s{0,4}[:=]\s{0,4}(?P<v>[A-Za-z0-9_.+/=~-]{16,200})"#,
         )
     },
 ];

@@ -7,7 +7,7 @@ use std::sync::{LazyLock, OnceLock};
 use aho_corasick::{AhoCorasick, AhoCorasickKind, StartKind};
 use regex::bytes::{Captures, Regex, RegexBuilder};
 
-use super::rules::{self, RULES};
+use super::rules::{self, RULES, TextKind};
 
 /// Bytes that are looked at together.
 const CHUNK: usize = 256 << 10;
@@ -73,19 +73,18 @@ fn pattern(scanner: &Scanner, rule: usize) -> Option<&Regex> {
     made.as_ref()
 }
 
-/// Reads to the end and gives what it found, in order. `is_config`: values may stand without
-/// quotes. Bytes that are no text are nothing to search.
+/// Reads to the end and gives what it found, in order. Bytes that are no text are nothing to search.
 ///
 /// # Errors
 /// The stream can't be read.
-pub fn scan(stream: &mut dyn Read, is_config: bool) -> std::io::Result<Vec<Hit>> {
-    scan_sized(stream, is_config, 0)
+pub fn scan(stream: &mut dyn Read, kind: TextKind) -> std::io::Result<Vec<Hit>> {
+    scan_sized(stream, kind, 0)
 }
 
 /// [`scan`] of a stream of about so many bytes: one of the right size is read at once.
 pub(super) fn scan_sized(
     stream: &mut dyn Read,
-    is_config: bool,
+    kind: TextKind,
     size: u64,
 ) -> std::io::Result<Vec<Hit>> {
     let mut found = Vec::new();
@@ -109,7 +108,7 @@ pub(super) fn scan_sized(
         } else {
             buffer.len().saturating_sub(AFTER_LINES + 64).max(searched)
         };
-        let mut hits = search(scanner, &buffer, searched..until, is_config);
+        let mut hits = search(scanner, &buffer, searched..until, kind);
         for hit in &mut hits {
             let at = usize::try_from(hit.start).unwrap_or(0);
             hit.line = lines + newlines(&buffer[..at]) + 1;
@@ -137,7 +136,7 @@ fn is_binary(head: &[u8]) -> bool {
 }
 
 /// Hits whose keyword starts in `part`, in order, one for each place.
-fn search(scanner: &Scanner, bytes: &[u8], part: Range<usize>, is_config: bool) -> Vec<Hit> {
+fn search(scanner: &Scanner, bytes: &[u8], part: Range<usize>, kind: TextKind) -> Vec<Hit> {
     let mut hits: Vec<(usize, Hit)> = Vec::new();
     // For each rule, how far it has looked: a line is searched once however many keywords it has.
     let mut done = vec![0usize; RULES.len()];
@@ -149,7 +148,7 @@ fn search(scanner: &Scanner, bytes: &[u8], part: Range<usize>, is_config: bool) 
         }
         for &number in &scanner.rules[word.pattern().as_usize()] {
             let rule = &RULES[number];
-            if rule.config_only && !is_config {
+            if !rule.scope.covers(kind) {
                 continue;
             }
             let window = window(bytes, start, end, rule.multi_line);

@@ -26,7 +26,7 @@ const UPPER: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
 const HEX: &str = "0123456789abcdef";
 
 fn rules_in(text: &str) -> Vec<&'static str> {
-    let hits = scan(&mut text.as_bytes(), false).unwrap();
+    let hits = scan(&mut text.as_bytes(), TextKind::Code).unwrap();
     hits.iter().map(|h| h.rule).collect()
 }
 
@@ -191,7 +191,7 @@ fn configuration_files_need_no_quotes() {
         "# db\ndb_password: kG7vdW2m # mine\nAPI_TOKEN={}\n",
         random(HEX, 32)
     );
-    let hits = scan(&mut text.as_bytes(), true).unwrap();
+    let hits = scan(&mut text.as_bytes(), TextKind::Config).unwrap();
     let found: Vec<(&str, u64)> = hits.iter().map(|h| (h.rule, h.line)).collect();
     assert_eq!(found, [("password", 2), ("secret", 3)]);
     assert_eq!(rules_in(&text), [""; 0], "code is not read that way");
@@ -212,7 +212,7 @@ fn a_long_file_is_read_in_pieces_and_nothing_is_lost_between_them() {
         let (start, line) = (text.len() as u64 + 4, (at / 6) as u64 + 1);
         text.extend(format!("k = {key}\n").into_bytes());
         text.extend("y = 2\n".repeat(60_000).into_bytes());
-        let hits = scan(&mut &text[..], false).unwrap();
+        let hits = scan(&mut &text[..], TextKind::Code).unwrap();
         let found: Vec<(u64, u64)> = hits.iter().map(|h| (h.start, h.line)).collect();
         assert_eq!(found, [(start, line)], "at {at}");
     }
@@ -223,7 +223,7 @@ fn a_long_file_is_read_in_pieces_and_nothing_is_lost_between_them() {
         "pwd ".repeat(80_000)
     );
     assert_eq!(rules_in(&line), ["github-token"]);
-    assert_eq!(scan(&mut &b"\0\x01ghp_"[..], false).unwrap(), []);
+    assert_eq!(scan(&mut &b"\0\x01ghp_"[..], TextKind::Code).unwrap(), []);
 }
 
 #[test]
@@ -272,6 +272,42 @@ fn values_are_masked_and_never_shown() {
 }
 
 #[test]
+fn a_log_needs_no_quotes() {
+    let (token, word) = (random(WORD, 40), random(WORD, 12));
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("log");
+    let masked = |line: &str| {
+        std::fs::write(&log, line).unwrap();
+        mask_file(&log).unwrap();
+        std::fs::read_to_string(&log).unwrap()
+    };
+    for line in [
+        format!("token={token}"),
+        format!("12:01 INFO logging in with password={word} as bob"),
+        format!("Namespace(lr=0.1, api_key: {token}, seed=1)"),
+        format!("12:01 db.passwd: {word}"),
+    ] {
+        let got = masked(&line);
+        assert!(
+            !got.contains(&word[1..]) && !got.contains(&token[4..]),
+            "{got}"
+        );
+        assert_eq!(got.len(), line.len());
+        // What is masked stays as it is.
+        assert_eq!(masked(&got), got);
+    }
+    for line in [
+        "tokens: 123456789012345678 in 3.2 s",
+        "pad_token: [PAD]",
+        "epoch 3: tokens/s=81234.51234567890",
+        "pwd: /home/bob/work2/x",
+        "password: (none) token: <unset-by-user-9>",
+    ] {
+        assert_eq!(masked(line), line);
+    }
+}
+
+#[test]
 fn what_is_allowed_must_be_well_formed() {
     let parse = |entry: &str| Rules::parse(&format!("[secrets]\nallow = {entry}\n"));
     assert!(parse("[\"tests/**\", \"password@a/b.py:0123456789ab\"]").is_ok());
@@ -296,7 +332,7 @@ proptest! {
 
     #[test]
     fn any_bytes_are_scanned(bytes in proptest::collection::vec(any::<u8>(), 0..2000)) {
-        let hits = scan(&mut &bytes[..], true).unwrap();
+        let hits = scan(&mut &bytes[..], TextKind::Log).unwrap();
         for hit in hits {
             let start = usize::try_from(hit.start).unwrap();
             prop_assert_eq!(&bytes[start..start + hit.value.len()], &hit.value[..]);
