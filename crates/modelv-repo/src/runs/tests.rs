@@ -201,7 +201,13 @@ fn damage_costs_time_and_nothing_else() {
             let mut found = listed(&repo, &RunQuery::default());
             found.sort();
             assert_eq!(found, ids, "byte {at}");
-            assert!(super::is_sound(&std::fs::read(&path).unwrap()), "byte {at}");
+            // Who finds the lock taken leaves the file to the next: a process that another test starts has it, too,
+            // until it has become another program.
+            let is_mended = (0..1000).any(|_| {
+                listed(&repo, &RunQuery::default());
+                super::is_sound(&std::fs::read(&path).unwrap())
+            });
+            assert!(is_mended, "byte {at}");
         }
     }
     std::fs::remove_file(&path).unwrap();

@@ -195,7 +195,8 @@ mod tests {
             one_line("python -c \nimport x\n  y()"),
             "python -c import x y()"
         );
-        let cut = one_line(&"ü".repeat(100));
+        let long = "ü".repeat(100);
+        let cut = one_line(&long);
         assert_eq!(cut.chars().count(), COMMAND_CHARS_MAX + 1);
     }
 
