@@ -100,7 +100,7 @@ impl Cut {
             }
             if !part.is_empty() {
                 let wanted = self.wanted(&part, &later, plan);
-                steps.push(Step::Network(self.network(&part, wanted, files)?));
+                steps.push(Step::Network(self.network(&part, wanted, files)?.into()));
             }
             if later.len() == before {
                 return Err(stuck(&later));

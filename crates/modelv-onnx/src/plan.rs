@@ -16,7 +16,7 @@ use crate::slot::{Slot, inputs, outputs};
 use crate::tensor::{Kind, Tensor};
 
 pub(crate) enum Step {
-    Network(Network),
+    Network(Box<Network>),
     Operator {
         operator: Box<dyn Operator>,
         inputs: Vec<String>,
@@ -83,7 +83,7 @@ impl Plan {
             let names = |slots: &[Slot]| slots.iter().map(|s| s.name.clone()).collect();
             let (inputs, outputs) = (names(&plan.inputs), names(&plan.outputs));
             let network = Network::load(bytes.to_vec(), graph, files, inputs, outputs)?;
-            plan.steps.push(Step::Network(network));
+            plan.steps.push(Step::Network(network.into()));
         }
         plan.count_uses();
         Ok(plan)
