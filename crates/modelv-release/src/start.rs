@@ -23,19 +23,19 @@ const NETWORK: [&str; 2] = ["etc/resolv.conf", "etc/hosts"];
 const PATHS: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// Shares the folders, then becomes what follows the root.
 const SCRIPT: &str = "\
-mount=$1 root=$2; shift 2
+mount=$1 root=$2; shift 3
 for name in dev proc sys; do \"$mount\" --rbind \"/$name\" \"$root/$name\" || exit; done
 exec \"$@\"";
 
 /// The same closed in. A root that can't be made read-only is no reason to know nothing of its answers.
 const SCRIPT_CLOSED: &str = "\
-mount=$1 root=$2; shift 2
+mount=$1 root=$2 inside=$3; shift 3
 \"$mount\" --bind \"$root\" \"$root\" || exit
 \"$mount\" --rbind /dev \"$root/dev\" || exit
 \"$mount\" -t proc proc \"$root/proc\" 2>/dev/null || \"$mount\" --rbind /proc \"$root/proc\" || exit
 \"$mount\" -t tmpfs tmpfs \"$root/tmp\" || exit
 \"$mount\" -o remount,bind,ro \"$root\" 2>/dev/null
-echo 'modelv: inside the image' >&2
+echo \"$inside\" >&2
 exec \"$@\"";
 /// What that says once nothing but the image can keep it from starting.
 pub(crate) const INSIDE: &str = "modelv: inside the image";
@@ -153,7 +153,7 @@ fn enter(
     }
     let script = if closed { SCRIPT_CLOSED } else { SCRIPT };
     command.arg(find("sh")?).args(["-c", script, "sh"]);
-    command.arg(find("mount")?).arg(root);
+    command.arg(find("mount")?).arg(root).arg(INSIDE);
     command.arg(find("env")?).arg("-i").args(&run.env);
     command.args(
         variables
