@@ -137,15 +137,18 @@ mod tests {
     use super::*;
     use crate::pool::tests::run;
 
+    fn small_room() -> Room {
+        Room::new(&Limits {
+            body_bytes: 8 << 10,
+            all_bodies_bytes: 20 << 10,
+            ..Limits::default()
+        })
+    }
+
     #[test]
     fn bodies_share_the_memory_and_give_it_back() {
         run(async {
-            let limits = Limits {
-                body_bytes: 8 << 10,
-                all_bodies_bytes: 20 << 10,
-                ..Limits::default()
-            };
-            let room = Room::new(&limits);
+            let room = small_room();
             let body = |bytes: usize| gather(&room, Body::from(vec![7; bytes]), 8 << 10);
             let first = body(8 << 10).await.map_err(|f| f.kind);
             let second = body(8 << 10).await.map_err(|f| f.kind);
@@ -166,12 +169,7 @@ mod tests {
     #[test]
     fn what_is_made_of_a_body_counts_instead_of_it() {
         run(async {
-            let limits = Limits {
-                body_bytes: 8 << 10,
-                all_bodies_bytes: 20 << 10,
-                ..Limits::default()
-            };
-            let room = Room::new(&limits);
+            let room = small_room();
             let body = || async {
                 let read = gather(&room, Body::from(vec![7; 8 << 10]), 8 << 10).await;
                 read.unwrap_or_else(|f| panic!("{}", f.kind))

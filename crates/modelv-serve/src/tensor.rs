@@ -137,7 +137,7 @@ impl<'a> Iterator for Leaves<'a> {
 }
 
 /// Writes lists in lists, down to the elements.
-fn nest(
+pub(crate) fn nest(
     out: &mut Vec<u8>,
     dims: &[usize],
     next: &mut dyn FnMut(&mut Vec<u8>) -> Result<()>,

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::words;
 use crate::frame::{ANSWER_BYTES_MAX, Part};
+use crate::tensor;
 
 /// Most lists for each element, and those that any tensor may have besides.
 const LISTS_PER_ELEMENT: usize = 4;
@@ -55,13 +56,13 @@ fn value(out: &mut Vec<u8>, slot: &Slot, tensor: &Tensor) -> Result<(), String> 
     }
     let dims = &tensor.dims;
     match &tensor.data {
-        Data::Float(v) => nested(out, dims, &mut v.iter())?,
-        Data::Int32(v) => nested(out, dims, &mut v.iter())?,
-        Data::Int64(v) => nested(out, dims, &mut v.iter())?,
-        Data::Int8(v) => nested(out, dims, &mut v.iter())?,
-        Data::Uint8(v) => nested(out, dims, &mut v.iter())?,
-        Data::Bool(v) => nested(out, dims, &mut v.iter())?,
-        Data::Text(v) => nested(out, dims, &mut v.iter())?,
+        Data::Float(v) => nested(out, dims, v.iter())?,
+        Data::Int32(v) => nested(out, dims, v.iter())?,
+        Data::Int64(v) => nested(out, dims, v.iter())?,
+        Data::Int8(v) => nested(out, dims, v.iter())?,
+        Data::Uint8(v) => nested(out, dims, v.iter())?,
+        Data::Bool(v) => nested(out, dims, v.iter())?,
+        Data::Text(v) => nested(out, dims, v.iter())?,
     }
     match out.len() > ANSWER_BYTES_MAX {
         true => Err("an answer above 256 MiB".into()),
@@ -72,20 +73,10 @@ fn value(out: &mut Vec<u8>, slot: &Slot, tensor: &Tensor) -> Result<(), String> 
 fn nested<'a, T: Serialize + 'a>(
     out: &mut Vec<u8>,
     dims: &[usize],
-    elements: &mut impl Iterator<Item = &'a T>,
+    mut elements: impl Iterator<Item = &'a T>,
 ) -> Result<(), String> {
-    let [size, inner @ ..] = dims else {
-        return elements.next().map_or(Ok(()), |x| json(out, x));
-    };
-    out.push(b'[');
-    for at in 0..*size {
-        if at > 0 {
-            out.push(b',');
-        }
-        nested(out, inner, elements)?;
-    }
-    out.push(b']');
-    Ok(())
+    let mut next = |out: &mut Vec<u8>| elements.next().map_or(Ok(()), |x| json(out, x));
+    tensor::nest(out, dims, &mut next)
 }
 
 fn json(out: &mut Vec<u8>, value: &(impl Serialize + ?Sized)) -> Result<(), String> {
