@@ -101,12 +101,14 @@ fn a_push_that_dies_at_any_point_goes_on_where_it_was() {
     const SEED: u64 = 11;
     const KILLS: u64 = 6;
     let server = Server::start();
-    // No two parts arrive at one moment.
-    let proxy = Proxy::start(server.port, |request, number| {
-        match request.path.contains("partNumber") {
-            true => Fault::Delay(Duration::from_millis(80 + random(SEED, number as u64, 120))),
-            false => Fault::None,
+    // No two parts arrive at one moment, however busy the machine is.
+    let turn = std::sync::Mutex::new(());
+    let proxy = Proxy::start(server.port, move |request, number| {
+        if request.path.contains("partNumber") {
+            let _turn = turn.lock().unwrap();
+            std::thread::sleep(Duration::from_millis(80 + random(SEED, number as u64, 120)));
         }
+        Fault::None
     });
     let a = Tree::repo();
     a.put("train.py", "print(1)\n");

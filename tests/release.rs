@@ -243,7 +243,7 @@ fn a_commit_that_cannot_be_built_is_refused() {
     std::fs::remove_file(tree.path("secret")).unwrap();
     tree.put("modelv.toml", "");
     tree.commit("serves nothing");
-    refuse(&tree, &[], "names no function to serve");
+    refuse(&tree, &[], "names nothing to serve");
     for (entry, want) in [
         (
             "serve:prediction",

@@ -69,11 +69,22 @@ fn a_remote_that_lacks_something_is_left_alone() {
     assert_eq!(pack_bytes(&remote), before);
 }
 
+/// Says that it is over when it goes.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 #[test]
 fn collections_beside_people_who_push_lose_nothing() {
     let (remote, a) = origin();
     let is_over = AtomicBool::new(false);
     let (pushed, collected) = std::thread::scope(|scope| {
+        // Whatever happens to a writer, nobody waits for the collector for ever.
+        let over = Over(&is_over);
         let writers: Vec<_> = (0..8)
             .map(|person| {
                 let remote = &remote;
@@ -115,7 +126,7 @@ fn collections_beside_people_who_push_lose_nothing() {
             })
         };
         let pushed: Vec<_> = writers.into_iter().map(|w| w.join().unwrap()).collect();
-        is_over.store(true, Ordering::Relaxed);
+        drop(over);
         (pushed, collector.join().unwrap())
     });
     assert!(collected > 0);

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use modelv_core::id::{CommitId, EnvId};
-use modelv_store::remote::{Catalog, Change, Outgoing, Remote, RemoteError, Root, Sent};
+use modelv_store::remote::{Catalog, Change, Outgoing, Remote, RemoteError, Root, Sent, Trouble};
 
 use super::{CtxWatch, RefUpdate, RemoteInfo};
 use crate::ctx::Ctx;
@@ -78,11 +78,7 @@ impl Repo {
         let mut tries = 0;
         let (updates, sent) = loop {
             match self.push_once(info, &remote, &wishes, options, tries, ctx) {
-                // What we relied on was collected while we sent the rest.
-                Err(Error::Remote(RemoteError::Collected { .. })) if tries < TRIES_MAX => {
-                    tries += 1;
-                }
-
+                Err(e) if tries < TRIES_MAX && was_collected(&e) => tries += 1,
                 done => break done.map_err(|e| self.a_part(info, e))?,
             }
         };
@@ -513,7 +509,20 @@ fn send_out(remote: &Remote, out: &Outgoing<'_>, watch: &CtxWatch<'_>) -> Result
     }
 }
 
-/// The refs of the next root.
+/// Whether what we relied on may have been collected while we read it or sent the rest.
+fn was_collected(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::Remote(
+            RemoteError::Collected { .. }
+                | RemoteError::Access {
+                    trouble: Trouble::Missing,
+                    ..
+                }
+        )
+    )
+}
+
 /// Of what is to be deleted, a name may be that of a tag there; and one that nothing has is a slip.
 fn find_deleted(info: &RemoteInfo, remote: &Remote, wishes: &mut [Wish]) -> Result<()> {
     let mut deleted = wishes.iter_mut().filter(|w| w.new.is_none()).peekable();
@@ -541,6 +550,7 @@ fn find_deleted(info: &RemoteInfo, remote: &Remote, wishes: &mut [Wish]) -> Resu
     })
 }
 
+/// The refs of the next root.
 fn apply(root: Option<&Root>, updates: &[RefUpdate], first_head: &str) -> Change {
     let mut refs: BTreeMap<String, CommitId> = root.map(|r| r.refs.clone()).unwrap_or_default();
     for update in updates {
