@@ -130,7 +130,12 @@ fn whoever_serves_an_image_it_is_nobody_and_has_no_rights() {
         "serve.py",
         "def predict(x):\n    lines = open('/proc/self/status').read().splitlines()\n    \
             fields = dict(line.split(':', 1) for line in lines)\n    \
-            return [fields[name].split() for name in ('Uid', 'Gid', 'CapPrm', 'CapEff')]\n",
+            return [fields[name].split() for name in ('Uid', 'Gid', 'CapPrm', 'CapEff')] + written()\n\
+         def written():\n    made = []\n    \
+            for path in ('serve.py', 'models/w.json', '/opt/modelv/image.json', '/new', '/tmp/new'):\n        \
+                try:\n            open(path, 'a').close()\n            made.append(path)\n        \
+                except OSError as e: pass\n    \
+            return made\n",
     );
     let commit = tree.commit("says who it is");
     tree.mv(&["release", "HEAD", "--output", "image"]).success();
@@ -141,7 +146,8 @@ fn whoever_serves_an_image_it_is_nobody_and_has_no_rights() {
     open(&at.path("tmp"));
     let none = "0".repeat(16);
     let ids = vec!["65532"; 4];
-    let want = json!([ids, ids, [none], [none]]);
+    // It can change nothing that is served after it.
+    let want = json!([ids, ids, [none], [none], "/tmp/new"]);
     for command in [as_nobody(&at, &command), command] {
         let server = Server::start(command);
         assert_eq!(server.predict("1", &commit), want);

@@ -21,10 +21,14 @@ const SHARED: [&str; 4] = ["dev", "proc", "sys", "tmp"];
 const NETWORK: [&str; 2] = ["etc/resolv.conf", "etc/hosts"];
 /// Where programs of the administrator are, which need not be on a user's path.
 const PATHS: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-/// Shares the folders, then becomes what follows the root.
+/// Shares the folders, then becomes what follows the root. But for `/tmp` nothing of it can be written: who starts
+/// it without rights owns its files, and what a request has changed there would be served from then on.
 const SCRIPT: &str = "\
 mount=$1 root=$2; shift 3
+\"$mount\" --bind \"$root\" \"$root\" || exit
 for name in dev proc sys; do \"$mount\" --rbind \"/$name\" \"$root/$name\" || exit; done
+\"$mount\" --bind \"$root/tmp\" \"$root/tmp\" || exit
+\"$mount\" -o remount,bind,ro,nosuid,nodev \"$root\" || exit
 exec \"$@\"";
 
 /// The same closed in. A root that can't be made read-only is no reason to know nothing of its answers.
@@ -34,7 +38,7 @@ mount=$1 root=$2 inside=$3; shift 3
 \"$mount\" --rbind /dev \"$root/dev\" || exit
 \"$mount\" -t proc proc \"$root/proc\" 2>/dev/null || \"$mount\" --rbind /proc \"$root/proc\" || exit
 \"$mount\" -t tmpfs tmpfs \"$root/tmp\" || exit
-\"$mount\" -o remount,bind,ro \"$root\" 2>/dev/null
+\"$mount\" -o remount,bind,ro,nosuid,nodev \"$root\" 2>/dev/null
 echo \"$inside\" >&2
 exec \"$@\"";
 /// What that says once nothing but the image can keep it from starting.
