@@ -100,13 +100,20 @@ pub(crate) fn start_unpacked(root: &Path) -> Server {
          /opt/modelv/bin/modelv serve --image /opt/modelv/image.json"
     );
     command
-        .args(["--mount", "--fork", "--kill-child", "sh", "-c"])
+        // Each becomes the next: who is told to end is the server.
+        .args(["--mount", "sh", "-c"])
         .args([&script, "sh"])
         .arg(root)
         .env_clear()
         .env("PATH", "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin")
         .env("MODELV_LISTEN", "127.0.0.1:0");
-    Server::start(command)
+    let server = Server::start(command);
+    let line = std::fs::read(format!("/proc/{}/cmdline", server.child.id())).unwrap();
+    assert!(
+        line.starts_with(b"/opt/modelv/bin/modelv"),
+        "it would outlive what is told to end"
+    );
+    server
 }
 
 /// One HTTP exchange: status, head and body.
@@ -217,8 +224,13 @@ impl Server {
         self.child.wait().unwrap();
     }
 
+    /// Waits until it has ended as it should.
+    pub(crate) fn wait(mut self) {
+        assert!(self.child.wait().unwrap().success());
+    }
+
     /// Asks it to end, and waits until it has.
-    pub(crate) fn stop(mut self) {
+    pub(crate) fn stop(self) {
         let pid = self.child.id().to_string();
         assert!(
             Command::new("kill")
@@ -227,6 +239,6 @@ impl Server {
                 .unwrap()
                 .success()
         );
-        assert!(self.child.wait().unwrap().success());
+        self.wait();
     }
 }
