@@ -5,6 +5,8 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 use crate::serve::{serving, start};
+use crate::serving::Server;
+use crate::support::Tree;
 use crate::venv::{must, python};
 
 /// What both scripts begin with.
@@ -13,7 +15,7 @@ import sys, grpc, numpy
 from concurrent.futures import ThreadPoolExecutor
 from tritonclient.grpc import InferenceServerClient, InferInput, InferRequestedOutput, service_pb2, service_pb2_grpc
 from tritonclient.utils import InferenceServerException
-address, commit = sys.argv[1:]
+address, commit, *extra = sys.argv[1:]
 c = InferenceServerClient(address)
 channel = grpc.insecure_channel(address)
 stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
@@ -34,14 +36,22 @@ fn client() -> &'static PathBuf {
         let packages = [
             "tritonclient[grpc]==2.73.0",
             "grpcio-health-checking==1.78.0",
+            "grpcio-reflection==1.78.0",
+            "grpcio-tools==1.78.0",
         ];
         python("triton-grpc", &packages)
     })
 }
 
-pub(crate) fn ask(script: &str, server: &crate::serving::Server, commit: &str) {
+pub(crate) fn ask(script: &str, server: &Server, commit: &str) {
+    ask_with(script, server, commit, &[]);
+}
+
+fn ask_with(script: &str, server: &Server, commit: &str, extra: &[&str]) {
     let script = format!("{HEAD}{script}");
-    must(Command::new(client()).args(["-c", &script, &server.address, commit]));
+    let mut command = Command::new(client());
+    command.args(["-c", &script, &server.address, commit]);
+    must(command.args(extra));
 }
 
 #[test]
@@ -171,11 +181,154 @@ of = lambda service: health_pb2.HealthCheckRequest(service=service)
 for service in ('', 'inference.GRPCInferenceService', 'grpc.health.v1.Health', 'HEAD', commit):
     assert health.Check(of(service)).status == health_pb2.HealthCheckResponse.SERVING, service
 refused('NOT_FOUND', lambda: health.Check(of('other')))
-refused('UNIMPLEMENTED', lambda: next(health.Watch(of(''))))
+refused('UNIMPLEMENTED', lambda: channel.unary_unary('/grpc.health.v1.Health/Other')(b''))
 refused('INVALID_ARGUMENT', lambda: channel.unary_unary('/grpc.health.v1.Health/Check')(b'\\xff'))
 ";
     ask(script, &server, &tree.id("HEAD"));
     let (status, _, said) = server.ask("POST", "/grpc.health.v1.Health/Check", "");
     assert_eq!(status, 415, "{said}");
     server.stop();
+}
+
+#[test]
+fn whoever_watches_the_health_is_told_of_each_change() {
+    // Its worker ends when it is told to, and begins again only once it may.
+    let code = "import os, time\nwhile os.path.exists(os.environ['HOLD']): time.sleep(0.01)\n\
+        def predict(x):\n    if x == 'end': os._exit(1)\n    return x\n";
+    let tree = serving(code, "");
+    let hold = tree.path("hold");
+    let mut command = tree.command(&["serve", "--listen", "127.0.0.1:0"]);
+    command.env("HOLD", &hold);
+    let server = Server::start(command);
+    let script = "
+import os, signal, threading
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+health = health_pb2_grpc.HealthStub(channel)
+of = lambda service: health_pb2.HealthCheckRequest(service=service)
+SERVING, NOT, UNKNOWN = (health_pb2.HealthCheckResponse.ServingStatus.Value(n) for n in ('SERVING', 'NOT_SERVING', 'SERVICE_UNKNOWN'))
+watches = [health.Watch(of(s)) for s in ('', 'inference.GRPCInferenceService', 'HEAD', commit)]
+assert [next(w).status for w in watches] == [SERVING] * 4
+assert dict(watches[0].initial_metadata())['x-modelv-commit'] == commit
+# One that is not known may come: it is no error.
+unknown = health.Watch(of('other'))
+assert next(unknown).status == UNKNOWN
+hold, server = extra
+open(hold, 'w').close()
+request = service_pb2.ModelInferRequest(model_name='HEAD')
+x = request.inputs.add(name='x', datatype='BYTES', shape=[])
+x.contents.bytes_contents.append(b'end')
+assert 'ended while it worked' in refused('UNAVAILABLE', lambda: stub.ModelInfer(request))
+assert [next(w).status for w in watches] == [NOT] * 4
+assert health.Check(of('')).status == NOT
+os.remove(hold)
+assert [next(w).status for w in watches] == [SERVING] * 4
+assert health.Check(of('')).status == SERVING
+# A server that ends says so, and nobody who watches keeps it.
+watches[0].cancel()
+os.kill(int(server), signal.SIGTERM)
+for w in watches[1:]:
+    assert next(w).status == NOT
+    refused('UNAVAILABLE', lambda: next(w))
+refused('UNAVAILABLE', lambda: next(unknown))
+";
+    let pid = server.child.id().to_string();
+    let extra = [hold.to_str().unwrap(), &pid];
+    ask_with(script, &server, &tree.id("HEAD"), &extra);
+    server.wait();
+}
+
+#[test]
+fn a_client_without_descriptions_asks_for_them() {
+    let tree = serving(
+        "def predict(x: list[int]) -> list[int]:\n    return x\n",
+        "",
+    );
+    let server = start(&tree, &[]);
+    let script = "
+from google.protobuf.descriptor_pool import DescriptorPool
+from google.protobuf.message_factory import GetMessageClass
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
+# This package speaks v1alpha, which differs in its name alone.
+info = '/grpc.reflection.%s.ServerReflection/ServerReflectionInfo'
+def ask(version, questions):
+    method = channel.stream_stream(info % version,
+        request_serializer=reflection_pb2.ServerReflectionRequest.SerializeToString,
+        response_deserializer=reflection_pb2.ServerReflectionResponse.FromString)
+    return list(method(iter(questions)))
+Question = reflection_pb2.ServerReflectionRequest
+for version in ('v1', 'v1alpha'):
+    services, symbol, missing = ask(version, [Question(list_services='*'),
+        Question(file_containing_symbol='inference.ModelInferRequest'), Question(file_by_filename='no.proto')])
+    names = [s.name for s in services.list_services_response.service]
+    assert names == ['grpc.health.v1.Health', 'grpc.reflection.v1.ServerReflection',
+        'grpc.reflection.v1alpha.ServerReflection', 'inference.GRPCInferenceService'], names
+    assert len(symbol.file_descriptor_response.file_descriptor_proto) == 1
+    assert symbol.original_request.file_containing_symbol == 'inference.ModelInferRequest'
+    assert missing.error_response.error_code == 5 and 'no.proto' in missing.error_response.error_message, missing
+# Asked with what was told here alone, it answers.
+pool = DescriptorPool(ProtoReflectionDescriptorDatabase(channel))
+service = pool.FindServiceByName('inference.GRPCInferenceService')
+method = service.FindMethodByName('ModelInfer')
+Request, Response = GetMessageClass(method.input_type), GetMessageClass(method.output_type)
+request = Request(model_name='HEAD')
+request.inputs.add(name='x', datatype='INT64', shape=[2]).contents.int64_contents.extend([4, 5])
+infer = channel.unary_unary('/inference.GRPCInferenceService/ModelInfer', Request.SerializeToString, Response.FromString)
+response = infer(request)
+assert list(response.outputs[0].contents.int64_contents) == [4, 5] and response.model_version == commit
+# What is told is what the client of Triton has, number by number, and is answered.
+def fields(message):
+    return {f.number: (f.name, f.type, f.label, f.message_type and f.message_type.name) for f in message.fields}
+def same(ours, theirs):
+    for number, field in fields(ours).items():
+        # One name of Triton's file is its own.
+        assert fields(theirs)[number][1:3] == field[1:3] and fields(theirs)[number][0] == field[0], (field, fields(theirs)[number])
+    for inner in ours.nested_types:
+        if not inner.GetOptions().map_entry:
+            same(inner, theirs.nested_types_by_name[inner.name])
+known = service_pb2.DESCRIPTOR.services_by_name['GRPCInferenceService']
+for m in service.methods:
+    theirs = known.methods_by_name[m.name]
+    same(m.input_type, theirs.input_type)
+    same(m.output_type, theirs.output_type)
+same(pool.FindMessageTypeByName('inference.InferTensorContents'), service_pb2.InferTensorContents.DESCRIPTOR)
+same(pool.FindMessageTypeByName('inference.InferParameter'), service_pb2.InferParameter.DESCRIPTOR)
+for name in names:
+    for m in pool.FindServiceByName(name).methods:
+        path = '/%s/%s' % (name, m.name)
+        call = channel.stream_stream(path)(iter([b'']))
+        try:
+            next(call)
+        except grpc.RpcError as e:
+            assert e.code() != grpc.StatusCode.UNIMPLEMENTED, (path, e)
+        call.cancel()
+refused('UNIMPLEMENTED', lambda: channel.unary_unary('/grpc.reflection.v1.ServerReflection/Other')(b''))
+refused('INVALID_ARGUMENT', lambda: ask('v1', [Question()]))
+refused('RESOURCE_EXHAUSTED', lambda: ask('v1', [Question(list_services='x' * 10000)]))
+";
+    ask(script, &server, &tree.id("HEAD"));
+    server.stop();
+}
+
+#[test]
+fn the_descriptions_are_made_of_their_files() {
+    let grpc = concat!(env!("CARGO_MANIFEST_DIR"), "/../modelv-serve/src/grpc");
+    let tree = Tree::empty();
+    let made = tree.path("made");
+    let mut command = Command::new(client());
+    command
+        .args(["-m", "grpc_tools.protoc", "-I."])
+        .current_dir(format!("{grpc}/protos"));
+    command.arg(format!("--descriptor_set_out={}", made.display()));
+    must(command.args([
+        "inference.proto",
+        "grpc/health/v1/health.proto",
+        "grpc/reflection/v1/reflection.proto",
+        "grpc/reflection/v1alpha/reflection.proto",
+    ]));
+    let have = std::fs::read(format!("{grpc}/services.binpb")).unwrap();
+    assert!(
+        std::fs::read(made).unwrap() == have,
+        "make `services.binpb` anew"
+    );
 }

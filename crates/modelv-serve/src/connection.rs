@@ -182,8 +182,10 @@ async fn answer(
     pulse: Arc<Pulse>,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Infallible> {
-    let _busy = pulse.busy();
+    let busy = pulse.busy();
     let response = routes.call(request).await?;
+    let lasting = response.extensions().get::<Lasting>().is_some();
+    let lasting = lasting.then_some(busy);
     let clock = Clock::of_stream();
     clock.waits_for_client();
     Ok(response.map(|inner| {
@@ -192,6 +194,7 @@ async fn answer(
             rest: Bytes::new(),
             pulse: pulse.clone(),
             clock,
+            _lasting: lasting,
         })
     }))
 }
@@ -214,9 +217,9 @@ impl Pulse {
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 
-    fn busy(&self) -> Busy<'_> {
+    fn busy(self: &Arc<Self>) -> Busy {
         self.busy.fetch_add(1, Ordering::Relaxed);
-        Busy(self)
+        Busy(self.clone())
     }
 
     /// Returns when nothing has moved for so long. Requests that are worked on have limits of their own.
@@ -234,10 +237,15 @@ impl Pulse {
     }
 }
 
-/// A request is worked on.
-struct Busy<'a>(&'a Pulse);
+/// An answer that has this among its extensions lasts as long as its client is there: between what it says, nothing
+/// has to move.
+#[derive(Clone)]
+pub(crate) struct Lasting;
 
-impl Drop for Busy<'_> {
+/// A request is worked on.
+struct Busy(Arc<Pulse>);
+
+impl Drop for Busy {
     fn drop(&mut self) {
         self.0.busy.fetch_sub(1, Ordering::Relaxed);
         self.0.beat();
@@ -250,6 +258,7 @@ struct Moving {
     rest: Bytes,
     pulse: Arc<Pulse>,
     clock: Arc<Clock>,
+    _lasting: Option<Busy>,
 }
 
 impl hyper::body::Body for Moving {

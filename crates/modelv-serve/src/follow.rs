@@ -54,7 +54,7 @@ async fn load(app: &Arc<App>, options: ServeOptions, guard: Guard) -> bool {
     app.log.line_of(&commit, "info", "loading", json!({}));
     match Model::load(options, guard, &app.metrics, &app.log).await {
         Ok(model) => {
-            let old = app.arms.swap(Arc::new(model));
+            let old = app.swap(Arc::new(model));
             app.metrics.swapped("taken");
             app.log.now_about(&commit);
             let ms = start.elapsed().as_secs_f64() * 1000.0;

@@ -1,21 +1,20 @@
 //! The Open Inference Protocol, version 2, over gRPC: calls of one message each, on the port of the rest.
 //!
-//! gRPC is HTTP/2 with a message behind five bytes and the outcome in trailers; no more of it is here.
+//! gRPC is HTTP/2 with messages behind five bytes each and the outcome in trailers; no more of it is here.
 
+mod descriptors;
 pub(crate) mod health;
 mod message;
+pub(crate) mod reflection;
+mod reply;
 mod tensors;
 
-use std::convert::Infallible;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, header};
-use hyper::body::Frame;
 use prost::Message;
 
 use crate::body::{Read, read};
@@ -28,6 +27,7 @@ use message::{
     InferRequest, InferResponse, Live, ModelMetadata, ModelName, Ready, ServerMetadata,
     TensorMetadata, infer_request,
 };
+use reply::{replies, reply};
 
 /// Path of all methods.
 pub(crate) const SERVICE: &str = "/inference.GRPCInferenceService/{method}";
@@ -233,18 +233,23 @@ pub(crate) fn inputs_of(body: &Bytes) -> Result<Vec<(String, Vec<u8>)>, String> 
 }
 
 /// The one message of a call.
-#[expect(clippy::big_endian_bytes, reason = "gRPC has lengths so")]
 fn message(body: &Bytes) -> Result<Bytes, Failure> {
     let head = body.first_chunk::<HEAD_BYTES>();
-    let [flag, length @ ..] = head.ok_or_else(|| bad("a call without a message"))?;
-    if *flag != 0 {
-        let text = "packed messages are not read: send it without compression";
-        return Err(failure(StatusCode::NOT_IMPLEMENTED, "packed", text));
-    }
-    if u32::from_be_bytes(*length) as usize != body.len() - HEAD_BYTES {
+    let length = length(*head.ok_or_else(|| bad("a call without a message"))?)?;
+    if length != body.len() - HEAD_BYTES {
         return Err(bad("a call is one message, as long as it says"));
     }
     Ok(body.slice(HEAD_BYTES..))
+}
+
+/// How long the message behind this is.
+#[expect(clippy::big_endian_bytes, reason = "gRPC has lengths so")]
+fn length([flag, length @ ..]: [u8; HEAD_BYTES]) -> Result<usize, Failure> {
+    if flag != 0 {
+        let text = "packed messages are not read: send it without compression";
+        return Err(failure(StatusCode::NOT_IMPLEMENTED, "packed", text));
+    }
+    Ok(u32::from_be_bytes(length) as usize)
 }
 
 /// How long the client waits, if it says so.
@@ -276,93 +281,6 @@ async fn within<T>(
         let text = "the prediction took longer than the client waits";
         Err(failure(StatusCode::GATEWAY_TIMEOUT, "timeout", text))
     })
-}
-
-/// The number that gRPC has for an outcome.
-fn status(code: StatusCode) -> u16 {
-    match code.as_u16() {
-        200 => 0,
-        400 | 422 => 3,
-        408 | 504 => 4,
-        404 => 5,
-        413 | 429 => 8,
-        405 | 501 => 12,
-        503 => 14,
-        _ => 13,
-    }
-}
-
-fn reply(app: &App, model: &Model, answered: Result<Vec<u8>, Failure>, id: &str) -> Response<Body> {
-    match answered {
-        Ok(message) => {
-            let body = Body::new(Reply::of(&message));
-            app.finish(model, StatusCode::OK, CONTENT_TYPE, body, id)
-        }
-        Err(f) => {
-            let body = Body::empty();
-            let mut response = app.finish(model, StatusCode::OK, CONTENT_TYPE, body, id);
-            let headers = response.headers_mut();
-            headers.insert("grpc-status", status(f.code).into());
-            if let Ok(text) = HeaderValue::from_str(&escaped(&f.message)) {
-                headers.insert("grpc-message", text);
-            }
-            response
-        }
-    }
-}
-
-/// Most bytes of a message: clients take a few kilobytes of headers.
-const MESSAGE_BYTES_MAX: usize = 1 << 10;
-
-/// The beginning of a text as gRPC has it in a header.
-fn escaped(text: &str) -> String {
-    let mut out = String::new();
-    for byte in text.bytes() {
-        if out.len() >= MESSAGE_BYTES_MAX {
-            break;
-        }
-        match byte {
-            b'%' | 0..0x20 | 0x7f.. => out.push_str(&format!("%{byte:02X}")),
-            plain => out.push(char::from(plain)),
-        }
-    }
-    out
-}
-
-/// A message, then that all went well.
-struct Reply {
-    message: Option<Bytes>,
-    trailers: Option<HeaderMap>,
-}
-
-impl Reply {
-    #[expect(clippy::big_endian_bytes, reason = "gRPC has lengths so")]
-    fn of(message: &[u8]) -> Self {
-        let length = u32::try_from(message.len()).unwrap_or(u32::MAX);
-        let framed = [&[0][..], &length.to_be_bytes(), message].concat();
-        let trailers = HeaderMap::from_iter([(
-            header::HeaderName::from_static("grpc-status"),
-            HeaderValue::from_static("0"),
-        )]);
-        Self {
-            message: Some(framed.into()),
-            trailers: Some(trailers),
-        }
-    }
-}
-
-impl hyper::body::Body for Reply {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let message = self.message.take().map(Frame::data);
-        let next = message.or_else(|| self.trailers.take().map(Frame::trailers));
-        Poll::Ready(next.map(Ok))
-    }
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCo
 use axum::routing::{any, get, post};
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
 
 use crate::ServeError;
 use crate::arms::{Arms, Slot};
@@ -41,6 +42,8 @@ pub(crate) struct App {
     pub(crate) aside: Aside,
     requests: AtomicU64,
     draining: AtomicBool,
+    /// Rung when it begins to drain, and when another commit is served.
+    bell: Arc<Notify>,
 }
 
 impl App {
@@ -65,6 +68,7 @@ impl App {
             aside: Aside::new(limits.predict),
             requests: AtomicU64::new(0),
             draining: AtomicBool::new(false),
+            bell: Arc::new(Notify::new()),
         }
     }
 }
@@ -149,7 +153,7 @@ async fn run(
         _ = term.recv() => {}
         _ = int.recv() => {}
     }
-    app.draining.store(true, Ordering::Relaxed);
+    app.drain();
     drop(listener);
     if let Some(task) = following {
         task.abort();
@@ -185,6 +189,8 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         )
         .route(grpc::SERVICE, any(grpc::call))
         .route(grpc::health::SERVICE, any(grpc::health::call))
+        .route(grpc::reflection::SERVICES[0], any(grpc::reflection::call))
+        .route(grpc::reflection::SERVICES[1], any(grpc::reflection::call))
         .fallback(nowhere)
         .with_state(app)
 }
@@ -253,6 +259,41 @@ impl App {
     /// Whether the server is about to end.
     pub(crate) fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
+    }
+
+    /// From here on it is about to end.
+    pub(crate) fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+        self.bell.notify_waiters();
+    }
+
+    /// Returns when the server is about to end.
+    pub(crate) async fn drains(&self) {
+        loop {
+            let rung = self.bell.notified();
+            if self.is_draining() {
+                return;
+            }
+            rung.await;
+        }
+    }
+
+    /// Puts a commit in the place of the first one.
+    pub(crate) fn swap(&self, model: Arc<Model>) -> Arc<Model> {
+        let old = self.arms.swap(model);
+        self.bell.notify_waiters();
+        old
+    }
+
+    /// Returns when something has happened, since this was called, that its health may depend on.
+    pub(crate) fn changed(&self) -> impl Future<Output = ()> + Send + use<> {
+        let own = self.bell.clone().notified_owned();
+        let all = self.arms.all();
+        let pools = all.iter().map(|s| s.model.pool.changed());
+        let bells: Vec<_> = std::iter::once(own).chain(pools).map(Box::pin).collect();
+        async move {
+            futures_util::future::select_all(bells).await;
+        }
     }
 
     pub(crate) fn next_number(&self) -> u64 {

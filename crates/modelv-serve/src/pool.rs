@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use axum::body::Bytes;
 use futures_util::FutureExt;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::futures::OwnedNotified;
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::Instant;
 
 use crate::ServeError;
@@ -57,6 +58,8 @@ struct Shared {
 /// All workers of a commit. They end when it is dropped, after what was asked before.
 pub(crate) struct Pool {
     shared: Arc<Shared>,
+    /// Rung when a worker went or came.
+    bell: Arc<Notify>,
 }
 
 impl Drop for Pool {
@@ -98,6 +101,7 @@ impl Pool {
             tokio::spawn(keep(shared.clone(), process));
         }
         Ok((Self { shared }, about))
+            bell: Arc::new(Notify::new()),
     }
 
     pub(crate) fn is_ready(&self) -> bool {
@@ -112,6 +116,11 @@ impl Pool {
         let job = Job {
             body: body.into(),
             reply,
+    /// Returns when a worker has gone or come since this was called.
+    pub(crate) fn changed(&self) -> OwnedNotified {
+        self.shared.bell.clone().notified_owned()
+    }
+
             queued: now,
             deadline: now + limits.predict,
             alone: false,
@@ -143,6 +152,7 @@ async fn keep(shared: Arc<Shared>, first: Worker) {
         let Some(next) = restart(&shared).await else {
             return;
         };
+        shared.bell.notify_waiters();
         process = next;
         shared.metrics.restarted(&shared.options.commit);
         shared.ready.fetch_add(1, Ordering::Relaxed);
@@ -154,6 +164,7 @@ impl Shared {
         self.spare.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+        shared.bell.notify_waiters();
 
 /// The next process: the spare one, if it lives, or a new one.
 async fn restart(shared: &Arc<Shared>) -> Option<Worker> {

@@ -34,6 +34,12 @@ pub(crate) fn failure(code: StatusCode, kind: &'static str, message: impl Into<S
     }
 }
 
+/// Nothing is begun any more.
+pub(crate) fn draining() -> Failure {
+    let text = "the server is about to end";
+    failure(StatusCode::SERVICE_UNAVAILABLE, "draining", text)
+}
+
 /// What a prediction gave.
 pub(crate) enum Output {
     /// JSON text.
@@ -217,8 +223,7 @@ pub(crate) async fn ask(
     id: &str,
 ) -> Result<Output, Failure> {
     if app.is_draining() {
-        let text = "the server is about to end";
-        return Err(failure(StatusCode::SERVICE_UNAVAILABLE, "draining", text));
+        return Err(draining());
     }
     let Some(answer) = model.pool.submit(body.clone()) else {
         let text = "too many requests wait for a worker";

@@ -1,5 +1,6 @@
 //! What gRPC is, beside its messages.
 
+use super::reply::{escaped, status};
 use super::*;
 
 #[test]

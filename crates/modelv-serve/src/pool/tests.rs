@@ -45,6 +45,7 @@ fn queue(wait: Duration) -> Pool {
         workshop: Workshop::Python,
         spare: Mutex::new(None),
         ready: AtomicUsize::new(1),
+        bell: Arc::new(Notify::new()),
         options,
         metrics: Arc::new(Metrics::default()),
         log: log(),
