@@ -1,14 +1,21 @@
 //! Bodies of requests, within all limits: their size, their time, and the memory that all of them, and what is
 //! made of them for a worker, take.
 
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use axum::body::{Body, Bytes};
 use axum::http::{Method, Request, StatusCode, header};
 use futures_util::StreamExt;
+use hyper::body::{Frame, SizeHint};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::aside::LARGE_BYTES;
 use crate::config::Limits;
+use crate::frame::Part;
 use crate::http::App;
 use crate::predict::{Failure, failure};
 
@@ -17,15 +24,43 @@ const UNIT_BYTES: usize = 1 << 10;
 /// Copies for mirrors may take so much of what bodies may, beside it.
 const MIRRORS_SHARE: usize = 4;
 
-/// Memory for the bodies of all requests of all connections.
-pub(crate) struct Room(Arc<Semaphore>);
+/// Memory for the bodies of all requests of all connections, or for the results of all workers of a commit.
+#[derive(Clone)]
+pub(crate) struct Room {
+    free: Arc<Semaphore>,
+    bytes: usize,
+}
 
 impl Room {
     pub(crate) fn new(limits: &Limits) -> Self {
         // One body of the largest size always has room.
-        let bytes = limits.all_bodies_bytes.max(limits.body_bytes);
+        Self::of(limits.all_bodies_bytes.max(limits.body_bytes))
+    }
+
+    /// For the results of workers.
+    pub(crate) fn for_results(limits: &Limits) -> Self {
+        Self::of(limits.all_results_bytes)
+    }
+
+    fn of(bytes: usize) -> Self {
         let units = bytes.div_ceil(UNIT_BYTES).min(Semaphore::MAX_PERMITS);
-        Self(Arc::new(Semaphore::new(units)))
+        Self {
+            free: Arc::new(Semaphore::new(units)),
+            bytes,
+        }
+    }
+
+    /// So much for a result. A small one is not counted: each goes out as soon as it is there, and what a worker
+    /// says of itself always arrives.
+    ///
+    /// # Errors
+    /// There is not so much, or never would be.
+    pub(crate) fn hold_result(&self, bytes: usize) -> Result<Held, Part> {
+        if bytes < LARGE_BYTES {
+            return Ok(None);
+        }
+        let ever = bytes <= self.bytes;
+        self.hold(bytes).map_err(|_| Part::NoRoom { ever })
     }
 
     /// For the copies that mirrors have: they never take what callers need.
@@ -53,7 +88,7 @@ impl Room {
         let more = bytes.div_ceil(UNIT_BYTES).saturating_sub(has);
         let more = u32::try_from(more).map_err(|_| full())?;
         if more > 0 {
-            let permit = self.0.clone().try_acquire_many_owned(more);
+            let permit = self.free.clone().try_acquire_many_owned(more);
             let permit = permit.map_err(|_| full())?;
             match held {
                 Some(held) => held.merge(permit),
@@ -66,6 +101,50 @@ impl Room {
 
 /// Memory that counts as taken until this is dropped.
 pub(crate) type Held = Option<OwnedSemaphorePermit>;
+
+/// Bytes that count as taken until the last part of them is dropped.
+pub(crate) fn held(bytes: impl Into<Bytes>, held: Held) -> Bytes {
+    let bytes = bytes.into();
+    match held {
+        None => bytes,
+        held => Bytes::from_owner(HeldBytes { bytes, _held: held }),
+    }
+}
+
+struct HeldBytes {
+    bytes: Bytes,
+    _held: Held,
+}
+
+impl AsRef<[u8]> for HeldBytes {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+/// A body of several pieces, whose length is known.
+pub(crate) struct Pieces(pub(crate) VecDeque<Bytes>);
+
+impl hyper::body::Body for Pieces {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Ready(self.0.pop_front().map(|piece| Ok(Frame::data(piece))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let bytes: usize = self.0.iter().map(Bytes::len).sum();
+        SizeHint::with_exact(bytes as u64)
+    }
+}
 
 /// A whole body. Its memory counts as taken until it is dropped.
 pub(crate) struct Read {
@@ -176,7 +255,7 @@ mod tests {
             };
             let text = body().await.becomes(&room, 18 << 10);
             assert_eq!(
-                room.0.available_permits(),
+                room.free.available_permits(),
                 2,
                 "its body is not counted twice"
             );
@@ -186,7 +265,7 @@ mod tests {
             let longer = body().await.becomes(&room, 18 << 10);
             assert_eq!(longer.map_err(|f| f.kind).err(), Some("no_memory"));
             drop(shorter);
-            assert_eq!(room.0.available_permits(), 20, "all is given back");
+            assert_eq!(room.free.available_permits(), 20, "all is given back");
         });
     }
 }

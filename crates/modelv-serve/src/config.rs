@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::ServeError;
+use crate::frame::ANSWER_BYTES_MAX;
 use crate::payload::Payloads;
 
 /// Bounds on what a client may cost.
@@ -24,6 +25,8 @@ pub struct Limits {
     /// Memory for the bodies of all requests and what is made of them, in bytes; one body of the largest size
     /// always has room. Copies for mirrors have a quarter of it, for themselves.
     pub all_bodies_bytes: usize,
+    /// Memory for the results of all workers of a commit, in bytes; none may have more.
+    pub all_results_bytes: usize,
     /// Longest time in which a connection may stand still: no request, and no byte of an answer taken.
     pub idle: Duration,
     /// Connections at a time.
@@ -40,6 +43,7 @@ impl Default for Limits {
             header: Duration::from_secs(10),
             queue: 256,
             all_bodies_bytes: 128 << 20,
+            all_results_bytes: ANSWER_BYTES_MAX,
             idle: Duration::from_secs(120),
             connections: 768,
             drain: Duration::from_secs(10),

@@ -3,7 +3,9 @@
 //! A frame is a little-endian `u32` length and so many bytes. A question is a list of bodies, an answer a
 //! list of parts in the same order. Must never allocate what a length claims before the bytes are there.
 
-/// Largest answer of a worker, in bytes.
+use axum::body::Bytes;
+
+/// Largest answer that is made in this process, in bytes, and what all answers of a commit may have.
 pub(crate) const ANSWER_BYTES_MAX: usize = 256 << 20;
 /// Length of a length.
 const LEN: usize = 4;
@@ -12,15 +14,17 @@ const LEN: usize = 4;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Part {
     /// The result, as JSON text.
-    Result(Vec<u8>),
+    Result(Bytes),
     /// The function raised: an object with `message` and `trace`.
-    Raised(Vec<u8>),
+    Raised(Bytes),
     /// The body is not what the function takes.
-    Unfit(Vec<u8>),
+    Unfit(Bytes),
     /// Results follow one by one, each when it is asked for.
     Stream,
     /// There are no more of them.
     End,
+    /// The whole answer was thrown away: it has more bytes than answers may have, or than the others leave.
+    NoRoom { ever: bool },
 }
 
 fn number(bytes: &[u8]) -> Option<usize> {
@@ -50,32 +54,26 @@ pub(crate) fn question(bodies: &[&[u8]]) -> Result<Vec<u8>, &'static str> {
 }
 
 /// How many bytes the frame takes that begins here; `None`: too few are here to tell.
-///
-/// # Errors
-/// It says that it is larger than any answer may be.
-pub(crate) fn frame_bytes(bytes: &[u8]) -> Result<Option<usize>, &'static str> {
-    match number(bytes) {
-        None => Ok(None),
-        Some(len) if len > ANSWER_BYTES_MAX => Err("an answer above 256 MiB"),
-        Some(len) => Ok(Some(LEN + len)),
-    }
+pub(crate) fn frame_bytes(bytes: &[u8]) -> Option<usize> {
+    number(bytes).map(|len| len.saturating_add(LEN))
 }
 
 /// The parts of a whole frame.
 ///
 /// # Errors
 /// The bytes are no answer.
-pub(crate) fn parts(frame: &[u8]) -> Result<Vec<Part>, &'static str> {
+pub(crate) fn parts(frame: &Bytes) -> Result<Vec<Part>, &'static str> {
     const CUT: &str = "a part of an answer is cut off";
     let mut rest = frame.get(LEN..).ok_or(CUT)?;
+    let own = |text: &[u8]| frame.slice_ref(text);
     let mut out = Vec::new();
     while let Some((kind, after)) = rest.split_first() {
         let len = number(after).ok_or(CUT)?;
         let (text, after) = after[LEN..].split_at_checked(len).ok_or(CUT)?;
         out.push(match kind {
-            b'k' => Part::Result(text.to_vec()),
-            b'e' => Part::Raised(text.to_vec()),
-            b'u' => Part::Unfit(text.to_vec()),
+            b'k' => Part::Result(own(text)),
+            b'e' => Part::Raised(own(text)),
+            b'u' => Part::Unfit(own(text)),
             b's' => Part::Stream,
             b'z' => Part::End,
             _ => return Err("a part of no known kind"),
@@ -93,16 +91,16 @@ mod tests {
     fn questions_and_answers_are_lists() {
         let asked = question(&[&b"[1]"[..], b"{}"]).unwrap();
         assert_eq!(asked, b"\x0d\0\0\0\x03\0\0\0[1]\x02\0\0\0{}");
-        let frame = b"\x0d\0\0\0k\x02\0\0\0[]e\x01\0\0\0!".as_slice();
-        assert_eq!(frame_bytes(frame), Ok(Some(17)));
-        let want = [Part::Result(b"[]".to_vec()), Part::Raised(b"!".to_vec())];
-        assert_eq!(parts(frame).unwrap(), want);
+        let frame = Bytes::from_static(b"\x0d\0\0\0k\x02\0\0\0[]e\x01\0\0\0!");
+        assert_eq!(frame_bytes(&frame), Some(17));
+        let text = Bytes::from_static;
+        let want = [Part::Result(text(b"[]")), Part::Raised(text(b"!"))];
+        assert_eq!(parts(&frame).unwrap(), want);
         for end in 5..frame.len() {
-            let cut = parts(&frame[..end]);
+            let cut = parts(&frame.slice(..end));
             assert!(cut.is_err() || end == 11, "{end}: {cut:?}");
         }
-        assert_eq!(frame_bytes(b"\0\0"), Ok(None));
-        assert!(frame_bytes(b"\0\0\0\xff").is_err());
-        assert!(parts(b"\x05\0\0\0?\0\0\0\0").is_err());
+        assert_eq!(frame_bytes(b"\0\0"), None);
+        assert!(parts(&text(b"\x05\0\0\0?\0\0\0\0")).is_err());
     }
 }

@@ -118,8 +118,7 @@ fn fit(types: &Value, text: &[u8]) -> Result<(), Failure> {
     if !has_types(types) {
         return Ok(());
     }
-    let question: Value = serde_json::from_slice(text).map_err(|e| bad(e.to_string()))?;
-    fits(types, &question["inputs"])
+    fits(types, text)
 }
 
 /// What a model gives, as JSON.
@@ -128,7 +127,7 @@ pub(crate) async fn predicted(
     model: &Arc<Model>,
     question: &Question,
     id: &str,
-) -> Result<Vec<u8>, Failure> {
+) -> Result<Bytes, Failure> {
     let called = payload::Names {
         input: question.input.as_deref(),
         output: question.wanted.first().map(String::as_str),

@@ -8,7 +8,7 @@ use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor}
 
 /// `serde::de::IgnoredAny` looks neither into strings and numbers nor at the depth. Python does, and fails
 /// there.
-struct Looked;
+pub(crate) struct Looked;
 
 /// Reads the whole text.
 ///

@@ -6,7 +6,7 @@ use crate::ServeError;
 use crate::config::{Guard, ServeOptions};
 use crate::log::Log;
 use crate::metrics::{Metrics, Served};
-use crate::pool::{Answer, Pool};
+use crate::pool::{Answer, NO_ROOM, Pool};
 use crate::process::About;
 
 /// One commit that is served. Its workers end when the last request to it has ended.
@@ -64,6 +64,7 @@ impl Model {
                     Ok(Answer::Raised(message, _) | Answer::Unfit(message)) => {
                         return Err(failed(message));
                     }
+                    Ok(Answer::NoRoom) => return Err(failed(NO_ROOM.into())),
                     Ok(Answer::Timeout) => return Err(failed("it took too long".into())),
                     Ok(Answer::Died) | Err(_) => return Err(failed("the worker died".into())),
                 }

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::mpsc;
 
+use axum::body::Bytes;
 use modelv_onnx::{Data, Model, Runner, STACK_BYTES, Slot, Tensor};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
@@ -134,10 +135,8 @@ fn failed(e: &modelv_onnx::Error) -> Part {
     }
 }
 
-pub(super) fn words(message: &str) -> Vec<u8> {
-    json!({"message": message, "trace": ""})
-        .to_string()
-        .into_bytes()
+pub(super) fn words(message: &str) -> Bytes {
+    json!({"message": message, "trace": ""}).to_string().into()
 }
 
 /// The rows that all inputs of a request have.

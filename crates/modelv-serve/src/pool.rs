@@ -31,18 +31,26 @@ const PAUSE_MAX: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(crate) enum Answer {
     /// The result, as JSON text.
-    Result(Vec<u8>),
+    Result(Bytes),
     /// `predict` raised; the message and the traceback.
     Raised(String, String),
     /// The function does not take this body.
     Unfit(String),
     /// Results that come one by one.
-    Stream(mpsc::Receiver<Result<Vec<u8>, String>>),
+    Stream(mpsc::Receiver<Result<Bytes, String>>),
     /// The worker died with it.
     Died,
     /// It took too long.
     Timeout,
+    /// Other results take all memory that there is for them.
+    NoRoom,
 }
+
+/// What is said of a result for which there is none left.
+pub(crate) const NO_ROOM: &str =
+    "the results of other requests take all memory that there is for them";
+/// What is said of a result that is larger than any may be.
+const TOO_LARGE: &str = "the result has more bytes than all results may have";
 
 struct Shared {
     queue: Queue,
@@ -50,6 +58,8 @@ struct Shared {
     spare: Mutex<Option<Worker>>,
     workshop: Workshop,
     ready: AtomicUsize,
+    /// Rung when a worker went or came.
+    bell: Arc<Notify>,
     options: ServeOptions,
     metrics: Arc<Metrics>,
     log: Arc<Log>,
@@ -58,8 +68,6 @@ struct Shared {
 /// All workers of a commit. They end when it is dropped, after what was asked before.
 pub(crate) struct Pool {
     shared: Arc<Shared>,
-    /// Rung when a worker went or came.
-    bell: Arc<Notify>,
 }
 
 impl Drop for Pool {
@@ -93,6 +101,7 @@ impl Pool {
             spare: Mutex::new(spare),
             workshop,
             ready: AtomicUsize::new(count),
+            bell: Arc::new(Notify::new()),
             options: options.clone(),
             metrics: metrics.clone(),
             log: log.clone(),
@@ -101,11 +110,15 @@ impl Pool {
             tokio::spawn(keep(shared.clone(), process));
         }
         Ok((Self { shared }, about))
-            bell: Arc::new(Notify::new()),
     }
 
     pub(crate) fn is_ready(&self) -> bool {
         self.shared.ready.load(Ordering::Relaxed) > 0
+    }
+
+    /// Returns when a worker has gone or come since this was called.
+    pub(crate) fn changed(&self) -> OwnedNotified {
+        self.shared.bell.clone().notified_owned()
     }
 
     /// Hands a request over; `None` when too many wait.
@@ -116,11 +129,6 @@ impl Pool {
         let job = Job {
             body: body.into(),
             reply,
-    /// Returns when a worker has gone or come since this was called.
-    pub(crate) fn changed(&self) -> OwnedNotified {
-        self.shared.bell.clone().notified_owned()
-    }
-
             queued: now,
             deadline: now + limits.predict,
             alone: false,
@@ -144,6 +152,7 @@ async fn keep(shared: Arc<Shared>, first: Worker) {
             continue;
         }
         shared.ready.fetch_sub(1, Ordering::Relaxed);
+        shared.bell.notify_waiters();
         let (id, status) = (process.id(), process.status());
         let fields = serde_json::json!({"process": id, "status": status});
         shared
@@ -152,10 +161,10 @@ async fn keep(shared: Arc<Shared>, first: Worker) {
         let Some(next) = restart(&shared).await else {
             return;
         };
-        shared.bell.notify_waiters();
         process = next;
         shared.metrics.restarted(&shared.options.commit);
         shared.ready.fetch_add(1, Ordering::Relaxed);
+        shared.bell.notify_waiters();
     }
 }
 
@@ -164,7 +173,6 @@ impl Shared {
         self.spare.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
-        shared.bell.notify_waiters();
 
 /// The next process: the spare one, if it lives, or a new one.
 async fn restart(shared: &Arc<Shared>) -> Option<Worker> {
@@ -215,6 +223,10 @@ async fn work(shared: &Arc<Shared>, process: &mut Worker, batch: Vec<Job>) -> bo
     let bodies: Vec<&[u8]> = batch.iter().map(|j| j.body.as_ref()).collect();
     let asked = tokio::time::timeout_at(deadline, process.ask(&bodies)).await;
     let parts = match asked {
+        Ok(Ok(parts)) if batch.len() > 1 && matches!(parts[..], [Part::NoRoom { .. }]) => {
+            shared.queue.again(batch, true);
+            return true;
+        }
         Ok(Ok(parts)) if parts.len() == batch.len() => parts,
         Err(_) => {
             for job in batch {
@@ -246,6 +258,8 @@ async fn work(shared: &Arc<Shared>, process: &mut Worker, batch: Vec<Job>) -> bo
             }
             Part::Unfit(text) => Answer::Unfit(raised(&text).0),
             Part::Stream => return stream(shared, process, job.reply).await,
+            Part::NoRoom { ever: true } => Answer::NoRoom,
+            Part::NoRoom { ever: false } => Answer::Raised(TOO_LARGE.into(), String::new()),
             Part::End => Answer::Died,
         };
         let _ = job.reply.send(answer);
@@ -271,6 +285,11 @@ async fn stream(shared: &Shared, process: &mut Worker, reply: oneshot::Sender<An
             Ok(Ok(Part::Raised(text) | Part::Unfit(text))) => {
                 room.send(Err(raised(&text).0));
                 return true;
+            }
+            Ok(Ok(Part::NoRoom { ever })) => {
+                // It may have been the last one: then the worker waits for a request by now.
+                room.send(Err(if ever { NO_ROOM } else { TOO_LARGE }.into()));
+                return false;
             }
             Ok(_) => {
                 room.send(Err(

@@ -10,12 +10,12 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use crate::aside::LARGE_BYTES;
-use crate::body::{Read, read};
+use crate::body::{Pieces, Read, read};
 use crate::http::{App, JSON};
 use crate::json_text;
 use crate::model::Model;
 use crate::payload::{Entry, Names, StreamEntry};
-use crate::pool::Answer;
+use crate::pool::{Answer, NO_ROOM};
 use crate::schema;
 
 /// A prediction that was not made.
@@ -43,14 +43,14 @@ pub(crate) fn draining() -> Failure {
 /// What a prediction gave.
 pub(crate) enum Output {
     /// JSON text.
-    Whole(Vec<u8>),
+    Whole(Bytes),
     /// JSON texts, one by one.
     Stream(Results),
 }
 
 /// Results as they come, and the log of them.
 pub(crate) struct Results {
-    results: mpsc::Receiver<Result<Vec<u8>, String>>,
+    results: mpsc::Receiver<Result<Bytes, String>>,
     log: Option<StreamEntry>,
 }
 
@@ -134,8 +134,8 @@ pub(crate) async fn predict(State(app): State<Arc<App>>, request: Request<Body>)
     let done = answer(&app, &model, request, &under.id).await;
     let (code, error, response) = match done {
         Ok(Output::Whole(result)) => {
-            let body = wrap(model.commit(), &result);
-            let response = app.finish(&model, StatusCode::OK, JSON, body.into(), &under.id);
+            let body = wrap(model.commit(), result);
+            let response = app.finish(&model, StatusCode::OK, JSON, body, &under.id);
             (StatusCode::OK, None, response)
         }
         Ok(Output::Stream(results)) => {
@@ -156,7 +156,7 @@ async fn answer(
 ) -> Result<Output, Failure> {
     let body = Arc::new(read(app, request).await?);
     let question = body.bytes.clone();
-    let done = match check(app, model, &body).await {
+    let done = match check(model, &body).await {
         Ok(()) => ask(app, model, &question, id).await,
         Err(f) => Err(f),
     };
@@ -164,23 +164,21 @@ async fn answer(
 }
 
 /// Whether a body is JSON, and what the types of `predict` say.
-async fn check(app: &App, model: &Arc<Model>, body: &Arc<Read>) -> Result<(), Failure> {
-    let bytes = body.bytes.len();
-    let (of, read) = (model.clone(), body.clone());
+async fn check(model: &Arc<Model>, body: &Arc<Read>) -> Result<(), Failure> {
     // A model's own types are looked at where it runs.
     let is_open = model.options.frame || model.about.tensors.is_some();
-    if has_types(&model.about.schema) && !is_open {
-        return app.aside.run(bytes, move || look(&of, &read.bytes)).await;
-    }
-    if bytes < LARGE_BYTES {
-        return json_text::check(&body.bytes).map_err(no_json);
+    let is_typed = has_types(&model.about.schema) && !is_open;
+    let (of, read) = (model.clone(), body.clone());
+    let look = move || match is_typed {
+        true => fits(&of.about.schema, &read.bytes),
+        false => json_text::check(&read.bytes).map_err(no_json),
+    };
+    if body.bytes.len() < LARGE_BYTES {
+        return look();
     }
     // Nothing is kept of it: as many at a time as there are.
-    let looked = tokio::task::spawn_blocking(move || json_text::check(&read.bytes)).await;
-    match looked {
-        Ok(looked) => looked.map_err(no_json),
-        Err(_) => Err(failure(StatusCode::INTERNAL_SERVER_ERROR, "internal", "")),
-    }
+    let looked = tokio::task::spawn_blocking(look).await;
+    looked.unwrap_or_else(|_| Err(failure(StatusCode::INTERNAL_SERVER_ERROR, "internal", "")))
 }
 
 /// Whether there is anything that inputs could be unlike.
@@ -194,15 +192,9 @@ fn no_json(e: serde_json::Error) -> Failure {
     failure(StatusCode::BAD_REQUEST, "not_json", text)
 }
 
-fn look(model: &Model, body: &[u8]) -> Result<(), Failure> {
-    let types = &model.about.schema;
-    let request: Value = serde_json::from_slice(body).map_err(no_json)?;
-    fits(types, request.get("inputs").unwrap_or(&request))
-}
-
-/// Whether inputs are what the types say.
-pub(crate) fn fits(types: &Value, inputs: &Value) -> Result<(), Failure> {
-    match schema::misfit(types, inputs) {
+/// Whether the inputs of a body are what the types say.
+pub(crate) fn fits(types: &Value, body: &[u8]) -> Result<(), Failure> {
+    match schema::misfit(types, body).map_err(no_json)? {
         None => Ok(()),
         Some((at, want)) => {
             let text = match at.as_str() {
@@ -255,21 +247,23 @@ pub(crate) async fn ask(
             Err(failure(code, "predict_failed", message))
         }
         Ok(Ok(Answer::Died) | Err(_)) => died(),
+        Ok(Ok(Answer::NoRoom)) => {
+            let code = StatusCode::SERVICE_UNAVAILABLE;
+            Err(failure(code, "no_memory", NO_ROOM))
+        }
         Ok(Ok(Answer::Timeout)) | Err(_) => too_long(),
     }
 }
 
-/// The result with the commit that made it.
-fn wrap(commit: &str, result: &[u8]) -> Vec<u8> {
-    let commit = json!(commit).to_string();
-    [
-        b"{\"predictions\":",
-        result,
-        b",\"commit\":",
-        commit.as_bytes(),
-        b"}\n",
-    ]
-    .concat()
+/// The result with the commit that made it. A large one is not copied, and counts until the client has it.
+fn wrap(commit: &str, result: Bytes) -> Body {
+    const HEAD: &[u8] = b"{\"predictions\":";
+    let tail = format!(",\"commit\":{}}}\n", json!(commit));
+    if result.len() < LARGE_BYTES {
+        return [HEAD, &result, tail.as_bytes()].concat().into();
+    }
+    let pieces = [Bytes::from_static(HEAD), result, tail.into()];
+    Body::new(Pieces(pieces.into()))
 }
 
 /// Results as they come: a JSON object a line, or server-sent events.
@@ -297,7 +291,10 @@ fn stream(
             let (mut results, model) = state?;
             let next = results.results.recv().await;
             if let Some(log) = &mut results.log {
-                log.next(next.as_ref().map(|r| r.as_deref().map_err(|_| ())));
+                log.next(
+                    next.as_ref()
+                        .map(|r| r.as_ref().map(Bytes::as_ref).map_err(|_| ())),
+                );
             }
             let (text, state) = match next {
                 Some(Ok(result)) => {
@@ -351,14 +348,14 @@ impl App {
     }
 
     /// Lets mirrors have a copy.
-    fn mirror(&self, body: &Bytes, result: &[u8]) {
+    fn mirror(&self, body: &Bytes, result: &Bytes) {
         for mirror in self.arms.mirrors() {
             // A slow one would keep them for as long as it takes.
             let Ok(held) = self.room_for_mirrors.hold(body.len() + result.len()) else {
                 self.metrics.mirrored(mirror.commit(), "dropped");
                 continue;
             };
-            let (metrics, body, want) = (self.metrics.clone(), body.clone(), result.to_vec());
+            let (metrics, body, want) = (self.metrics.clone(), body.clone(), result.clone());
             // On a task of its own, behind its own queue: whatever it does, the caller has the answer.
             tokio::spawn(async move {
                 let result = match mirror.pool.submit(body) {

@@ -6,10 +6,12 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::body::Bytes;
 use serde::Deserialize;
 use tokio::net::UnixStream;
 
 use crate::ServeError;
+use crate::body::{self, Held, Room};
 use crate::config::ServeOptions;
 use crate::frame::{self, Part};
 use crate::log::Log;
@@ -126,6 +128,7 @@ pub(crate) struct Process {
     stream: UnixStream,
     /// Bytes that came and were not taken yet.
     read: Vec<u8>,
+    room: Room,
 }
 
 impl Drop for Process {
@@ -139,13 +142,14 @@ impl Process {
     /// Starts Python and waits until it has loaded the user's function.
     pub(crate) async fn start(
         options: &ServeOptions,
+        room: &Room,
         log: &Arc<Log>,
     ) -> Result<(Self, About), ServeError> {
         let entry = |detail: String| ServeError::Entry {
             entry: options.entry.clone(),
             detail,
         };
-        let mut process = Self::spawn(options, log).map_err(|e| {
+        let mut process = Self::spawn(options, room, log).map_err(|e| {
             let python = options.python.display();
             entry(format!("{python}: {e}"))
         })?;
@@ -165,7 +169,7 @@ impl Process {
         }
     }
 
-    fn spawn(options: &ServeOptions, log: &Arc<Log>) -> io::Result<Self> {
+    fn spawn(options: &ServeOptions, room: &Room, log: &Arc<Log>) -> io::Result<Self> {
         let settings = serde_json::json!({
             "app_dir": options.app_dir, "site_dirs": options.site_dirs, "entry": options.entry,
             "frame": options.frame, "batch": options.batch,
@@ -187,6 +191,7 @@ impl Process {
             child,
             stream: UnixStream::from_std(ours)?,
             read: Vec::new(),
+            room: room.clone(),
         })
     }
 
@@ -261,22 +266,58 @@ impl Process {
     }
 
     async fn receive(&mut self) -> io::Result<Vec<Part>> {
+        let end = loop {
+            match frame::frame_bytes(&self.read) {
+                Some(end) => break end,
+                None => self.more().await?,
+            }
+        };
+        // Before its bytes are here: what there is no room for is never kept.
+        let held = match self.room.hold_result(end) {
+            Ok(held) => held,
+            Err(why) => {
+                self.throw_away(end).await?;
+                return Ok(vec![why]);
+            }
+        };
+        while self.read.len() < end {
+            self.more().await?;
+        }
+        let frame = self.take(end, held);
+        frame::parts(&frame).map_err(io::Error::other)
+    }
+
+    /// The first bytes of what came.
+    fn take(&mut self, end: usize, held: Held) -> Bytes {
+        let rest = self.read.split_off(end);
+        let mut bytes = std::mem::replace(&mut self.read, rest);
+        // It grew by doubling.
+        bytes.shrink_to_fit();
+        body::held(bytes, held)
+    }
+
+    async fn throw_away(&mut self, end: usize) -> io::Result<()> {
+        let mut left = end;
+        while left > self.read.len() {
+            left -= self.read.len();
+            self.read.clear();
+            self.more().await?;
+        }
+        self.read.drain(..left);
+        Ok(())
+    }
+
+    /// Waits for more bytes.
+    async fn more(&mut self) -> io::Result<()> {
         let mut chunk = [0; READ_BYTES];
         loop {
-            if let Some(end) = frame::frame_bytes(&self.read).map_err(io::Error::other)?
-                && self.read.len() >= end
-            {
-                let parts = frame::parts(&self.read[..end]).map_err(io::Error::other)?;
-                self.read.drain(..end);
-                if self.read.is_empty() && self.read.capacity() > 4 * READ_BYTES {
-                    self.read = Vec::new();
-                }
-                return Ok(parts);
-            }
             self.stream.readable().await?;
             match self.stream.try_read(&mut chunk) {
                 Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-                Ok(n) => self.read.extend_from_slice(&chunk[..n]),
+                Ok(n) => {
+                    self.read.extend_from_slice(&chunk[..n]);
+                    return Ok(());
+                }
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
                 Err(e) => return Err(e),
             }

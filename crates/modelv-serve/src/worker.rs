@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use crate::ServeError;
+use crate::body::{self, Room};
 use crate::config::ServeOptions;
 use crate::frame::Part;
 use crate::log::Log;
@@ -11,31 +12,42 @@ use crate::onnx::{Shared, Thread};
 use crate::process::{About, Process};
 
 /// Where workers of a commit come from.
-pub(crate) enum Workshop {
-    Python,
-    Onnx(Arc<Shared>),
+pub(crate) struct Workshop {
+    /// A model that is run here; without it, workers are Python's.
+    onnx: Option<Arc<Shared>>,
+    /// For the results of all of them.
+    room: Room,
 }
 
 pub(crate) enum Worker {
     Process(Process),
-    Thread(Thread),
+    Thread(Thread, Room),
 }
 
 impl Workshop {
     /// Reads what all workers share.
     pub(crate) async fn open(options: &ServeOptions) -> Result<Self, ServeError> {
-        match &options.model {
-            None => Ok(Self::Python),
-            Some(path) => {
-                let shared = Shared::load(&options.app_dir, path, options.workers).await?;
-                Ok(Self::Onnx(shared))
-            }
+        let onnx = match &options.model {
+            None => None,
+            Some(path) => Some(Shared::load(&options.app_dir, path, options.workers).await?),
+        };
+        Ok(Self {
+            onnx,
+            ..Self::of_python(options)
+        })
+    }
+
+    /// Of functions in Python.
+    pub(crate) fn of_python(options: &ServeOptions) -> Self {
+        Self {
+            onnx: None,
+            room: Room::for_results(&options.limits),
         }
     }
 
     /// Whether it takes so long to begin that one is kept in reserve.
     pub(crate) fn has_spares(&self) -> bool {
-        matches!(self, Self::Python)
+        self.onnx.is_none()
     }
 
     /// One more worker, and what it says of what it answers with.
@@ -44,17 +56,18 @@ impl Workshop {
         options: &ServeOptions,
         log: &Arc<Log>,
     ) -> Result<(Worker, About), ServeError> {
-        match self {
-            Self::Python => {
-                let (process, about) = Process::start(options, log).await?;
+        match &self.onnx {
+            None => {
+                let (process, about) = Process::start(options, &self.room, log).await?;
                 Ok((Worker::Process(process), about))
             }
-            Self::Onnx(shared) => {
+            Some(shared) => {
                 let thread = Thread::start(shared).map_err(|e| ServeError::Entry {
                     entry: options.entry.clone(),
                     detail: e.to_string(),
                 })?;
-                Ok((Worker::Thread(thread), shared.about()))
+                let worker = Worker::Thread(thread, self.room.clone());
+                Ok((worker, shared.about()))
             }
         }
     }
@@ -64,7 +77,7 @@ impl Worker {
     pub(crate) fn id(&self) -> u32 {
         match self {
             Self::Process(process) => process.id(),
-            Self::Thread(thread) => thread.id(),
+            Self::Thread(thread, _) => thread.id(),
         }
     }
 
@@ -72,7 +85,7 @@ impl Worker {
     pub(crate) fn status(&mut self) -> Option<String> {
         match self {
             Self::Process(process) => process.status(),
-            Self::Thread(_) => Some("left to itself".into()),
+            Self::Thread(..) => Some("left to itself".into()),
         }
     }
 
@@ -80,7 +93,7 @@ impl Worker {
     pub(crate) async fn gone(&self) {
         match self {
             Self::Process(process) => process.gone().await,
-            Self::Thread(_) => std::future::pending().await,
+            Self::Thread(..) => std::future::pending().await,
         }
     }
 
@@ -91,7 +104,7 @@ impl Worker {
     pub(crate) async fn ask(&mut self, bodies: &[&[u8]]) -> io::Result<Vec<Part>> {
         match self {
             Self::Process(process) => process.ask(bodies).await,
-            Self::Thread(thread) => thread.ask(bodies).await,
+            Self::Thread(thread, room) => Ok(hold(thread.ask(bodies).await?, room)),
         }
     }
 
@@ -102,7 +115,7 @@ impl Worker {
     pub(crate) async fn go_on(&mut self) -> io::Result<Part> {
         match self {
             Self::Process(process) => process.go_on().await,
-            Self::Thread(_) => Ok(Part::End),
+            Self::Thread(..) => Ok(Part::End),
         }
     }
 
@@ -113,7 +126,20 @@ impl Worker {
     pub(crate) async fn stop(&mut self) -> io::Result<()> {
         match self {
             Self::Process(process) => process.stop().await,
-            Self::Thread(_) => Ok(()),
+            Self::Thread(..) => Ok(()),
         }
     }
+}
+
+/// Counts results that were made in this process.
+fn hold(mut parts: Vec<Part>, room: &Room) -> Vec<Part> {
+    for part in &mut parts {
+        if let Part::Result(text) = part {
+            match room.hold_result(text.len()) {
+                Ok(held) => *text = body::held(std::mem::take(text), held),
+                Err(why) => return vec![why],
+            }
+        }
+    }
+    parts
 }

@@ -16,7 +16,7 @@ const LISTS_SPARE: usize = 1024;
 /// The answer of a model.
 pub(super) fn write(slots: &[Slot], outputs: &[Tensor]) -> Part {
     match text(slots, outputs) {
-        Ok(text) => Part::Result(text),
+        Ok(text) => Part::Result(text.into()),
         Err(message) => Part::Raised(words(&message)),
     }
 }

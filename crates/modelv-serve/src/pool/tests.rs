@@ -42,7 +42,7 @@ fn queue(wait: Duration) -> Pool {
     options.batch_wait = wait;
     let shared = Shared {
         queue: Queue::new(&options, 8),
-        workshop: Workshop::Python,
+        workshop: Workshop::of_python(&options),
         spare: Mutex::new(None),
         ready: AtomicUsize::new(1),
         bell: Arc::new(Notify::new()),
@@ -68,7 +68,7 @@ async fn ask(pool: &Pool, body: &[u8]) -> Answer {
     pool.submit(body.to_vec()).unwrap().await.unwrap()
 }
 
-async fn pid(pool: &Pool, body: &[u8]) -> Vec<u8> {
+async fn pid(pool: &Pool, body: &[u8]) -> Bytes {
     match ask(pool, body).await {
         Answer::Result(pid) => pid,
         other => panic!("{other:?}"),
@@ -132,7 +132,7 @@ fn what_a_stream_raises_at_its_end_is_no_answer_to_the_next() {
                 };
                 assert_eq!(
                     results.recv().await,
-                    Some(Ok(b"5".to_vec())),
+                    Some(Ok(Bytes::from_static(b"5"))),
                     "round {round}"
                 );
             }
@@ -229,5 +229,88 @@ fn nobody_waits_longer_than_the_time_for_company() {
         let start = Instant::now();
         assert!(pool.shared.queue.next().await.is_some());
         assert!(start.elapsed() < HOUR / 120, "{:?}", start.elapsed());
+    });
+}
+
+/// Results as long as the number says, of which there is room for one and a half.
+async fn long_results(dir: &tempfile::TempDir, set: fn(&mut ServeOptions)) -> Pool {
+    let code = "import os\ndef predict(ns):\n    \
+        one = lambda n: 'x' * n if n else os.getpid()\n    \
+        return [one(n) for n in ns] if isinstance(ns, list) else one(ns)\n";
+    std::fs::write(dir.path().join("serve.py"), code).unwrap();
+    let mut options = options(dir);
+    options.limits.all_results_bytes = 192 << 10;
+    set(&mut options);
+    let metrics = Arc::new(Metrics::default());
+    Pool::start(&options, &metrics, &log()).await.unwrap().0
+}
+
+const LONG: &[u8] = b"131072";
+
+#[test]
+fn results_count_until_nobody_has_them() {
+    run(async {
+        let dir = tempfile::tempdir().unwrap();
+        let pool = long_results(&dir, |_| ()).await;
+        let first = pid(&pool, b"0").await;
+        let Answer::Result(held) = ask(&pool, LONG).await else {
+            panic!("there is room for one");
+        };
+        assert_eq!(held.len(), (128 << 10) + 2);
+        let part = held.slice(..1);
+        drop(held);
+        let said = ask(&pool, LONG).await;
+        assert!(matches!(said, Answer::NoRoom), "{said:?}");
+        // Small ones have no need of it, and the worker is the same.
+        assert_eq!(pid(&pool, b"0").await, first);
+        drop(part);
+        let said = ask(&pool, LONG).await;
+        assert!(matches!(said, Answer::Result(_)), "{said:?}");
+        // What never fits is no matter of waiting.
+        let said = ask(&pool, b"200000").await;
+        let Answer::Raised(why, _) = &said else {
+            panic!("{said:?}");
+        };
+        assert_eq!(why, TOO_LARGE);
+        assert_eq!(pid(&pool, b"0").await, first);
+    });
+}
+
+#[test]
+fn a_batch_with_too_long_results_is_asked_one_by_one() {
+    run(async {
+        let dir = tempfile::tempdir().unwrap();
+        let pool = long_results(&dir, |o| o.batch = 4).await;
+        let first = pid(&pool, b"0").await;
+        // All wait before the worker is asked for the first time.
+        let bodies = [b"[131072]"; 3].map(|b| pool.submit(&b[..]).unwrap());
+        for body in bodies {
+            let said = body.await.unwrap();
+            assert!(matches!(said, Answer::Result(_)), "{said:?}");
+        }
+        assert_eq!(pid(&pool, b"0").await, first);
+    });
+}
+
+#[test]
+fn a_stream_whose_result_has_no_room_says_so() {
+    run(async {
+        let dir = tempfile::tempdir().unwrap();
+        let code = "def predict(n):\n    while True: yield 'x' * n\n";
+        let pool = pool(&dir, code, |o| o.limits.all_results_bytes = 192 << 10).await;
+        for (body, want) in [(&b"200000"[..], TOO_LARGE), (b"131072", NO_ROOM)] {
+            let Answer::Stream(mut results) = ask(&pool, body).await else {
+                panic!("no stream");
+            };
+            let mut kept = Vec::new();
+            let why = loop {
+                match results.recv().await {
+                    Some(Ok(result)) => kept.push(result),
+                    other => break other,
+                }
+            };
+            assert_eq!(why, Some(Err(want.to_owned())));
+            assert_eq!(kept.len(), usize::from(want == NO_ROOM));
+        }
     });
 }
