@@ -65,6 +65,7 @@ mod sequence;
 mod serve;
 mod serve_grpc;
 mod serve_image;
+mod serve_limits;
 mod serving;
 mod snapshots;
 mod spec;

@@ -1,9 +1,8 @@
-//! The prediction server by its own: batches, streams, types, limits, protocols, and hostile clients.
+//! The prediction server by its own: batches, streams, types, protocols, and its logs.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::Command;
-use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -32,7 +31,11 @@ pub(crate) struct Client(BufReader<TcpStream>);
 
 impl Client {
     pub(crate) fn of(server: &Server) -> Self {
-        let stream = TcpStream::connect(&server.address).unwrap();
+        Self::at(&server.address)
+    }
+
+    pub(crate) fn at(address: &str) -> Self {
+        let stream = TcpStream::connect(address).unwrap();
         stream.set_nodelay(true).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         Self(BufReader::new(stream))
@@ -71,7 +74,7 @@ impl Client {
     }
 }
 
-fn metric(server: &Server, name: &str) -> f64 {
+pub(crate) fn metric(server: &Server, name: &str) -> f64 {
     let text = server.ask("GET", "/metrics", "").2;
     let line = text.lines().find(|l| l.starts_with(name));
     let value = line
@@ -208,163 +211,6 @@ fn types_become_a_schema_a_page_and_refusals() {
 }
 
 #[test]
-fn every_limit_has_its_status() {
-    let code = "import time\ndef predict(x):\n    time.sleep(x)\n    return x\n";
-    let tree = serving(code, "timeout-ms = 700\nqueue = 2\nbody-bytes-max = 100\n");
-    let server = start(&tree, &[]);
-    assert_eq!(server.ask("POST", "/predict", &"1".repeat(101)).0, 413);
-    let mut chunked = TcpStream::connect(&server.address).unwrap();
-    chunked
-        .write_all(b"POST /predict HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n80\r\n")
-        .unwrap();
-    chunked.write_all(&[b'1'; 128]).unwrap();
-    let mut said = String::new();
-    let _ = chunked.take(12).read_to_string(&mut said);
-    assert_eq!(said, "HTTP/1.1 413");
-    let mut slow = TcpStream::connect(&server.address).unwrap();
-    slow.write_all(b"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n\r\n[")
-        .unwrap();
-    let mut said = String::new();
-    let _ = slow.take(12).read_to_string(&mut said);
-    assert_eq!(said, "HTTP/1.1 408");
-    let start = Instant::now();
-    assert_eq!(server.ask("POST", "/predict", "30").0, 504);
-    assert!(
-        start.elapsed() < Duration::from_secs(10),
-        "{:?}",
-        start.elapsed()
-    );
-    server.wait_for("modelv_worker_restarts_total{");
-    // One under way, two wait, the others are told to come again.
-    let codes: Vec<(u16, String)> = std::thread::scope(|scope| {
-        let asked: Vec<_> = (0..8)
-            .map(|_| {
-                scope.spawn(|| {
-                    let (status, head, _) = server.ask("POST", "/predict", "0.2");
-                    (status, head)
-                })
-            })
-            .collect();
-        asked.into_iter().map(|t| t.join().unwrap()).collect()
-    });
-    let refused: Vec<_> = codes.iter().filter(|(code, _)| *code == 429).collect();
-    assert!((4..=6).contains(&refused.len()), "{codes:?}");
-    assert!(
-        refused
-            .iter()
-            .all(|(_, head)| head.contains("retry-after: 1"))
-    );
-    assert!(
-        codes.iter().all(|(code, _)| [200, 429, 504].contains(code)),
-        "{codes:?}"
-    );
-    server.stop();
-}
-
-#[test]
-fn killed_workers_cost_their_own_requests_and_come_back() {
-    let code = "import os, time\ndef predict(xs):\n    time.sleep(0.002)\n    return [os.getpid() if x == 'pid' else x for x in xs]\n";
-    let tree = serving(code, "batch = 8\nspare = true\n");
-    let server = start(&tree, &["--workers", "2"]);
-    let pid = || loop {
-        let (status, _, body) = server.ask("POST", "/predict", "[\"pid\"]");
-        if status == 200 {
-            let body: Value = serde_json::from_str(&body).unwrap();
-            break body["predictions"][0].as_u64().unwrap().to_string();
-        }
-    };
-    let stop = std::sync::atomic::AtomicBool::new(false);
-    let (mut asked, mut failed) = (0, 0);
-    std::thread::scope(|scope| {
-        // Also when something here fails: the load must not go on for ever.
-        let end = StopAtEnd(&stop);
-        let load = |n: usize| {
-            let (server, stop) = (&server, &stop);
-            scope.spawn(move || {
-                let mut client = Client::of(server);
-                let (mut asked, mut failed) = (0, 0);
-                while !stop.load(std::sync::atomic::Ordering::Relaxed) {
-                    let (status, _, body) = client.post("/predict", "", format!("[{n}]")).unwrap();
-                    assert!(
-                        status == 200 || body.contains("worker_died"),
-                        "{status} {body}"
-                    );
-                    asked += 1;
-                    failed += u32::from(status != 200);
-                }
-                (asked, failed)
-            })
-        };
-        let load: Vec<_> = (0..4).map(load).collect();
-        for round in 1..=5 {
-            let pid = pid();
-            must(Command::new("kill").args(["-9", &pid]));
-            let back = format!(
-                "modelv_worker_restarts_total{{commit=\"{}\"}} {round}",
-                tree.id("HEAD")
-            );
-            server.wait_for(&back);
-        }
-        drop(end);
-        for thread in load {
-            let (a, f) = thread.join().unwrap();
-            asked += a;
-            failed += f;
-        }
-    });
-    // At most what the killed ones had in their hands; a batch is asked again.
-    assert!(failed <= 5 && asked > 50, "{failed} of {asked}");
-    server.stop();
-}
-
-#[test]
-fn a_spare_worker_takes_the_place_of_one_that_takes_long_to_load() {
-    let at = Tree::empty();
-    let [loaded, hold] = ["loaded", "hold"].map(|name| at.path(name));
-    let code = format!(
-        "import os, time\nwhile os.path.exists({hold:?}): time.sleep(0.05)\n\
-         print('x', file=open({loaded:?}, 'a'))\ndef predict(x):\n    return os.getpid()\n"
-    );
-    let tree = serving(&code, "spare = true\n");
-    let server = start(&tree, &[]);
-    let commit = tree.id("HEAD");
-    let end = Instant::now() + PATIENCE;
-    while std::fs::read(&loaded).map_or(0, |all| all.len()) < 4 {
-        assert!(Instant::now() < end, "there is no spare worker");
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    // From here on none can be loaded: who answers was there already.
-    std::fs::write(&hold, "").unwrap();
-    let pid = server.predict("1", &commit);
-    must(Command::new("kill").args(["-9", &pid.to_string()]));
-    server.wait_for(&format!(
-        "modelv_worker_restarts_total{{commit=\"{commit}\"}} 1"
-    ));
-    assert_ne!(server.predict("1", &commit), pid);
-    std::fs::remove_file(&hold).unwrap();
-    server.stop();
-}
-
-#[test]
-fn a_drained_server_answers_what_is_under_way() {
-    let code = "import time\ndef predict(x):\n    time.sleep(x)\n    return x\n";
-    let tree = serving(code, "");
-    let server = start(&tree, &[]);
-    let address = server.address.clone();
-    let asked = std::thread::spawn(move || {
-        let stream = TcpStream::connect(&address).unwrap();
-        let mut client = Client(BufReader::new(stream));
-        client.post("/predict", "", "1").unwrap().0
-    });
-    server.wait_for("modelv_requests_in_flight{");
-    while metric(&server, "modelv_requests_in_flight{") < 1.0 {
-        std::thread::yield_now();
-    }
-    server.stop();
-    assert_eq!(asked.join().unwrap(), 200);
-}
-
-#[test]
 fn http2_and_the_open_inference_protocol_are_spoken() {
     let code =
         "def predict(rows: list[list[float]]) -> list[float]:\n    return [sum(r) for r in rows]\n";
@@ -468,111 +314,6 @@ pub(crate) fn memory(pid: u32, what: &str) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find(|l| l.starts_with(what)).unwrap();
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
-}
-
-/// One client that means no good; bytes and manners by its number.
-fn hostile(server: &Server, n: usize) {
-    let Ok(mut stream) = TcpStream::connect(&server.address) else {
-        return;
-    };
-    stream
-        .set_read_timeout(Some(Duration::from_secs(5)))
-        .unwrap();
-    let size = [0, 1, 100, 70_000, 300_000][n % 5];
-    let filler: Vec<u8> = (0..size).map(|i| (i * 31 + n * 7) as u8).collect();
-    let bytes: Vec<u8> = match n % 12 {
-        0 => filler,
-        1 => b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".iter().copied().chain(filler).collect(),
-        2 => [b"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-length: 99999999999999999999\r\n\r\n", &filler[..]].concat(),
-        3 => [b"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\ncontent-length: 3\r\n\r\n[1]", &filler[..]].concat(),
-        4 => [b"POST /predict HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\nfffffffffffffff\r\n", &filler[..]].concat(),
-        5 => (0..500).fold(b"GET /version HTTP/1.1\r\n".to_vec(), |mut head, i| {
-            head.extend(format!("x-{i}: {}\r\n", "y".repeat(n % 300)).as_bytes());
-            head
-        }),
-        6 => format!("GET /{} HTTP/1.1\r\nhost: x\r\n\r\n", "%ff".repeat(size / 3)).into_bytes(),
-        7 => {
-            let deep = "[".repeat(size.max(1));
-            format!("POST /predict HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n{deep}", deep.len()).into_bytes()
-        }
-        8 => [format!("POST /predict HTTP/1.1\r\nhost: x\r\ncontent-type: application/json; charset=utf-16\r\ncontent-length: {size}\r\n\r\n").as_bytes(), &filler].concat(),
-        9 => [format!("POST /v2/models/HEAD/infer HTTP/1.1\r\nhost: x\r\ninference-header-content-length: {n}\r\ncontent-length: {size}\r\n\r\n").as_bytes(), &filler].concat(),
-        10 => {
-            let body = format!("{{\"inputs\":[{{\"name\":\"x\",\"shape\":[{n},4294967296],\"datatype\":\"FP64\",\"data\":[1]}}]}}");
-            format!("POST /v2/models/HEAD/infer HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n{body}", body.len()).into_bytes()
-        }
-        // Half a request, then nothing.
-        _ => b"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-length: 50\r\n\r\n[1,".to_vec(),
-    };
-    let _ = stream.write_all(&bytes);
-    if n.is_multiple_of(3) {
-        let mut answer = [0; 64];
-        let _ = stream.shutdown(std::net::Shutdown::Write);
-        let _ = stream.read(&mut answer);
-    }
-}
-
-/// `MODELV_HOSTILE=10000` is the long form.
-#[test]
-fn no_body_ends_a_worker_or_the_server() {
-    let tree = serving("import os\ndef predict(x):\n    return os.getpid()\n", "");
-    let server = start(&tree, &[]);
-    let commit = tree.id("HEAD");
-    let first = server.predict("1", &commit);
-    let mut client = Client::of(&server);
-    let infer = format!("/v2/models/{commit}/infer");
-    let tensor = |shape: &str| {
-        let tensor = format!(r#"{{"name":"x","datatype":"FP32","shape":{shape},"data":[]}}"#);
-        format!("{{\"inputs\":[{tensor}]}}").into_bytes()
-    };
-    for (path, body) in [
-        ("/predict", b"{\"inputs\":\"\xff\xfe\"}".to_vec()),
-        ("/predict", b"[".repeat(200_000)),
-        ("/predict", b"9".repeat(5_000)),
-        (infer.as_str(), tensor("[1125899906842624,0]")),
-        (infer.as_str(), tensor("[100000,100000,0]")),
-    ] {
-        let (status, _, said) = client.post(path, "", body).unwrap();
-        assert_eq!(status, 400, "{path}: {said}");
-    }
-    assert_eq!(server.predict("1", &commit), first, "the same worker");
-    assert_eq!(metric(&server, "modelv_worker_restarts_total{"), 0.0);
-    server.stop();
-}
-
-#[test]
-fn hostile_clients_cost_nobody_and_no_memory() {
-    let tree = serving("def predict(x):\n    return x\n", "timeout-ms = 2000\n");
-    let server = start(&tree, &[]);
-    let pid = server.child.id();
-    let count: usize = std::env::var("MODELV_HOSTILE")
-        .ok()
-        .and_then(|n| n.parse().ok())
-        .unwrap_or(1_200);
-    let round = |from: usize, to: usize| {
-        std::thread::scope(|scope| {
-            for part in 0..4 {
-                let server = &server;
-                scope.spawn(move || {
-                    (from..to)
-                        .filter(|n| n % 4 == part)
-                        .for_each(|n| hostile(server, n));
-                });
-            }
-        });
-    };
-    round(0, count / 2);
-    let before = memory(pid, "VmRSS");
-    round(count / 2, count);
-    let after = memory(pid, "VmRSS");
-    assert!(after < before + 16 * 1024, "{before} kB, then {after} kB");
-    // A slow head holds nobody up.
-    let mut slow = TcpStream::connect(&server.address).unwrap();
-    slow.write_all(b"GET /ver").unwrap();
-    assert_eq!(server.ask("POST", "/predict", "[1]").0, 200);
-    assert_eq!(metric(&server, "modelv_worker_restarts_total"), 0.0);
-    drop(slow);
-    server.stop();
 }
 
 #[test]

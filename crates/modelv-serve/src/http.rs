@@ -9,6 +9,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header};
+use axum::middleware::map_response_with_state;
 use axum::routing::{any, get, post};
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
@@ -28,6 +29,8 @@ use crate::predict::{Failure, failure, predict};
 use crate::{docs, follow, grpc, oip};
 
 pub(crate) const JSON: &str = "application/json";
+/// Header of every answer.
+const COMMIT: &str = "x-modelv-commit";
 
 /// What all handlers share.
 pub(crate) struct App {
@@ -192,7 +195,27 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route(grpc::reflection::SERVICES[0], any(grpc::reflection::call))
         .route(grpc::reflection::SERVICES[1], any(grpc::reflection::call))
         .fallback(nowhere)
+        .layer(map_response_with_state(app.clone(), said_by_a_commit))
         .with_state(app)
+}
+
+/// What the router refuses by itself, a method or a path that can't be read, in the words of all other failures.
+async fn said_by_a_commit(State(app): State<Arc<App>>, response: Response<Body>) -> Response<Body> {
+    if response.headers().contains_key(COMMIT) {
+        return response;
+    }
+    let allowed = response.headers().get(header::ALLOW).cloned();
+    let (kind, text) = match allowed.as_ref().and_then(|a| a.to_str().ok()) {
+        Some(methods) => ("method", format!("this path is asked with {methods}")),
+        None => ("bad_request", "the path can't be read".to_owned()),
+    };
+    let f = failure(response.status(), kind, text);
+    let id = app.request_id(response.headers());
+    let mut said = app.failure(&app.arms.main(), &f, &id);
+    if let Some(allowed) = allowed {
+        said.headers_mut().insert(header::ALLOW, allowed);
+    }
+    said
 }
 
 async fn nowhere(State(app): State<Arc<App>>, request: Request<Body>) -> Response<Body> {
@@ -358,7 +381,7 @@ impl App {
         let headers = response.headers_mut();
         for (name, value) in [
             ("content-type", kind),
-            ("x-modelv-commit", model.commit()),
+            (COMMIT, model.commit()),
             ("x-request-id", id),
         ] {
             if let Ok(value) = HeaderValue::from_str(value) {

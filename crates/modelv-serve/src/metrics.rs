@@ -16,12 +16,13 @@ const BUCKETS: [f64; 14] = [
 /// first seen at 1 has never grown for who watches.
 const SWAPS: [&str; 2] = ["taken", "refused"];
 const MIRRORED: [&str; 4] = ["same", "different", "failed", "dropped"];
-const CODES: [u16; 10] = [200, 400, 408, 413, 422, 429, 499, 500, 503, 504];
-const ERRORS: [&str; 13] = [
+const CODES: [u16; 11] = [200, 400, 405, 408, 413, 422, 429, 499, 500, 503, 504];
+const ERRORS: [&str; 14] = [
     "bad_request",
     "broken_body",
     "client_gone",
     "draining",
+    "method",
     "no_memory",
     "not_json",
     "overloaded",
