@@ -136,6 +136,19 @@ fn bad_ones_are_refused(tree: &Tree, server: &Server) {
     mv_alias(tree, &tree.commit("can't be warmed"));
     refused(2, "request 1 for warming up fails: ZeroDivisionError");
     tree.put("serve.py", CODE);
+    // It is warmed, and wrong.
+    let rules = tree.get("modelv.toml");
+    tree.put(
+        "modelv.toml",
+        &format!("{rules}golden = \"golden.jsonl\"\n"),
+    );
+    tree.put("golden.jsonl", "{\"request\": [3], \"response\": [1]}\n");
+    mv_alias(tree, &tree.commit("answers otherwise than recorded"));
+    refused(
+        3,
+        "not answered as recorded: request 1 at `[0]`: expected 1, got",
+    );
+    tree.put("modelv.toml", &rules);
     // What no codec makes smaller: nearly all of its pack.
     let mut noise = vec![0; 1 << 16];
     std::io::Read::read_exact(
@@ -161,7 +174,7 @@ fn bad_ones_are_refused(tree: &Tree, server: &Server) {
     std::fs::set_permissions(&pack, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
     std::fs::write(&pack, bytes).unwrap();
     mv_alias(tree, &damaged);
-    refused(3, "follow_failed");
+    refused(4, "follow_failed");
     tree.mv(&["alias", "rollback", "prod"]).success();
 }
 

@@ -54,7 +54,7 @@ pub use diff::{Change, ImageDiff, LayerName, Side, diff};
 pub use error::{Error, Result};
 pub use estimate::Estimate;
 pub use explain::{Explanation, explain};
-pub use golden::{Golden, Mismatch, Replay, record};
+pub use golden::{Golden, Mismatch, Recorded, Replay, record};
 pub use inspect::{Beside, Inspection, LayerContent, inspect};
 pub use layout::{LayerInfo, write_docker_tar};
 pub use load::{Engine, load};

@@ -1,8 +1,10 @@
 //! What is served, and within which limits.
 
 use std::any::Any;
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -86,8 +88,28 @@ pub struct ServeOptions {
     pub frame: bool,
     /// Requests that are predicted before the first one of a client, each a JSON text.
     pub warm: Vec<Vec<u8>>,
+    /// Requests whose answers are known: all must be answered so before the first one of a client is.
+    pub known: Vec<Known>,
     /// What whoever operates it should know, and is logged as a warning when it is loaded.
     pub notes: Vec<String>,
+}
+
+/// A request whose answer is known.
+#[derive(Clone)]
+pub struct Known {
+    /// JSON text.
+    pub request: Vec<u8>,
+    /// Whether an answer, JSON or why there is none, is the one that is known; the error says what differs.
+    pub check: Check,
+}
+
+/// Looks at an answer.
+pub type Check = Arc<dyn Fn(Result<&[u8], String>) -> Result<(), String> + Send + Sync>;
+
+impl fmt::Debug for Known {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Known({})", String::from_utf8_lossy(&self.request))
+    }
 }
 
 /// One commit among those that a server serves.
@@ -232,6 +254,7 @@ impl ImageConfig {
             spare: false,
             frame: false,
             warm: Vec::new(),
+            known: Vec::new(),
             notes: Vec::new(),
         }
     }

@@ -34,7 +34,9 @@ mod schema;
 mod tensor;
 mod worker;
 
-pub use config::{Arm, Follow, Guard, ImageConfig, Limits, ServeOptions, Server, Source};
+pub use config::{
+    Arm, Check, Follow, Guard, ImageConfig, Known, Limits, ServeOptions, Server, Source,
+};
 pub use http::serve;
 pub use modelv_onnx::Error as ModelError;
 pub use payload::Payloads;
@@ -84,6 +86,12 @@ pub enum ServeError {
         /// Its number, from 1.
         number: usize,
         /// What became of it.
+        detail: String,
+    },
+    /// A request is not answered as it is known to be.
+    #[error("a golden request is not answered as recorded: {detail}")]
+    Known {
+        /// What differs.
         detail: String,
     },
     /// There is nothing but mirrors.

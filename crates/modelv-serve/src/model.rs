@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use axum::body::Bytes;
+
 use crate::ServeError;
 use crate::config::{Guard, ServeOptions};
 use crate::log::Log;
@@ -20,7 +22,7 @@ pub(crate) struct Model {
 }
 
 impl Model {
-    /// Starts the workers, and tries the requests for warming up on each.
+    /// Starts the workers, tries the requests for warming up on each, and those whose answers are known.
     pub(crate) async fn load(
         options: ServeOptions,
         guard: Guard,
@@ -45,6 +47,7 @@ impl Model {
             _guard: std::sync::Mutex::new(guard),
         };
         model.warm().await?;
+        model.compare().await?;
         Ok(model)
     }
 
@@ -60,20 +63,51 @@ impl Model {
                 .collect();
             for answer in asked {
                 match answer.await {
-                    Ok(Answer::Result(_) | Answer::Stream(_)) => {}
-                    Ok(Answer::Raised(message, _) | Answer::Unfit(message)) => {
-                        return Err(failed(message));
-                    }
-                    Ok(Answer::NoRoom) => return Err(failed(NO_ROOM.into())),
-                    Ok(Answer::Timeout) => return Err(failed("it took too long".into())),
-                    Ok(Answer::Died) | Err(_) => return Err(failed("the worker died".into())),
+                    Ok(Answer::Stream(_)) => {}
+                    other => drop(whole(other).await.map_err(failed)?),
                 }
             }
         }
         Ok(())
     }
 
+    /// Asks what has a known answer.
+    async fn compare(&self) -> Result<(), ServeError> {
+        for known in &self.options.known {
+            let wrong = |detail: String| ServeError::Known { detail };
+            let got = match self.pool.submit(known.request.clone()) {
+                Some(answer) => whole(answer.await).await,
+                None => Err("too many requests wait".into()),
+            };
+            let got = got.as_ref().map(AsRef::as_ref).map_err(Clone::clone);
+            (known.check)(got).map_err(wrong)?;
+        }
+        Ok(())
+    }
+
     pub(crate) fn commit(&self) -> &str {
         &self.options.commit
+    }
+}
+
+/// An answer to the end, as JSON, or why there is none.
+async fn whole<E>(answer: Result<Answer, E>) -> Result<Bytes, String> {
+    match answer {
+        Ok(Answer::Result(text)) => Ok(text),
+        Ok(Answer::Stream(mut results)) => {
+            let mut list = Vec::from(*b"[");
+            while let Some(next) = results.recv().await {
+                if list.len() > 1 {
+                    list.push(b',');
+                }
+                list.extend_from_slice(&next?);
+            }
+            list.push(b']');
+            Ok(list.into())
+        }
+        Ok(Answer::Raised(message, _) | Answer::Unfit(message)) => Err(message),
+        Ok(Answer::NoRoom) => Err(NO_ROOM.into()),
+        Ok(Answer::Timeout) => Err("it took too long".into()),
+        Ok(Answer::Died) | Err(_) => Err("the worker died".into()),
     }
 }

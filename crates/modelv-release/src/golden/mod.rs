@@ -12,6 +12,7 @@ use std::process::Command;
 use modelv_repo::worktree::Rules;
 use modelv_repo::{Cancel, Repo};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::app::APP;
 use crate::error::{Error, Result};
@@ -49,15 +50,19 @@ impl std::fmt::Display for Replay {
     }
 }
 
-/// The golden requests of an image that is unpacked in `root`.
-struct Recorded {
+/// The golden requests of a commit.
+#[derive(Debug)]
+pub struct Recorded {
     rows: Vec<Golden>,
     tolerance: f64,
 }
 
 impl Recorded {
-    fn of_image(root: &Path) -> Result<Option<Self>> {
-        let app = root.join(APP);
+    /// Those of the commit whose files are in a folder; `None`: it records none.
+    ///
+    /// # Errors
+    /// Its `modelv.toml` or its file of golden requests can't be read, or one of them has no recorded answer.
+    pub fn of(app: &Path) -> Result<Option<Self>> {
         let path = app.join("modelv.toml");
         if !path.is_file() {
             return Ok(None);
@@ -72,6 +77,39 @@ impl Recorded {
             rows: check(name, &bytes)?,
             tolerance: rules.serve().golden_tolerance.unwrap_or(TOLERANCE),
         }))
+    }
+
+    /// The bodies of all of them.
+    #[must_use]
+    pub fn requests(&self) -> Vec<Vec<u8>> {
+        let bodies = self.rows.iter().map(|row| row.request.to_string());
+        bodies.map(String::into_bytes).collect()
+    }
+
+    /// Whether the answer to one of them, JSON or why there is none, is the recorded one.
+    ///
+    /// # Errors
+    /// It is not, and where.
+    pub fn check(
+        &self,
+        at: usize,
+        answer: std::result::Result<&[u8], String>,
+    ) -> std::result::Result<(), Mismatch> {
+        let got = answer.and_then(|text| serde_json::from_slice(text).map_err(|e| e.to_string()));
+        self.compare(at, got).map_or(Ok(()), Err)
+    }
+
+    fn compare(&self, at: usize, got: std::result::Result<Value, String>) -> Option<Mismatch> {
+        let row = self.rows.get(at)?;
+        match got {
+            Ok(got) => row.compare(&got, at + 1, self.tolerance),
+            Err(got) => Some(Mismatch {
+                request: row.label(at + 1),
+                field: String::new(),
+                expected: "an answer".into(),
+                got,
+            }),
+        }
     }
 }
 
@@ -107,7 +145,7 @@ pub(crate) fn replay(layout: &Path, near: &Path, cancel: &Cancel) -> Result<Repl
     let root = dir.path().join("root");
     let config = unpack_to_start(layout, &root, cancel)?;
     cancel.check()?;
-    let Some(recorded) = Recorded::of_image(&root)? else {
+    let Some(recorded) = Recorded::of(&root.join(APP))? else {
         return Ok(Replay::default());
     };
     let requests = recorded.rows.len();
@@ -144,17 +182,8 @@ pub(crate) fn replay(layout: &Path, near: &Path, cancel: &Cancel) -> Result<Repl
 fn differences(running: &Running, recorded: &Recorded, cancel: &Cancel) -> Result<Vec<Mismatch>> {
     let mut out = Vec::new();
     for (at, row) in recorded.rows.iter().enumerate() {
-        let number = at + 1;
-        let found = match running.ask(&row.request, cancel)? {
-            Ok(got) => row.compare(&got, number, recorded.tolerance),
-            Err(got) => Some(Mismatch {
-                request: row.label(number),
-                field: String::new(),
-                expected: "an answer".into(),
-                got,
-            }),
-        };
-        out.extend(found);
+        let got = running.ask(&row.request, cancel)?;
+        out.extend(recorded.compare(at, got));
     }
     Ok(out)
 }

@@ -8,7 +8,7 @@ use modelv_repo::remote::FetchOptions;
 use modelv_repo::{Ctx, Repo};
 use modelv_serve::{Guard, ServeOptions, Source};
 
-use super::{RETRY, Settings, load};
+use super::{RETRY, Settings, golden, load};
 use crate::error::CommandError;
 
 /// Where an alias or a branch leads, here or on a remote.
@@ -56,7 +56,12 @@ impl Source for AliasSource {
             return Ok(None);
         }
         let repo = Repo::discover(&self.dir).map_err(|e| with_causes(&e))?;
-        match load(&repo, &self.name, id, &self.settings, &Ctx::quiet()) {
+        let loaded = load(&repo, &self.name, id, &self.settings, &Ctx::quiet());
+        let loaded = loaded.and_then(|(mut options, guard)| {
+            options.known = golden(&options.app_dir)?;
+            Ok((options, guard))
+        });
+        match loaded {
             Ok(next) => {
                 self.before = self.seen.replace(id);
                 self.failed = None;

@@ -7,12 +7,14 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
+use std::sync::Arc;
 
 use modelv_repo::capture::python;
 use modelv_repo::core::id::CommitId;
 use modelv_repo::worktree::Rules;
 use modelv_repo::{Ctx, Repo};
-use modelv_serve::{Arm, Follow, Guard, ImageConfig, Limits, Payloads, ServeOptions, Server};
+use modelv_serve::{Arm, Follow, Guard, ImageConfig, Known, Limits};
+use modelv_serve::{Payloads, ServeOptions, Server};
 
 use super::{Done, Session};
 use crate::error::CommandError;
@@ -130,6 +132,16 @@ fn missing_hint(e: &modelv_serve::ServeError) -> Option<String> {
         return Some(crate::error::model_hint(path, why));
     }
     let is_missing = matches!(e, modelv_serve::ServeError::Entry { detail, .. }
+    if matches!(e, modelv_serve::ServeError::Known { .. }) {
+        let text =
+            "`modelv release golden` records them anew, if the answers are right as they are now";
+        return Some(text.to_owned());
+    }
+    if matches!(e, modelv_serve::ServeError::Listen { .. }) {
+        let text =
+            "`--listen 127.0.0.1:PORT` names another place; with port 0 it is one that is free";
+        return Some(text.to_owned());
+    }
         if detail.starts_with("FileNotFoundError"));
     is_missing.then(|| {
         "a commit is served with its own files alone: `modelv show REV` lists them, `modelv run` makes the \
@@ -193,6 +205,9 @@ fn from_commits(args: &Args, s: &Session<'_>) -> Result<Server, CommandError> {
     let weight = if args.arm.is_empty() { 1 } else { args.weight };
     let mut arms = vec![arm(&args.revision, first, weight, false)?];
     for text in &args.arm {
+    if args.follow {
+        arms[0].options.known = golden(&arms[0].options.app_dir)?;
+    }
         let parsed = text
             .rsplit_once('=')
             .and_then(|(r, w)| Some((r, w.parse().ok()?)));
@@ -283,6 +298,22 @@ fn load(
 }
 
 fn interpreter(repo: &Repo, rules: &Rules, wanted: Option<&Path>) -> Result<PathBuf, CommandError> {
+/// The golden requests of a commit, whose files are in a folder.
+fn golden(dir: &Path) -> Result<Vec<Known>, modelv_release::Error> {
+    let Some(recorded) = modelv_release::Recorded::of(dir)? else {
+        return Ok(Vec::new());
+    };
+    let recorded = Arc::new(recorded);
+    let each = recorded.requests().into_iter().enumerate();
+    let known = each.map(|(at, request)| {
+        let recorded = recorded.clone();
+        let check: modelv_serve::Check =
+            Arc::new(move |answer| recorded.check(at, answer).map_err(|m| m.to_string()));
+        Known { request, check }
+    });
+    Ok(known.collect())
+}
+
     let configured = repo.config("env.python").or_else(|| rules.env_python());
     let found = python::find(repo.root(), wanted, configured.as_deref())?;
     Ok(found.ok_or_else(|| modelv_repo::Error::not_found("interpreter", "python3"))?)
