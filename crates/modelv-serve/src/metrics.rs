@@ -321,6 +321,18 @@ fn workers(out: &mut Text, commits: &[Counts]) {
     }
 }
 
+/// The share of each commit under each of its names. It may be an arm and a mirror, or two arms: a series is told
+/// once, or Prometheus takes neither.
+fn weights(arms: &[Slot]) -> BTreeMap<(&str, &str), u64> {
+    let mut out = BTreeMap::new();
+    for slot in arms {
+        let o = &slot.model.options;
+        let weight = if slot.mirror { 0 } else { slot.weight };
+        *out.entry((o.commit.as_str(), o.name.as_str())).or_default() += u64::from(weight);
+    }
+    out
+}
+
 fn server(out: &mut Text, all: &All, arms: &[Slot], log_dropped: u64) {
     out.head(
         "modelv_swaps_total",
@@ -342,10 +354,8 @@ fn server(out: &mut Text, all: &All, arms: &[Slot], log_dropped: u64) {
         "gauge",
         "Share of each commit; 0 for mirrors.",
     );
-    for slot in arms {
-        let o = &slot.model.options;
-        let labels = format!("commit=\"{}\",name=\"{}\"", o.commit, escape(&o.name));
-        let weight = if slot.mirror { 0 } else { slot.weight };
+    for ((commit, name), weight) in weights(arms) {
+        let labels = format!("commit=\"{commit}\",name=\"{}\"", escape(name));
         out.value("modelv_arm_weight", &labels, weight);
     }
     out.head("model_info", "gauge", "What is served.");
