@@ -261,6 +261,12 @@ fn arms_share_by_weight_stick_by_key_and_mirrors_answer_nobody() {
     server.wait_for("[redacted]");
     assert!(!server.log().contains("hunter2"));
     let metrics = server.ask("GET", "/metrics", "").2;
+    // Also where a commit is an arm and a mirror: Prometheus takes no series that is there twice.
+    let lines = metrics.lines().filter(|l| !l.starts_with('#'));
+    let mut series = std::collections::HashSet::new();
+    for (name, _) in lines.filter_map(|l| l.rsplit_once(' ')) {
+        assert!(series.insert(name), "{name} is there twice in {metrics}");
+    }
     let count = |name: String| {
         let line = metrics.lines().find(|l| l.starts_with(&name));
         let line = line.unwrap_or_else(|| panic!("{name} in {metrics}"));

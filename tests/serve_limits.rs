@@ -274,6 +274,22 @@ fn hostile_clients_cost_nobody_and_no_memory() {
 }
 
 #[test]
+fn what_keeps_a_server_from_starting_is_told() {
+    let tree = serving("def predict(x):\n    return x\n", "");
+    let server = start(&tree, &[]);
+    let said = tree
+        .mv(&["serve", "--listen", &server.address])
+        .fails_with(1);
+    assert!(
+        said.contains("cannot listen on") && said.contains("with port 0"),
+        "{said}"
+    );
+    let said = tree.mv(&["serve", "--workers", "0"]).fails_with(2);
+    assert!(said.contains("'--workers <N>'"), "{said}");
+    server.stop();
+}
+
+#[test]
 fn every_answer_names_the_commit() {
     let tree = serving("def predict(x):\n    return 1 / x\n", "");
     let server = start(&tree, &[]);

@@ -468,6 +468,10 @@ fn weights_hint(e: &WeightsError) -> &'static str {
 /// What ends a state in which a command can't be done, by words of its message.
 const STATE_HINTS: &[(&str, &str)] = &[
     (
+        "named nothing before commit",
+        "`modelv alias log NAME` tells what it has named; `modelv alias set NAME COMMIT -m WHY` moves it on",
+    ),
+    (
         "who commits",
         "`modelv config user.name \"Your Name\"` and `modelv config user.email you@example.org`",
     ),

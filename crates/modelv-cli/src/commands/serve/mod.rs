@@ -4,10 +4,11 @@ mod alias;
 mod image;
 
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
 use std::sync::Arc;
+use std::time::Duration;
 
 use modelv_repo::capture::python;
 use modelv_repo::core::id::CommitId;
@@ -48,8 +49,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
     /// Number of worker processes, or of threads for an ONNX model.
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    workers: usize,
+    #[arg(long, value_name = "N", default_value_t = NonZeroUsize::MIN)]
+    workers: NonZeroUsize,
     /// The interpreter.
     #[arg(long, value_name = "PATH")]
     python: Option<PathBuf>,
@@ -131,7 +132,6 @@ fn missing_hint(e: &modelv_serve::ServeError) -> Option<String> {
     if let modelv_serve::ServeError::Model { path, why } = e {
         return Some(crate::error::model_hint(path, why));
     }
-    let is_missing = matches!(e, modelv_serve::ServeError::Entry { detail, .. }
     if matches!(e, modelv_serve::ServeError::Known { .. }) {
         let text =
             "`modelv release golden` records them anew, if the answers are right as they are now";
@@ -142,6 +142,7 @@ fn missing_hint(e: &modelv_serve::ServeError) -> Option<String> {
             "`--listen 127.0.0.1:PORT` names another place; with port 0 it is one that is free";
         return Some(text.to_owned());
     }
+    let is_missing = matches!(e, modelv_serve::ServeError::Entry { detail, .. }
         if detail.starts_with("FileNotFoundError"));
     is_missing.then(|| {
         "a commit is served with its own files alone: `modelv show REV` lists them, `modelv run` makes the \
@@ -177,7 +178,7 @@ fn from_commits(args: &Args, s: &Session<'_>) -> Result<Server, CommandError> {
     let repo = s.repo()?;
     let settings = Settings {
         listen: args.listen,
-        workers: args.workers,
+        workers: args.workers.get(),
         python: args.python.clone(),
     };
     let source = AliasSource {
@@ -204,10 +205,10 @@ fn from_commits(args: &Args, s: &Session<'_>) -> Result<Server, CommandError> {
     };
     let weight = if args.arm.is_empty() { 1 } else { args.weight };
     let mut arms = vec![arm(&args.revision, first, weight, false)?];
-    for text in &args.arm {
     if args.follow {
         arms[0].options.known = golden(&arms[0].options.app_dir)?;
     }
+    for text in &args.arm {
         let parsed = text
             .rsplit_once('=')
             .and_then(|(r, w)| Some((r, w.parse().ok()?)));
@@ -297,7 +298,6 @@ fn load(
     Ok((options, Some(Box::new(folder))))
 }
 
-fn interpreter(repo: &Repo, rules: &Rules, wanted: Option<&Path>) -> Result<PathBuf, CommandError> {
 /// The golden requests of a commit, whose files are in a folder.
 fn golden(dir: &Path) -> Result<Vec<Known>, modelv_release::Error> {
     let Some(recorded) = modelv_release::Recorded::of(dir)? else {
@@ -314,6 +314,7 @@ fn golden(dir: &Path) -> Result<Vec<Known>, modelv_release::Error> {
     Ok(known.collect())
 }
 
+fn interpreter(repo: &Repo, rules: &Rules, wanted: Option<&Path>) -> Result<PathBuf, CommandError> {
     let configured = repo.config("env.python").or_else(|| rules.env_python());
     let found = python::find(repo.root(), wanted, configured.as_deref())?;
     Ok(found.ok_or_else(|| modelv_repo::Error::not_found("interpreter", "python3"))?)
