@@ -159,6 +159,24 @@ fn what_is_made_of_a_tensor_counts_as_memory() {
 }
 
 #[test]
+fn a_result_that_others_can_not_read_is_no_tensor() {
+    run(async {
+        for result in ["deep(150)", "10 ** 400"] {
+            let dir = tempfile::tempdir().unwrap();
+            let code = format!(
+                "def deep(n):\n    return [deep(n - 1)] if n else []\ndef predict(x):\n    return {result}\n"
+            );
+            let app = app(&dir, &code, Limits::default()).await;
+            let (status, said) = ask(&app, rest(3)).await;
+            let said = String::from_utf8(said).unwrap();
+            assert_eq!(status, 500, "{said}");
+            assert!(said.contains("predict_failed"), "{said}");
+            assert_eq!(ask(&app, call("INT8", 3, None)).await.0, 13);
+        }
+    });
+}
+
+#[test]
 fn copies_for_mirrors_have_a_bound_of_their_own() {
     run(async {
         const BYTES: usize = 30 << 10;

@@ -111,12 +111,20 @@ pub(crate) fn held(bytes: impl Into<Bytes>, held: Held) -> Bytes {
     }
 }
 
-struct HeldBytes {
-    bytes: Bytes,
-    _held: Held,
+/// Bytes that were made of others, which count for as long.
+pub(crate) fn with(bytes: Vec<u8>, of: Bytes) -> Bytes {
+    Bytes::from_owner(HeldBytes {
+        bytes: bytes.into(),
+        _held: of,
+    })
 }
 
-impl AsRef<[u8]> for HeldBytes {
+struct HeldBytes<T> {
+    bytes: Bytes,
+    _held: T,
+}
+
+impl<T> AsRef<[u8]> for HeldBytes<T> {
     fn as_ref(&self) -> &[u8] {
         &self.bytes
     }

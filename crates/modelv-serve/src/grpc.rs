@@ -218,7 +218,8 @@ async fn answered(
     let writing = move || {
         for (name, value) in infer::outputs(&of, &result, &asked.question.wanted)? {
             let datatype = of.about.datatype(&name);
-            tensors::add_output(&mut response, name, &value, datatype, asked.is_raw);
+            tensors::add_output(&mut response, name, &value, datatype, asked.is_raw)
+                .map_err(infer::no_tensor)?;
         }
         Ok(response.encode_to_vec())
     };

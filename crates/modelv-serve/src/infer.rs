@@ -12,10 +12,12 @@ use serde_json::{Value, json};
 
 use crate::body::{Held, Read};
 use crate::http::App;
+use crate::json_text;
 use crate::model::Model;
 use crate::payload;
 use crate::predict::{Failure, Output, ask, failure, fits, has_types};
 use crate::process::Tensors;
+use crate::tensor;
 
 /// Shortest beginning of a commit id that names it.
 const DIGITS_MIN: usize = 7;
@@ -142,13 +144,13 @@ pub(crate) async fn predicted(
     }
 }
 
-/// What a model gave, by the names of its outputs. Large ones are taken apart aside.
+/// What a model gave, as JSON by the names of its outputs.
 pub(crate) fn outputs(
     model: &Model,
-    result: &[u8],
+    result: &Bytes,
     wanted: &[String],
-) -> Result<Vec<(String, Value)>, Failure> {
-    let result = parsed(result)?;
+) -> Result<Vec<(String, Bytes)>, Failure> {
+    json_text::check(result).map_err(no_tensor)?;
     let mut outputs = match &model.about.tensors {
         Some(tensors) => typed(tensors, result),
         None => named(result, wanted.first().map(String::as_str)),
@@ -157,22 +159,28 @@ pub(crate) fn outputs(
     Ok(outputs)
 }
 
-/// What a function gave. Python writes what a value here can't hold: numbers without bound, any depth.
-fn parsed(result: &[u8]) -> Result<Value, Failure> {
-    serde_json::from_slice(result).map_err(|e| {
-        let text = format!("what the function returned is no tensor: {e}");
-        failure(StatusCode::INTERNAL_SERVER_ERROR, "predict_failed", text)
-    })
+/// Python writes what others can't read: numbers without bound, any depth.
+#[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
+pub(crate) fn no_tensor(e: serde_json::Error) -> Failure {
+    let text = format!("what the function returned is no tensor: {e}");
+    failure(StatusCode::INTERNAL_SERVER_ERROR, "predict_failed", text)
 }
 
 /// A result as outputs: columns have names, anything else is called `first`.
-fn named(result: Value, first: Option<&str>) -> Vec<(String, Value)> {
-    match result {
-        Value::Object(columns) if !columns.is_empty() && columns.values().all(Value::is_array) => {
-            columns.into_iter().collect()
-        }
-        other => vec![(first.unwrap_or("predictions").to_owned(), other)],
+fn named(result: &Bytes, first: Option<&str>) -> Vec<(String, Bytes)> {
+    let columns = tensor::fields(result);
+    match !columns.is_empty() && columns.iter().all(|(_, text)| text.starts_with(b"[")) {
+        true => own(result, columns),
+        false => vec![(first.unwrap_or("predictions").to_owned(), result.clone())],
     }
+}
+
+/// The last of a name counts.
+fn own(result: &Bytes, columns: Vec<(String, &[u8])>) -> Vec<(String, Bytes)> {
+    let columns = columns
+        .into_iter()
+        .map(|(name, text)| (name, result.slice_ref(text)));
+    columns.collect::<BTreeMap<_, _>>().into_iter().collect()
 }
 
 /// Outputs that a model has no tensor for are nobody's to ask for.
@@ -186,15 +194,13 @@ fn check_wanted(model: &Model, wanted: &[String]) -> Result<(), Failure> {
 }
 
 /// A result by the names of the model, in its order.
-fn typed(tensors: &Tensors, mut result: Value) -> Vec<(String, Value)> {
-    match &tensors.outputs[..] {
-        [one] => vec![(one.name.clone(), result)],
-        several => {
-            let each = several.iter();
-            each.map(|o| (o.name.clone(), result[&o.name].take()))
-                .collect()
-        }
+fn typed(tensors: &Tensors, result: &Bytes) -> Vec<(String, Bytes)> {
+    if let [one] = &tensors.outputs[..] {
+        return vec![(one.name.clone(), result.clone())];
     }
+    let mut found: BTreeMap<_, _> = own(result, tensor::fields(result)).into_iter().collect();
+    let each = tensors.outputs.iter();
+    each.filter_map(|o| found.remove_entry(&o.name)).collect()
 }
 
 #[cfg(test)]
@@ -210,12 +216,21 @@ mod tests {
     }
 
     #[test]
-    fn a_result_that_can_not_be_read_is_no_null() {
-        assert_eq!(parsed(b"[1, 2.5]").unwrap(), json!([1, 2.5]));
-        let deep = [b"[".repeat(200), b"]".repeat(200)].concat();
-        for odd in [&deep[..], &b"9".repeat(400)] {
-            let failed = parsed(odd).unwrap_err();
-            assert_eq!((failed.code.as_u16(), failed.kind), (500, "predict_failed"));
+    fn columns_have_names_and_all_else_is_one_output() {
+        let told = |text: &'static str, first: Option<&str>| -> Vec<(String, String)> {
+            let all = named(&Bytes::from_static(text.as_bytes()), first);
+            let text = |b: Bytes| String::from_utf8(b.to_vec()).unwrap();
+            all.into_iter().map(|(n, b)| (n, text(b))).collect()
+        };
+        let one = |name: &str, text: &str| (name.to_owned(), text.to_owned());
+        let columns = r#"{"b": [1, [2]], "a": [], "b": ["}"]}"#;
+        assert_eq!(
+            told(columns, Some("x")),
+            [one("a", "[]"), one("b", r#"["}"]"#)]
+        );
+        for other in ["[1]", "7", "{}", r#"{"a": [1], "b": 2}"#] {
+            assert_eq!(told(other, None), [one("predictions", other)]);
+            assert_eq!(told(other, Some("x")), [one("x", other)]);
         }
     }
 }

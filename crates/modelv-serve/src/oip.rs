@@ -5,12 +5,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use serde_json::{Value, json};
 
-use crate::body::{Read, read};
+use crate::body::{self, Read, read};
 use crate::http::{App, JSON};
 use crate::infer::{self, Question, bad, predicted};
 use crate::model::Model;
@@ -122,10 +122,8 @@ pub(crate) async fn infer(
     };
     let model = under.model();
     let (code, error, response) = match answer(&app, &model, request, &under.id).await {
-        Ok((text, bytes)) => {
-            let length = text.len();
-            let is_plain = bytes.is_empty();
-            let body = [text.as_bytes(), &bytes].concat();
+        Ok((body, length)) => {
+            let is_plain = length == body.len();
             let kind = if is_plain {
                 JSON
             } else {
@@ -145,13 +143,13 @@ pub(crate) async fn infer(
     response
 }
 
-/// The text of an answer, and the bytes behind it.
+/// An answer, and how long its text is; bytes are behind it.
 async fn answer(
     app: &Arc<App>,
     model: &Arc<Model>,
     request: Request<Body>,
     id: &str,
-) -> Result<(String, Vec<u8>), Failure> {
+) -> Result<(Bytes, usize), Failure> {
     let length = head_length(request.headers())?;
     let body = read(app, request).await?;
     let (all, of, body_bytes) = (app.clone(), model.clone(), body.bytes.len());
@@ -161,9 +159,9 @@ async fn answer(
     let (of, result_bytes) = (model.clone(), result.len());
     let writing = move || {
         let outputs = infer::outputs(&of, &result, &question.wanted)?;
-        drop(result);
-        let (answer, bytes) = written(&of, &head, outputs);
-        Ok((answer.to_string(), bytes))
+        let (answer, length) = written(&of, &head, outputs).map_err(infer::no_tensor)?;
+        // It counts as its result does, until the client has it.
+        Ok((body::with(answer, result), length))
     };
     app.aside.run(result_bytes, writing).await
 }
@@ -211,24 +209,35 @@ fn head_length(headers: &HeaderMap) -> Result<Option<usize>, Failure> {
         .ok_or_else(|| bad(format!("`{LENGTH}` is no number")))
 }
 
-/// The answer, and the bytes behind it.
-fn written(model: &Model, head: &Value, outputs: Vec<(String, Value)>) -> (Value, Vec<u8>) {
+/// The answer, and how long its text is; bytes are behind it.
+fn written(
+    model: &Model,
+    head: &Value,
+    outputs: Vec<(String, Bytes)>,
+) -> Result<(Vec<u8>, usize), serde_json::Error> {
     let wanted: Vec<&Value> = head["outputs"].as_array().into_iter().flatten().collect();
     let all_bytes = head["parameters"]["binary_data_output"] == true;
-    let (mut list, mut bytes) = (Vec::new(), Vec::new());
-    for (name, value) in outputs {
+    let mut about = json!({"model_name": model.options.name, "model_version": model.commit()});
+    if let Some(id) = head.get("id") {
+        about["id"] = id.clone();
+    }
+    let mut answer = about.to_string().into_bytes();
+    answer.pop();
+    answer.extend_from_slice(b",\"outputs\":[");
+    let mut bytes = Vec::new();
+    for (number, (name, text)) in outputs.into_iter().enumerate() {
         let want = wanted.iter().find(|o| o["name"] == name.as_str());
         let own = want.and_then(|o| o["parameters"]["binary_data"].as_bool());
         let datatype = model.about.datatype(&name);
-        let (output, own) = tensor::write(&name, &value, datatype, own.unwrap_or(all_bytes));
-        list.push(output);
+        let (output, own) = tensor::write(&name, &text, datatype, own.unwrap_or(all_bytes))?;
+        if number > 0 {
+            answer.push(b',');
+        }
+        answer.extend(output);
         bytes.extend(own);
     }
-    let mut answer = json!({
-        "model_name": model.options.name, "model_version": model.commit(), "outputs": list,
-    });
-    if let Some(id) = head.get("id") {
-        answer["id"] = id.clone();
-    }
-    (answer, bytes)
+    answer.extend_from_slice(b"]}");
+    let length = answer.len();
+    answer.extend(bytes);
+    Ok((answer, length))
 }

@@ -5,11 +5,13 @@
 //! written one by one: a value of JSON in memory takes 32 bytes, which a byte of a tensor may be one of.
 
 mod element;
+mod result;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use element::{encode, is_of, number_of, size_of, write_next};
+use element::{is_of, number_of, size_of, write_next};
 pub(crate) use element::{utf8, write as write_plain, write_float};
+pub(crate) use result::{Tensor, fields, write};
 
 /// Most dimensions of one tensor.
 const DIMENSIONS_MAX: usize = 32;
@@ -156,97 +158,10 @@ pub(crate) fn nest(
     Ok(())
 }
 
-/// A result as a tensor.
-pub(crate) struct Tensor {
-    pub(crate) datatype: &'static str,
-    pub(crate) dims: Vec<usize>,
-    pub(crate) elements: Vec<Value>,
-}
-
-impl Tensor {
-    /// Of what a function gave, whatever it is; of this type, where it is known.
-    pub(crate) fn of(result: &Value, known: Option<&'static str>) -> Self {
-        let mut dims = Vec::new();
-        let mut at = result;
-        while let Value::Array(all) = at {
-            dims.push(all.len());
-            match all.first() {
-                Some(first) => at = first,
-                None => break,
-            }
-        }
-        let mut elements = Vec::new();
-        if !is_even(result, &dims) {
-            // Rows of different lengths are texts.
-            dims.truncate(1);
-            elements.extend(result.as_array().into_iter().flatten().cloned());
-        } else {
-            elements.extend(Leaves::of(result).cloned());
-        }
-        // A function's single value is a list of one; a model's is what it says.
-        if dims.is_empty() && known.is_none() {
-            dims.push(1);
-        }
-        let is_all = |is: fn(&Value) -> bool| elements.iter().all(is);
-        let datatype = if let Some(known) = known {
-            known
-        } else if is_all(Value::is_boolean) {
-            "BOOL"
-        } else if is_all(Value::is_i64) {
-            "INT64"
-        } else if is_all(Value::is_number) {
-            "FP64"
-        } else {
-            for value in elements.iter_mut().filter(|v| !v.is_string()) {
-                *value = value.to_string().into();
-            }
-            "BYTES"
-        };
-        Self {
-            datatype,
-            dims,
-            elements,
-        }
-    }
-
-    /// The bytes of its elements.
-    pub(crate) fn bytes(&self) -> Vec<u8> {
-        let elements = self.elements.iter();
-        elements.flat_map(|v| encode(self.datatype, v)).collect()
-    }
-}
-
-/// A result as an output; the bytes are those of its elements if it is to go as bytes.
-pub(crate) fn write(
-    name: &str,
-    result: &Value,
-    datatype: Option<&'static str>,
-    as_bytes: bool,
-) -> (Value, Vec<u8>) {
-    let tensor = Tensor::of(result, datatype);
-    let mut output = json!({"name": name, "datatype": tensor.datatype, "shape": tensor.dims});
-    if !as_bytes {
-        output["data"] = tensor.elements.into();
-        return (output, Vec::new());
-    }
-    let bytes = tensor.bytes();
-    output["parameters"] = json!({"binary_data_size": bytes.len()});
-    (output, bytes)
-}
-
-fn is_even(value: &Value, dims: &[usize]) -> bool {
-    match (value, dims) {
-        (Value::Array(all), [n, rest @ ..]) => {
-            all.len() == *n && all.iter().all(|v| is_even(v, rest))
-        }
-        (Value::Array(_), []) | (_, [_, ..]) => false,
-        (_, []) => true,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     /// What a text of JSON says.
     fn said(text: Result<Vec<u8>>) -> Result<Value> {
@@ -359,34 +274,6 @@ mod tests {
         assert_eq!(
             said(read(&tensor, &mut &[][..])),
             Ok(json!([[[[1]]], [[[2]]]]))
-        );
-    }
-
-    #[test]
-    fn results_become_tensors() {
-        let told = |value: Value| write("y", &value, None, false).0;
-        assert_eq!(
-            told(json!([[1, 2], [3, 4]])),
-            json!({"name": "y", "datatype": "INT64", "shape": [2, 2], "data": [1, 2, 3, 4]})
-        );
-        assert_eq!(told(json!([1, 2.5]))["datatype"], "FP64");
-        assert_eq!(
-            told(json!(true)),
-            json!({"name": "y", "datatype": "BOOL", "shape": [1], "data": [true]})
-        );
-        assert_eq!(
-            told(json!(["a", null])),
-            json!({"name": "y", "datatype": "BYTES", "shape": [2], "data": ["a", "null"]})
-        );
-        assert_eq!(
-            told(json!([[1], [2, 3]])),
-            json!({"name": "y", "datatype": "BYTES", "shape": [2], "data": ["[1]", "[2,3]"]})
-        );
-        assert_eq!(told(json!([]))["shape"], json!([0]));
-        let (output, bytes) = write("y", &json!(["hi"]), None, true);
-        assert_eq!(
-            (bytes, &output["parameters"]["binary_data_size"]),
-            (b"\x02\0\0\0hi".to_vec(), &json!(6))
         );
     }
 }

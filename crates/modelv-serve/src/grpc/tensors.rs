@@ -95,11 +95,11 @@ fn typed_texts(dims: &[usize], contents: &[u8]) -> Result<Vec<u8>> {
 pub(super) fn add_output(
     response: &mut InferResponse,
     name: String,
-    value: &Value,
+    result: &[u8],
     datatype: Option<&'static str>,
     is_raw: bool,
-) {
-    let tensor = tensor::Tensor::of(value, datatype);
+) -> Result<(), serde_json::Error> {
+    let tensor = tensor::Tensor::of(result, datatype)?;
     let mut output = Tensor {
         name,
         datatype: tensor.datatype.to_owned(),
@@ -107,40 +107,39 @@ pub(super) fn add_output(
         ..Tensor::default()
     };
     if is_raw {
-        response.raw_output_contents.push(tensor.bytes().into());
+        response.raw_output_contents.push(tensor.bytes()?.into());
     } else {
-        output.contents = Some(contents(&tensor).into());
+        output.contents = Some(contents(&tensor)?.into());
     }
     response.outputs.push(output);
+    Ok(())
 }
 
-fn contents(tensor: &tensor::Tensor) -> Vec<u8> {
-    let mut numbers = Numbers::default();
-    let all = tensor.elements.iter();
-    match tensor.datatype {
-        "BOOL" => numbers.bools = all.filter_map(Value::as_bool).collect(),
-        "INT64" => numbers.int64s = all.filter_map(Value::as_i64).collect(),
+fn contents(tensor: &tensor::Tensor<'_>) -> Result<Vec<u8>, serde_json::Error> {
+    let (mut numbers, mut texts) = (Numbers::default(), Vec::new());
+    tensor.each(&mut |value| match tensor.datatype {
+        "BOOL" => numbers.bools.extend(value.as_bool()),
+        "INT64" => numbers.int64s.extend(value.as_i64()),
         "INT8" | "INT32" => {
-            let ints = all.filter_map(Value::as_i64);
-            numbers.ints = ints.filter_map(|n| i32::try_from(n).ok()).collect();
+            let int = value.as_i64().and_then(|n| i32::try_from(n).ok());
+            numbers.ints.extend(int);
         }
         "UINT8" => {
-            let uints = all.filter_map(Value::as_u64);
-            numbers.uints = uints.filter_map(|n| u32::try_from(n).ok()).collect();
+            let uint = value.as_u64().and_then(|n| u32::try_from(n).ok());
+            numbers.uints.extend(uint);
         }
-        "FP32" => numbers.floats = all.filter_map(Value::as_f64).map(|n| n as f32).collect(),
-        "FP64" => numbers.doubles = all.filter_map(Value::as_f64).collect(),
+        "FP32" => numbers.floats.extend(value.as_f64().map(|n| n as f32)),
+        "FP64" => numbers.doubles.extend(value.as_f64()),
         _ => {
-            let mut out = Vec::new();
-            for value in all {
-                if let Value::String(text) = value {
-                    add_text(&mut out, text);
-                }
+            if let Value::String(text) = value {
+                add_text(&mut texts, &text);
             }
-            return out;
         }
-    }
-    numbers.encode_to_vec()
+    })?;
+    Ok(match texts.is_empty() {
+        true => numbers.encode_to_vec(),
+        false => texts,
+    })
 }
 
 #[cfg(test)]
@@ -277,8 +276,10 @@ mod tests {
             json!(["a", "b"]),
         ] {
             let mut raw = InferResponse::default();
-            add_output(&mut raw, "y".into(), &value, None, true);
-            let (want, bytes) = tensor::write("y", &value, None, true);
+            let text = value.to_string();
+            add_output(&mut raw, "y".into(), text.as_bytes(), None, true).unwrap();
+            let (want, bytes) = tensor::write("y", text.as_bytes(), None, true).unwrap();
+            let want = said(&want);
             assert_eq!(raw.outputs[0].datatype, want["datatype"]);
             assert_eq!(json!(raw.outputs[0].shape), want["shape"]);
             assert_eq!(
@@ -286,7 +287,7 @@ mod tests {
                 (vec![bytes.into()], &None)
             );
             let mut plain = InferResponse::default();
-            add_output(&mut plain, "y".into(), &value, None, false);
+            add_output(&mut plain, "y".into(), text.as_bytes(), None, false).unwrap();
             assert!(plain.raw_output_contents.is_empty());
             let output = &plain.outputs[0];
             let dims: Vec<usize> = output.shape.iter().map(|d| *d as usize).collect();

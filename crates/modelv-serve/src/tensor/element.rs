@@ -135,22 +135,23 @@ pub(super) fn is_of(datatype: &str, value: &Value) -> bool {
     }
 }
 
-/// The bytes of an element. What is whole and too large for its type is none of that type.
-pub(super) fn encode(datatype: &str, value: &Value) -> Vec<u8> {
+/// Adds the bytes of an element. What is whole and too large for its type is none of that type.
+pub(super) fn encode(datatype: &str, value: &Value, out: &mut Vec<u8>) {
     let whole = || value.as_i64().unwrap_or_default();
     let float = || value.as_f64().unwrap_or(f64::NAN);
     match datatype {
-        "BOOL" => vec![u8::from(value.as_bool().unwrap_or_default())],
-        "FP32" => (float() as f32).to_le_bytes().to_vec(),
-        "FP64" => float().to_le_bytes().to_vec(),
-        "INT64" => whole().to_le_bytes().to_vec(),
-        "INT32" => (whole() as i32).to_le_bytes().to_vec(),
-        "INT8" => (whole() as i8).to_le_bytes().to_vec(),
-        "UINT8" => (whole() as u8).to_le_bytes().to_vec(),
+        "BOOL" => out.push(u8::from(value.as_bool().unwrap_or_default())),
+        "FP32" => out.extend((float() as f32).to_le_bytes()),
+        "FP64" => out.extend(float().to_le_bytes()),
+        "INT64" => out.extend(whole().to_le_bytes()),
+        "INT32" => out.extend((whole() as i32).to_le_bytes()),
+        "INT8" => out.extend((whole() as i8).to_le_bytes()),
+        "UINT8" => out.push(whole() as u8),
         _ => {
             let text = value.as_str().unwrap_or_default().as_bytes();
             let len = u32::try_from(text.len()).unwrap_or(u32::MAX);
-            [&len.to_le_bytes()[..], text].concat()
+            out.extend(len.to_le_bytes());
+            out.extend_from_slice(text);
         }
     }
 }
