@@ -66,7 +66,7 @@ impl Client {
         }
         let head = head.to_lowercase();
         let status = head.split(' ').nth(1)?.parse().ok()?;
-        let length = head.split("content-length: ").nth(1)?;
+        let length = head.split("\r\ncontent-length: ").nth(1)?;
         let length = length.split("\r\n").next()?.parse().ok()?;
         let mut body = vec![0; length];
         self.0.read_exact(&mut body).ok()?;

@@ -274,7 +274,54 @@ fn hostile_clients_cost_nobody_and_no_memory() {
 }
 
 #[test]
+fn a_signal_to_all_of_its_processes_costs_no_request() {
+    let code = "import os, subprocess, time\ndef predict(x):\n    \
+        child = subprocess.Popen(['sleep', '60'])\n    forked = os.fork()\n    \
+        if not forked: time.sleep(60)\n    open('begun', 'w').close()\n    time.sleep(1)\n    \
+        child.terminate()\n    os.kill(forked, 15)\n    \
+        return [child.wait(), os.waitpid(forked, 0)[1], os.getpid()]\n";
+    let tree = serving(code, "");
+    let commit = tree.id("HEAD");
+    let count = || std::fs::read_dir(tree.path(".mv/tmp")).unwrap();
+    let has_begun = || count().any(|e| e.unwrap().path().join("begun").exists());
+    for signal in ["INT", "TERM"] {
+        let mut command = tree.command(&["serve", "--listen", "127.0.0.1:0"]);
+        std::os::unix::process::CommandExt::process_group(&mut command, 0);
+        let server = Server::start(command);
+        let asked = std::thread::scope(|scope| {
+            let asked = scope.spawn(|| server.ask("POST", "/predict", "1"));
+            while !has_begun() {
+                std::thread::yield_now();
+            }
+            let pid = server.child.id().to_string();
+            let workers = must(Command::new("pgrep").args(["-P", &pid]));
+            let all = format!("-{pid} {workers}");
+            must(
+                Command::new("kill")
+                    .args(["-s", signal, "--"])
+                    .args(all.split_whitespace()),
+            );
+            asked.join().unwrap()
+        });
+        assert_eq!(asked.0, 200, "{}", asked.2);
+        let answer: Value = serde_json::from_str(&asked.2).unwrap();
+        assert_eq!(answer["commit"], commit.as_str());
+        // What the function starts ends as it would anywhere.
+        assert_eq!(answer["predictions"][0], -15, "{answer}");
+        assert_eq!(answer["predictions"][1], 15, "{answer}");
+        assert!(!server.log().contains("worker_died"), "{}", server.log());
+        server.wait();
+    }
+}
+
+#[test]
 fn what_keeps_a_server_from_starting_is_told() {
+    let tree = serving("predict = 3\n", "");
+    let said = tree.mv(&["serve", "--listen", "127.0.0.1:0"]).fails_with(1);
+    assert!(said.contains("it is no function: 3"), "{said}");
+    let tree = serving("def predict(x):\n    return x\n", "warm = \"none.jsonl\"\n");
+    let said = tree.mv(&["serve", "--listen", "127.0.0.1:0"]).fails_with(1);
+    assert!(said.contains("in `none.jsonl` can't be read"), "{said}");
     let tree = serving("def predict(x):\n    return x\n", "");
     let server = start(&tree, &[]);
     let said = tree
@@ -337,5 +384,26 @@ fn what_is_looked_at_for_its_types_is_not_kept() {
     );
     let peak = memory(server.child.id(), "VmHWM");
     assert!(peak < 150 << 10, "{peak} KiB at most");
+    server.stop();
+}
+
+#[test]
+fn a_large_result_is_no_value_on_its_way_to_a_tensor() {
+    // As values, its numbers would take half a gigabyte.
+    let code = "def predict(x):\n    return [7] * (8 << 20)\n";
+    let tree = serving(code, "");
+    let server = start(&tree, &[]);
+    let tensor = r#"{"name": "x", "datatype": "INT8", "shape": [1], "data": [1]}"#;
+    let mut client = Client::of(&server);
+    for (binary, bytes) in [(false, 16 << 20), (true, 64 << 20)] {
+        let body = format!(
+            r#"{{"inputs": [{tensor}], "parameters": {{"binary_data_output": {binary}}}}}"#
+        );
+        let (status, head, said) = client.post("/v2/models/HEAD/infer", "", body).unwrap();
+        assert_eq!(status, 200, "{head}");
+        assert!(said.len() >= bytes, "{} bytes", said.len());
+    }
+    let peak = memory(server.child.id(), "VmHWM");
+    assert!(peak < 300 << 10, "{peak} KiB at most");
     server.stop();
 }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
@@ -183,6 +184,8 @@ impl Process {
             .stdin(Stdio::from(OwnedFd::from(theirs)))
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
+            // Ctrl-C on a terminal is for the front, which first answers what is under way.
+            .process_group(0)
             .spawn()?;
         if let Some(errors) = child.stderr.take() {
             log.follow(&options.commit, errors);

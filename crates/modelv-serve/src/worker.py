@@ -8,6 +8,7 @@ by a "z" and nothing else.
 """
 import json
 import os
+import signal
 import socket
 import struct
 import sys
@@ -27,6 +28,7 @@ def main():
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(2, 1)
     sys.stdout = sys.stderr
+    outlive_signals()
     try:
         function = Function(json.loads(os.environ["MODELV_WORKER"]))
         hello = part(b"k", dumps(function.about()))
@@ -48,6 +50,14 @@ def main():
             stream(function, bodies[0], channel, inbox)
         else:
             channel.sendall(frame(function.answer(bodies)))
+
+
+def outlive_signals():
+    """Leaves it to the front when this ends: it first answers what is under way, and whoever ends a service may
+    tell all its processes. What the user's code starts ends as it always does."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        before = signal.signal(number, lambda *_: None)
+        os.register_at_fork(after_in_child=lambda n=number, b=before: signal.signal(n, b))
 
 
 def stream(function, body, channel, inbox):
@@ -91,6 +101,8 @@ class Function:
         sys.path.insert(0, options["app_dir"])
         module, _, name = options["entry"].partition(":")
         self.predict = getattr(importlib.import_module(module), name or "predict")
+        if not callable(self.predict):
+            raise TypeError("it is no function: %r" % (self.predict,))
         self.frame = options["frame"]
         self.batch = options["batch"]
         self.streams = inspect.isgeneratorfunction(self.predict)

@@ -339,24 +339,21 @@ fn apply_rules(options: &mut ServeOptions) -> Result<(), CommandError> {
     options.frame = serve.data_frame;
     options.spare = serve.spare;
     if let Some(path) = &serve.warm {
-        options.warm = warm(&options.app_dir.join(path))?;
+        options.warm = warm(&options.app_dir, path)?;
     }
     Ok(())
 }
 
 /// The requests of a file, one a line.
-fn warm(path: &Path) -> Result<Vec<Vec<u8>>, CommandError> {
+fn warm(dir: &Path, name: &str) -> Result<Vec<Vec<u8>>, CommandError> {
     let bad = |detail: &str| {
-        let text = format!(
-            "the requests for warming up in `{}` {detail}",
-            path.display()
-        );
+        let text = format!("the requests for warming up in `{name}` {detail}");
         CommandError::refused(
             text,
             "`[serve] warm` names a file with a JSON request a line",
         )
     };
-    let bytes = std::fs::read(path).map_err(|e| bad(&format!("can't be read: {e}")))?;
+    let bytes = std::fs::read(dir.join(name)).map_err(|e| bad(&format!("can't be read: {e}")))?;
     if bytes.len() > WARM_BYTES_MAX {
         return Err(bad("have more than 8 MiB"));
     }
