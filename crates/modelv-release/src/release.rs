@@ -15,7 +15,6 @@ use modelv_repo::wheels::{archive, pip};
 use modelv_repo::worktree::{Files as RepoFiles, Ingredient};
 use modelv_repo::{Ctx, Repo};
 use modelv_serve::ImageConfig;
-use sha2::{Digest, Sha256};
 
 use crate::app::{self, APP, Links};
 use crate::base::{Base, Ground, Stand, prepare};
@@ -24,7 +23,7 @@ use crate::entry::{self, Entry, Origin};
 use crate::error::{Error, Result};
 use crate::estimate::{self, Build};
 use crate::golden::{self, Replay};
-use crate::layer::{Content, Files, Node};
+use crate::layer::{Content, Files, HashingRead, Node, digits};
 use crate::layout::LayerInfo;
 use crate::packer::{Cache, Packer};
 use crate::packing::Compression;
@@ -526,9 +525,12 @@ fn find_python(repo: &Repo, env: &Env, options: &ReleaseOptions) -> Result<Optio
         .ok_or_else(|| modelv_repo::Error::not_found("interpreter", "python3").into())
 }
 
+/// SHA-256 of a file of any size, in digits.
 pub(crate) fn sha256_of(path: &Path) -> Result<String> {
-    let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
-    Ok(modelv_repo::core::id::to_hex(&Sha256::digest(&bytes)))
+    let file = std::fs::File::open(path).map_err(Error::io("read", path))?;
+    let mut input = HashingRead::new(file);
+    std::io::copy(&mut input, &mut std::io::sink()).map_err(Error::io("read", path))?;
+    Ok(digits(&input.digest()).to_owned())
 }
 
 #[cfg(test)]
