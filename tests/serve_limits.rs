@@ -282,15 +282,13 @@ fn a_signal_to_all_of_its_processes_costs_no_request() {
         return [child.wait(), os.waitpid(forked, 0)[1], os.getpid()]\n";
     let tree = serving(code, "");
     let commit = tree.id("HEAD");
-    let count = || std::fs::read_dir(tree.path(".mv/tmp")).unwrap();
-    let has_begun = || count().any(|e| e.unwrap().path().join("begun").exists());
     for signal in ["INT", "TERM"] {
         let mut command = tree.command(&["serve", "--listen", "127.0.0.1:0"]);
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         let server = Server::start(command);
         let asked = std::thread::scope(|scope| {
             let asked = scope.spawn(|| server.ask("POST", "/predict", "1"));
-            while !has_begun() {
+            while !has_begun(&tree) {
                 std::thread::yield_now();
             }
             let pid = server.child.id().to_string();
@@ -312,6 +310,37 @@ fn a_signal_to_all_of_its_processes_costs_no_request() {
         assert!(!server.log().contains("worker_died"), "{}", server.log());
         server.wait();
     }
+}
+
+#[test]
+fn a_worker_that_hangs_ends_with_a_front_that_is_killed() {
+    let code =
+        "import os, time\ndef predict(x):\n    open('begun', 'w').close()\n    time.sleep(3600)\n";
+    let tree = serving(code, "");
+    let server = start(&tree, &[]);
+    let mut client = Client::of(&server);
+    std::thread::scope(|scope| {
+        let asked = scope.spawn(|| client.post("/predict", "", "1"));
+        while !has_begun(&tree) {
+            std::thread::yield_now();
+        }
+        let pid = server.child.id().to_string();
+        let worker = must(Command::new("pgrep").args(["-P", &pid]));
+        let worker = format!("/proc/{}/cmdline", worker.trim());
+        server.kill();
+        assert!(asked.join().unwrap().is_none());
+        let end = Instant::now() + PATIENCE;
+        while std::fs::read(&worker).is_ok_and(|line| !line.is_empty()) {
+            assert!(Instant::now() < end, "{worker} is left");
+            std::thread::yield_now();
+        }
+    });
+}
+
+/// Whether a function has written its file `begun`.
+fn has_begun(tree: &Tree) -> bool {
+    let mut all = std::fs::read_dir(tree.path(".mv/tmp")).unwrap();
+    all.any(|e| e.unwrap().path().join("begun").exists())
 }
 
 #[test]

@@ -29,6 +29,7 @@ def main():
     os.dup2(2, 1)
     sys.stdout = sys.stderr
     outlive_signals()
+    end_with_front()
     try:
         function = Function(json.loads(os.environ["MODELV_WORKER"]))
         hello = part(b"k", dumps(function.about()))
@@ -58,6 +59,18 @@ def outlive_signals():
     for number in (signal.SIGTERM, signal.SIGINT):
         before = signal.signal(number, lambda *_: None)
         os.register_at_fork(after_in_child=lambda n=number, b=before: signal.signal(n, b))
+
+
+def end_with_front():
+    """Also where the front is killed while the function works: nobody else would end this."""
+    set_parent_death_signal = 1
+    try:
+        import ctypes
+
+        ctypes.CDLL(None).prctl(set_parent_death_signal, int(signal.SIGKILL))
+    except Exception:
+        # No such system, or a Python without `ctypes`: it ends with what it is at.
+        pass
 
 
 def stream(function, body, channel, inbox):
