@@ -65,6 +65,7 @@ mod secrets;
 mod sequence;
 mod serve;
 mod serve_grpc;
+mod serve_hostile;
 mod serve_image;
 mod serve_limits;
 mod serving;
