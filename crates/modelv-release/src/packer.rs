@@ -1,6 +1,8 @@
 //! Packing: a tar becomes a blob named by its digest, or is found to be one already. Stops between two
 //! blocks when it is asked to.
 
+mod cache;
+
 use std::fs::File;
 use std::io::{BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
@@ -8,13 +10,13 @@ use std::sync::Mutex;
 
 use flate2::write::GzEncoder;
 use flate2::{Compression, GzBuilder};
-use modelv_repo::core::id::to_hex;
 use modelv_repo::{Cancel, Repo};
-use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
 use crate::layer::{Files, Hashing, HashingRead, Layer, digits, write_tar};
 use crate::packing::Packing;
+
+pub(crate) use cache::Cache;
 
 /// Part of every cache key: raise it when the bytes of a layer change for the same input.
 pub(crate) const LAYER_FORMAT: &str = "modelv layer 4 tar";
@@ -282,7 +284,7 @@ impl Packer<'_> {
             return false;
         };
         let copy = || -> std::io::Result<bool> {
-            let file = File::open(cache.dir.join(digits(digest)))?;
+            let file = File::open(cache.blob(digest))?;
             let mut input = HashingRead::new(self.watch(file));
             std::io::copy(&mut input, &mut File::create(to)?)?;
             Ok(input.digest() == digest)
@@ -293,7 +295,7 @@ impl Packer<'_> {
     /// Keeps a blob of a registry; it comes again if that fails.
     pub(crate) fn remember(&self, digest: &str, from: &Path) {
         if let (Some(cache), false) = (&self.cache, self.is_dry()) {
-            let _ = cache.write(&cache.dir.join(digits(digest)), |out| {
+            let _ = cache.write(&cache.blob(digest), |out| {
                 std::io::copy(&mut File::open(from)?, out).map(|_| ())
             });
         }
@@ -338,94 +340,6 @@ impl Packer<'static> {
             hurdles: None,
         }
     }
-}
-
-/// Layers by what went in. May be deleted, or damaged, at any time.
-pub(crate) struct Cache {
-    dir: PathBuf,
-}
-
-impl Cache {
-    pub(crate) fn open(dir: PathBuf) -> Result<Self> {
-        std::fs::create_dir_all(&dir).map_err(Error::io("create", &dir))?;
-        Ok(Self { dir })
-    }
-
-    /// One that is read and not written: it need not be there.
-    pub(crate) fn at(dir: PathBuf) -> Self {
-        Self { dir }
-    }
-
-    /// A fact that was noted about a key.
-    pub(crate) fn note<T: serde::de::DeserializeOwned>(&self, key: &str) -> Option<T> {
-        serde_json::from_str(&checked(&self.record(key))?).ok()
-    }
-
-    /// Notes a fact about a key; it is asked for again if that fails.
-    pub(crate) fn put_note(&self, key: &str, fact: &impl serde::Serialize) {
-        let json = serde_json::to_string(fact).unwrap_or_default();
-        let sum = to_hex(&Sha256::digest(json.as_bytes()));
-        let _ = self.write(&self.record(key), |out| {
-            out.write_all(format!("{json}\n{sum}").as_bytes())
-        });
-    }
-
-    fn record(&self, key: &str) -> PathBuf {
-        let name = to_hex(&Sha256::digest(format!("{LAYER_FORMAT}\n{key}").as_bytes()));
-        self.dir.join(format!("{name}.json"))
-    }
-
-    fn take(&self, key: &str, packer: &Packer<'_>) -> Option<Layer> {
-        let record = self.record(key);
-        let layer: Option<Layer> =
-            checked(&record).and_then(|json| serde_json::from_str(&json).ok());
-        if packer.is_dry() {
-            let is_there = |layer: &Layer| {
-                let meta = std::fs::metadata(self.dir.join(digits(&layer.digest)));
-                meta.is_ok_and(|m| m.len() == layer.size)
-            };
-            return layer.filter(is_there);
-        }
-        let taken = layer.filter(|layer| {
-            let from = self.dir.join(digits(&layer.digest));
-            packer.copy_checked(&from, &layer.digest).is_ok()
-        });
-        if taken.is_none() && !packer.cancel.is_cancelled() {
-            let _ = std::fs::remove_file(&record);
-        }
-        taken
-    }
-
-    /// A cache that can't be written makes the next build slower, nothing else.
-    fn put(&self, key: &str, layer: &Layer, blobs: &Path) {
-        let name = digits(&layer.digest);
-        let copied = self.write(&self.dir.join(name), |out| {
-            std::io::copy(&mut File::open(blobs.join(name))?, out).map(|_| ())
-        });
-        if copied.is_ok() {
-            self.put_note(key, layer);
-        }
-    }
-
-    /// Written beside its place and renamed: other builds may read at the same time.
-    fn write(
-        &self,
-        path: &Path,
-        fill: impl FnOnce(&mut File) -> std::io::Result<()>,
-    ) -> std::io::Result<()> {
-        let mut temp = tempfile::NamedTempFile::new_in(&self.dir)?;
-        fill(temp.as_file_mut())?;
-        temp.persist(path)?;
-        Ok(())
-    }
-}
-
-/// A record is one line of JSON and one with its digest: a flipped digit in it would make an image that
-/// no engine takes.
-fn checked(record: &Path) -> Option<String> {
-    let text = std::fs::read_to_string(record).ok()?;
-    let (json, sum) = text.split_once('\n')?;
-    (sum == to_hex(&Sha256::digest(json.as_bytes()))).then(|| json.to_owned())
 }
 
 #[cfg(test)]

@@ -90,7 +90,8 @@ pub fn release(
     talk: &mut dyn FnMut(&str),
 ) -> Result<Image> {
     let clock = Instant::now();
-    let cache = Cache::open(repo.dir().join("cache/layers"))?;
+    let dir = repo.dir().join("cache/layers");
+    let cache = Cache::open(dir.clone())?;
     let place = Place::new(&options.output)?;
     let (mut image, built) = build(repo, id, options, &place, Some(cache), ctx, talk)?;
     // What is told before the next build is how long it takes to build.
@@ -113,6 +114,8 @@ pub fn release(
         });
     }
     place.publish()?;
+    let own: Vec<String> = image.layers.iter().map(|l| l.digest.clone()).collect();
+    Cache::open(dir)?.make_room(&own, CACHE_BYTES_MAX);
     estimate::note(repo, Build::of(&image, &built, options, took));
     Ok(image)
 }
@@ -189,6 +192,8 @@ pub(crate) struct Built {
     packages: Vec<Packed>,
 }
 
+/// What layers that were made before may take on disk.
+const CACHE_BYTES_MAX: u64 = 20_000_000_000;
 /// Most layers that engines take.
 const LAYERS_MAX: usize = 127;
 
