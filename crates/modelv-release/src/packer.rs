@@ -10,6 +10,7 @@ use std::sync::Mutex;
 
 use flate2::write::GzEncoder;
 use flate2::{Compression, GzBuilder};
+use modelv_repo::ctx::{Progress, Quiet};
 use modelv_repo::{Cancel, Repo};
 
 use crate::error::{Error, Result};
@@ -31,14 +32,16 @@ struct Blocks<'a, W> {
     inner: W,
     block: Vec<u8>,
     cancel: &'a Cancel,
+    progress: &'a dyn Progress,
 }
 
 impl<'a, W: Write> Blocks<'a, W> {
-    fn new(inner: W, cancel: &'a Cancel) -> Self {
+    fn new(inner: W, cancel: &'a Cancel, progress: &'a dyn Progress) -> Self {
         Self {
             inner,
             block: Vec::with_capacity(BLOCK_BYTES),
             cancel,
+            progress,
         }
     }
 
@@ -56,6 +59,7 @@ impl<W: Write> Write for Blocks<'_, W> {
             check(self.cancel)?;
             self.inner.write_all(&self.block)?;
             self.block.clear();
+            self.progress.advance(BLOCK_BYTES as u64);
         }
         Ok(n)
     }
@@ -99,6 +103,8 @@ pub(crate) struct Packer<'a> {
     pub(crate) repo: Option<&'a Repo>,
     /// When to stop.
     pub(crate) cancel: &'a Cancel,
+    /// Told how much is packed.
+    pub(crate) progress: &'a dyn Progress,
     /// Layers that were made before; none of them is used without it.
     pub(crate) cache: Option<Cache>,
     /// How layers are packed, unless something else is said.
@@ -193,7 +199,7 @@ impl Packer<'_> {
         let temp = tempfile::NamedTempFile::new_in(dir).map_err(Error::io("create", dir))?;
         let out = Hashing::new(BufWriter::with_capacity(1 << 18, temp));
         let press = Press::new(packing, out).map_err(Error::io("write", dir))?;
-        let mut tar = Blocks::new(Hashing::new(press), self.cancel);
+        let mut tar = Blocks::new(Hashing::new(press), self.cancel, self.progress);
         fill(&mut tar)?;
         let tar = tar.finish().map_err(Error::io("write", dir))?;
         let (diff_id, _, press) = tar.digest();
@@ -257,6 +263,12 @@ impl Packer<'_> {
         Ok((layer, false))
     }
 
+    /// Whether the layer of a key is there.
+    pub(crate) fn has(&self, packing: Packing, key: &str) -> bool {
+        let key = format!("{} {key}", packing.id());
+        self.cache.as_ref().is_some_and(|c| c.has(&key).is_some())
+    }
+
     /// The layer of what `fill` writes, compressed only if no layer of the same bytes is known:
     /// reading twice is ten times cheaper than compressing.
     pub(crate) fn by_content(
@@ -266,7 +278,7 @@ impl Packer<'_> {
         if self.cache.is_none() {
             return Ok((self.pack(fill)?, false));
         }
-        let mut tar = Blocks::new(Hashing::new(std::io::sink()), self.cancel);
+        let mut tar = Blocks::new(Hashing::new(std::io::sink()), self.cancel, &Quiet);
         fill(&mut tar)?;
         let tar = tar.finish().map_err(Error::io("read", &self.blobs))?;
         let (diff_id, _, _) = tar.digest();
@@ -335,6 +347,7 @@ impl Packer<'static> {
             blobs: blobs.to_owned(),
             repo: None,
             cancel: modelv_repo::Ctx::quiet().cancel,
+            progress: &Quiet,
             cache: None,
             packing: Packing::Gzip,
             hurdles: None,

@@ -4,6 +4,7 @@
 use std::sync::Mutex;
 
 use modelv_repo::core::id::CommitId;
+use modelv_repo::ctx::Quiet;
 use modelv_repo::{Cancel, Ctx, Repo};
 use serde::Serialize;
 
@@ -113,6 +114,7 @@ pub fn plan(
         blobs,
         repo: Some(repo),
         cancel: ctx.cancel,
+        progress: &Quiet,
         cache: Some(Cache::at(repo.dir().join("cache/layers"))),
         packing: options.compression.into(),
         hurdles: Some(Mutex::default()),

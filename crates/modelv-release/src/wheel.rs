@@ -4,6 +4,7 @@
 mod lay_out;
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use modelv_repo::core::env::{Env, Package};
@@ -44,6 +45,14 @@ impl Wheel {
             version: version.to_owned(),
             sha256: self.sha256.clone(),
         }
+    }
+
+    /// Bytes of its files, as its list of them says; nothing where that can't be read.
+    pub(crate) fn unpacked(&self) -> u64 {
+        let file = File::open(&self.path).ok();
+        let zip = file.and_then(|file| zip::ZipArchive::new(file).ok());
+        let size = zip.and_then(|zip| zip.decompressed_size());
+        size.map_or(0, |size| u64::try_from(size).unwrap_or(u64::MAX))
     }
 
     pub(crate) fn size(&self) -> u64 {

@@ -1,4 +1,3 @@
-use std::fs::File;
 use std::process::Command;
 
 use sha2::{Digest, Sha256};

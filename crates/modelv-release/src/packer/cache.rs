@@ -61,17 +61,21 @@ impl Cache {
         self.dir.join(format!("{name}.json"))
     }
 
+    /// The layer of a key, if its blob is there; nothing of it is read.
+    pub(super) fn has(&self, key: &str) -> Option<Layer> {
+        let is_there = |layer: &Layer| {
+            let meta = std::fs::metadata(self.blob(&layer.digest));
+            meta.is_ok_and(|m| m.len() == layer.size)
+        };
+        self.note(key).filter(is_there)
+    }
+
     pub(super) fn take(&self, key: &str, packer: &Packer<'_>) -> Option<Layer> {
-        let record = self.record(key);
-        let layer: Option<Layer> =
-            checked(&record).and_then(|json| serde_json::from_str(&json).ok());
         if packer.is_dry() {
-            let is_there = |layer: &Layer| {
-                let meta = std::fs::metadata(self.blob(&layer.digest));
-                meta.is_ok_and(|m| m.len() == layer.size)
-            };
-            return layer.filter(is_there);
+            return self.has(key);
         }
+        let record = self.record(key);
+        let layer: Option<Layer> = self.note(key);
         let taken = layer.filter(|layer| {
             let from = self.blob(&layer.digest);
             packer.copy_checked(&from, &layer.digest).is_ok()
