@@ -251,6 +251,9 @@ impl From<modelv_release::Error> for CommandError {
             E::Base { .. } => Some(
                 "`--base python` packs this machine's interpreter; `--base PATH` takes a layout, folder or tar",
             ),
+            E::Package { detail, .. } if detail.contains("is vendored") => Some(
+                "`modelv env vendor REV` builds wheels of what was installed from folders, and keeps them",
+            ),
             E::Package { .. } => Some("`modelv env REV` lists the packages of the commit"),
             E::NoEntry { .. } => Some(
                 "add `[serve]` with `entry = \"serve:predict\"` or `model = \"model.onnx\"` to modelv.toml and commit",

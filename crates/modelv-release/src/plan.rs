@@ -163,9 +163,11 @@ impl ReleasePlan {
         self.layers = built.layers.iter().map(PlannedLayer::from).collect();
         self.notes.clone_from(&built.notes);
         for absent in &built.absent {
-            let list = match absent.is_stored {
-                true => &mut self.vendored,
-                false => &mut self.fetch,
+            let list = match (absent.is_stored, absent.is_local) {
+                (true, _) => &mut self.vendored,
+                (false, false) => &mut self.fetch,
+                // It is in the way, and nothing that is fetched.
+                (false, true) => continue,
             };
             list.push(absent.label.clone());
         }

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::attest::attached;
 use crate::base::extract;
+use crate::credentials::Credentials;
 use crate::error::{Error, Result};
 use crate::layout::{
     MANIFEST_MAX, blob_path, check_digest, choose, damaged, read_json, read_manifest,
@@ -15,7 +16,7 @@ use crate::layout::{
 use crate::packer::Packer;
 use crate::packing::Packing;
 use crate::reference::Reference;
-use crate::registry::{Access, Credentials, Registry};
+use crate::registry::{Access, Registry};
 
 /// Where an image is.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -390,7 +390,8 @@ impl<'a> Plan<'a> {
         absent: &[Absent],
         cancel: &modelv_repo::Cancel,
     ) -> Result<Vec<String>> {
-        let is_fetched = |label: String| absent.iter().any(|a| !a.is_stored && a.label == label);
+        let fetched = |a: &Absent| !a.is_stored && !a.is_local;
+        let is_fetched = |label: String| absent.iter().any(|a| fetched(a) && a.label == label);
         let packages = self.env.packages.iter();
         let packages: Vec<_> = packages.filter(|p| is_fetched(p.label())).collect();
         match &self.python {
