@@ -290,6 +290,36 @@ fn a_name_is_no_option_of_pip() {
 }
 
 #[test]
+fn what_came_from_a_folder_is_in_the_way_and_is_not_fetched() {
+    let dir = tempfile::tempdir().unwrap();
+    let repo = Repo::init(&dir.path().join("repository")).unwrap();
+    let env = Env {
+        packages: vec![
+            Package {
+                editable: true,
+                ..Package::new("mine", "1.0")
+            },
+            Package::new("theirs", "2.0"),
+        ],
+        ..Env::none()
+    };
+    let packer = Packer {
+        hurdles: Some(std::sync::Mutex::default()),
+        ..Packer::at(dir.path())
+    };
+    let wanted = wanted(&repo, &env, Path::new("python3"), "3.11");
+    let (_, absent) = wanted.find_all(&packer).unwrap();
+    let seen: Vec<_> = absent
+        .iter()
+        .map(|a| (a.label.as_str(), a.is_local))
+        .collect();
+    assert_eq!(seen, [("mine==1.0", true), ("theirs==2.0", false)]);
+    let hurdles = packer.hurdles.as_ref().unwrap().lock().unwrap();
+    assert!(hurdles[0].starts_with("package `mine==1.0`"), "{hurdles:?}");
+    assert_eq!(hurdles.len(), 1);
+}
+
+#[test]
 fn a_script_starts_what_it_names() {
     let dir = tempfile::tempdir().unwrap();
     let wheel = build(dir.path(), &TINY, |r| r);
