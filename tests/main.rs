@@ -79,3 +79,4 @@ mod venv;
 mod verifying;
 mod weed;
 mod weights;
+mod wheels;

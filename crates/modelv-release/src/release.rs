@@ -21,7 +21,7 @@ use crate::entry::{self, Entry, Origin};
 use crate::error::{Error, Result};
 use crate::estimate::{self, Build};
 use crate::golden::{self, Replay};
-use crate::layer::{Content, Files, HashingRead, digits};
+use crate::layer::{Content, Files};
 use crate::layout::LayerInfo;
 use crate::packer::{Cache, Packer};
 use crate::packing::Compression;
@@ -450,9 +450,9 @@ fn find_python(repo: &Repo, env: &Env, options: &ReleaseOptions) -> Result<Optio
 /// SHA-256 of a file of any size, in digits.
 pub(crate) fn sha256_of(path: &Path) -> Result<String> {
     let file = std::fs::File::open(path).map_err(Error::io("read", path))?;
-    let mut input = HashingRead::new(file);
-    std::io::copy(&mut input, &mut std::io::sink()).map_err(Error::io("read", path))?;
-    Ok(digits(&input.digest()).to_owned())
+    let (digest, _) =
+        modelv_repo::wheels::record::sha256_of(file, u64::MAX).map_err(Error::io("read", path))?;
+    Ok(modelv_repo::core::id::to_hex(&digest))
 }
 
 #[cfg(test)]

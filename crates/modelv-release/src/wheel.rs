@@ -5,6 +5,7 @@ mod lay_out;
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use modelv_repo::core::env::{Env, Package};
@@ -12,11 +13,11 @@ use modelv_repo::core::id::to_hex;
 use modelv_repo::core::path::RepoPath;
 use modelv_repo::wheels::archive;
 use modelv_repo::wheels::pip::{self, Sources};
+use modelv_repo::wheels::record::sha256_of;
 use modelv_repo::{Cancel, Repo, StoredWheel};
 
 use crate::error::{Error, Result};
 use crate::packer::Packer;
-use crate::release::sha256_of;
 use crate::sbom::Packed;
 
 pub(crate) use lay_out::lay_out;
@@ -120,14 +121,14 @@ impl Wanted<'_> {
         let absent = missing.iter().map(absent).collect();
         if packer.is_dry() {
             let here = packages.iter().filter(|p| self.find(&known, p).is_some());
-            let wheels = here.map(|p| self.wheel(p, None, &known));
+            let wheels = here.map(|p| self.wheel(p, None, &known, packer));
             return Ok((wheels.collect::<Result<_>>()?, absent));
         }
         self.fetch(&missing, packer.cancel)?;
         let known = self.known()?;
         let found = packages
             .iter()
-            .map(|package| self.wheel(package, vendored.get(&package.name).cloned(), &known));
+            .map(|p| self.wheel(p, vendored.get(&p.name).cloned(), &known, packer));
         Ok((found.collect::<Result<_>>()?, absent))
     }
 
@@ -140,7 +141,13 @@ impl Wanted<'_> {
     }
 
     /// The wheel of a package, which must be the one that was installed.
-    fn wheel(&self, package: &Package, path: Option<PathBuf>, known: &[PathBuf]) -> Result<Wheel> {
+    fn wheel(
+        &self,
+        package: &Package,
+        path: Option<PathBuf>,
+        known: &[PathBuf],
+        packer: &Packer<'_>,
+    ) -> Result<Wheel> {
         let bad = |detail: String| Error::Package {
             package: package.label(),
             detail,
@@ -151,19 +158,17 @@ impl Wanted<'_> {
                 "no wheel of exactly this version was found for Python {minor}"
             ))
         })?;
-        let sha256 = sha256_of(&path)?;
+        let digest = digest_of(&path, packer)?;
         // What was built from an archive, or put together again, is proved by its files.
         if package.record_sha256.is_none()
-            && package
-                .archive_sha256
-                .is_some_and(|want| to_hex(&want) != sha256)
+            && package.archive_sha256.is_some_and(|want| want != digest)
         {
             let detail = "the wheel is not the one that was installed (SHA-256 differs)";
             return Err(bad(detail.into()));
         }
         Ok(Wheel {
             path,
-            sha256,
+            sha256: to_hex(&digest),
             label: format!("{} {}", package.name, package.version),
         })
     }
@@ -231,6 +236,29 @@ impl Wanted<'_> {
         let proved = fitting.iter().find(|p| archive::prove(p, package).is_ok());
         proved.or(fitting.first()).map(|p| (*p).clone())
     }
+}
+
+/// SHA-256 of a wheel, which is noted: an environment has gigabytes of them. What is made of one is compared
+/// with its RECORD all the same.
+fn digest_of(path: &Path, packer: &Packer<'_>) -> Result<[u8; 32]> {
+    let file = File::open(path).map_err(Error::io("read", path))?;
+    let meta = file.metadata().map_err(Error::io("read", path))?;
+    let (len, inode) = (meta.len(), meta.ino());
+    let (mtime, ctime) = (
+        (meta.mtime(), meta.mtime_nsec()),
+        (meta.ctime(), meta.ctime_nsec()),
+    );
+    let key = format!("wheel {path:?} {len} {inode} {mtime:?} {ctime:?}");
+    let known = packer.cache.as_ref().and_then(|cache| cache.note(&key));
+    if let Some(digest) = known {
+        return Ok(digest);
+    }
+    let input = packer.watch(file);
+    let (digest, _) = sha256_of(input, u64::MAX).map_err(Error::io("read", path))?;
+    if let (Some(cache), false) = (&packer.cache, packer.is_dry()) {
+        cache.put_note(&key, &digest);
+    }
+    Ok(digest)
 }
 
 #[cfg(test)]

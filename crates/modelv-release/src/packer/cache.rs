@@ -10,7 +10,7 @@ use std::time::SystemTime;
 use modelv_repo::core::id::to_hex;
 use sha2::{Digest, Sha256};
 
-use super::{LAYER_FORMAT, Packer};
+use super::{LAYER_FORMAT, Packer, copy};
 use crate::error::{Error, Result};
 use crate::layer::{Layer, digits};
 
@@ -78,7 +78,8 @@ impl Cache {
         let layer: Option<Layer> = self.note(key);
         let taken = layer.filter(|layer| {
             let from = self.blob(&layer.digest);
-            packer.copy_checked(&from, &layer.digest).is_ok()
+            let to = packer.blobs.join(digits(&layer.digest));
+            packer.share_checked(&from, &layer.digest, &to).is_ok()
         });
         match &taken {
             // Written again, it is as young as its last use.
@@ -91,12 +92,21 @@ impl Cache {
 
     /// A cache that can't be written makes the next build slower, nothing else.
     pub(super) fn put(&self, key: &str, layer: &Layer, blobs: &Path) {
-        let name = digits(&layer.digest);
-        let copied = self.write(&self.blob(name), |out| {
-            std::io::copy(&mut File::open(blobs.join(name))?, out).map(|_| ())
-        });
-        if copied.is_ok() {
+        let from = blobs.join(digits(&layer.digest));
+        if self.keep(&from, &layer.digest).is_ok() {
             self.put_note(key, layer);
+        }
+    }
+
+    /// Keeps a blob: the same file where that can be.
+    pub(super) fn keep(&self, from: &Path, digest: &str) -> std::io::Result<()> {
+        let to = self.blob(digest);
+        // What is there may be damaged; a name of its own first, because nothing links over another.
+        let link = |path: &Path| std::fs::hard_link(from, path);
+        match tempfile::Builder::new().make_in(&self.dir, link) {
+            // Its name is taken away at the end: it stays where both were one file before.
+            Ok(temp) => std::fs::rename(temp.path(), &to),
+            Err(_) => self.write(&to, |out| copy(File::open(from)?, out).map(|_| ())),
         }
     }
 
@@ -158,7 +168,7 @@ impl Cache {
     }
 
     /// Written beside its place and renamed: other builds may read at the same time.
-    pub(super) fn write(
+    fn write(
         &self,
         path: &Path,
         fill: impl FnOnce(&mut File) -> std::io::Result<()>,

@@ -1,9 +1,10 @@
 //! Where the files of a wheel lie in a layer: where an installer would lay them (binary distribution format,
-//! "Installing a wheel"), with a RECORD of what lies there. Every file is checked against the RECORD of the wheel.
+//! "Installing a wheel"), with a RECORD of what lies there. Every file is checked against the RECORD of the wheel when it is read.
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::Read;
+use std::path::Path;
+use std::sync::Arc;
 
 use modelv_repo::wheels::record::{Record, base64url, quoted};
 use sha2::{Digest, Sha256};
@@ -11,30 +12,35 @@ use sha2::{Digest, Sha256};
 use super::{SITE, Wheel};
 use crate::error::{Error, Result};
 use crate::layer::{Content, Files, check_name};
+use crate::zipped::{Archive, Zipped};
 
 /// What is above the folder of packages: scripts and data lie there.
 const TOP: &str = "opt/modelv";
 /// Largest file of a wheel, in bytes.
 const FILE_BYTES_MAX: u64 = 4 << 30;
+/// Largest script, list of programs or signature, in bytes.
+const TEXT_BYTES_MAX: u64 = 16 << 20;
+/// How a script begins that is to begin with the interpreter.
+const PLACEHOLDER: &[u8] = b"#!python";
 
 /// Lays a wheel out; its scripts begin with `interpreter`.
 pub(crate) fn lay_out(wheel: &Wheel, interpreter: &str, files: &mut Files) -> Result<()> {
     let bad = |detail: String| Error::Package {
-        package: wheel
-            .path
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned(),
+        package: file_name(&wheel.path),
         detail,
     };
     let file = File::open(&wheel.path).map_err(Error::io("read", &wheel.path))?;
-    let mut zip = zip::ZipArchive::new(file).map_err(|e| bad(e.to_string()))?;
+    let archive = Archive {
+        file: Arc::new(file),
+        name: file_name(&wheel.path).into(),
+    };
+    let zip = zip::ZipArchive::new(archive.file.as_ref());
+    let mut zip = zip.map_err(|e| bad(e.to_string()))?;
     let record = Record::of_wheel(&mut zip).map_err(&bad)?;
     let mut laid = Laid::default();
     let mut entry_points = None;
     for i in 0..zip.len() {
-        let mut entry = zip.by_index(i).map_err(|e| bad(e.to_string()))?;
+        let entry = zip.by_index(i).map_err(|e| bad(e.to_string()))?;
         let name = String::from_utf8_lossy(entry.name_raw()).into_owned();
         if name.ends_with('/') {
             continue;
@@ -48,23 +54,19 @@ pub(crate) fn lay_out(wheel: &Wheel, interpreter: &str, files: &mut Files) -> Re
         }
         check_name(name.as_bytes()).map_err(|e| bad(e.to_string()))?;
         let executable = entry.unix_mode().is_some_and(|m| m & 0o111 != 0);
-        let limit = entry.size();
-        let mut bytes = Vec::new();
-        entry
-            .by_ref()
-            .take(limit + 1)
-            .read_to_end(&mut bytes)
-            .map_err(|e| bad(e.to_string()))?;
-        let sha256 = Sha256::digest(&bytes).into();
-        record.check(&name, &sha256).map_err(&bad)?;
+        let want = record.wanted(&name).map_err(&bad)?;
+        let zipped = Zipped::of(&archive, &entry, name.clone(), want).map_err(&bad)?;
         if name == format!("{}/entry_points.txt", record.dist_info) {
+            let bytes = zipped.read(TEXT_BYTES_MAX).map_err(&bad)?;
             entry_points = Some(String::from_utf8_lossy(&bytes).into_owned());
         }
         // What an interpreter makes again, and what is written anew.
         if name.ends_with(".pyc") || name == format!("{}/RECORD", record.dist_info) {
             continue;
         }
-        laid.add(files, place(&name, executable), bytes, &sha256, interpreter);
+        let to = place(&name, executable);
+        laid.add(files, to, zipped, want, interpreter)
+            .map_err(&bad)?;
     }
     let scripts = format!("{TOP}/bin");
     for (name, module, function) in programs(entry_points.as_deref().unwrap_or("")) {
@@ -91,27 +93,36 @@ impl Laid {
         &mut self,
         files: &mut Files,
         to: Placed,
-        bytes: Vec<u8>,
-        sha256: &[u8; 32],
+        file: Zipped,
+        want: Option<&str>,
         interpreter: &str,
-    ) {
-        match to.is_script.then(|| with_interpreter(&bytes, interpreter)) {
-            Some(Some(script)) => self.write(files, to.path, true, script),
-            _ => {
-                self.note(&to.path, sha256, bytes.len());
-                files.add_file(to.path, to.executable, Content::Bytes(bytes));
-            }
+    ) -> std::result::Result<(), String> {
+        if to.is_script
+            && file.begins_with(PLACEHOLDER)?
+            && let Some(script) = with_interpreter(&file.read(TEXT_BYTES_MAX)?, interpreter)
+        {
+            self.write(files, to.path, true, script);
+            return Ok(());
         }
+        let Some(sha256) = want else {
+            let bytes = file.read(TEXT_BYTES_MAX)?;
+            self.write(files, to.path, to.executable, bytes);
+            return Ok(());
+        };
+        self.note(&to.path, sha256, file.size);
+        files.add_file(to.path, to.executable, Content::Zipped(file));
+        Ok(())
     }
 
     /// Adds a file that is made here.
     fn write(&mut self, files: &mut Files, path: String, executable: bool, bytes: Vec<u8>) {
-        self.note(&path, &Sha256::digest(&bytes).into(), bytes.len());
+        let sha256 = base64url(&Sha256::digest(&bytes));
+        self.note(&path, &sha256, bytes.len() as u64);
         files.add_file(path, executable, Content::Bytes(bytes));
     }
 
-    fn note(&mut self, path: &str, sha256: &[u8; 32], size: usize) {
-        let row = format!("sha256={},{size}", base64url(sha256));
+    fn note(&mut self, path: &str, sha256: &str, size: u64) {
+        let row = format!("sha256={sha256},{size}");
         self.0.insert(relative(path), row);
     }
 
@@ -165,10 +176,15 @@ pub(super) fn place(name: &str, executable: bool) -> Placed {
 
 /// A script that asks for an interpreter to be named; `None`: it does not.
 pub(super) fn with_interpreter(bytes: &[u8], interpreter: &str) -> Option<Vec<u8>> {
-    let tail = bytes.strip_prefix(b"#!python")?;
+    let tail = bytes.strip_prefix(PLACEHOLDER)?;
     // The one without a window is the same here.
     let tail = tail.strip_prefix(b"w").unwrap_or(tail);
     Some([b"#!", interpreter.as_bytes(), tail].concat())
+}
+
+fn file_name(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default();
+    name.to_string_lossy().into_owned()
 }
 
 /// The programs that an `entry_points.txt` names, as (name, module, function).
