@@ -36,7 +36,7 @@ pub(crate) struct Pulled<'a> {
     pub(crate) config: Value,
     dir: PathBuf,
     /// Goes away with the image.
-    _temp: Option<tempfile::TempDir>,
+    temp: Option<tempfile::TempDir>,
     registry: Option<Registry<'a>>,
 }
 
@@ -69,7 +69,7 @@ impl<'a> Pulled<'a> {
             config: read_json(&dir, &config)?,
             manifest,
             dir,
-            _temp: temp,
+            temp,
             registry: None,
         })
     }
@@ -110,7 +110,7 @@ impl<'a> Pulled<'a> {
             config: Value::Null,
             manifest,
             dir,
-            _temp: Some(temp),
+            temp: Some(temp),
             registry: Some(registry),
         };
         let config = text(&pulled.manifest["config"]["digest"]);
@@ -209,7 +209,7 @@ impl Whole {
         Ok(Self {
             dir: pulled.dir,
             shown: pulled.shown,
-            _temp: pulled._temp,
+            _temp: pulled.temp,
         })
     }
 
