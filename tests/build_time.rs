@@ -43,12 +43,12 @@ fn requirements_are_read_as_they_are_meant() {
     venv::must(test.current_dir(example("project")));
 }
 
-/// A line of `builds.jsonl`.
-fn build(i: u64) -> String {
+/// A line of `builds.jsonl`, of a build that took at least so long.
+fn build(i: u64, least: u64) -> String {
     let numpy = i.is_multiple_of(2);
     let packages = if numpy { "\"numpy 2.0\"" } else { "" };
     let size = if numpy { 64 << 20 } else { 0 };
-    let milliseconds = 1000 + if numpy { 5000 } else { 0 } + i % 7;
+    let milliseconds = least + if numpy { 5000 } else { 0 } + i % 7;
     format!(
         "{{\"version\":1,\"image\":\"\",\"compression\":\"gzip\",\"fetched\":[],\"milliseconds\":{milliseconds},\
          \"layers\":[{{\"name\":\"env: numpy 2.0\",\"cached\":false,\"unpacked\":{size},\"packages\":[{packages}],\
@@ -87,7 +87,10 @@ fn builds_are_noted_and_the_next_one_is_told() {
     );
     // What is known now takes no time any more.
     assert!(estimate()["milliseconds"].as_u64() <= first["milliseconds"].as_u64());
-    tree.put(".mv/builds.jsonl", &(0..60).map(build).collect::<String>());
+    tree.put(
+        ".mv/builds.jsonl",
+        &(0..60).map(|i| build(i, 1000)).collect::<String>(),
+    );
     let learned = estimate();
     assert_eq!(learned["builds"], 60);
     let likely = learned["milliseconds"].as_u64().unwrap();
@@ -99,6 +102,17 @@ fn builds_are_noted_and_the_next_one_is_told() {
     );
     let said = tree.mv(&["release", "HEAD", "--estimate"]).success();
     assert!(said.starts_with("time: about 1."), "{said}");
+    // Worth a wait: it is told before the build, too.
+    let long: String = (0..60).map(|i| build(i, 9000)).collect();
+    tree.put(".mv/builds.jsonl", &long);
+    let done = tree.mv(&["release", "HEAD", "-o", "image"]);
+    let said = "in 90 of 100; learned from 60 builds)\n";
+    assert!(
+        done.err.contains("  about 9.") || done.err.contains("  about 8."),
+        "{done:?}"
+    );
+    assert!(done.err.contains(said), "{done:?}");
+    done.success();
     // What can't be built has no time.
     tree.put("modelv.toml", "");
     tree.commit("nothing to serve");

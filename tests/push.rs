@@ -194,7 +194,12 @@ fn a_registry_that_wants_a_password_gets_it() {
         registry.address
     );
     tree.put("no-home/.docker/config.json", &json);
-    assert_eq!(push(None).0, Some(1), "there is no such helper");
+    let (code, said) = push(None);
+    assert_eq!(code, Some(1));
+    assert!(
+        said.contains("`docker-credential-test` can't be asked"),
+        "{said}"
+    );
     tree.put(
         "bin/docker-credential-test",
         "#!/bin/sh\n[ \"$1\" = get ] || exit 1\nread -r server\n\

@@ -241,6 +241,42 @@ pub(crate) fn model_hint(path: &str, e: &modelv_serve::ModelError) -> String {
     }
 }
 
+/// What to do about an image, its name, or who gives and takes it.
+fn image_hint(e: &modelv_release::Error) -> Option<&'static str> {
+    use modelv_release::Error as E;
+    match e {
+        E::Reference { .. } => {
+            Some("for example `tweets:latest`, or `registry.example/team/tweets:1` to push")
+        }
+        E::Registry { .. } => Some(
+            "is it running? `docker login REGISTRY`, or MODELV_REGISTRY_USER and MODELV_REGISTRY_PASSWORD, say who pushes",
+        ),
+        E::Taken { .. } => Some("name another place, or move away what is there"),
+        E::NoImage { .. } => Some(
+            "`modelv release COMMIT --output DIR` makes one; one in a registry is named like `registry.example/team/tweets:1`",
+        ),
+        E::Key { .. } => Some(
+            "`openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256` makes one, `openssl pkey -pubout` its public half",
+        ),
+        E::Signature { .. } => {
+            Some("`modelv release REV --sign-key FILE` signs; a push takes signatures along")
+        }
+        E::Platform { .. } => {
+            Some("`modelv serve COMMIT` and `modelv release COMMIT` make it for this machine")
+        }
+        E::Start { .. } => Some(
+            "`modelv serve COMMIT` serves a commit with this machine's interpreter; an engine starts an image: \
+             `modelv release COMMIT --load podman`",
+        ),
+        E::Packing { .. } => Some("build it with `--compression gzip`, or on another base"),
+        E::Engine { .. } => {
+            Some("is the engine running, and may you use it? `--tar FILE` writes what it loads")
+        }
+        E::Libraries { .. } => Some("use a base that has them, or `--base python`"),
+        _ => None,
+    }
+}
+
 impl From<modelv_release::Error> for CommandError {
     fn from(e: modelv_release::Error) -> Self {
         use modelv_release::Error as E;
@@ -250,6 +286,9 @@ impl From<modelv_release::Error> for CommandError {
             ),
             E::Base { .. } => Some(
                 "`--base python` packs this machine's interpreter; `--base PATH` takes a layout, folder or tar",
+            ),
+            E::Package { detail, .. } if detail.contains("is vendored") => Some(
+                "`modelv env vendor REV` builds wheels of what was installed from folders, and keeps them",
             ),
             E::Package { .. } => Some("`modelv env REV` lists the packages of the commit"),
             E::NoEntry { .. } => Some(
@@ -281,35 +320,7 @@ impl From<modelv_release::Error> for CommandError {
             E::File { .. } => {
                 Some("commit the file itself, or keep it out of commits with a line in `.mvignore`")
             }
-            E::Reference { .. } => {
-                Some("for example `tweets:latest`, or `registry.example/team/tweets:1` to push")
-            }
-            E::Registry { .. } => Some(
-                "is it running? `docker login REGISTRY`, or MODELV_REGISTRY_USER and MODELV_REGISTRY_PASSWORD, say who pushes",
-            ),
-            E::Taken { .. } => Some("name another place, or move away what is there"),
-            E::NoImage { .. } => Some(
-                "`modelv release COMMIT --output DIR` makes one; one in a registry is named like `registry.example/team/tweets:1`",
-            ),
-            E::Key { .. } => Some(
-                "`openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256` makes one, `openssl pkey -pubout` its public half",
-            ),
-            E::Signature { .. } => {
-                Some("`modelv release REV --sign-key FILE` signs; a push takes signatures along")
-            }
-            E::Platform { .. } => {
-                Some("`modelv serve COMMIT` and `modelv release COMMIT` make it for this machine")
-            }
-            E::Start { .. } => Some(
-                "`modelv serve COMMIT` serves a commit with this machine's interpreter; an engine starts an image: \
-                 `modelv release COMMIT --load podman`",
-            ),
-            E::Packing { .. } => Some("build it with `--compression gzip`, or on another base"),
-            E::Engine { .. } => {
-                Some("is the engine running, and may you use it? `--tar FILE` writes what it loads")
-            }
-            E::Libraries { .. } => Some("use a base that has them, or `--base python`"),
-            _ => None,
+            other => image_hint(other),
         };
         match e {
             E::Repo(inner) => inner.into(),

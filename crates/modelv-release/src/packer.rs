@@ -1,6 +1,8 @@
 //! Packing: a tar becomes a blob named by its digest, or is found to be one already. Stops between two
 //! blocks when it is asked to.
 
+mod cache;
+
 use std::fs::File;
 use std::io::{BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
@@ -8,14 +10,15 @@ use std::sync::Mutex;
 
 use flate2::write::GzEncoder;
 use flate2::{Compression, GzBuilder};
-use modelv_repo::core::id::to_hex;
+use modelv_repo::ctx::{Progress, Quiet};
 use modelv_repo::{Cancel, Repo};
-use sha2::{Digest, Sha256};
 
 use crate::demands::Look;
 use crate::error::{Error, Result};
 use crate::layer::{Files, Hashing, Layer, digits, write_tar_seen};
 use crate::packing::Packing;
+
+pub(crate) use cache::Cache;
 
 /// Part of every cache key: raise it when the bytes of a layer change for the same input.
 pub(crate) const LAYER_FORMAT: &str = "modelv layer 4 tar";
@@ -30,14 +33,16 @@ struct Blocks<'a, W> {
     inner: W,
     block: Vec<u8>,
     cancel: &'a Cancel,
+    progress: &'a dyn Progress,
 }
 
 impl<'a, W: Write> Blocks<'a, W> {
-    fn new(inner: W, cancel: &'a Cancel) -> Self {
+    fn new(inner: W, cancel: &'a Cancel, progress: &'a dyn Progress) -> Self {
         Self {
             inner,
             block: Vec::with_capacity(BLOCK_BYTES),
             cancel,
+            progress,
         }
     }
 
@@ -55,6 +60,7 @@ impl<W: Write> Write for Blocks<'_, W> {
             check(self.cancel)?;
             self.inner.write_all(&self.block)?;
             self.block.clear();
+            self.progress.advance(BLOCK_BYTES as u64);
         }
         Ok(n)
     }
@@ -98,6 +104,8 @@ pub(crate) struct Packer<'a> {
     pub(crate) repo: Option<&'a Repo>,
     /// When to stop.
     pub(crate) cancel: &'a Cancel,
+    /// Told how much is packed.
+    pub(crate) progress: &'a dyn Progress,
     /// Layers that were made before; none of them is used without it.
     pub(crate) cache: Option<Cache>,
     /// How layers are packed, unless something else is said.
@@ -192,7 +200,7 @@ impl Packer<'_> {
         let temp = tempfile::NamedTempFile::new_in(dir).map_err(Error::io("create", dir))?;
         let out = Hashing::new(BufWriter::with_capacity(1 << 18, temp));
         let press = Press::new(packing, out).map_err(Error::io("write", dir))?;
-        let mut tar = Blocks::new(Hashing::new(press), self.cancel);
+        let mut tar = Blocks::new(Hashing::new(press), self.cancel, self.progress);
         fill(&mut tar)?;
         let tar = tar.finish().map_err(Error::io("write", dir))?;
         let (diff_id, _, press) = tar.digest();
@@ -261,6 +269,12 @@ impl Packer<'_> {
         Ok((layer, false))
     }
 
+    /// Whether the layer of a key is there.
+    pub(crate) fn has(&self, packing: Packing, key: &str) -> bool {
+        let key = format!("{} {key}", packing.id());
+        self.cache.as_ref().is_some_and(|c| c.has(&key).is_some())
+    }
+
     /// The layer of what `fill` writes, compressed only if no layer of the same bytes is known:
     /// reading twice is ten times cheaper than compressing.
     pub(crate) fn by_content(
@@ -270,7 +284,7 @@ impl Packer<'_> {
         if self.cache.is_none() {
             return Ok((self.pack(fill)?, false));
         }
-        let mut tar = Blocks::new(Hashing::new(std::io::sink()), self.cancel);
+        let mut tar = Blocks::new(Hashing::new(std::io::sink()), self.cancel, &Quiet);
         fill(&mut tar)?;
         let tar = tar.finish().map_err(Error::io("read", &self.blobs))?;
         let (diff_id, _, _) = tar.digest();
@@ -287,7 +301,7 @@ impl Packer<'_> {
         let Some(cache) = &self.cache else {
             return false;
         };
-        let from = cache.dir.join(digits(digest));
+        let from = cache.blob(digest);
         self.share_checked(&from, digest, to).is_ok()
     }
 
@@ -347,100 +361,11 @@ impl Packer<'static> {
             blobs: blobs.to_owned(),
             repo: None,
             cancel: modelv_repo::Ctx::quiet().cancel,
+            progress: &Quiet,
             cache: None,
             packing: Packing::Gzip,
             hurdles: None,
         }
-    }
-}
-
-/// Layers by what went in. May be deleted, or damaged, at any time.
-pub(crate) struct Cache {
-    dir: PathBuf,
-}
-
-impl Cache {
-    pub(crate) fn open(dir: PathBuf) -> Result<Self> {
-        std::fs::create_dir_all(&dir).map_err(Error::io("create", &dir))?;
-        Ok(Self { dir })
-    }
-
-    /// One that is read and not written: it need not be there.
-    pub(crate) fn at(dir: PathBuf) -> Self {
-        Self { dir }
-    }
-
-    /// A fact that was noted about a key.
-    pub(crate) fn note<T: serde::de::DeserializeOwned>(&self, key: &str) -> Option<T> {
-        serde_json::from_str(&checked(&self.record(key))?).ok()
-    }
-
-    /// Notes a fact about a key; it is asked for again if that fails.
-    pub(crate) fn put_note(&self, key: &str, fact: &impl serde::Serialize) {
-        let json = serde_json::to_string(fact).unwrap_or_default();
-        let sum = to_hex(&Sha256::digest(json.as_bytes()));
-        let _ = self.write(&self.record(key), |out| {
-            out.write_all(format!("{json}\n{sum}").as_bytes())
-        });
-    }
-
-    fn record(&self, key: &str) -> PathBuf {
-        let name = to_hex(&Sha256::digest(format!("{LAYER_FORMAT}\n{key}").as_bytes()));
-        self.dir.join(format!("{name}.json"))
-    }
-
-    fn take(&self, key: &str, packer: &Packer<'_>) -> Option<Layer> {
-        let record = self.record(key);
-        let layer: Option<Layer> =
-            checked(&record).and_then(|json| serde_json::from_str(&json).ok());
-        if packer.is_dry() {
-            let is_there = |layer: &Layer| {
-                let meta = std::fs::metadata(self.dir.join(digits(&layer.digest)));
-                meta.is_ok_and(|m| m.len() == layer.size)
-            };
-            return layer.filter(is_there);
-        }
-        let taken = layer.filter(|layer| {
-            let from = self.dir.join(digits(&layer.digest));
-            let to = packer.blobs.join(digits(&layer.digest));
-            packer.share_checked(&from, &layer.digest, &to).is_ok()
-        });
-        if taken.is_none() && !packer.cancel.is_cancelled() {
-            let _ = std::fs::remove_file(&record);
-        }
-        taken
-    }
-
-    /// A cache that can't be written makes the next build slower, nothing else.
-    fn put(&self, key: &str, layer: &Layer, blobs: &Path) {
-        let from = blobs.join(digits(&layer.digest));
-        if self.keep(&from, &layer.digest).is_ok() {
-            self.put_note(key, layer);
-        }
-    }
-
-    /// Keeps a blob: the same file where that can be.
-    fn keep(&self, from: &Path, digest: &str) -> std::io::Result<()> {
-        let to = self.dir.join(digits(digest));
-        // What is there may be damaged; a name of its own first, because nothing links over another.
-        let link = |path: &Path| std::fs::hard_link(from, path);
-        match tempfile::Builder::new().make_in(&self.dir, link) {
-            // Its name is taken away at the end: it stays where both were one file before.
-            Ok(temp) => std::fs::rename(temp.path(), &to),
-            Err(_) => self.write(&to, |out| copy(File::open(from)?, out).map(|_| ())),
-        }
-    }
-
-    /// Written beside its place and renamed: other builds may read at the same time.
-    fn write(
-        &self,
-        path: &Path,
-        fill: impl FnOnce(&mut File) -> std::io::Result<()>,
-    ) -> std::io::Result<()> {
-        let mut temp = tempfile::NamedTempFile::new_in(&self.dir)?;
-        fill(temp.as_file_mut())?;
-        temp.persist(path)?;
-        Ok(())
     }
 }
 
@@ -469,14 +394,6 @@ fn copy(mut from: impl Read, to: &mut impl Write) -> std::io::Result<u64> {
         to.write_all(&buffer[..n])?;
         total += n as u64;
     }
-}
-
-/// A record is one line of JSON and one with its digest: a flipped digit in it would make an image that
-/// no engine takes.
-fn checked(record: &Path) -> Option<String> {
-    let text = std::fs::read_to_string(record).ok()?;
-    let (json, sum) = text.split_once('\n')?;
-    (sum == to_hex(&Sha256::digest(json.as_bytes()))).then(|| json.to_owned())
 }
 
 #[cfg(test)]

@@ -1,5 +1,8 @@
 use super::*;
-use crate::layer::Content;
+use modelv_repo::core::id::to_hex;
+use sha2::{Digest, Sha256};
+
+use crate::layer::{Content, write_tar};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -193,4 +196,61 @@ fn packing_stops_when_it_is_asked_to_and_leaves_nothing() {
     assert!(matches!(copied, Err(Error::Io { .. })), "{copied:?}");
     let names: Vec<_> = std::fs::read_dir(dir.path()).unwrap().collect();
     assert_eq!(names.len(), 1, "{names:?}");
+}
+
+#[test]
+fn what_was_not_used_for_longest_makes_room() {
+    use std::time::{Duration, SystemTime};
+    let dir = tempfile::tempdir().unwrap();
+    let packer = with_cache(dir.path());
+    let cache = packer.cache.as_ref().unwrap();
+    let build = |key: &str| {
+        let mut files = Files::default();
+        files.add_file(key, false, Content::Bytes(key.as_bytes().to_vec()));
+        let made = packer.by_key_as(Packing::None, key, || {
+            packer.pack_as(Packing::None, |out| write_tar(out, &files, None))
+        });
+        made.unwrap()
+    };
+    let layers: Vec<Layer> = ["a", "b", "c", "d"]
+        .iter()
+        .map(|key| build(key).0)
+        .collect();
+    // All of it is old, `a` the oldest, and was used again since.
+    let entries = std::fs::read_dir(dir.path().join("cache")).unwrap();
+    for entry in entries {
+        let file = File::options().append(true).open(entry.unwrap().path());
+        file.unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap();
+    }
+    let age = |key: &str, seconds: u64| {
+        let record = cache.record(&format!("{} {key}", Packing::None.id()));
+        let file = File::options().append(true).open(record).unwrap();
+        let at = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+        file.set_modified(at).unwrap();
+    };
+    for (key, seconds) in [("b", 20), ("c", 30), ("d", 10)] {
+        age(key, seconds);
+    }
+    assert!(build("a").1);
+    let size = layers[0].size;
+    let left = || -> Vec<bool> {
+        let has = |layer: &Layer| {
+            dir.path()
+                .join("cache")
+                .join(digits(&layer.digest))
+                .exists()
+        };
+        layers.iter().map(has).collect()
+    };
+    cache.make_room(&[], 4 * size);
+    assert_eq!(left(), [true; 4]);
+    // `d` is the oldest, and a part of what was made now.
+    cache.make_room(&[layers[3].digest.clone()], 2 * size);
+    assert_eq!(left(), [true, false, false, true]);
+    assert!(build("a").1 && !build("b").1);
+    cache.make_room(
+        &layers.iter().map(|l| l.digest.clone()).collect::<Vec<_>>(),
+        0,
+    );
+    assert_eq!(left(), [true, true, false, true]);
 }

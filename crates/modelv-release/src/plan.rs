@@ -4,6 +4,7 @@
 use std::sync::Mutex;
 
 use modelv_repo::core::id::CommitId;
+use modelv_repo::ctx::Quiet;
 use modelv_repo::{Cancel, Ctx, Repo};
 use serde::Serialize;
 
@@ -113,6 +114,7 @@ pub fn plan(
         blobs,
         repo: Some(repo),
         cancel: ctx.cancel,
+        progress: &Quiet,
         cache: Some(Cache::at(repo.dir().join("cache/layers"))),
         packing: options.compression.into(),
         hurdles: Some(Mutex::default()),
@@ -161,9 +163,11 @@ impl ReleasePlan {
         self.layers = built.layers.iter().map(PlannedLayer::from).collect();
         self.notes.clone_from(&built.notes);
         for absent in &built.absent {
-            let list = match absent.is_stored {
-                true => &mut self.vendored,
-                false => &mut self.fetch,
+            let list = match (absent.is_stored, absent.is_local) {
+                (true, _) => &mut self.vendored,
+                (false, false) => &mut self.fetch,
+                // It is in the way, and nothing that is fetched.
+                (false, true) => continue,
             };
             list.push(absent.label.clone());
         }

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::attest::attached;
 use crate::base::extract;
+use crate::credentials::Credentials;
 use crate::error::{Error, Result};
 use crate::layout::{
     MANIFEST_MAX, blob_path, check_digest, choose, damaged, read_json, read_manifest,
@@ -15,7 +16,7 @@ use crate::layout::{
 use crate::packer::Packer;
 use crate::packing::Packing;
 use crate::reference::Reference;
-use crate::registry::{Access, Credentials, Registry};
+use crate::registry::{Access, Registry};
 
 /// Where an image is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,7 +36,7 @@ pub(crate) struct Pulled<'a> {
     pub(crate) config: Value,
     dir: PathBuf,
     /// Goes away with the image.
-    _temp: Option<tempfile::TempDir>,
+    temp: Option<tempfile::TempDir>,
     registry: Option<Registry<'a>>,
 }
 
@@ -68,7 +69,7 @@ impl<'a> Pulled<'a> {
             config: read_json(&dir, &config)?,
             manifest,
             dir,
-            _temp: temp,
+            temp,
             registry: None,
         })
     }
@@ -109,7 +110,7 @@ impl<'a> Pulled<'a> {
             config: Value::Null,
             manifest,
             dir,
-            _temp: Some(temp),
+            temp: Some(temp),
             registry: Some(registry),
         };
         let config = text(&pulled.manifest["config"]["digest"]);
@@ -208,7 +209,7 @@ impl Whole {
         Ok(Self {
             dir: pulled.dir,
             shown: pulled.shown,
-            _temp: pulled._temp,
+            _temp: pulled.temp,
         })
     }
 

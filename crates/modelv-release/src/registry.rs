@@ -2,12 +2,8 @@
 //! manifest goes last, so that a tag never names what is not there. What is pulled is checked. How blobs
 //! are sent is in `upload.rs`.
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Read;
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +13,7 @@ use ureq::http::Response;
 use ureq::tls::{RootCerts, TlsConfig};
 use ureq::{Agent, Body};
 
+use crate::credentials::Credentials;
 use crate::error::{Error, Result};
 use crate::layer::HashingRead;
 use crate::layout::MANIFEST_MAX;
@@ -25,69 +22,6 @@ use crate::reference::{Reference, is_local};
 
 /// Most of an answer that is read.
 const ANSWER_BYTES_MAX: u64 = 1 << 20;
-
-/// A name and a password, for `Authorization: Basic`. Never shown.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Credentials(String);
-
-impl std::fmt::Debug for Credentials {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Credentials")
-    }
-}
-
-impl Credentials {
-    /// Of a name and a password.
-    #[must_use]
-    pub fn new(name: &str, password: &str) -> Self {
-        Self(STANDARD.encode(format!("{name}:{password}")))
-    }
-
-    /// What `docker login` has left for a registry: in its `config.json`, or with the helper named there.
-    #[must_use]
-    pub fn from_docker(config: &Path, registry: &str) -> Option<Self> {
-        let mut text = String::new();
-        let file = File::open(config).ok()?;
-        file.take(ANSWER_BYTES_MAX).read_to_string(&mut text).ok()?;
-        let json: Value = serde_json::from_str(&text).ok()?;
-        let server = match registry {
-            "docker.io" | "registry-1.docker.io" => "https://index.docker.io/v1/",
-            other => other,
-        };
-        let helper = json["credHelpers"][server].as_str();
-        if let Some(helper) = helper.or(json["credsStore"].as_str()) {
-            return Self::from_helper(helper, server);
-        }
-        let auth = json["auths"][server]["auth"].as_str()?;
-        let is_sane = |b: u8| b.is_ascii_graphic();
-        (!auth.is_empty() && auth.bytes().all(is_sane)).then(|| Self(auth.to_owned()))
-    }
-
-    /// Asks `docker-credential-NAME`: the server goes in, JSON comes out
-    /// (<https://github.com/docker/docker-credential-helpers>, "Usage").
-    fn from_helper(name: &str, server: &str) -> Option<Self> {
-        let is_name = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
-        if name.is_empty() || !name.bytes().all(is_name) {
-            return None;
-        }
-        let mut child = Command::new(format!("docker-credential-{name}"))
-            .arg("get")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .ok()?;
-        // One that does not listen ends with an error of its own.
-        let _ = child.stdin.take()?.write_all(server.as_bytes());
-        let mut said = Vec::new();
-        let out = child.stdout.take()?;
-        let read = out.take(ANSWER_BYTES_MAX).read_to_end(&mut said);
-        let is_done = child.wait().ok()?.success();
-        let json: Value = serde_json::from_slice(&said).ok()?;
-        let (user, secret) = (json["Username"].as_str()?, json["Secret"].as_str()?);
-        (read.is_ok() && is_done).then(|| Self::new(user, secret))
-    }
-}
 
 /// What is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -220,9 +154,15 @@ impl<'a> Registry<'a> {
     fn introduce(&self, answer: &Response<Body>) -> Result<String> {
         let challenge = header(answer, "www-authenticate");
         let (scheme, rest) = challenge.split_once(' ').unwrap_or((&challenge, ""));
-        let basic = self.credentials.as_ref().map(|c| format!("Basic {}", c.0));
+        let told = self.credentials.as_ref().map(Credentials::basic);
+        // Who has no name may be let in all the same; what keeps it from us is the reason where nobody is.
+        let (basic, why) = match told.transpose() {
+            Ok(basic) => (basic, String::new()),
+            Err(why) => (None, format!("; {why}")),
+        };
         if scheme.eq_ignore_ascii_case("basic") {
-            return basic.ok_or_else(|| self.bad("it asks for a name and a password"));
+            let said = format!("it asks for a name and a password{why}");
+            return basic.ok_or_else(|| self.bad(said));
         }
         if !scheme.eq_ignore_ascii_case("bearer") {
             return Err(self.bad(format!("it asks for `{scheme}`, which is not spoken here")));
@@ -257,7 +197,7 @@ impl<'a> Registry<'a> {
         }
         let answer = request.call().map_err(|e| self.bad(e.to_string()))?;
         if answer.status() != 200 {
-            return Err(self.bad(format!("it gives no token: {}", reason(answer))));
+            return Err(self.bad(format!("it gives no token: {}{why}", reason(answer))));
         }
         let json: Value = serde_json::from_str(&body(answer)).unwrap_or_default();
         let token = json["token"].as_str().or(json["access_token"].as_str());

@@ -16,27 +16,6 @@ fn parameters_of_a_challenge() {
     }
 }
 
-#[test]
-fn docker_keeps_a_password_for_each_registry() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("config.json");
-    let find = |registry: &str| Credentials::from_docker(&path, registry).map(|c| c.0);
-    assert_eq!(find("a.example"), None);
-    let auth = Credentials::new("ada", "open sesame").0;
-    assert_eq!(auth, "YWRhOm9wZW4gc2VzYW1l");
-    let json = format!(
-        "{{\"auths\": {{\"a.example\": {{\"auth\": \"{auth}\"}}, \"b\": {{\"auth\": \"x\\ny\"}}}}}}"
-    );
-    std::fs::write(&path, json).unwrap();
-    assert_eq!(find("a.example"), Some(auth));
-    assert_eq!(find("b"), None);
-    assert_eq!(find("c.example"), None);
-    assert_eq!(
-        format!("{:?}", Credentials::new("ada", "secret")),
-        "Credentials"
-    );
-}
-
 /// A registry that says what it is told to, one answer for each request; returns the first lines and
 /// authorizations of the requests.
 fn answers(list: Vec<String>) -> (String, std::thread::JoinHandle<Vec<String>>) {

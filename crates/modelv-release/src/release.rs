@@ -1,8 +1,6 @@
 //! The release of a commit: from its id to an image.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -11,19 +9,19 @@ use modelv_repo::core::commit::Commit;
 use modelv_repo::core::env::Env;
 use modelv_repo::core::id::CommitId;
 use modelv_repo::core::path::RepoPath;
+use modelv_repo::ctx::Unit;
 use modelv_repo::wheels::{archive, pip};
 use modelv_repo::worktree::{Files as RepoFiles, Ingredient};
 use modelv_repo::{Ctx, Repo};
-use modelv_serve::ImageConfig;
 
-use crate::app::{self, APP, Links};
-use crate::base::{Base, Ground, Stand, prepare};
+use crate::app::{self, Links};
+use crate::base::{Base, Ground};
 use crate::demands::Demands;
 use crate::entry::{self, Entry, Origin};
 use crate::error::{Error, Result};
 use crate::estimate::{self, Build};
 use crate::golden::{self, Replay};
-use crate::layer::{Content, Files, Node};
+use crate::layer::{Content, Files};
 use crate::layout::LayerInfo;
 use crate::packer::{Cache, Packer};
 use crate::packing::Compression;
@@ -31,9 +29,10 @@ use crate::place::Place;
 use crate::sbom::Packed;
 use crate::sign::Key;
 use crate::steps::{self, Made, Step};
-use crate::wheel::{self, Absent, Wanted, Wheel};
+use crate::wheel::{Absent, Wanted, Wheel};
 
 mod describe;
+mod stand;
 
 /// What a release is made from, beside the commit.
 #[derive(Debug, Clone)]
@@ -90,7 +89,8 @@ pub fn release(
     talk: &mut dyn FnMut(&str),
 ) -> Result<Image> {
     let clock = Instant::now();
-    let cache = Cache::open(repo.dir().join("cache/layers"))?;
+    let dir = repo.dir().join("cache/layers");
+    let cache = Cache::open(dir.clone())?;
     let place = Place::new(&options.output)?;
     let (mut image, built) = build(repo, id, options, &place, Some(cache), ctx, talk)?;
     // What is told before the next build is how long it takes to build.
@@ -113,6 +113,8 @@ pub fn release(
         });
     }
     place.publish()?;
+    let own: Vec<String> = image.layers.iter().map(|l| l.digest.clone()).collect();
+    Cache::open(dir)?.make_room(&own, CACHE_BYTES_MAX);
     estimate::note(repo, Build::of(&image, &built, options, took));
     Ok(image)
 }
@@ -132,6 +134,7 @@ pub(crate) fn build(
         blobs: place.blobs(),
         repo: Some(repo),
         cancel: ctx.cancel,
+        progress: ctx.progress,
         cache,
         packing: options.compression.into(),
         hurdles: None,
@@ -189,6 +192,10 @@ pub(crate) struct Built {
     packages: Vec<Packed>,
 }
 
+/// What layers that were made before may take on disk.
+const CACHE_BYTES_MAX: u64 = 20_000_000_000;
+/// Milliseconds that are worth being told of before.
+const WAIT_MS_MIN: u64 = 1000;
 /// Most layers that engines take.
 const LAYERS_MAX: usize = 127;
 
@@ -260,7 +267,10 @@ impl<'a> Plan<'a> {
         for step in &steps {
             talk(&step.name);
         }
-        let made = steps::make_all(&steps, packer)?;
+        self.foretell(&steps, packer, talk);
+        let made = steps::make_all(&steps, packer);
+        packer.progress.finish();
+        let made = made?;
         packer.cancel.check()?;
         talk("base");
         let (ground, mut notes) = self.ground(packer, &made)?;
@@ -326,6 +336,21 @@ impl<'a> Plan<'a> {
         Ok(out)
     }
 
+    /// Says how long the layers will take, where that is long enough to wait for, and begins to show how far it is.
+    fn foretell(&self, steps: &[Step], packer: &Packer<'_>, talk: &mut dyn FnMut(&str)) {
+        if packer.is_dry() {
+            return;
+        }
+        let layers: Vec<_> = steps.iter().map(|step| step.planned(packer)).collect();
+        let to_make = layers.iter().filter(|layer| !layer.cached);
+        let bytes = to_make.filter_map(|layer| layer.unpacked).sum();
+        let soon = estimate::foretell(self.repo, layers, self.options);
+        if soon.milliseconds >= WAIT_MS_MIN {
+            talk(&soon.to_string());
+        }
+        packer.progress.start("packing", Unit::Bytes, Some(bytes));
+    }
+
     fn version(&self) -> Option<&str> {
         self.env.interpreter.as_ref().map(|i| i.version.as_str())
     }
@@ -367,117 +392,14 @@ impl<'a> Plan<'a> {
         absent: &[Absent],
         cancel: &modelv_repo::Cancel,
     ) -> Result<Vec<String>> {
-        let is_fetched = |label: String| absent.iter().any(|a| !a.is_stored && a.label == label);
+        let fetched = |a: &Absent| !a.is_stored && !a.is_local;
+        let is_fetched = |label: String| absent.iter().any(|a| fetched(a) && a.label == label);
         let packages = self.env.packages.iter();
         let packages: Vec<_> = packages.filter(|p| is_fetched(p.label())).collect();
         match &self.python {
             Some(python) => Ok(pip::locate(python, &packages, cancel)?),
             None => Ok(Vec::new()),
         }
-    }
-
-    /// The base, with every library that the layers above it need.
-    fn ground(&self, packer: &Packer<'_>, above: &[Made]) -> Result<(Ground, Vec<String>)> {
-        let mut demands = Demands::default();
-        for made in above {
-            demands.add(&made.demands);
-        }
-        let pair = self.python.as_deref().zip(self.version());
-        let stand = Stand {
-            python: pair,
-            alone: self.entry.is_model().then_some(&*self.options.server),
-            env: &self.env,
-        };
-        let ground = prepare(&self.options.base, packer, &stand, &demands)?;
-        if let Some(told) = ground.unmade.clone() {
-            return Ok((ground, vec![told]));
-        }
-        let mut notes = match self.libraries() {
-            Some(known) => demands.forget_unused(&known, &ground.seen.paths),
-            None => Vec::new(),
-        };
-        let missing = demands.missing(&ground.seen.paths, &ground.seen.offers);
-        if !missing.is_empty() {
-            packer.refuse(Error::Libraries { missing })?;
-        }
-        notes.extend(demands.elsewhere(&ground.seen.paths));
-        Ok((ground, notes))
-    }
-
-    /// The libraries that packages found where the commit was made; `None`: nobody looked.
-    fn libraries(&self) -> Option<BTreeSet<&str>> {
-        let details = &self.env.details;
-        let owned = details.system.iter().flat_map(|s| &s.libraries);
-        let free = details.libraries.iter().map(|l| &l.name);
-        let known: BTreeSet<&str> = owned.chain(free).map(String::as_str).collect();
-        Some(known).filter(|known| !known.is_empty())
-    }
-
-    /// The interpreter in the base; nothing where none is needed.
-    fn python_in(&self, ground: &Ground) -> Result<String> {
-        if self.entry.is_model() {
-            return Ok(String::new());
-        }
-        let bad = |detail: String| Error::Base {
-            base: self.options.base.to_string(),
-            detail,
-        };
-        let minor = self
-            .minor()
-            .ok_or_else(|| bad("the commit records no interpreter".into()))?;
-        if ground.unmade.is_some() {
-            return Ok(format!("/usr/bin/python{minor}"));
-        }
-        ["usr/local/bin", "usr/bin", "bin", "opt/venv/bin"]
-            .iter()
-            .map(|dir| format!("{dir}/python{minor}"))
-            .find(|path| ground.seen.paths.contains(path.as_bytes()))
-            .map(|path| format!("/{path}"))
-            .ok_or_else(|| {
-                let text = format!("it has no python{minor}, which the commit was made with");
-                bad(text)
-            })
-    }
-
-    /// Where modules are imported from: packages, and what was installed in place.
-    fn site_dirs(&self) -> Vec<PathBuf> {
-        if self.entry.is_model() {
-            return Vec::new();
-        }
-        let app = PathBuf::from(format!("/{APP}"));
-        let roots = self.in_place.values().flatten();
-        let roots = roots.map(|root| app.join(OsStr::from_bytes(root.as_bytes())));
-        let mut dirs = vec![format!("/{}", wheel::SITE).into()];
-        dirs.extend(roots);
-        dirs
-    }
-
-    /// What the server reads when it starts.
-    fn about_files(&self, interpreter: String) -> Files {
-        let config = ImageConfig {
-            app_dir: format!("/{APP}").into(),
-            commit: self.id.to_hex(),
-            entry: self.entry.function().to_owned(),
-            listen: ([0, 0, 0, 0], 8080).into(),
-            model: self.entry.model(),
-            name: self.name(),
-            python: interpreter.into(),
-            recipe: self.commit.recipe.id().to_hex(),
-            site_dirs: self.site_dirs(),
-            workers: 1,
-        };
-        let mut files = Files::default();
-        if !self.entry.is_model() {
-            // Relative, so that it leads to the same file in an unpacked image.
-            let python = config.python.display();
-            let link = Node::Link(format!("../../..{python}").into_bytes());
-            files.add(&wheel::INTERPRETER[1..], link);
-        }
-        // A commit without files would leave no folder to work in.
-        files.add(APP, Node::Dir { sticky: false });
-        let bytes = serde_json::to_vec_pretty(&config).unwrap_or_default();
-        files.add_file("opt/modelv/image.json", false, Content::Bytes(bytes));
-        files
     }
 }
 

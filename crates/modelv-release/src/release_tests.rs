@@ -1,3 +1,7 @@
+use std::collections::BTreeSet;
+
+use modelv_serve::ImageConfig;
+
 use super::*;
 use modelv_repo::CommitOptions;
 

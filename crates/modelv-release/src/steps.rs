@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::demands::{Demands, Look};
 use crate::error::Result;
+use crate::estimate::BuiltLayer;
 use crate::layer::{Content, Files, Layer, Node};
 use crate::packer::Packer;
 use crate::packing::Packing;
@@ -112,6 +113,25 @@ impl Step {
         match &self.source {
             Source::Files(_) => Vec::new(),
             Source::Wheels(wheels) => wheels.iter().map(|w| w.label.clone()).collect(),
+        }
+    }
+
+    /// What is to be made, as far as it is known before.
+    pub(crate) fn planned(&self, packer: &Packer<'_>) -> BuiltLayer {
+        let packing = self.packing.unwrap_or(packer.packing);
+        let unpacked = match &self.source {
+            Source::Files(files) => files.size(),
+            Source::Wheels(wheels) => wheels.iter().map(Wheel::unpacked).sum(),
+        };
+        BuiltLayer {
+            name: self.name.clone(),
+            cached: self
+                .key
+                .as_ref()
+                .is_some_and(|key| packer.has(packing, key)),
+            unpacked: Some(unpacked),
+            packages: self.packages(),
+            milliseconds: 0,
         }
     }
 

@@ -11,13 +11,14 @@ use serde_json::{Value, json};
 use ureq::SendBody;
 
 use crate::attest::{attached, is_model, tag_of};
+use crate::credentials::Credentials;
 use crate::error::{Error, Result};
 use crate::layout::{blob_path, check_digest, digest_of, read_bounded, read_json, read_manifest};
 use crate::modelpack;
 use crate::packer::Watched;
 use crate::pull::{Source, Whole, text};
 use crate::reference::Reference;
-use crate::registry::{Access, Credentials, Registry, header, with};
+use crate::registry::{Access, Registry, header, with};
 
 /// Larger blobs go in pieces of this size, unless the registry wants larger ones.
 const CHUNK_BYTES: u64 = 32 << 20;

@@ -50,6 +50,14 @@ impl Wheel {
         }
     }
 
+    /// Bytes of its files, as its list of them says; nothing where that can't be read.
+    pub(crate) fn unpacked(&self) -> u64 {
+        let file = File::open(&self.path).ok();
+        let zip = file.and_then(|file| zip::ZipArchive::new(file).ok());
+        let size = zip.and_then(|zip| zip.decompressed_size());
+        size.map_or(0, |size| u64::try_from(size).unwrap_or(u64::MAX))
+    }
+
     pub(crate) fn size(&self) -> u64 {
         std::fs::metadata(&self.path).map_or(0, |m| m.len())
     }
@@ -61,6 +69,8 @@ pub(crate) struct Absent {
     pub(crate) label: String,
     /// Whether the repository has it vendored: then nothing is fetched.
     pub(crate) is_stored: bool,
+    /// Whether it came from a folder: no index has it.
+    pub(crate) is_local: bool,
 }
 
 /// The wheels of a commit's packages.
@@ -95,9 +105,9 @@ impl Wanted<'_> {
         };
         let has = |p: &Package| vendored.contains_key(&p.name) || self.find(&known, p).is_some();
         let missing: Vec<&Package> = packages.iter().copied().filter(|p| !has(p)).collect();
+        let is_local = |p: &Package| p.editable || p.source.as_deref() == Some("file");
         for package in &missing {
-            let is_local = package.editable || package.source.as_deref() == Some("file");
-            if is_local && !is_stored(package) {
+            if is_local(package) && !is_stored(package) {
                 let detail = "it was installed from a folder of the machine it trained on, and no wheel of it is vendored";
                 packer.refuse(Error::Package {
                     package: package.label(),
@@ -108,6 +118,7 @@ impl Wanted<'_> {
         let absent = |p: &&Package| Absent {
             label: p.label(),
             is_stored: is_stored(p),
+            is_local: is_local(p),
         };
         let absent = missing.iter().map(absent).collect();
         if packer.is_dry() {

@@ -1,4 +1,3 @@
-use std::fs::File;
 use std::process::Command;
 
 use sha2::{Digest, Sha256};
@@ -294,6 +293,36 @@ fn a_name_is_no_option_of_pip() {
     let said = wanted.find_all(&Packer::at(dir.path())).unwrap_err();
     assert!(matches!(said, Error::Package { .. }), "{said}");
     assert_eq!(archive::list(&wanted.cache).unwrap(), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn what_came_from_a_folder_is_in_the_way_and_is_not_fetched() {
+    let dir = tempfile::tempdir().unwrap();
+    let repo = Repo::init(&dir.path().join("repository")).unwrap();
+    let env = Env {
+        packages: vec![
+            Package {
+                editable: true,
+                ..Package::new("mine", "1.0")
+            },
+            Package::new("theirs", "2.0"),
+        ],
+        ..Env::none()
+    };
+    let packer = Packer {
+        hurdles: Some(std::sync::Mutex::default()),
+        ..Packer::at(dir.path())
+    };
+    let wanted = wanted(&repo, &env, Path::new("python3"), "3.11");
+    let (_, absent) = wanted.find_all(&packer).unwrap();
+    let seen: Vec<_> = absent
+        .iter()
+        .map(|a| (a.label.as_str(), a.is_local))
+        .collect();
+    assert_eq!(seen, [("mine==1.0", true), ("theirs==2.0", false)]);
+    let hurdles = packer.hurdles.as_ref().unwrap().lock().unwrap();
+    assert!(hurdles[0].starts_with("package `mine==1.0`"), "{hurdles:?}");
+    assert_eq!(hurdles.len(), 1);
 }
 
 #[test]

@@ -68,13 +68,20 @@ impl Build {
 
     /// What is going to be built.
     pub(crate) fn planned(built: &Built, options: &ReleaseOptions) -> Self {
+        let layers = built.layers.iter().map(BuiltLayer::from).collect();
+        Self {
+            fetched: built.absent.iter().map(|a| a.label.clone()).collect(),
+            ..Self::of_layers(layers, options)
+        }
+    }
+
+    /// What these layers are a build of.
+    pub(crate) fn of_layers(layers: Vec<BuiltLayer>, options: &ReleaseOptions) -> Self {
         Self {
             version: VERSION,
-            image: String::new(),
             compression: word(options.compression),
-            layers: built.layers.iter().map(BuiltLayer::from).collect(),
-            fetched: built.absent.iter().map(|a| a.label.clone()).collect(),
-            milliseconds: 0,
+            layers,
+            ..Self::default()
         }
     }
 }

@@ -11,7 +11,7 @@ mod trees;
 use modelv_repo::Repo;
 use serde::Serialize;
 
-pub(crate) use history::Build;
+pub(crate) use history::{Build, BuiltLayer};
 use predictor::{COVERED, Predictor, Sizes, Work, name_of};
 
 use crate::release::{Built, ReleaseOptions};
@@ -41,10 +41,26 @@ pub(crate) fn note(repo: &Repo, build: Build) {
 /// How long what a plan says is going to take.
 pub(crate) fn estimate(repo: &Repo, built: &Built, options: &ReleaseOptions) -> Estimate {
     let planned = Build::planned(built, options);
-    let mut builds = history::read(&history::path(repo));
+    tell(&planned, history::read(&history::path(repo)))
+}
+
+/// The same, of layers that are about to be made, with all that is to be fetched at hand. The base is taken for known
+/// where there was a build.
+pub(crate) fn foretell(repo: &Repo, layers: Vec<BuiltLayer>, options: &ReleaseOptions) -> Estimate {
+    let builds = history::read(&history::path(repo));
+    let mut planned = Build::of_layers(layers, options);
+    planned.layers.push(BuiltLayer {
+        name: "base".into(),
+        cached: !builds.is_empty(),
+        ..BuiltLayer::default()
+    });
+    tell(&planned, builds)
+}
+
+fn tell(planned: &Build, mut builds: Vec<Build>) -> Estimate {
     builds.retain(|b| b.compression == planned.compression);
     let predictor = Predictor::learn(&builds);
-    let mut work = Work::of(&planned);
+    let mut work = Work::of(planned);
     work.add_unknown(&planned.fetched, &Sizes::of_builds(&builds));
     let found = predictor.predict(&work);
     let to_make = planned.layers.iter().filter(|layer| !layer.cached);
@@ -64,6 +80,24 @@ pub(crate) fn estimate(repo: &Repo, built: &Built, options: &ReleaseOptions) -> 
             0
         },
         unseen,
+    }
+}
+
+impl std::fmt::Display for Estimate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let seconds = |ms: u64| format!("{}.{} s", ms / 1000, ms % 1000 / 100);
+        let from = match self.builds {
+            0 => "told from sizes, for there are too few builds here".to_owned(),
+            n => format!("learned from {n} builds"),
+        };
+        write!(
+            f,
+            "about {} ({} to {} in {} of 100; {from})",
+            seconds(self.milliseconds),
+            seconds(self.low),
+            seconds(self.high),
+            self.covered
+        )
     }
 }
 

@@ -106,25 +106,11 @@ pub(super) fn run(args: Args, mut s: Session<'_>) -> Done {
 
 /// How long it takes, and how sure that is.
 pub(super) fn tell(estimate: &Estimate, s: &mut Session<'_>) {
-    let from = match estimate.builds {
-        0 => "told from sizes, for there are too few builds here".to_owned(),
-        n => format!("learned from {n} builds"),
-    };
-    s.ui.line(format!(
-        "time: about {} ({} to {} in {} of 100; {from})",
-        seconds(estimate.milliseconds),
-        seconds(estimate.low),
-        seconds(estimate.high),
-        estimate.covered
-    ));
+    s.ui.line(format!("time: {estimate}"));
     if !estimate.unseen.is_empty() && estimate.builds > 0 {
         s.ui.line(format!(
             "not built here before: {}",
             estimate.unseen.join(", ")
         ));
     }
-}
-
-fn seconds(milliseconds: u64) -> String {
-    format!("{}.{} s", milliseconds / 1000, milliseconds % 1000 / 100)
 }
