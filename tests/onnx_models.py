@@ -86,6 +86,40 @@ def classical():
     write("table", to_onnx(model, initial_types=types), rows)
 
 
+def texts():
+    """Vectorizers. The case of letters is that of Unicode: of the runtime's own locale not every system has."""
+    from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
+    some = ["the cat sat on the mat", "a dog ate my homework!", "Élan vital über Straße", "naïve café, façade", "",
+            "日本 語 テキスト", "cats and dogs and cats", "I can't even", "   ", "ÀÉ ÎÕ #tag @you http://x.y/z?q=1"]
+    labels = [0, 1, 2, 0, 1, 2, 0, 1, 2, 0]
+    asked = some + ["The CAT and THE Dog", "STRASSE straße ÜBER", "nothing known", "\t\n", "a" * 300, "語 語 日本"]
+    two = [label % 2 for label in labels]
+    models = {
+        "text-words": (TfidfVectorizer(), labels, {}), "text-two": (TfidfVectorizer(), two, {}),
+        "text-counts": (CountVectorizer(binary=True), labels, {}),
+        "text-pairs": (TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True), labels, {}),
+        "text-letters": (TfidfVectorizer(analyzer="char", ngram_range=(1, 3)), labels, {}),
+        "text-stop": (TfidfVectorizer(stop_words="english", norm="l1"), labels, {}),
+        "text-case": (CountVectorizer(lowercase=False), labels, {}),
+        "text-own": (TfidfVectorizer(token_pattern=r"[^ ,.!]+"), labels, {}),
+        "text-pattern": (CountVectorizer(token_pattern=r"\b\w\w+\b"), labels, {}),
+        "text-parts": (CountVectorizer(token_pattern=r"[^ ,]+"), labels, {"separators": [" ", ","]}),
+    }
+    for name, (vectorizer, labels, options) in models.items():
+        model = make_pipeline(vectorizer, LogisticRegression()).fit(some, labels)
+        options = {id(vectorizer): {"locale": "C.UTF-8", **options}}
+        made = to_onnx(model, initial_types=[("text", StringTensorType([None]))], options=options)
+        write(name, made, {"text": np.array(asked, dtype=object)})
+    import pandas
+    table = pandas.DataFrame({"text": some, "size": np.arange(10, dtype=np.float32)})
+    columns = ColumnTransformer([("text", TfidfVectorizer(), "text"), ("size", StandardScaler(), ["size"])])
+    model = make_pipeline(columns, LogisticRegression()).fit(table, ["no", "yes"] * 5)
+    types = [("text", StringTensorType([None, 1])), ("size", FloatTensorType([None, 1]))]
+    made = to_onnx(model, initial_types=types, options={TfidfVectorizer: {"locale": "C.UTF-8"}})
+    sizes = np.arange(len(asked), dtype=np.float32).reshape(-1, 1)
+    write("text-table", made, {"text": np.array(asked, dtype=object).reshape(-1, 1), "size": sizes})
+
+
 def graph(nodes, inputs, outputs, tensors=(), opset=18, domain=()):
     value = lambda name, kind, shape: helper.make_tensor_value_info(name, kind, shape)
     made = helper.make_graph(nodes, "g", [value(*i) for i in inputs], [value(*o) for o in outputs],
@@ -162,6 +196,7 @@ def refused():
 
 
 classical()
+texts()
 networks()
 slow()
 scaled_by("two", 2)

@@ -9,7 +9,7 @@ use crate::external::Files;
 use crate::network::Network;
 use crate::ops;
 use crate::plan::{Plan, Step, named};
-use crate::proto::{Attribute, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfo, element};
+use crate::proto::{GraphProto, ModelProto, NodeProto, TensorProto, ValueInfo, element};
 use crate::tensor::{Kind, Tensor};
 
 /// A model on its way to steps.
@@ -62,8 +62,9 @@ impl Cut {
             let before = left.len();
             let mut rest = Vec::new();
             for node in left {
+                let on_texts = node.input.iter().any(|name| texts.contains(name));
                 let operator = match self.is_ready(node, &known) {
-                    true => ops::read(node)?,
+                    true => ops::read(node, on_texts)?,
                     false => None,
                 };
                 let Some(operator) = operator else {
@@ -86,7 +87,7 @@ impl Cut {
             }
             let (mut part, mut later) = (Vec::new(), Vec::new());
             for node in rest {
-                if node.is_classical() || !self.is_ready(node, &known) {
+                if ops::is_own(node) || !self.is_ready(node, &known) {
                     later.push(node);
                     continue;
                 }
@@ -228,21 +229,7 @@ fn looked_at(node: &NodeProto) -> Vec<&str> {
 /// Which outputs are of texts.
 fn note_texts(node: &NodeProto, texts: &mut HashSet<String>) {
     let takes = node.input.first().is_some_and(|name| texts.contains(name));
-    let int = |a: &Attribute| a.i == Some(i64::from(element::STRING));
-    let is = match node.operator() {
-        "Identity" | "Reshape" | "ArrayFeatureExtractor" => takes,
-        "Cast" => node.attribute.iter().any(int),
-        "LabelEncoder" => node
-            .attribute
-            .iter()
-            .any(|a| a.name.as_deref() == Some("values_strings")),
-        "LinearClassifier" | "TreeEnsembleClassifier" => node
-            .attribute
-            .iter()
-            .any(|a| a.name.as_deref() == Some("classlabels_strings")),
-        _ => false,
-    };
-    if is {
+    if ops::gives_texts(node, takes) {
         texts.extend(node.output.first().cloned());
     }
 }
@@ -251,7 +238,7 @@ fn note_texts(node: &NodeProto, texts: &mut HashSet<String>) {
 fn stuck(left: &[&NodeProto]) -> Error {
     let unknown = left
         .iter()
-        .find(|n| n.is_classical() && !matches!(ops::read(n), Ok(Some(_))));
+        .find(|n| ops::is_own(n) && !matches!(ops::read(n, false), Ok(Some(_))));
     match unknown {
         Some(node) => {
             let (operator, at) = named(node);

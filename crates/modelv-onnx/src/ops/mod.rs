@@ -8,10 +8,11 @@ mod linear;
 mod scores;
 mod shape;
 mod table;
+mod text;
 mod trees;
 
 use crate::error::{Error, Result};
-use crate::proto::NodeProto;
+use crate::proto::{NodeProto, element};
 use crate::tensor::Tensor;
 use attributes::Attributes;
 
@@ -23,9 +24,25 @@ pub(crate) trait Operator: Send + Sync {
 
 type Boxed = Box<dyn Operator>;
 
-/// A node as an operator; `None`: none of those here.
-pub(crate) fn read(node: &NodeProto) -> Result<Option<Boxed>> {
+/// Whether nobody but these operators runs a node.
+pub(crate) fn is_own(node: &NodeProto) -> bool {
+    let name = node.operator();
+    match node.domain.as_deref() {
+        Some("ai.onnx.ml") => true,
+        Some("com.microsoft") => name == "Tokenizer",
+        _ => node.is_standard() && ["StringNormalizer", "TfIdfVectorizer"].contains(&name),
+    }
+}
+
+/// A node as an operator; `None`: none of those here. Some are only `on_texts`, which rten does not know.
+pub(crate) fn read(node: &NodeProto, on_texts: bool) -> Result<Option<Boxed>> {
     let of = Attributes::of(node);
+    if node.domain.as_deref() == Some("com.microsoft") {
+        return Ok(match node.operator() {
+            "Tokenizer" => Some(Box::new(text::Tokenizer::read(&of)?)),
+            _ => None,
+        });
+    }
     let found: Boxed = match (node.is_classical(), node.operator()) {
         (true, "Scaler") => Box::new(table::Scaler::read(&of)?),
         (true, "Normalizer") => Box::new(table::Normalizer::read(&of)?),
@@ -45,9 +62,28 @@ pub(crate) fn read(node: &NodeProto) -> Result<Option<Boxed>> {
         (false, "Gather") => Box::new(shape::Gather::read(&of)),
         (false, "Cast") => Box::new(shape::Cast::read(&of)?),
         (false, "Reshape") => Box::new(shape::Reshape::read(&of)?),
+        (false, "StringNormalizer") => Box::new(text::StringNormalizer::read(&of)?),
+        (false, "TfIdfVectorizer") => Box::new(text::TfIdfVectorizer::read(&of)?),
+        (false, "Flatten") if on_texts => Box::new(shape::Flatten::read(&of)),
+        (false, "Concat") if on_texts => Box::new(shape::Concat::read(&of)?),
         _ => return Ok(None),
     };
     Ok(Some(found))
+}
+
+/// Whether the first output of a node is of texts. `takes`: whether its first input is.
+pub(crate) fn gives_texts(node: &NodeProto, takes: bool) -> bool {
+    let of = Attributes::of(node);
+    match node.operator() {
+        "StringNormalizer" | "Tokenizer" => true,
+        "Identity" | "Reshape" | "ArrayFeatureExtractor" | "Gather" | "Flatten" | "Concat" => takes,
+        "Cast" => of.int("to", 0) == i64::from(element::STRING),
+        "LabelEncoder" => of.has("values_strings"),
+        "LinearClassifier" | "SVMClassifier" | "TreeEnsembleClassifier" => {
+            of.has("classlabels_strings")
+        }
+        _ => false,
+    }
 }
 
 /// The classes of the table of probabilities that a node gives, if it gives one.
