@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use prost::Message;
 
+use crate::doubles::{self, Users};
 use crate::error::{Error, Result, malformed};
 use crate::external::Files;
 use crate::network::Network;
@@ -195,14 +196,20 @@ impl Cut {
     /// Constants that operators here look at.
     pub(crate) fn constants(&self, steps: &[Step]) -> Result<HashMap<String, Tensor>> {
         let mut out = HashMap::new();
+        let users = Users::of(&self.graph);
         for step in steps {
             let Step::Operator { inputs, .. } = step else {
                 continue;
             };
             for name in inputs {
-                if let Some(tensor) = self.tensors.get(name) {
-                    out.insert(name.clone(), Tensor::of(tensor)?);
-                }
+                let Some(tensor) = self.tensors.get(name) else {
+                    continue;
+                };
+                let tensor = match tensor.data_type == Some(element::DOUBLE) && users.cast(name) {
+                    true => Tensor::of(&doubles::singles(tensor))?,
+                    false => Tensor::of(tensor)?,
+                };
+                out.insert(name.clone(), tensor);
             }
         }
         Ok(out)
@@ -217,7 +224,7 @@ fn nameless(name: &str) -> ValueInfo {
 }
 
 /// Names that a node and the graphs in it look at.
-fn looked_at(node: &NodeProto) -> Vec<&str> {
+pub(crate) fn looked_at(node: &NodeProto) -> Vec<&str> {
     let own = node.input.iter().map(String::as_str);
     let inner = node.graphs().flat_map(|g| {
         let outputs = g.output.iter().filter_map(|o| o.name.as_deref());

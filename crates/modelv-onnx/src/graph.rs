@@ -58,10 +58,16 @@ impl Found {
 }
 
 fn check_tensor(tensor: &TensorProto) -> Result<()> {
-    if tensor.data_type != Some(element::INT64) {
-        return Ok(());
-    }
     let name = tensor.name.as_deref().unwrap_or_default();
+    match tensor.data_type {
+        Some(element::INT64) => {}
+        Some(element::BFLOAT16) => {
+            return Err(Error::Unsupported(format!(
+                "the tensor `{name}` is of 16-bit brain floats (bfloat16), which the server does not run"
+            )));
+        }
+        _ => return Ok(()),
+    }
     check_whole(name, whole_numbers(tensor))
 }
 
@@ -162,6 +168,10 @@ fn check_node(node: &NodeProto) -> Result<()> {
     let double = Some(i64::from(element::DOUBLE));
     if node.is_standard() && node.operator() == "Cast" && int("to") == double {
         return refuse("to doubles, which the server computes as singles");
+    }
+    let brain = Some(i64::from(element::BFLOAT16));
+    if node.is_standard() && node.operator() == "Cast" && int("to") == brain {
+        return refuse("to 16-bit brain floats (bfloat16)");
     }
     Ok(())
 }

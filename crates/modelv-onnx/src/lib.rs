@@ -7,6 +7,7 @@
 //! computed otherwise than the model says.
 
 mod cut;
+mod doubles;
 mod error;
 mod external;
 mod files;

@@ -3,10 +3,12 @@
 //! All that a node says is read and checked once, when the model is loaded.
 
 mod attributes;
+mod distances;
 mod encode;
 mod linear;
 mod scores;
 mod shape;
+mod svm;
 mod table;
 mod text;
 mod trees;
@@ -29,8 +31,11 @@ pub(crate) fn is_own(node: &NodeProto) -> bool {
     let name = node.operator();
     match node.domain.as_deref() {
         Some("ai.onnx.ml") => true,
-        Some("com.microsoft") => name == "Tokenizer",
-        _ => node.is_standard() && ["StringNormalizer", "TfIdfVectorizer"].contains(&name),
+        Some("com.microsoft") => ["CDist", "Tokenizer"].contains(&name),
+        _ => {
+            let all = ["Scan", "StringNormalizer", "TfIdfVectorizer"];
+            node.is_standard() && all.contains(&name)
+        }
     }
 }
 
@@ -39,6 +44,7 @@ pub(crate) fn read(node: &NodeProto, on_texts: bool) -> Result<Option<Boxed>> {
     let of = Attributes::of(node);
     if node.domain.as_deref() == Some("com.microsoft") {
         return Ok(match node.operator() {
+            "CDist" => Some(Box::new(distances::CDist::read(&of)?)),
             "Tokenizer" => Some(Box::new(text::Tokenizer::read(&of)?)),
             _ => None,
         });
@@ -53,6 +59,9 @@ pub(crate) fn read(node: &NodeProto, on_texts: bool) -> Result<Option<Boxed>> {
         (true, "LinearRegressor") => Box::new(linear::Regressor::read(&of)?),
         (true, "TreeEnsembleClassifier") => Box::new(trees::Classifier::read(&of)?),
         (true, "TreeEnsembleRegressor") => Box::new(trees::Regressor::read(&of)?),
+        (true, "TreeEnsemble") => Box::new(trees::Regressor::read_ensemble(&of)?),
+        (true, "SVMClassifier") => Box::new(svm::Classifier::read(&of)?),
+        (true, "SVMRegressor") => Box::new(svm::Regressor::read(&of)?),
         (true, "LabelEncoder") => Box::new(encode::LabelEncoder::read(&of)?),
         (true, "OneHotEncoder") => Box::new(encode::OneHotEncoder::read(&of)?),
         (true, "ArrayFeatureExtractor") => Box::new(shape::ArrayFeatureExtractor),
@@ -64,6 +73,10 @@ pub(crate) fn read(node: &NodeProto, on_texts: bool) -> Result<Option<Boxed>> {
         (false, "Reshape") => Box::new(shape::Reshape::read(&of)?),
         (false, "StringNormalizer") => Box::new(text::StringNormalizer::read(&of)?),
         (false, "TfIdfVectorizer") => Box::new(text::TfIdfVectorizer::read(&of)?),
+        (false, "Scan") => match distances::Rounds::read(node) {
+            Some(rounds) => Box::new(rounds),
+            None => return Ok(None),
+        },
         (false, "Flatten") if on_texts => Box::new(shape::Flatten::read(&of)),
         (false, "Concat") if on_texts => Box::new(shape::Concat::read(&of)?),
         _ => return Ok(None),
@@ -103,3 +116,8 @@ fn not_so(of: &Attributes<'_>, what: &str) -> Error {
         at: format!("{at} with {what}"),
     }
 }
+
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,7 @@ use super::attributes::Attributes;
 use super::linear::input;
 use super::{Operator, not_so};
 use crate::error::{Result, failed};
+use crate::proto::element;
 use crate::tensor::{Data, Kind, Tensor, count};
 
 /// What it gets. A table of probabilities stays one: maps are no tensors.
@@ -20,7 +21,10 @@ pub(super) struct Cast(Kind);
 impl Cast {
     pub(super) fn read(of: &Attributes<'_>) -> Result<Self> {
         let number = i32::try_from(of.int("to", 0)).unwrap_or(0);
-        let kind = Kind::of(number).ok_or_else(|| not_so(of, &format!("`to` {number}")))?;
+        let half = (number == element::FLOAT16).then_some(Kind::Float);
+        let kind = half
+            .or(Kind::of(number))
+            .ok_or_else(|| not_so(of, &format!("`to` {number}")))?;
         Ok(Self(kind))
     }
 }

@@ -12,14 +12,27 @@ use crate::tensor::{Tensor, count};
 #[derive(Debug, Clone, Copy)]
 enum Kernel {
     Linear,
-    Poly { gamma: f64, offset: f64, degree: f64 },
-    Rbf { gamma: f64 },
-    Sigmoid { gamma: f64, offset: f64 },
+    Poly {
+        gamma: f64,
+        offset: f64,
+        degree: f64,
+    },
+    Rbf {
+        gamma: f64,
+    },
+    Sigmoid {
+        gamma: f64,
+        offset: f64,
+    },
 }
 
 impl Kernel {
     fn read(of: &Attributes<'_>) -> Result<Self> {
-        let parameters: Vec<f64> = of.floats("kernel_params").iter().map(|x| f64::from(*x)).collect();
+        let parameters: Vec<f64> = of
+            .floats("kernel_params")
+            .iter()
+            .map(|x| f64::from(*x))
+            .collect();
         let (gamma, offset, degree) = match parameters[..] {
             [] => (0.0, 0.0, 0.0),
             [gamma, offset, degree] => (gamma, offset, degree),
@@ -27,7 +40,11 @@ impl Kernel {
         };
         match of.text("kernel_type", "LINEAR").as_str() {
             "LINEAR" => Ok(Self::Linear),
-            "POLY" => Ok(Self::Poly { gamma, offset, degree }),
+            "POLY" => Ok(Self::Poly {
+                gamma,
+                offset,
+                degree,
+            }),
             "RBF" => Ok(Self::Rbf { gamma }),
             "SIGMOID" => Ok(Self::Sigmoid { gamma, offset }),
             other => Err(not_so(of, &format!("`kernel_type` {other}"))),
@@ -39,7 +56,11 @@ impl Kernel {
         let product = || pairs().map(|(a, b)| a * b).sum::<f64>();
         match self {
             Self::Linear => product(),
-            Self::Poly { gamma, offset, degree } => (gamma * product() + offset).powf(degree),
+            Self::Poly {
+                gamma,
+                offset,
+                degree,
+            } => (gamma * product() + offset).powf(degree),
             Self::Rbf { gamma } => {
                 let squares = pairs().map(|(a, b)| (a - b) * (a - b));
                 (-gamma * squares.sum::<f64>()).exp()
@@ -64,7 +85,11 @@ impl Vectors {
             return Err(of.wrong("has support vectors of no length"));
         }
         let kernel = Kernel::read(of)?;
-        Ok(Self { kernel, columns, values })
+        Ok(Self {
+            kernel,
+            columns,
+            values,
+        })
     }
 
     /// How near each of them is to a row.
@@ -103,7 +128,9 @@ impl Classifier {
         let mut vectors = 0usize;
         let mut parts = Vec::with_capacity(classes);
         for n in of.ints("vectors_per_class") {
-            let end = usize::try_from(*n).ok().and_then(|n| vectors.checked_add(n));
+            let end = usize::try_from(*n)
+                .ok()
+                .and_then(|n| vectors.checked_add(n));
             let end = end.ok_or_else(|| of.wrong("has less than no support vector"))?;
             parts.push(vectors..end);
             vectors = end;
@@ -117,7 +144,8 @@ impl Classifier {
         let pairs = classes.checked_mul(classes - 1).map(|n| n / 2);
         let rho = of.floats("rho").to_vec();
         let coefficients = of.floats("coefficients").to_vec();
-        if Some(rho.len()) != pairs || Some(coefficients.len()) != vectors.checked_mul(classes - 1) {
+        if Some(rho.len()) != pairs || Some(coefficients.len()) != vectors.checked_mul(classes - 1)
+        {
             return Err(of.wrong("has too few coefficients or offsets, or too many"));
         }
         let (a, b) = (of.floats("prob_a").to_vec(), of.floats("prob_b").to_vec());
@@ -285,7 +313,8 @@ impl Operator for Regressor {
             let parts = near.zip(&self.coefficients).map(|(x, c)| x * f64::from(*c));
             let score = (parts.sum::<f64>() + f64::from(self.rho)) as f32;
             match self.one_class {
-                true => (if score > 0.0 { 1.0 } else { -1.0 }),
+                true if score > 0.0 => 1.0,
+                true => -1.0,
                 false => score,
             }
         };

@@ -1,44 +1,9 @@
 //! What the reference runtime says to the same nodes, version 1.31.
 
-use super::super::{Operator, read};
+use super::super::testing::Value::{self, Floats, Int, Ints, Text, Texts};
+use super::super::testing::{node, operator, refused};
 use super::*;
-use crate::proto::{Attribute, NodeProto};
-
-enum Value {
-    Text(&'static str),
-    Texts(&'static [&'static str]),
-    Int(i64),
-    Ints(&'static [i64]),
-    Floats(&'static [f32]),
-}
-
-use Value::{Floats, Int, Ints, Text, Texts};
-
-fn node(operator: &str, attributes: &[(&str, Value)]) -> NodeProto {
-    let attribute = |(name, value): &(&str, Value)| {
-        let mut out = Attribute {
-            name: Some((*name).to_owned()),
-            ..Attribute::default()
-        };
-        match value {
-            Text(text) => out.s = Some(text.as_bytes().into()),
-            Texts(all) => out.strings = all.iter().map(|t| t.as_bytes().into()).collect(),
-            Int(n) => out.i = Some(*n),
-            Ints(all) => out.ints = all.to_vec(),
-            Floats(all) => out.floats = all.to_vec(),
-        }
-        out
-    };
-    NodeProto {
-        op_type: Some(operator.into()),
-        domain: Some(match operator {
-            "Tokenizer" => "com.microsoft".into(),
-            _ => String::new(),
-        }),
-        attribute: attributes.iter().map(attribute).collect(),
-        ..NodeProto::default()
-    }
-}
+use crate::proto::NodeProto;
 
 fn texts_of(dims: &[usize], all: &[&str]) -> Tensor {
     let all = all.iter().map(|t| (*t).to_owned()).collect();
@@ -49,16 +14,8 @@ fn list(all: &[&str]) -> Tensor {
     texts_of(&[all.len()], all)
 }
 
-fn operator(node: &NodeProto) -> Box<dyn Operator> {
-    read(node, true).unwrap().unwrap()
-}
-
 fn run(node: &NodeProto, input: &Tensor) -> Tensor {
     operator(node).run(&[input]).unwrap().remove(0)
-}
-
-fn refused(node: &NodeProto) -> String {
-    read(node, true).err().unwrap().to_string()
 }
 
 #[test]
