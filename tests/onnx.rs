@@ -25,6 +25,8 @@ pub(crate) fn models() -> &'static Path {
     MODELS.get_or_init(|| {
         let python = python("onnx", &PACKAGES);
         let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("onnx-models");
+        // Those of an earlier script would be taken for its.
+        let _ = std::fs::remove_dir_all(&dir);
         std::fs::create_dir_all(&dir).unwrap();
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/onnx_models.py");
         must(Command::new(python).arg(script).arg(&dir));

@@ -6,6 +6,26 @@ use super::testing::{node, operator, refused};
 use crate::proto::{GraphProto, NodeProto, TensorProto, ValueInfo, element};
 use crate::tensor::{Data, Tensor};
 
+/// What users are told.
+const README: &str = include_str!("../../../../README.md");
+
+#[test]
+fn operators_are_those_that_users_are_told() {
+    let start = README.find("| | operators of `ai.onnx.ml`").unwrap();
+    let table = README[start..].split("\n\n").next().unwrap();
+    let words = table
+        .lines()
+        .skip(2)
+        .flat_map(|line| line.split('`').skip(1).step_by(2));
+    let names: Vec<&str> = words.filter(|w| w.len() > 3 && w.is_ascii()).collect();
+    assert!(names.len() > 20, "{names:?}");
+    for name in names {
+        let is_read = !matches!(super::read(&node(name, &[]), false), Ok(None));
+        assert!(is_read || name == "Scan", "{name}");
+        assert!(super::is_own(&node(name, &[])), "{name}");
+    }
+}
+
 type Attributes = Vec<(&'static str, Value)>;
 
 /// Attributes with others in the place of those of the same names.
