@@ -16,6 +16,7 @@ mod network;
 mod ops;
 mod plan;
 mod proto;
+mod repair;
 mod run;
 mod slot;
 mod tensor;

@@ -12,6 +12,7 @@ use crate::graph;
 use crate::network::Network;
 use crate::ops::{self, Operator};
 use crate::proto::{ModelProto, NodeProto};
+use crate::repair::repair;
 use crate::slot::{Slot, inputs, outputs};
 use crate::tensor::{Kind, Tensor};
 
@@ -60,7 +61,7 @@ impl Plan {
         let graph = graph.ok_or_else(|| malformed("it has no graph"))?;
         graph::check(graph)?;
         let files = external::take(graph, other)?;
-        if graph::complete(graph) || !files.is_empty() {
+        if graph::complete(graph) | repair(graph) || !files.is_empty() {
             bytes = model.encode_to_vec().into();
         }
         let graph = model.graph.as_ref();
