@@ -149,4 +149,5 @@ fn guarded<T>(
 }
 
 #[cfg(test)]
+#[cfg(test)]
 mod tests;

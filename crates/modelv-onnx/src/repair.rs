@@ -1,7 +1,7 @@
 //! What rten computes otherwise than ONNX says, written in operators that it computes alike.
 //!
-//! Of several largest values it takes the last where ONNX takes the first, and to it a number between zero and one
-//! is no truth.
+//! Of several largest values it takes the last where ONNX takes the first, to it a number between zero and one
+//! is no truth, and zero has a sign.
 
 use std::collections::HashSet;
 
@@ -64,6 +64,13 @@ fn step(node: &NodeProto, operator: &str, input: Vec<String>, output: Vec<String
     }
 }
 
+/// A value as singles.
+fn cast(node: &NodeProto, from: String, to: String) -> NodeProto {
+    let mut cast = step(node, "Cast", vec![from], vec![to]);
+    cast.attribute = vec![attribute("to", i64::from(element::FLOAT))];
+    cast
+}
+
 impl Made {
     fn name(&mut self) -> String {
         self.names += 1;
@@ -91,6 +98,7 @@ impl Made {
                 "Cast" if to_truth => {
                     nodes.extend(self.truth(&node, input, output, &mut constants));
                 }
+                "Sign" => nodes.extend(self.sign(&node, input, output, &mut constants)),
                 _ => nodes.push(node),
             }
         }
@@ -143,6 +151,39 @@ impl Made {
         vec![top, step(node, "Squeeze", inputs, vec![output])]
     }
 
+    fn zero(&mut self, constants: &mut Vec<TensorProto>) -> String {
+        let zero = TensorProto {
+            data_type: Some(element::FLOAT),
+            float_data: vec![0.0],
+            ..TensorProto::default()
+        };
+        self.constant(zero, constants)
+    }
+
+    /// One where a number is above zero, and less one where it is below.
+    fn sign(
+        &mut self,
+        node: &NodeProto,
+        input: String,
+        output: String,
+        constants: &mut Vec<TensorProto>,
+    ) -> Vec<NodeProto> {
+        let zero = self.zero(constants);
+        let (float, sign) = (self.name(), self.name());
+        let mut nodes = vec![cast(node, input.clone(), float.clone())];
+        let mut parts = Vec::new();
+        for operator in ["Greater", "Less"] {
+            let (truth, part) = (self.name(), self.name());
+            let inputs = vec![float.clone(), zero.clone()];
+            nodes.push(step(node, operator, inputs, vec![truth.clone()]));
+            nodes.push(cast(node, truth, part.clone()));
+            parts.push(part);
+        }
+        nodes.push(step(node, "Sub", parts, vec![sign.clone()]));
+        nodes.push(step(node, "CastLike", vec![sign, input], vec![output]));
+        nodes
+    }
+
     /// Whether a number is not zero.
     fn truth(
         &mut self,
@@ -152,16 +193,9 @@ impl Made {
         constants: &mut Vec<TensorProto>,
     ) -> Vec<NodeProto> {
         let (float, is_zero) = (self.name(), self.name());
-        let zero = TensorProto {
-            data_type: Some(element::FLOAT),
-            float_data: vec![0.0],
-            ..TensorProto::default()
-        };
-        let zero = self.constant(zero, constants);
-        let mut cast = step(node, "Cast", vec![input], vec![float.clone()]);
-        cast.attribute = vec![attribute("to", i64::from(element::FLOAT))];
+        let zero = self.zero(constants);
         vec![
-            cast,
+            cast(node, input, float.clone()),
             step(node, "Equal", vec![float, zero], vec![is_zero.clone()]),
             step(node, "Not", vec![is_zero], vec![output]),
         ]

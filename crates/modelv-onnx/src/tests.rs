@@ -166,6 +166,36 @@ fn what_nobody_runs_is_refused_by_name() {
             "the operator `ai.onnx.ml.CategoryMapper` (node",
         ),
         (
+            |g| {
+                g.node[1] = with(node("", "MaxPool", &["m"], &["r"]), "auto_pad", |a| {
+                    a.s = Some(b"SAME_LOWER".as_slice().into());
+                });
+            },
+            "the operator `MaxPool` (node `the MaxPool`) with `auto_pad` SAME_LOWER",
+        ),
+        (
+            |g| {
+                g.node[1] = with(node("", "Resize", &["m"], &["r"]), "mode", |a| {
+                    a.s = Some(b"cubic".as_slice().into());
+                });
+            },
+            "with `mode` cubic",
+        ),
+        (
+            |g| {
+                let resize = node("", "Resize", &["m", "", "scales"], &["r"]);
+                g.node[1] = with(resize, "coordinate_transformation_mode", |a| {
+                    a.s = Some(b"align_corners".as_slice().into());
+                });
+                g.initializer.push(floats("scales", &[2], &[1.0, 0.6]));
+            },
+            "align_corners and a scale of parts",
+        ),
+        (
+            |g| g.node[1].op_type = Some("NonMaxSuppression".into()),
+            "the operator `NonMaxSuppression`",
+        ),
+        (
             |g| g.output[0].kind.as_mut().unwrap().tensor = None,
             "`y` is of no type",
         ),
@@ -218,7 +248,7 @@ fn what_nobody_runs_is_refused_by_name() {
 }
 
 #[test]
-fn the_first_of_the_largest_counts_and_what_is_not_zero_is_true() {
+fn the_first_of_the_largest_counts_and_what_is_not_zero_is_true_and_has_a_sign() {
     let run = |nodes: Vec<NodeProto>, kind: i32, dims: &[i64]| {
         let graph = GraphProto {
             node: nodes,
