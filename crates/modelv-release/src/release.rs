@@ -15,7 +15,6 @@ use modelv_repo::wheels::{archive, pip};
 use modelv_repo::worktree::{Files as RepoFiles, Ingredient};
 use modelv_repo::{Ctx, Repo};
 use modelv_serve::ImageConfig;
-use sha2::{Digest, Sha256};
 
 use crate::app::{self, APP, Links};
 use crate::base::{Base, Ground, Stand, prepare};
@@ -526,9 +525,12 @@ fn find_python(repo: &Repo, env: &Env, options: &ReleaseOptions) -> Result<Optio
         .ok_or_else(|| modelv_repo::Error::not_found("interpreter", "python3").into())
 }
 
+/// SHA-256 of a file of any size, in digits.
 pub(crate) fn sha256_of(path: &Path) -> Result<String> {
-    let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
-    Ok(modelv_repo::core::id::to_hex(&Sha256::digest(&bytes)))
+    let file = std::fs::File::open(path).map_err(Error::io("read", path))?;
+    let (digest, _) =
+        modelv_repo::wheels::record::sha256_of(file, u64::MAX).map_err(Error::io("read", path))?;
+    Ok(modelv_repo::core::id::to_hex(&digest))
 }
 
 #[cfg(test)]

@@ -1,9 +1,11 @@
-//! Wheels: found or fetched by exact version, checked, and laid out as an installer would (binary
-//! distribution format, "Installing a wheel"), straight into a layer.
+//! Wheels: found or fetched by exact version, and checked. How their files lie in a layer is in
+//! `wheel/lay_out.rs`.
+
+mod lay_out;
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::Read;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use modelv_repo::core::env::{Env, Package};
@@ -11,23 +13,20 @@ use modelv_repo::core::id::to_hex;
 use modelv_repo::core::path::RepoPath;
 use modelv_repo::wheels::archive;
 use modelv_repo::wheels::pip::{self, Sources};
-use modelv_repo::wheels::record::Record;
+use modelv_repo::wheels::record::sha256_of;
 use modelv_repo::{Cancel, Repo, StoredWheel};
-use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
-use crate::layer::{Content, Files, check_name};
 use crate::packer::Packer;
 use crate::sbom::Packed;
 
+pub(crate) use lay_out::lay_out;
+
 /// Where packages lie in an image.
 pub(crate) const SITE: &str = "opt/modelv/site-packages";
-const SCRIPTS: &str = "opt/modelv/bin";
 /// What scripts begin with: a link to the interpreter of the image, so that a layer of a package is the
 /// same on every base.
 pub(crate) const INTERPRETER: &str = "/opt/modelv/bin/python";
-/// Largest file of a wheel, in bytes.
-const FILE_BYTES_MAX: u64 = 4 << 30;
 
 /// A wheel on disk.
 #[derive(Debug, Clone)]
@@ -111,14 +110,14 @@ impl Wanted<'_> {
         let absent = missing.iter().map(absent).collect();
         if packer.is_dry() {
             let here = packages.iter().filter(|p| self.find(&known, p).is_some());
-            let wheels = here.map(|p| self.wheel(p, None, &known));
+            let wheels = here.map(|p| self.wheel(p, None, &known, packer));
             return Ok((wheels.collect::<Result<_>>()?, absent));
         }
         self.fetch(&missing, packer.cancel)?;
         let known = self.known()?;
         let found = packages
             .iter()
-            .map(|package| self.wheel(package, vendored.get(&package.name).cloned(), &known));
+            .map(|p| self.wheel(p, vendored.get(&p.name).cloned(), &known, packer));
         Ok((found.collect::<Result<_>>()?, absent))
     }
 
@@ -131,7 +130,13 @@ impl Wanted<'_> {
     }
 
     /// The wheel of a package, which must be the one that was installed.
-    fn wheel(&self, package: &Package, path: Option<PathBuf>, known: &[PathBuf]) -> Result<Wheel> {
+    fn wheel(
+        &self,
+        package: &Package,
+        path: Option<PathBuf>,
+        known: &[PathBuf],
+        packer: &Packer<'_>,
+    ) -> Result<Wheel> {
         let bad = |detail: String| Error::Package {
             package: package.label(),
             detail,
@@ -142,8 +147,7 @@ impl Wanted<'_> {
                 "no wheel of exactly this version was found for Python {minor}"
             ))
         })?;
-        let bytes = std::fs::read(&path).map_err(Error::io("read", &path))?;
-        let digest: [u8; 32] = Sha256::digest(&bytes).into();
+        let digest = digest_of(&path, packer)?;
         // What was built from an archive, or put together again, is proved by its files.
         if package.record_sha256.is_none()
             && package.archive_sha256.is_some_and(|want| want != digest)
@@ -223,114 +227,27 @@ impl Wanted<'_> {
     }
 }
 
-/// Lays a wheel out. Every file is checked against RECORD.
-pub(crate) fn lay_out(wheel: &Wheel, interpreter: &str, files: &mut Files) -> Result<()> {
-    let bad = |detail: String| Error::Package {
-        package: wheel
-            .path
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned(),
-        detail,
-    };
-    let file = File::open(&wheel.path).map_err(Error::io("read", &wheel.path))?;
-    let mut zip = zip::ZipArchive::new(file).map_err(|e| bad(e.to_string()))?;
-    let record = Record::of_wheel(&mut zip).map_err(&bad)?;
-    let mut entry_points = None;
-    for i in 0..zip.len() {
-        let mut entry = zip.by_index(i).map_err(|e| bad(e.to_string()))?;
-        let name = String::from_utf8_lossy(entry.name_raw()).into_owned();
-        if name.ends_with('/') {
-            continue;
-        }
-        let unsafe_part = |p: &str| p.is_empty() || p == "." || p == ".." || p.contains('\0');
-        if name.split('/').any(unsafe_part) || entry.size() > FILE_BYTES_MAX {
-            return Err(bad(format!(
-                "it holds the file name `{}`",
-                name.escape_debug()
-            )));
-        }
-        check_name(name.as_bytes()).map_err(|e| bad(e.to_string()))?;
-        let executable = entry.unix_mode().is_some_and(|m| m & 0o111 != 0);
-        let limit = entry.size();
-        let mut bytes = Vec::new();
-        entry
-            .by_ref()
-            .take(limit + 1)
-            .read_to_end(&mut bytes)
-            .map_err(|e| bad(e.to_string()))?;
-        let sha256 = Sha256::digest(&bytes).into();
-        record.check(&name, &sha256).map_err(&bad)?;
-        let (head, rest) = name.split_once('/').unwrap_or(("", name.as_str()));
-        if head.ends_with(".dist-info") && rest == "entry_points.txt" {
-            entry_points = Some(String::from_utf8_lossy(&bytes).into_owned());
-        }
-        if name.ends_with(".pyc") {
-            continue;
-        }
-        let (path, executable, bytes) = place(&name, executable, bytes, interpreter);
-        files.add_file(path.into_bytes(), executable, Content::Bytes(bytes));
+/// SHA-256 of a wheel, which is noted: an environment has gigabytes of them. What is made of one is compared
+/// with its RECORD all the same.
+fn digest_of(path: &Path, packer: &Packer<'_>) -> Result<[u8; 32]> {
+    let file = File::open(path).map_err(Error::io("read", path))?;
+    let meta = file.metadata().map_err(Error::io("read", path))?;
+    let (len, inode) = (meta.len(), meta.ino());
+    let (mtime, ctime) = (
+        (meta.mtime(), meta.mtime_nsec()),
+        (meta.ctime(), meta.ctime_nsec()),
+    );
+    let key = format!("wheel {path:?} {len} {inode} {mtime:?} {ctime:?}");
+    let known = packer.cache.as_ref().and_then(|cache| cache.note(&key));
+    if let Some(digest) = known {
+        return Ok(digest);
     }
-    for (name, module, function) in console_scripts(entry_points.as_deref().unwrap_or("")) {
-        let root = function.split('.').next().unwrap_or(&function);
-        let text = format!(
-            "#!{interpreter}\nimport sys\nsys.path.insert(0, \"/{SITE}\")\nfrom {module} import {root}\n\
-             if __name__ == \"__main__\":\n    sys.exit({function}())\n"
-        );
-        files.add_file(
-            format!("{SCRIPTS}/{name}"),
-            true,
-            Content::Bytes(text.into_bytes()),
-        );
+    let input = packer.watch(file);
+    let (digest, _) = sha256_of(input, u64::MAX).map_err(Error::io("read", path))?;
+    if let (Some(cache), false) = (&packer.cache, packer.is_dry()) {
+        cache.put_note(&key, &digest);
     }
-    Ok(())
-}
-
-/// Where a file of a wheel goes: `X.data/scheme/…` by its scheme, all else to the packages.
-fn place(
-    name: &str,
-    executable: bool,
-    bytes: Vec<u8>,
-    interpreter: &str,
-) -> (String, bool, Vec<u8>) {
-    let (head, rest) = name.split_once('/').unwrap_or(("", name));
-    if let (true, Some((scheme, path))) = (head.ends_with(".data"), rest.split_once('/')) {
-        return match scheme {
-            "scripts" => {
-                let bytes = match bytes.strip_prefix(b"#!python") {
-                    Some(tail) => [b"#!", interpreter.as_bytes(), tail].concat(),
-                    None => bytes,
-                };
-                (format!("{SCRIPTS}/{path}"), true, bytes)
-            }
-            "data" => (format!("opt/modelv/{path}"), executable, bytes),
-            "headers" => (format!("opt/modelv/include/{path}"), executable, bytes),
-            _ => (format!("{SITE}/{path}"), executable, bytes),
-        };
-    }
-    (format!("{SITE}/{name}"), executable, bytes)
-}
-
-/// `[console_scripts]` of an `entry_points.txt`, as (name, module, function).
-fn console_scripts(text: &str) -> Vec<(String, String, String)> {
-    let mut inside = false;
-    let mut out = Vec::new();
-    for line in text.lines().map(str::trim) {
-        if line.starts_with('[') {
-            inside = line == "[console_scripts]";
-        } else if inside
-            && let Some((name, target)) = line.split_once('=')
-            && let Some((module, function)) = target.split('[').next().unwrap_or("").split_once(':')
-        {
-            let clean = |s: &str| s.chars().all(|c| c.is_alphanumeric() || "._-".contains(c));
-            let (name, module, function) = (name.trim(), module.trim(), function.trim());
-            if clean(name) && clean(module) && clean(function) && !name.is_empty() {
-                out.push((name.into(), module.into(), function.into()));
-            }
-        }
-    }
-    out
+    Ok(digest)
 }
 
 #[cfg(test)]
