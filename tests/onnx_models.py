@@ -119,6 +119,12 @@ def texts():
     made = to_onnx(model, initial_types=types, options={TfidfVectorizer: {"locale": "C.UTF-8"}})
     sizes = np.arange(len(asked), dtype=np.float32).reshape(-1, 1)
     write("text-table", made, {"text": np.array(asked, dtype=object).reshape(-1, 1), "size": sizes})
+    pairs = pandas.DataFrame({"colour": ["red", "blue", "red", "blue"], "shape": ["round", "flat", "flat", "round"]})
+    columns = ColumnTransformer([("words", OneHotEncoder(handle_unknown="ignore"), ["colour", "shape"])])
+    model = make_pipeline(columns, LogisticRegression()).fit(pairs, [0, 1, 1, 0])
+    types = [(name, StringTensorType([None, 1])) for name in pairs]
+    rows = {"colour": np.array([["red"], ["green"]], dtype=object), "shape": np.array([["flat"], ["round"]], dtype=object)}
+    write("text-columns", to_onnx(model, initial_types=types), rows)
 
 
 def vectors():
@@ -154,6 +160,31 @@ def vectors():
     made = to_onnx(model, many[:1], options={id(model): {"optim": "cdist"}},
                    target_opset={"": 18, "com.microsoft": 1, "ai.onnx.ml": 3})
     write("neighbours-cdist", made, {"X": many[:9] + np.float32(0.001)})
+
+
+def ties():
+    """Models whose classes often win together, or that ask whether a number is zero."""
+    from sklearn.calibration import CalibratedClassifierCV
+    from sklearn.ensemble import AdaBoostClassifier, BaggingClassifier, IsolationForest, StackingClassifier
+    from sklearn.linear_model import SGDClassifier
+    from sklearn.mixture import GaussianMixture
+    from sklearn.multiclass import OneVsRestClassifier
+    from sklearn.naive_bayes import BernoulliNB, GaussianNB, MultinomialNB
+    from sklearn.preprocessing import PolynomialFeatures
+    x, y = load_iris(return_X_y=True)
+    x = x.astype(np.float32)
+    parts = [("line", LogisticRegression()), ("tree", DecisionTreeClassifier(random_state=1))]
+    models = {
+        "bagging": BaggingClassifier(n_estimators=4, random_state=1), "ada": AdaBoostClassifier(n_estimators=4, random_state=1),
+        "calibrated": CalibratedClassifierCV(LogisticRegression()), "stacking": StackingClassifier(parts),
+        "one-by-one": OneVsRestClassifier(LogisticRegression()), "descent": SGDClassifier(loss="log_loss", random_state=1),
+        "bernoulli": BernoulliNB(), "gauss": GaussianNB(), "multinomial": MultinomialNB(),
+        "mixture": GaussianMixture(3, random_state=1), "products": make_pipeline(PolynomialFeatures(), LogisticRegression()),
+        "isolation": IsolationForest(n_estimators=5, random_state=1),
+    }
+    for name, model in models.items():
+        made = to_onnx(model.fit(x, y), x[:1], target_opset={"": 18, "ai.onnx.ml": 3})
+        write(f"ties-{name}", made, {"X": x[::5]})
 
 
 def trees():
@@ -269,6 +300,7 @@ def refused():
 classical()
 texts()
 vectors()
+ties()
 trees()
 networks()
 halves()

@@ -42,7 +42,7 @@ pub(super) fn node(operator: &str, attributes: &[(&str, Value)]) -> NodeProto {
         op_type: Some(operator.into()),
         domain: Some(match operator {
             "Tokenizer" | "CDist" => "com.microsoft".into(),
-            "StringNormalizer" | "TfIdfVectorizer" | "Scan" => String::new(),
+            "StringNormalizer" | "TfIdfVectorizer" | "Scan" | "Flatten" | "Concat" => String::new(),
             _ => "ai.onnx.ml".into(),
         }),
         attribute: attributes.iter().map(attribute).collect(),

@@ -288,3 +288,40 @@ fn a_request_for_more_than_there_is_room_is_unfit() {
         "{said}"
     );
 }
+
+#[test]
+fn texts_are_joined_and_flattened() {
+    let (a, b) = (
+        texts_of(&[2, 1], &["a", "b"]),
+        texts_of(&[2, 2], &["c", "d", "e", "f"]),
+    );
+    let concat = |axis| operator(&node("Concat", &[("axis", Int(axis))]));
+    for axis in [1, -1] {
+        let got = concat(axis).run(&[&a, &b]).unwrap();
+        assert_eq!(got, [texts_of(&[2, 3], &["a", "c", "d", "b", "e", "f"])]);
+    }
+    let got = concat(0).run(&[&a, &a]).unwrap();
+    assert_eq!(got, [texts_of(&[4, 1], &["a", "b", "a", "b"])]);
+    let short = list(&["a"]);
+    let numbers = Tensor::floats(vec![2, 1], vec![1.0, 2.0]).unwrap();
+    for (axis, inputs) in [
+        (0, vec![&a, &b]),
+        (2, vec![&a]),
+        (1, vec![&a, &numbers]),
+        (1, vec![&a, &short]),
+        (1, vec![]),
+    ] {
+        assert!(concat(axis).run(&inputs).is_err(), "{axis} {inputs:?}");
+    }
+    assert!(refused(&node("Concat", &[])).contains("in which dimension"));
+    let four = texts_of(&[2, 1, 2], &["a", "b", "c", "d"]);
+    for (axis, dims) in [(1, [2, 2]), (0, [1, 4]), (3, [4, 1]), (-1, [2, 2])] {
+        let flat = run(&node("Flatten", &[("axis", Int(axis))]), &four);
+        assert_eq!(flat, texts_of(&dims, &["a", "b", "c", "d"]));
+    }
+    assert!(
+        operator(&node("Flatten", &[("axis", Int(4))]))
+            .run(&[&four])
+            .is_err()
+    );
+}
