@@ -183,6 +183,21 @@ refused('INVALID_ARGUMENT', lambda: c.infer('HEAD', [x], outputs=[InferRequested
     server.stop();
 }
 
+/// What a client says and hears.
+const TEXTS: &str = "
+about = c.get_model_metadata('HEAD')
+assert [(i.name, i.datatype, list(i.shape)) for i in about.inputs] == [('text', 'BYTES', [-1, 1]), ('size', 'FP32', [-1, 1])], about
+texts = numpy.array([['the cat sat'.encode()], ['\\u00c9lan \\u65e5\\u672c'.encode()], [b'']], dtype=numpy.object_)
+text = InferInput('text', [3, 1], 'BYTES')
+text.set_data_from_numpy(texts)
+size = InferInput('size', [3, 1], 'FP32')
+size.set_data_from_numpy(numpy.array([[1], [2], [3]], dtype=numpy.float32))
+got = c.infer('HEAD', [text, size])
+labels, shares = got.as_numpy('output_label'), got.as_numpy('output_probability')
+assert {l.decode() for l in labels} <= {'yes', 'no'}, labels
+assert shares.shape == (3, 2) and abs(shares.sum(axis=1) - 1).max() < 1e-5, shares
+";
+
 #[test]
 fn texts_come_by_both_protocols() {
     let tree = serving("text-table", "batch = 8\n");
@@ -219,26 +234,16 @@ fn texts_come_by_both_protocols() {
         let (status, _, said) = server.ask("POST", "/predict", &body);
         assert!(status == 422 && said.contains(want), "{status} {said}");
     }
-    let script = "
-about = c.get_model_metadata('HEAD')
-assert [(i.name, i.datatype, list(i.shape)) for i in about.inputs] == [('text', 'BYTES', [-1, 1]), ('size', 'FP32', [-1, 1])], about
-texts = numpy.array([['the cat sat'.encode()], ['\\u00c9lan \\u65e5\\u672c'.encode()], [b'']], dtype=numpy.object_)
-text = InferInput('text', [3, 1], 'BYTES')
-text.set_data_from_numpy(texts)
-size = InferInput('size', [3, 1], 'FP32')
-size.set_data_from_numpy(numpy.array([[1], [2], [3]], dtype=numpy.float32))
-got = c.infer('HEAD', [text, size])
-labels, shares = got.as_numpy('output_label'), got.as_numpy('output_probability')
-assert {l.decode() for l in labels} <= {'yes', 'no'}, labels
-assert shares.shape == (3, 2) and abs(shares.sum(axis=1) - 1).max() < 1e-5, shares
-";
-    crate::serve_grpc::ask(script, &server, &commit);
+    crate::serve_grpc::ask(TEXTS, &server, &commit);
     let (_, _, docs) = server.ask("GET", "/openapi.json", "");
     let docs: Value = serde_json::from_str(&docs).unwrap();
     let text = &docs["components"]["schemas"]["Inputs"]["properties"]["text"];
     assert_eq!(text["items"]["items"]["type"], "string", "{docs}");
     server.stop();
-    // A text that becomes more words than a request has room for is the request's fault.
+}
+
+#[test]
+fn a_request_for_more_words_than_there_is_room_is_its_own_fault() {
     let tree = serving("text-letters", "");
     let server = start(&tree, &["HEAD"]);
     let many = [vec!["x".repeat(3000)], vec![String::new(); 3000]].concat();

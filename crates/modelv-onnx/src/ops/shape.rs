@@ -129,7 +129,7 @@ impl Operator for Concat {
                 return Err(failed("numbers and texts can't be joined"));
             };
             let mut open = input.dims.clone();
-            let own = open.get_mut(axis).map(|size| std::mem::take(size));
+            let own = open.get_mut(axis).map(std::mem::take);
             let others = [&dims[..axis], &[0], &dims[axis + 1..]].concat();
             let own = own.filter(|_| open == others);
             dims[axis] += own.ok_or_else(|| failed("tables of other sizes can't be joined"))?;
