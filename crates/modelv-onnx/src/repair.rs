@@ -1,9 +1,9 @@
 //! What rten computes otherwise than ONNX says, written in operators that it computes alike.
 //!
 //! Of several largest values it takes the last where ONNX takes the first, to it a number between zero and one
-//! is no truth, and zero has a sign.
+//! is no truth, zero has a sign, and many tables times a vector keep a column.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use crate::proto::{Attribute, GraphProto, NodeProto, TensorProto, element};
 
@@ -79,6 +79,9 @@ impl Made {
 
     fn graph(&mut self, graph: &mut GraphProto) {
         let mut constants = Vec::new();
+        let vectors = graph.initializer.iter().filter(|t| t.dims.len() == 1);
+        let named = vectors.filter_map(|t| Some((t.name.clone()?, t.clone())));
+        let vectors: HashMap<String, TensorProto> = named.collect();
         let mut nodes = Vec::with_capacity(graph.node.len());
         for mut node in std::mem::take(&mut graph.node) {
             for attribute in &mut node.attribute {
@@ -90,8 +93,13 @@ impl Made {
                 nodes.push(node);
                 continue;
             };
+            let vector = node.input.get(1).and_then(|name| vectors.get(name));
             let to_truth = int(&node, "to", 0) == i64::from(element::BOOL);
             match node.operator() {
+                "MatMul" => match vector {
+                    Some(v) => nodes.extend(self.product(&node, input, v, output, &mut constants)),
+                    None => nodes.push(node),
+                },
                 "ArgMax" | "ArgMin" if int(&node, "select_last_index", 0) == 0 => {
                     nodes.extend(self.first(&node, input, output, &mut constants));
                 }
@@ -149,6 +157,26 @@ impl Made {
         }
         let inputs = vec![places, self.number(axis, constants)];
         vec![top, step(node, "Squeeze", inputs, vec![output])]
+    }
+
+    /// The product with a table of one column, which goes.
+    fn product(
+        &mut self,
+        node: &NodeProto,
+        input: String,
+        vector: &TensorProto,
+        output: String,
+        constants: &mut Vec<TensorProto>,
+    ) -> Vec<NodeProto> {
+        let mut column = vector.clone();
+        column.dims.push(1);
+        let inputs = vec![input, self.constant(column, constants)];
+        let column = self.name();
+        let last = vec![column.clone(), self.number(-1, constants)];
+        vec![
+            step(node, "MatMul", inputs, vec![column]),
+            step(node, "Squeeze", last, vec![output]),
+        ]
     }
 
     fn zero(&mut self, constants: &mut Vec<TensorProto>) -> String {
