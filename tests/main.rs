@@ -44,6 +44,7 @@ mod merging;
 mod modelpack;
 mod mount;
 mod onnx;
+mod onnx_serve;
 mod outputs;
 mod pages;
 mod papers;

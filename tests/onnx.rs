@@ -3,12 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use serde_json::{Value, json};
 
-use crate::serve::{Client, StopAtEnd};
-use crate::serving::{Server, share_caches};
+use crate::serving::Server;
 use crate::support::{Done, Tree};
 use crate::venv::{must, python};
 
@@ -22,11 +20,13 @@ const PACKAGES: [&str; 6] = [
 ];
 
 /// The folder of all models, and of what the reference runtime says to some rows.
-fn models() -> &'static Path {
+pub(crate) fn models() -> &'static Path {
     static MODELS: OnceLock<PathBuf> = OnceLock::new();
     MODELS.get_or_init(|| {
         let python = python("onnx", &PACKAGES);
         let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("onnx-models");
+        // Those of an earlier script would be taken for its.
+        let _ = std::fs::remove_dir_all(&dir);
         std::fs::create_dir_all(&dir).unwrap();
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/onnx_models.py");
         must(Command::new(python).arg(script).arg(&dir));
@@ -34,13 +34,13 @@ fn models() -> &'static Path {
     })
 }
 
-fn put(tree: &Tree, name: &str) {
+pub(crate) fn put(tree: &Tree, name: &str) {
     let from = models().join(format!("{name}.onnx"));
     std::fs::copy(from, tree.path("model.onnx")).unwrap();
 }
 
 /// A commit that serves a model.
-fn serving(name: &str, more: &str) -> Tree {
+pub(crate) fn serving(name: &str, more: &str) -> Tree {
     let tree = Tree::repo();
     let text = format!("[env]\ncapture = \"none\"\n[serve]\nmodel = \"model.onnx\"\n{more}");
     tree.put("modelv.toml", &text);
@@ -50,26 +50,26 @@ fn serving(name: &str, more: &str) -> Tree {
 }
 
 /// Starts a server that would find no Python.
-fn start(tree: &Tree, args: &[&str]) -> Server {
+pub(crate) fn start(tree: &Tree, args: &[&str]) -> Server {
     let all = [&["serve"], args, &["--listen", "127.0.0.1:0"]].concat();
     let mut command = tree.command(&all);
     command.env("PATH", "/nonexistent");
     Server::start(command)
 }
 
-fn expected(name: &str) -> Value {
+pub(crate) fn expected(name: &str) -> Value {
     let text = std::fs::read_to_string(models().join(format!("{name}.json"))).unwrap();
     serde_json::from_str(&text).unwrap()
 }
 
-fn is_close(want: &Value, got: &Value) -> bool {
+fn is_close(want: &Value, got: &Value, apart: f64) -> bool {
     match (want, got) {
         (Value::Array(a), Value::Array(b)) => {
-            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| is_close(a, b))
+            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| is_close(a, b, apart))
         }
         (Value::Number(a), Value::Number(b)) if a.is_f64() || b.is_f64() => {
             let (a, b) = (a.as_f64().unwrap(), b.as_f64().unwrap());
-            (a - b).abs() <= 1e-5 * a.abs().max(1.0)
+            (a - b).abs() <= apart * a.abs().max(1.0)
         }
         _ => want == got,
     }
@@ -102,7 +102,12 @@ fn what_real_tools_make_is_computed_as_their_runtime_does() {
             } else {
                 &got[output]
             };
-            assert!(is_close(want, got), "{name} {output}: {want} is not {got}");
+            // The runtime cuts every value of such a network to 11 bits, the server none.
+            let apart = if name.starts_with("half") { 2e-3 } else { 1e-5 };
+            assert!(
+                is_close(want, got, apart),
+                "{name} {output}: {want} is not {got}"
+            );
         }
         server.stop();
     }
@@ -178,176 +183,77 @@ refused('INVALID_ARGUMENT', lambda: c.infer('HEAD', [x], outputs=[InferRequested
     server.stop();
 }
 
+/// What a client says and hears.
+const TEXTS: &str = "
+about = c.get_model_metadata('HEAD')
+assert [(i.name, i.datatype, list(i.shape)) for i in about.inputs] == [('text', 'BYTES', [-1, 1]), ('size', 'FP32', [-1, 1])], about
+texts = numpy.array([['the cat sat'.encode()], ['\\u00c9lan \\u65e5\\u672c'.encode()], [b'']], dtype=numpy.object_)
+text = InferInput('text', [3, 1], 'BYTES')
+text.set_data_from_numpy(texts)
+size = InferInput('size', [3, 1], 'FP32')
+size.set_data_from_numpy(numpy.array([[1], [2], [3]], dtype=numpy.float32))
+got = c.infer('HEAD', [text, size])
+labels, shares = got.as_numpy('output_label'), got.as_numpy('output_probability')
+assert {l.decode() for l in labels} <= {'yes', 'no'}, labels
+assert shares.shape == (3, 2) and abs(shares.sum(axis=1) - 1).max() < 1e-5, shares
+";
+
 #[test]
-fn bodies_are_what_the_model_takes_or_refused() {
-    let tree = serving("attention", "");
+fn texts_come_by_both_protocols() {
+    let tree = serving("text-table", "batch = 8\n");
     let server = start(&tree, &["HEAD"]);
-    let refuse = |body: &str, status: u16, want: &str| {
-        let (found, _, said) = server.ask("POST", "/predict", body);
-        assert!(
-            found == status && said.contains(want),
-            "{body}: {found} {said}"
-        );
+    let commit = tree.id("HEAD");
+    let told = expected("text-table");
+    let rows = told["inputs"]["text"].as_array().unwrap().len();
+    let tensor = |name: &str, datatype: &str| {
+        let rows = &told["inputs"][name];
+        json!({"name": name, "datatype": datatype, "shape": [rows.as_array().unwrap().len(), 1], "data": rows})
     };
-    refuse("{\"inputs\": ", 400, "not JSON");
-    refuse("[[1]]", 422, "`tokens` of the inputs is missing");
-    refuse(
-        "{\"tokens\": [[1]]}",
-        422,
-        "`scale` of the inputs is missing",
-    );
-    refuse(
-        "{\"inputs\": {\"tokens\": [[1]], \"scale\": 1, \"more\": 1}}",
-        422,
-        "no input `more`",
-    );
-    for (tokens, want) in [
-        (
-            "[1]",
-            "`tokens` has the shape [1], the model takes [-1, -1]",
-        ),
-        ("[[1, 2], [3]]", "the lists have different lengths"),
-        ("[[1, [2]]]", "not nested evenly"),
-        ("[[1.5]]", "1.5 is no INT64"),
-        ("[[\"a\"]]", "is no INT64"),
-        ("[[null]]", "null"),
-        ("[[1, true]]", "several types"),
-        ("[[4294967296]]", "has more than 32 bits"),
+    let asked = json!({"inputs": [tensor("text", "BYTES"), tensor("size", "FP32")]});
+    let (status, _, got) = server.ask("POST", "/v2/models/HEAD/infer", &asked.to_string());
+    let got: Value = serde_json::from_str(&got).unwrap();
+    assert_eq!(status, 200, "{got}");
+    let outputs = got["outputs"].as_array().unwrap();
+    assert_eq!(outputs[0]["datatype"], "BYTES");
+    assert_eq!(outputs[0]["data"], told["outputs"]["output_label"]);
+    assert_eq!(outputs[1]["shape"], json!([rows, 2]));
+    let flat: Vec<Value> = told["outputs"]["output_probability"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .flat_map(|row| row.as_array().unwrap().clone())
+        .collect();
+    let (want, have) = (Value::Array(flat), &outputs[1]["data"]);
+    assert!(is_close(&want, have, 1e-5), "{want} is not {have}");
+    for (text, want) in [
+        ("1", "1 is no BYTES"),
+        ("null", "null"),
+        ("[\"a\"]", "has the shape [1, 1, 1]"),
     ] {
-        refuse(
-            &format!("{{\"tokens\": {tokens}, \"scale\": 1}}"),
-            422,
-            want,
-        );
+        let body = format!("{{\"inputs\": {{\"text\": [[{text}]], \"size\": [[1]]}}}}");
+        let (status, _, said) = server.ask("POST", "/predict", &body);
+        assert!(status == 422 && said.contains(want), "{status} {said}");
     }
-    let deep = format!(
-        "{{\"tokens\": {}, \"scale\": 1}}",
-        "[".repeat(60) + &"]".repeat(60)
-    );
-    refuse(&deep, 422, "not nested evenly");
-    // A number of no token fails, and the next request does not.
-    refuse("{\"tokens\": [[99]], \"scale\": 1}", 500, "predict_failed");
-    let commit = tree.id("HEAD");
-    let got = server.predict("{\"tokens\": [[1.0]], \"scale\": -1}", &commit);
-    assert_eq!(got["positive"], false);
+    crate::serve_grpc::ask(TEXTS, &server, &commit);
+    let (_, _, docs) = server.ask("GET", "/openapi.json", "");
+    let docs: Value = serde_json::from_str(&docs).unwrap();
+    let text = &docs["components"]["schemas"]["Inputs"]["properties"]["text"];
+    assert_eq!(text["items"]["items"]["type"], "string", "{docs}");
     server.stop();
 }
 
 #[test]
-fn waiting_requests_are_run_together_and_each_gets_its_rows() {
-    let tree = serving("two", "batch = 64\nbatch-wait-ms = 5\n");
-    let server = start(&tree, &["HEAD", "--workers", "2"]);
-    std::thread::scope(|scope| {
-        for n in 0..16 {
-            let server = &server;
-            scope.spawn(move || {
-                let mut client = Client::of(server);
-                for round in 0..20 {
-                    let odd = n == 3 && round % 2 == 0;
-                    let x = match odd {
-                        true => "[\"x\"]".to_owned(),
-                        false => format!("[{n}, {round}]"),
-                    };
-                    let (status, _, body) = client.post("/predict", "", x).unwrap();
-                    let body: Value = serde_json::from_str(&body).unwrap();
-                    match odd {
-                        true => assert_eq!(status, 422, "{body}"),
-                        false => {
-                            let want = json!([f64::from(2 * n), f64::from(2 * round)]);
-                            assert_eq!(body["predictions"], want, "{body}");
-                        }
-                    }
-                }
-            });
-        }
-    });
-    let metrics = server.ask("GET", "/metrics", "").2;
-    let of = |name: &str| -> f64 {
-        let line = metrics.lines().find(|l| l.starts_with(name)).unwrap();
-        line.rsplit(' ').next().unwrap().parse().unwrap()
-    };
-    let (calls, requests) = (
-        of("modelv_call_duration_seconds_count"),
-        of("modelv_batched_requests_total"),
-    );
-    assert!(requests == 320.0 && calls < 250.0, "{calls} {requests}");
-    server.stop();
-}
-
-#[test]
-fn what_takes_too_long_costs_no_other_request() {
-    let tree = serving("slow", "timeout-ms = 400\n");
+fn a_request_for_more_words_than_there_is_room_is_its_own_fault() {
+    let tree = serving("text-letters", "");
     let server = start(&tree, &["HEAD"]);
-    let commit = tree.id("HEAD");
-    assert_eq!(server.predict("7", &commit), json!(7.0));
-    let (status, _, said) = server.ask("POST", "/predict", "2000000000");
+    let many = [vec!["x".repeat(3000)], vec![String::new(); 3000]].concat();
+    let asked = json!({"inputs": {"text": many}}).to_string();
+    let (status, _, said) = server.ask("POST", "/predict", &asked);
     assert!(
-        status == 504 && said.contains("took too long"),
+        status == 422 && said.contains("Tokenizer: so many texts make too many words"),
         "{status} {said}"
     );
-    // Its thread goes on by itself; another one answers.
-    assert_eq!(server.predict("8", &commit), json!(8.0));
-    server.wait_for("left to itself");
-    // Of two that go on there is no third beside: it is said, and the server lives.
-    let (status, _, said) = server.ask("POST", "/predict", "2000000000");
-    assert_eq!(status, 504, "{said}");
-    server.wait_for("still under way after their time");
-    assert_eq!(server.ask("GET", "/health/live", "").0, 200);
-    assert_eq!(server.ask("GET", "/health/ready", "").0, 503);
-    server.stop();
-}
-
-#[test]
-fn an_alias_moves_from_model_to_model_under_load() {
-    let tree = serving("two", "");
-    let mv_alias = || {
-        tree.mv(&["alias", "set", "prod", "HEAD", "-m", "live"])
-            .success()
-    };
-    mv_alias();
-    let first = tree.id("HEAD");
-    let server = start(&tree, &["prod", "--follow", "--every", "0.05"]);
-    let (stop, asked) = (AtomicBool::new(false), AtomicUsize::new(0));
-    std::thread::scope(|scope| {
-        let _stop = StopAtEnd(&stop);
-        let load = || {
-            let mut client = Client::of(&server);
-            while !stop.load(Ordering::Relaxed) {
-                let (status, _, body) = client.post("/predict", "", "[1, 10]").unwrap();
-                let body: Value = serde_json::from_str(&body).unwrap();
-                let factor = if body["commit"] == first.as_str() {
-                    2.0
-                } else {
-                    3.0
-                };
-                assert_eq!(
-                    body["predictions"],
-                    json!([factor, 10.0 * factor]),
-                    "{status} {body}"
-                );
-                asked.fetch_add(1, Ordering::Relaxed);
-            }
-        };
-        let clients: Vec<_> = (0..4).map(|_| scope.spawn(load)).collect();
-        put(&tree, "three");
-        let second = tree.commit("three");
-        mv_alias();
-        server.wait_for("\"event\":\"swapped\"");
-        put(&tree, "no-hardmax");
-        tree.commit("what nobody runs");
-        mv_alias();
-        server.wait_for("\"event\":\"refused\"");
-        assert!(
-            server.log().contains("the operator `Hardmax`"),
-            "{}",
-            server.log()
-        );
-        let got = server.predict("[1]", &tree.id("HEAD~1"));
-        assert_eq!(got, json!([3.0]), "{second}");
-        stop.store(true, Ordering::Relaxed);
-        clients.into_iter().for_each(|c| c.join().unwrap());
-    });
-    assert!(asked.load(Ordering::Relaxed) > 20);
+    server.predict("[\"the cat\"]", &tree.id("HEAD"));
     server.stop();
 }
 
@@ -359,10 +265,11 @@ fn what_can_not_be_run_is_refused_by_name_at_both_gates() {
             "the operator `Hardmax` (node `last`) is not one that the server runs",
         ),
         (
-            "no-svm",
-            "the operator `ai.onnx.ml.SVMRegressor` is not one that the server runs",
+            "no-map",
+            "the operator `ai.onnx.ml.CategoryMapper` is not one that the server runs",
         ),
         ("no-double", "`x` is of doubles"),
+        ("no-brain", "the tensor `k` is of 16-bit brain floats"),
         ("no-large", "the number 1099511627776"),
         ("far", "`../../outside`: it is no path below"),
         ("near", "near.weights"),
@@ -394,44 +301,4 @@ fn what_can_not_be_run_is_refused_by_name_at_both_gates() {
             "{said}"
         );
     }
-}
-
-#[test]
-fn an_image_of_a_model_has_no_python() {
-    let tree = serving("near", "golden = \"golden.jsonl\"\n");
-    std::fs::copy(models().join("near.weights"), tree.path("near.weights")).unwrap();
-    tree.put("requests.jsonl", "{\"request\": [[1, 1], [0, 5]]}\n");
-    tree.mv(&["release", "golden", "requests.jsonl"]).success();
-    assert!(
-        tree.get("golden.jsonl").contains("[[3.0,4.0],[2.0,8.0]]"),
-        "{}",
-        tree.get("golden.jsonl")
-    );
-    // An environment of Python does not come along, whoever recorded it.
-    let text = tree.get("modelv.toml").replace("capture = \"none\"\n", "");
-    tree.put("modelv.toml", &text);
-    let commit = tree.commit("with the environment of its training");
-    share_caches(&tree);
-    tree.mv(&["release", "HEAD", "--output", "image"]).success();
-    let at = Tree::empty();
-    let root = at.path("root");
-    modelv_release::unpack(&tree.path("image"), &root, &modelv_repo::Cancel::new()).unwrap();
-    let list = must(Command::new("find").arg(&root));
-    assert!(!list.to_lowercase().contains("python"), "{list}");
-    let config = std::fs::read_to_string(root.join("opt/modelv/image.json")).unwrap();
-    assert!(
-        config.contains("\"model\": \"model.onnx\"") && !config.contains("python"),
-        "{config}"
-    );
-    std::fs::create_dir_all(at.path("tmp")).unwrap();
-    let mut command = at.command(&[
-        "serve",
-        tree.path("image").to_str().unwrap(),
-        "--listen",
-        "127.0.0.1:0",
-    ]);
-    command.env("TMPDIR", at.path("tmp"));
-    let server = Server::start(command);
-    assert_eq!(server.predict("[[1, 1]]", &commit), json!([[3.0, 4.0]]));
-    server.stop();
 }

@@ -4,12 +4,13 @@ use std::collections::{HashMap, HashSet};
 
 use prost::Message;
 
+use crate::doubles::{self, Users};
 use crate::error::{Error, Result, malformed};
 use crate::external::Files;
 use crate::network::Network;
 use crate::ops;
 use crate::plan::{Plan, Step, named};
-use crate::proto::{Attribute, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfo, element};
+use crate::proto::{GraphProto, ModelProto, NodeProto, TensorProto, ValueInfo, element};
 use crate::tensor::{Kind, Tensor};
 
 /// A model on its way to steps.
@@ -62,8 +63,9 @@ impl Cut {
             let before = left.len();
             let mut rest = Vec::new();
             for node in left {
+                let on_texts = node.input.iter().any(|name| texts.contains(name));
                 let operator = match self.is_ready(node, &known) {
-                    true => ops::read(node)?,
+                    true => ops::read(node, on_texts)?,
                     false => None,
                 };
                 let Some(operator) = operator else {
@@ -86,7 +88,7 @@ impl Cut {
             }
             let (mut part, mut later) = (Vec::new(), Vec::new());
             for node in rest {
-                if node.is_classical() || !self.is_ready(node, &known) {
+                if ops::is_own(node) || !self.is_ready(node, &known) {
                     later.push(node);
                     continue;
                 }
@@ -194,14 +196,20 @@ impl Cut {
     /// Constants that operators here look at.
     pub(crate) fn constants(&self, steps: &[Step]) -> Result<HashMap<String, Tensor>> {
         let mut out = HashMap::new();
+        let users = Users::of(&self.graph);
         for step in steps {
             let Step::Operator { inputs, .. } = step else {
                 continue;
             };
             for name in inputs {
-                if let Some(tensor) = self.tensors.get(name) {
-                    out.insert(name.clone(), Tensor::of(tensor)?);
-                }
+                let Some(tensor) = self.tensors.get(name) else {
+                    continue;
+                };
+                let tensor = match tensor.data_type == Some(element::DOUBLE) && users.cast(name) {
+                    true => Tensor::of(&doubles::singles(tensor))?,
+                    false => Tensor::of(tensor)?,
+                };
+                out.insert(name.clone(), tensor);
             }
         }
         Ok(out)
@@ -216,7 +224,7 @@ fn nameless(name: &str) -> ValueInfo {
 }
 
 /// Names that a node and the graphs in it look at.
-fn looked_at(node: &NodeProto) -> Vec<&str> {
+pub(crate) fn looked_at(node: &NodeProto) -> Vec<&str> {
     let own = node.input.iter().map(String::as_str);
     let inner = node.graphs().flat_map(|g| {
         let outputs = g.output.iter().filter_map(|o| o.name.as_deref());
@@ -228,21 +236,7 @@ fn looked_at(node: &NodeProto) -> Vec<&str> {
 /// Which outputs are of texts.
 fn note_texts(node: &NodeProto, texts: &mut HashSet<String>) {
     let takes = node.input.first().is_some_and(|name| texts.contains(name));
-    let int = |a: &Attribute| a.i == Some(i64::from(element::STRING));
-    let is = match node.operator() {
-        "Identity" | "Reshape" | "ArrayFeatureExtractor" => takes,
-        "Cast" => node.attribute.iter().any(int),
-        "LabelEncoder" => node
-            .attribute
-            .iter()
-            .any(|a| a.name.as_deref() == Some("values_strings")),
-        "LinearClassifier" | "TreeEnsembleClassifier" => node
-            .attribute
-            .iter()
-            .any(|a| a.name.as_deref() == Some("classlabels_strings")),
-        _ => false,
-    };
-    if is {
+    if ops::gives_texts(node, takes) {
         texts.extend(node.output.first().cloned());
     }
 }
@@ -251,7 +245,7 @@ fn note_texts(node: &NodeProto, texts: &mut HashSet<String>) {
 fn stuck(left: &[&NodeProto]) -> Error {
     let unknown = left
         .iter()
-        .find(|n| n.is_classical() && !matches!(ops::read(n), Ok(Some(_))));
+        .find(|n| ops::is_own(n) && !matches!(ops::read(n, false), Ok(Some(_))));
     match unknown {
         Some(node) => {
             let (operator, at) = named(node);

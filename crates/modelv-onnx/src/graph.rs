@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use crate::error::{Error, Result};
 use crate::plan::named;
 use crate::proto::{Attribute, GraphProto, NodeProto, TensorProto, element};
+use crate::tensor::Tensor;
 
 /// Most nodes of a model. rten plans by going from node to node, on the stack.
 const NODES_MAX: usize = 20_000;
@@ -44,6 +45,7 @@ impl Found {
         }
         for node in &graph.node {
             check_node(node)?;
+            check_sizes(node, graph)?;
             for attribute in &node.attribute {
                 for tensor in attribute.t.iter().chain(&attribute.tensors) {
                     check_tensor(tensor)?;
@@ -58,10 +60,16 @@ impl Found {
 }
 
 fn check_tensor(tensor: &TensorProto) -> Result<()> {
-    if tensor.data_type != Some(element::INT64) {
-        return Ok(());
-    }
     let name = tensor.name.as_deref().unwrap_or_default();
+    match tensor.data_type {
+        Some(element::INT64) => {}
+        Some(element::BFLOAT16) => {
+            return Err(Error::Unsupported(format!(
+                "the tensor `{name}` is of 16-bit brain floats (bfloat16), which the server does not run"
+            )));
+        }
+        _ => return Ok(()),
+    }
     check_whole(name, whole_numbers(tensor))
 }
 
@@ -146,6 +154,41 @@ fn whole_numbers(tensor: &TensorProto) -> impl Iterator<Item = i64> {
     raw.chain(tensor.int64_data.iter().copied())
 }
 
+/// That corners stay corners where a size is a whole number alone: rten knows no part of one.
+fn check_sizes(node: &NodeProto, graph: &GraphProto) -> Result<()> {
+    let corners = |a: &Attribute| {
+        let is_mode = a.name.as_deref() == Some("coordinate_transformation_mode");
+        is_mode && a.s.as_deref() == Some(b"align_corners")
+    };
+    let scales = node.input.get(2).filter(|name| !name.is_empty());
+    let Some(scales) = scales.filter(|_| node.operator() == "Resize" && node.is_standard()) else {
+        return Ok(());
+    };
+    if !node.attribute.iter().any(corners) {
+        return Ok(());
+    }
+    let mut tensors = graph.initializer.iter();
+    let found = tensors.find(|t| t.name.as_ref() == Some(scales));
+    let mut makers = graph.node.iter().filter(|n| n.output.contains(scales));
+    let made = makers
+        .next()
+        .and_then(|n| n.attribute.iter().find_map(|a| a.t.as_ref()));
+    // One for each dimension, of which there are few.
+    let known = found.or(made).filter(|t| matches!(t.dims[..], [0..16]));
+    let known = known.and_then(|t| Tensor::of(t).ok());
+    let known = known.and_then(|t| t.to_floats().ok());
+    if known.is_some_and(|all| all.iter().all(|x| x.fract() == 0.0)) {
+        return Ok(());
+    }
+    let (operator, at) = named(node);
+    Err(Error::Operator {
+        operator,
+        at: format!(
+            "{at} with `coordinate_transformation_mode` align_corners and a scale of parts"
+        ),
+    })
+}
+
 fn check_node(node: &NodeProto) -> Result<()> {
     let refuse = |what: &str| {
         let (operator, at) = named(node);
@@ -159,9 +202,27 @@ fn check_node(node: &NodeProto) -> Result<()> {
         all.find(|a| a.name.as_deref() == Some(name))
             .and_then(|a| a.i)
     };
+    let text = |name: &str| {
+        let mut all = node.attribute.iter();
+        let found = all.find(|a| a.name.as_deref() == Some(name));
+        found.and_then(|a| a.s.as_deref()).unwrap_or_default()
+    };
+    if node.is_standard() {
+        // What rten computes otherwise.
+        match node.operator() {
+            "NonMaxSuppression" => return refuse("(of several batches or classes)"),
+            "Resize" if text("mode") == b"cubic" => return refuse("with `mode` cubic"),
+            _ if text("auto_pad") == b"SAME_LOWER" => return refuse("with `auto_pad` SAME_LOWER"),
+            _ => {}
+        }
+    }
     let double = Some(i64::from(element::DOUBLE));
     if node.is_standard() && node.operator() == "Cast" && int("to") == double {
         return refuse("to doubles, which the server computes as singles");
+    }
+    let brain = Some(i64::from(element::BFLOAT16));
+    if node.is_standard() && node.operator() == "Cast" && int("to") == brain {
+        return refuse("to 16-bit brain floats (bfloat16)");
     }
     Ok(())
 }

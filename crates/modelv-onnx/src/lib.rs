@@ -7,6 +7,7 @@
 //! computed otherwise than the model says.
 
 mod cut;
+mod doubles;
 mod error;
 mod external;
 mod files;
@@ -15,6 +16,7 @@ mod network;
 mod ops;
 mod plan;
 mod proto;
+mod repair;
 mod run;
 mod slot;
 mod tensor;
@@ -146,5 +148,6 @@ fn guarded<T>(
     })
 }
 
+#[cfg(test)]
 #[cfg(test)]
 mod tests;

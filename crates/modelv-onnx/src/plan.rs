@@ -6,12 +6,13 @@ use prost::Message;
 use prost::bytes::Bytes;
 
 use crate::cut::Cut;
-use crate::error::{Error, Result, malformed};
+use crate::error::{Result, malformed};
 use crate::external;
 use crate::graph;
 use crate::network::Network;
-use crate::ops::Operator;
+use crate::ops::{self, Operator};
 use crate::proto::{ModelProto, NodeProto};
+use crate::repair::repair;
 use crate::slot::{Slot, inputs, outputs};
 use crate::tensor::{Kind, Tensor};
 
@@ -60,13 +61,14 @@ impl Plan {
         let graph = graph.ok_or_else(|| malformed("it has no graph"))?;
         graph::check(graph)?;
         let files = external::take(graph, other)?;
-        if graph::complete(graph) || !files.is_empty() {
+        if graph::complete(graph) | repair(graph) || !files.is_empty() {
             bytes = model.encode_to_vec().into();
         }
         let graph = model.graph.as_ref();
         let graph = graph.ok_or_else(|| malformed("it has no graph"))?;
-        let is_own = graph.node.iter().any(NodeProto::is_classical);
         let (inputs, outputs) = (inputs(graph)?, outputs(graph)?);
+        let mut slots = inputs.iter().chain(&outputs);
+        let is_own = slots.any(|s| s.kind == Kind::Text) || graph.node.iter().any(ops::is_own);
         let mut plan = Self {
             inputs,
             outputs,
@@ -79,7 +81,6 @@ impl Plan {
             plan.steps = cut.steps(&plan, &files)?;
             plan.constants = cut.constants(&plan.steps)?;
         } else {
-            refuse_texts(&plan)?;
             let names = |slots: &[Slot]| slots.iter().map(|s| s.name.clone()).collect();
             let (inputs, outputs) = (names(&plan.inputs), names(&plan.outputs));
             let network = Network::load(bytes.to_vec(), graph, files, inputs, outputs)?;
@@ -102,16 +103,5 @@ impl Plan {
         for slot in &self.outputs {
             *self.uses.entry(slot.name.clone()).or_default() += 1;
         }
-    }
-}
-
-fn refuse_texts(plan: &Plan) -> Result<()> {
-    let mut all = plan.inputs.iter().chain(&plan.outputs);
-    match all.find(|slot| slot.kind == Kind::Text) {
-        None => Ok(()),
-        Some(slot) => Err(Error::Unsupported(format!(
-            "`{}` is of texts, and no operator for them is one that the server runs",
-            slot.name
-        ))),
     }
 }

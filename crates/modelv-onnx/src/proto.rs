@@ -17,6 +17,7 @@ pub(crate) mod element {
     pub(crate) const BOOL: i32 = 9;
     pub(crate) const FLOAT16: i32 = 10;
     pub(crate) const DOUBLE: i32 = 11;
+    pub(crate) const BFLOAT16: i32 = 16;
 }
 
 /// Where a tensor says that its elements are in another file.

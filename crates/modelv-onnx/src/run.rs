@@ -82,7 +82,11 @@ impl Values<'_> {
                     .collect::<Result<_>>()?;
                 let inputs: Vec<&Tensor> = owned.iter().collect();
                 let made = operator.run(&inputs);
-                (outputs, made.map_err(|e| failed(format!("{name}: {e}")))?)
+                let made = made.map_err(|e| match e {
+                    Error::Unfit(text) => Error::Unfit(format!("{name}: {text}")),
+                    e => failed(format!("{name}: {e}")),
+                });
+                (outputs, made?)
             }
         };
         let made = names.iter().cloned().zip(made);

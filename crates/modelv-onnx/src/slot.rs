@@ -81,8 +81,11 @@ fn slot(info: &ValueInfo, maker: Option<&NodeProto>) -> Result<Slot> {
         };
     };
     let number = tensor.element.unwrap_or_default();
-    let Some(kind) = Kind::of(number) else {
+    // Of 16 bits each is one of 32, and so it is computed.
+    let half = (number == element::FLOAT16).then_some(Kind::Float);
+    let Some(kind) = half.or(Kind::of(number)) else {
         return match number {
+            element::BFLOAT16 => refuse("of 16-bit brain floats (bfloat16)"),
             element::DOUBLE => {
                 refuse("of doubles (the server computes singles, `FloatTensorType`)")
             }

@@ -1,8 +1,12 @@
 //! What a node says of itself.
 
+use std::borrow::Cow;
+
+use crate::doubles;
 use crate::error::{Error, Result, malformed};
 use crate::plan::named;
-use crate::proto::{Attribute, NodeProto};
+use crate::proto::{Attribute, NodeProto, element};
+use crate::tensor::Tensor;
 
 pub(super) struct Attributes<'a>(&'a NodeProto);
 
@@ -53,6 +57,32 @@ impl<'a> Attributes<'a> {
             || default.to_owned(),
             |b| String::from_utf8_lossy(b).into_owned(),
         )
+    }
+
+    /// Numbers in a list, or in a tensor of that name and `_as_tensor`.
+    pub(super) fn numbers(&self, name: &str) -> Result<Cow<'a, [f32]>> {
+        let name_of_tensor = format!("{name}_as_tensor");
+        match (self.has(&name_of_tensor), self.has(name)) {
+            (false, _) => Ok(Cow::Borrowed(self.floats(name))),
+            (true, false) => Ok(Cow::Owned(self.tensor(&name_of_tensor)?)),
+            (true, true) => Err(self.wrong(&format!("has `{name}` twice"))),
+        }
+    }
+
+    /// The elements of a tensor; none where it is not. Doubles are taken where singles are the same.
+    pub(super) fn tensor(&self, name: &str) -> Result<Vec<f32>> {
+        let Some(tensor) = self.get(name).and_then(|a| a.t.as_ref()) else {
+            return Ok(vec![]);
+        };
+        if tensor.data_type != Some(element::DOUBLE) {
+            return Tensor::of(tensor)?.to_floats();
+        }
+        let narrow = |x: f64| {
+            let single = x as f32;
+            (f64::from(single) == x || x.is_nan()).then_some(single)
+        };
+        let all: Option<Vec<f32>> = doubles::values(tensor).map(narrow).collect();
+        all.ok_or_else(|| super::not_so(self, &format!("`{name}` of doubles that are no singles")))
     }
 
     /// The node can't be meant as it is.

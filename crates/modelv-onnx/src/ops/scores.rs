@@ -25,6 +25,16 @@ impl Transform {
         }
     }
 
+    /// By the number that newer operators have for it. Of 1 and 2 the reference runtime means the other
+    /// one than ONNX does.
+    pub(super) fn numbered(of: &Attributes<'_>) -> Result<Self> {
+        match of.int("post_transform", 0) {
+            0 => Ok(Self::None),
+            3 => Ok(Self::SoftmaxZero),
+            other => Err(not_so(of, &format!("`post_transform` {other}"))),
+        }
+    }
+
     pub(super) fn apply(self, row: &mut [f32]) {
         match self {
             Self::None => {}

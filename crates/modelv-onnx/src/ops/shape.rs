@@ -4,6 +4,7 @@ use super::attributes::Attributes;
 use super::linear::input;
 use super::{Operator, not_so};
 use crate::error::{Result, failed};
+use crate::proto::element;
 use crate::tensor::{Data, Kind, Tensor, count};
 
 /// What it gets. A table of probabilities stays one: maps are no tensors.
@@ -20,7 +21,10 @@ pub(super) struct Cast(Kind);
 impl Cast {
     pub(super) fn read(of: &Attributes<'_>) -> Result<Self> {
         let number = i32::try_from(of.int("to", 0)).unwrap_or(0);
-        let kind = Kind::of(number).ok_or_else(|| not_so(of, &format!("`to` {number}")))?;
+        let half = (number == element::FLOAT16).then_some(Kind::Float);
+        let kind = half
+            .or(Kind::of(number))
+            .ok_or_else(|| not_so(of, &format!("`to` {number}")))?;
         Ok(Self(kind))
     }
 }
@@ -73,6 +77,73 @@ impl Operator for Reshape {
             return Err(bad());
         }
         Ok(vec![Tensor::new(dims, input.data.clone())?])
+    }
+}
+
+/// A table of what was more or less: its rows are the dimensions before one, its columns those behind.
+pub(super) struct Flatten(i64);
+
+impl Flatten {
+    pub(super) fn read(of: &Attributes<'_>) -> Self {
+        Self(of.int("axis", 1))
+    }
+}
+
+impl Operator for Flatten {
+    fn run(&self, inputs: &[&Tensor]) -> Result<Vec<Tensor>> {
+        let input = input(inputs)?;
+        // Behind the last dimension is a place too.
+        let at = match usize::try_from(self.0) {
+            Ok(at) if at == input.dims.len() => Some(at),
+            _ => place(self.0, input.dims.len()),
+        };
+        let at = at.ok_or_else(|| failed(format!("dimension {} is asked for", self.0)))?;
+        let (outer, inner) = input.dims.split_at(at);
+        let dims = vec![outer.iter().product(), inner.iter().product()];
+        Ok(vec![Tensor::new(dims, input.data.clone())?])
+    }
+}
+
+/// Texts beside each other.
+pub(super) struct Concat(i64);
+
+impl Concat {
+    pub(super) fn read(of: &Attributes<'_>) -> Result<Self> {
+        match of.has("axis") {
+            true => Ok(Self(of.int("axis", 0))),
+            false => Err(of.wrong("does not say in which dimension")),
+        }
+    }
+}
+
+impl Operator for Concat {
+    fn run(&self, inputs: &[&Tensor]) -> Result<Vec<Tensor>> {
+        let first = input(inputs)?;
+        let axis = place(self.0, first.dims.len());
+        let axis = axis.ok_or_else(|| failed(format!("dimension {} is asked for", self.0)))?;
+        let mut dims = first.dims.clone();
+        dims[axis] = 0;
+        let mut parts = Vec::with_capacity(inputs.len());
+        for input in inputs {
+            let Data::Text(all) = &input.data else {
+                return Err(failed("numbers and texts can't be joined"));
+            };
+            let mut open = input.dims.clone();
+            let own = open.get_mut(axis).map(std::mem::take);
+            let others = [&dims[..axis], &[0], &dims[axis + 1..]].concat();
+            let own = own.filter(|_| open == others);
+            dims[axis] += own.ok_or_else(|| failed("tables of other sizes can't be joined"))?;
+            let width: usize = input.dims[axis..].iter().product();
+            parts.push((all, width));
+        }
+        let size = count(&dims).ok_or_else(|| failed("too many elements"))?;
+        let mut out = Vec::with_capacity(size);
+        for row in 0..dims[..axis].iter().product() {
+            for (all, width) in &parts {
+                out.extend_from_slice(&all[row * width..(row + 1) * width]);
+            }
+        }
+        Ok(vec![Tensor::new(dims, Data::Text(out))?])
     }
 }
 

@@ -9,17 +9,19 @@ use super::super::not_so;
 use crate::error::{Error, Result, failed};
 
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Test {
+pub(super) enum Test {
     Leq,
     Lt,
     Gte,
     Gt,
     Eq,
     Neq,
+    /// Whether it is one of a list of sets.
+    Member(u32),
 }
 
 #[derive(Debug, Clone, Copy)]
-enum Node {
+pub(super) enum Node {
     Branch {
         feature: u32,
         test: Test,
@@ -41,11 +43,13 @@ pub(super) struct Weight {
 }
 
 pub(super) struct Forest {
-    nodes: Vec<Node>,
-    weights: Vec<Weight>,
-    roots: Vec<u32>,
+    pub(super) nodes: Vec<Node>,
+    pub(super) weights: Vec<Weight>,
+    pub(super) roots: Vec<u32>,
     /// Columns that are looked at.
-    columns: usize,
+    pub(super) columns: usize,
+    /// What is looked up.
+    pub(super) sets: Vec<Vec<f32>>,
 }
 
 /// The lists of attributes that say what nodes are, all of one length.
@@ -63,17 +67,12 @@ struct Lists<'a> {
 impl Forest {
     /// `prefix` names the attributes of weights; they are of one of `targets`.
     pub(super) fn read(of: &Attributes<'_>, prefix: &str, targets: usize) -> Result<Self> {
-        of.without(&[
-            "nodes_values_as_tensor",
-            "nodes_hitrates_as_tensor",
-            &format!("{prefix}_weights_as_tensor"),
-            "base_values_as_tensor",
-        ])?;
+        let values = of.numbers("nodes_values")?;
         let lists = Lists {
             trees: of.ints("nodes_treeids"),
             ids: of.ints("nodes_nodeids"),
             features: of.ints("nodes_featureids"),
-            values: of.floats("nodes_values"),
+            values: &values,
             modes: of.texts("nodes_modes"),
             yes: of.ints("nodes_truenodeids"),
             no: of.ints("nodes_falsenodeids"),
@@ -86,6 +85,7 @@ impl Forest {
             weights,
             roots: Vec::new(),
             columns: 0,
+            sets: Vec::new(),
         };
         let mut has_parent = vec![false; lists.ids.len()];
         for at in 0..lists.ids.len() {
@@ -221,6 +221,7 @@ impl Forest {
                         Test::Gt => x > value,
                         Test::Eq => x == value,
                         Test::Neq => x != value,
+                        Test::Member(set) => self.sets[set as usize].contains(&x),
                     };
                     at = if passes || (missing && x.is_nan()) {
                         yes
@@ -270,7 +271,7 @@ fn weights(
 ) -> Result<(Vec<Weight>, Parts)> {
     let ints = |name: &str| of.ints(&format!("{prefix}_{name}"));
     let (trees, nodes, ids) = (ints("treeids"), ints("nodeids"), ints("ids"));
-    let values = of.floats(&format!("{prefix}_weights"));
+    let values = of.numbers(&format!("{prefix}_weights"))?;
     if [trees.len(), nodes.len(), ids.len()] != [values.len(); 3] {
         return Err(of.wrong("has lists of weights of different lengths"));
     }
@@ -293,6 +294,6 @@ fn weights(
     Ok((all.into_iter().map(|(_, weight)| weight).collect(), parts))
 }
 
-fn narrow(of: &Attributes<'_>, at: usize) -> Result<u32, Error> {
+pub(super) fn narrow(of: &Attributes<'_>, at: usize) -> Result<u32, Error> {
     u32::try_from(at).map_err(|_| of.wrong("has more nodes than there are numbers"))
 }

@@ -2,6 +2,7 @@
 //!
 //! What ONNX leaves open of two classes with one score is done as its reference runtime does it.
 
+mod ensemble;
 mod forest;
 
 use super::attributes::Attributes;
@@ -48,7 +49,7 @@ pub(super) struct Classifier {
 impl Classifier {
     pub(super) fn read(of: &Attributes<'_>) -> Result<Self> {
         let labels = Labels::read(of, "classlabels_int64s", "classlabels_strings")?;
-        let base = of.floats("base_values").to_vec();
+        let base = of.numbers("base_values")?.into_owned();
         let classes = labels.len();
         if classes < 2 {
             return Err(not_so(of, "one class"));
@@ -58,7 +59,7 @@ impl Classifier {
         }
         let ids = of.ints("class_ids");
         let is_pair = classes == 2 && ids.iter().all(|id| *id == ids[0]);
-        let is_signed = of.floats("class_weights").iter().any(|w| *w < 0.0);
+        let is_signed = of.numbers("class_weights")?.iter().any(|w| *w < 0.0);
         let pair = is_pair.then_some(if is_signed {
             Pair::Signed
         } else {
@@ -136,12 +137,13 @@ pub(super) struct Regressor {
     targets: usize,
     aggregate: Aggregate,
     base: Vec<f32>,
+    transform: Transform,
 }
 
 impl Regressor {
     pub(super) fn read(of: &Attributes<'_>) -> Result<Self> {
         let targets = usize::try_from(of.int("n_targets", 1)).unwrap_or(0);
-        let base = of.floats("base_values").to_vec();
+        let base = of.numbers("base_values")?.into_owned();
         if targets == 0 || ![0, targets].contains(&base.len()) {
             return Err(of.wrong("has base values for other targets"));
         }
@@ -160,7 +162,15 @@ impl Regressor {
             targets,
             aggregate,
             base,
+            transform: Transform::None,
         })
+    }
+}
+
+impl Regressor {
+    /// An operator that takes the place of both, since version 5 of `ai.onnx.ml`.
+    pub(super) fn read_ensemble(of: &Attributes<'_>) -> Result<Self> {
+        ensemble::read(of)
     }
 }
 
@@ -170,6 +180,7 @@ impl Operator for Regressor {
         let trees = self.forest.trees() as f32;
         let mut out = Vec::new();
         let rows = of_rows(&self.forest, input(inputs)?, self.targets, |row| {
+            let from = out.len();
             let mut scores: Vec<Option<f32>> = vec![None; self.targets];
             for weight in self.forest.weights(row) {
                 let score = &mut scores[weight.target as usize];
@@ -187,6 +198,7 @@ impl Operator for Regressor {
                 }
                 out.push(score + self.base.get(at).copied().unwrap_or(0.0));
             }
+            self.transform.apply(&mut out[from..]);
         })?;
         Ok(vec![Tensor::floats(vec![rows, self.targets], out)?])
     }
