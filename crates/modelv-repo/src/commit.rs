@@ -292,15 +292,22 @@ impl Repo {
         if !options.no_hooks {
             self.run_hooks(Hook::PreCommit, &[], "", ctx)?;
         }
-        let done = match self.commit_once(options, ctx) {
-            // What it found in the store was collected before it could name it: stored again.
-            Err(Error::Collected { .. }) => self.commit_once(options, ctx),
-            done => done,
-        }?;
+        let done = self.commit_in_turn(options, ctx)?;
         if !options.no_hooks {
             self.after_commit(done.id, ctx);
         }
         Ok(done)
+    }
+
+    /// Nobody else changes the working tree while it is read, and HEAD is where it is then: what a
+    /// `switch` brings must not become a commit of the branch before.
+    fn commit_in_turn(&mut self, options: &CommitOptions, ctx: &Ctx<'_>) -> Result<Committed> {
+        let _turn = self.take_turn()?;
+        match self.commit_once(options, ctx) {
+            // What it found in the store was collected before it could name it: stored again.
+            Err(Error::Collected { .. }) => self.commit_once(options, ctx),
+            done => done,
+        }
     }
 
     pub(crate) fn commit_once(

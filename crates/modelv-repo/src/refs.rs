@@ -421,4 +421,21 @@ mod tests {
         assert_eq!(first.head_label(), "main", "who waited sees what was done");
         drop(seen);
     }
+
+    /// A commit reads the working tree, which another process may have switched since this one looked.
+    #[test]
+    fn a_commit_goes_where_head_is_when_its_turn_comes() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut first = Repo::init(dir.path()).unwrap();
+        let base = commit(&mut first, "main");
+        first.create_branch("other", base).unwrap();
+        let mut late = Repo::open(dir.path()).unwrap();
+        first
+            .switch(&SwitchTo::Branch("other".into()), &Ctx::quiet())
+            .unwrap();
+        let made = commit(&mut late, "on the other one");
+        let now = Repo::open(dir.path()).unwrap();
+        assert_eq!(now.ref_commit("refs/heads/other"), Some(made));
+        assert_eq!(now.ref_commit("refs/heads/main"), Some(base));
+    }
 }
