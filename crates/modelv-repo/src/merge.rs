@@ -15,8 +15,8 @@ use crate::commit::check_message;
 use crate::ctx::Ctx;
 use crate::envdiff::merge_env;
 use crate::error::{Error, Result};
-use crate::repo::{DOCUMENT_BYTES_MAX, Repo};
-use crate::worktree::{Files, Rules, SnapFile, compare};
+use crate::repo::Repo;
+use crate::worktree::{Files, Rules, SnapFile, differing};
 
 mod base;
 pub(crate) mod conclude;
@@ -270,11 +270,10 @@ impl Repo {
         ctx: &Ctx<'_>,
     ) -> Result<Files> {
         let now = self.snapshot(&self.rules()?, None, ctx)?.files;
-        let content = |files: &Files, path| files.get(path).map(|f| (f.mode, f.blob));
-        let changed: Vec<String> = compare(head, &now)
-            .iter()
-            .filter(|c| content(&now, &c.path) != content(merged, &c.path))
-            .map(|c| c.path.to_string())
+        let content = |files: &Files, path: &RepoPath| files.get(path).map(|f| (f.mode, f.blob));
+        let changed: Vec<String> = differing(head, &now)
+            .filter(|path| content(&now, path) != content(merged, path))
+            .map(ToString::to_string)
             .collect();
         if changed.is_empty() {
             return Ok(now);
