@@ -11,10 +11,10 @@ use crate::ctx::Ctx;
 use crate::envdiff::take_item;
 use crate::error::{Error, Result};
 use crate::repo::{DOCUMENT_BYTES_MAX, Repo};
-use crate::worktree::SnapFile;
+use crate::worktree::{Files, SnapFile};
 
 impl Repo {
-    /// Decides one conflict.
+    /// Decides one conflict. `undo` brings back what that writes over.
     ///
     /// # Errors
     /// No such conflict, or the decision does not fit it.
@@ -28,27 +28,51 @@ impl Repo {
         let Some(mut state) = self.merge_state()? else {
             return Err(Error::State("no merge is under way".into()));
         };
+        let before = self.stored_worktree(ctx)?;
+        self.settle(&mut state, item, decision, ctx)?;
+        let after = self.stored_worktree(ctx)?;
+        let mut changes = self.overwritten_changes(&before, &after, ctx)?;
+        let wrote = !changes.is_empty();
+        changes.push(self.merge_state_change(Some(&state))?);
+        self.append(changes, wrote, None).map(drop)
+    }
+
+    /// The working tree, with all that it holds in the store: what somebody wrote into a conflict by hand is
+    /// in no commit yet.
+    fn stored_worktree(&self, ctx: &Ctx<'_>) -> Result<Files> {
+        let session = self.store.begin()?;
+        let files = self.snapshot(&self.rules()?, Some(&session), ctx)?.files;
+        session.finish()?;
+        Ok(files)
+    }
+
+    fn settle(
+        &self,
+        state: &mut MergeState,
+        item: &str,
+        decision: &Decision,
+        ctx: &Ctx<'_>,
+    ) -> Result<()> {
         let at = ConflictState::find(&state.conflicts, item);
         if let Decision::Weights(method) = decision {
-            self.settle_weights(&mut state, item, method, ctx)?;
+            self.settle_weights(state, item, method, ctx)?;
             if let Ok(at) = at {
                 state.conflicts[at].resolved = true;
             }
-            return self.save_merge_state(Some(&state), false);
+            return Ok(());
         }
         let at = at?;
         let conflict = state.conflicts[at].clone();
         if let (Some(was), Some(twin)) = (conflict.was(), conflict.twin()) {
-            self.settle_place(&mut state, &conflict, [was, twin], decision, ctx)?;
-            return self.save_merge_state(Some(&state), false);
+            return self.settle_place(state, &conflict, [was, twin], decision, ctx);
         }
         match (conflict.kind.as_str(), &conflict.part) {
-            ("env", Some(part)) => self.settle_env(&mut state, part, decision)?,
+            ("env", Some(part)) => self.settle_env(state, part, decision)?,
             (_, Some(_)) => self.settle_part(&conflict, decision)?,
             (_, None) => self.settle_file(&conflict, decision, ctx)?,
         }
         state.conflicts[at].resolved = true;
-        self.save_merge_state(Some(&state), false)
+        Ok(())
     }
 
     fn settle_env(&self, state: &mut MergeState, part: &str, decision: &Decision) -> Result<()> {
@@ -158,3 +182,7 @@ pub(super) fn no_weights(conflict: &ConflictState) -> Error {
     let reason = "only a file of the model has weights";
     Error::invalid("decision", conflict.item.clone(), reason)
 }
+
+#[cfg(test)]
+#[path = "settle_tests.rs"]
+mod tests;
