@@ -240,12 +240,33 @@ mod tests {
             ..Default::default()
         };
         let id = repo.commit(&options, &Ctx::quiet()).unwrap().id;
-        for good in ["main", "@", "HEAD", "main@{0}", "@{0}~0^0", "refs/heads/main"] {
+        for good in [
+            "main",
+            "@",
+            "HEAD",
+            "main@{0}",
+            "@{0}~0^0",
+            "refs/heads/main",
+        ] {
             assert_eq!(repo.resolve(good).unwrap(), id, "{good}");
         }
         for bad in [
-            "", "~", "@{", "@{x}", "@{1}", "@{0}\u{e9}", "main@{0}x", "main~\u{e9}", "main^2", "main~1", "\u{e9}",
-            "main~99999999999999999999", "..", "HEAD@{0}@{0}", "~1@{0}", "@{-1}",
+            "",
+            "~",
+            "@{",
+            "@{x}",
+            "@{1}",
+            "@{0}\u{e9}",
+            "main@{0}x",
+            "main~\u{e9}",
+            "main^2",
+            "main~1",
+            "\u{e9}",
+            "main~99999999999999999999",
+            "..",
+            "HEAD@{0}@{0}",
+            "~1@{0}",
+            "@{-1}",
         ] {
             assert!(repo.resolve(bad).is_err(), "{bad}");
         }

@@ -107,3 +107,38 @@ fn a_place_that_was_decided_is_undecided_again() {
     assert_eq!(places(), [false, true, false]);
     assert_eq!(repo.status(None, &Ctx::quiet()).unwrap().changes, []);
 }
+
+/// Somebody deleted it where it is to stand: it comes from the other place as it is there, a script as a
+/// script and a link as a link.
+#[test]
+fn a_file_that_is_in_the_other_place_alone_is_moved_as_it_is() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    let mut repo = merging(dir.path());
+    let (ours, theirs) = (dir.path().join("ours/x"), dir.path().join("theirs/x"));
+    fs::remove_file(&ours).unwrap();
+    fs::set_permissions(&theirs, fs::Permissions::from_mode(0o755)).unwrap();
+    repo.resolve_conflict("ours/x", &Decision::Ours, &Ctx::quiet())
+        .unwrap();
+    assert!(!theirs.exists());
+    assert_eq!(
+        fs::metadata(&ours).unwrap().permissions().mode() & 0o100,
+        0o100
+    );
+    repo.undo(&Ctx::quiet()).unwrap();
+    assert!(theirs.exists() && !ours.exists());
+    fs::remove_file(&theirs).unwrap();
+    std::os::unix::fs::symlink("../train.py", &theirs).unwrap();
+    repo.resolve_conflict("ours/x", &Decision::Ours, &Ctx::quiet())
+        .unwrap();
+    assert_eq!(fs::read_link(&ours).unwrap(), Path::new("../train.py"));
+    repo.undo(&Ctx::quiet()).unwrap();
+    fs::remove_file(&theirs).unwrap();
+    let nowhere = repo.resolve_conflict("ours/x", &Decision::Ours, &Ctx::quiet());
+    assert!(
+        nowhere
+            .unwrap_err()
+            .to_string()
+            .contains("neither `ours/x` nor `theirs/x`")
+    );
+}

@@ -99,10 +99,7 @@ pub fn compare(old: &Files, new: &Files) -> Vec<FileChange> {
 
 /// Paths whose file differs. A rename is here what it is to a working tree: one file that is gone and one
 /// that is new.
-pub(crate) fn differing<'a>(
-    old: &'a Files,
-    new: &'a Files,
-) -> impl Iterator<Item = &'a RepoPath> {
+pub(crate) fn differing<'a>(old: &'a Files, new: &'a Files) -> impl Iterator<Item = &'a RepoPath> {
     join(old, new)
         .filter(|(_, a, b)| a != b)
         .map(|(path, ..)| path)
