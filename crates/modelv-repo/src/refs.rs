@@ -188,6 +188,30 @@ impl Repo {
         Ok(target)
     }
 
+    /// Gives the branch that is checked out another name, as long as there is no commit.
+    ///
+    /// # Errors
+    /// The name is not allowed or taken, or there is a commit.
+    pub fn name_first_branch(&mut self, name: &str) -> Result<()> {
+        let _turn = self.take_turn()?;
+        names::check_new("branch", name)?;
+        let full = format!("{}{name}", names::HEADS);
+        if self.head().is_some() {
+            let text = "there is a commit already: a branch begins at one";
+            return Err(Error::State(text.into()));
+        }
+        if self.log.refs.contains_key(&full) {
+            return Err(Error::Exists {
+                what: "branch",
+                name: name.to_owned(),
+            });
+        }
+        match self.head_to(Target::Symbolic(full)) {
+            Some(change) => self.update_refs(vec![change]).map(drop),
+            None => Ok(()),
+        }
+    }
+
     /// A new branch for the one of this name that exactly one remote has.
     fn branch_of_remote(&self, name: &str) -> Result<(CommitId, Vec<RefChange>)> {
         let found: Vec<(String, CommitId)> = self

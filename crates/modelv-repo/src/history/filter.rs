@@ -117,13 +117,11 @@ impl<'a> Filter<'a> {
         {
             return Ok(false);
         }
-        if let Some(author) = &o.author
-            && !commit
-                .author
-                .to_string()
-                .to_lowercase()
-                .contains(&author.to_lowercase())
-        {
+        let lacks = |text: &str, part: &Option<String>| {
+            let part = part.as_deref().unwrap_or_default();
+            !text.to_lowercase().contains(&part.to_lowercase())
+        };
+        if lacks(&commit.author.to_string(), &o.author) || lacks(&commit.message, &o.message) {
             return Ok(false);
         }
         if !o.metrics.is_empty() {
