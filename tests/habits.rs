@@ -95,6 +95,50 @@ fn the_log_takes_what_is_typed_in_git() {
 }
 
 #[test]
+fn a_file_that_is_ignored_later_is_told() {
+    let tree = tree();
+    tree.put(".gitignore", "a\n");
+    let said = tree.mv(&["status"]).success();
+    let line =
+        "  - a (left out now, and still there: `modelv track --explain PATH` says by what)\n";
+    assert!(said.contains(line), "{said}");
+    std::fs::remove_file(tree.path("a")).unwrap();
+    let said = tree.mv(&["status"]).success();
+    assert!(said.contains("  - a\n"), "{said}");
+}
+
+#[test]
+fn an_export_into_files_says_where_to() {
+    let tree = tree();
+    let said = tree.mv(&["export", "HEAD", "."]).fails_with(1);
+    assert!(
+        said.contains("hint: name a folder that is empty or missing"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_name_that_is_no_text_is_decided_as_it_is_typed() {
+    use std::os::unix::ffi::OsStrExt;
+    let tree = Tree::repo();
+    let name = std::ffi::OsStr::from_bytes(b"b\xff.txt");
+    let file = tree.root().join(name);
+    let commit = |text: &str| {
+        std::fs::write(&file, text).unwrap();
+        tree.commit(text);
+    };
+    commit("base\n");
+    tree.mv(&["switch", "-c", "side"]).success();
+    commit("theirs\n");
+    tree.mv(&["switch", "main"]).success();
+    commit("ours\n");
+    tree.mv(&["merge", "side"]).fails_with(3);
+    let mut command = tree.command(&["resolve", "--theirs"]);
+    assert!(command.arg(name).status().unwrap().success());
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "theirs\n");
+}
+
+#[test]
 fn a_branch_can_be_named_before_the_first_commit() {
     let tree = Tree::repo();
     let said = tree.mv(&["switch", "-c", "trunk"]).success();

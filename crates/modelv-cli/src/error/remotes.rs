@@ -38,7 +38,10 @@ pub(super) fn team_hint(e: &Error) -> Option<String> {
             what: "repository", ..
         } => "check the address; the first `modelv push` makes a repository there",
         Error::Exists { what: "remote", .. } => "`modelv remote remove NAME` forgets it",
-        Error::Exists { what: "folder", .. } => "name a folder that is empty or missing",
+        Error::Exists {
+            what: "folder with content",
+            ..
+        } => "name a folder that is empty or missing",
         Error::Store(StoreError::Busy { .. }) => "wait until it has ended, and try again",
         Error::Store(StoreError::NotFound { what, .. }) => return not_here(what),
         Error::State(text) if text.contains("a working copy, no remote") => {
