@@ -77,3 +77,4 @@ mod vendor;
 mod venv;
 mod weed;
 mod weights;
+mod wheels;

@@ -276,59 +276,6 @@ fn a_commit_that_cannot_be_built_is_refused() {
     tree.mv(&release).success();
 }
 
-/// A wheel with a package of two modules.
-const ACME: &str = "\
-import base64, hashlib, sys, zipfile
-info = 'acme_modelv-0.0.1.dist-info'
-files = {
-    'acme/__init__.py': '', 'acme/serve.py': 'def predict(x): return [2 * n for n in x]\\n',
-    info + '/METADATA': 'Metadata-Version: 2.1\\nName: acme-modelv\\nVersion: 0.0.1\\n',
-    info + '/WHEEL': 'Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n',
-}
-digest = lambda text: base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).decode().rstrip('=')
-rows = [f'{name},sha256={digest(text)},{len(text)}\\n' for name, text in files.items()]
-files[info + '/RECORD'] = ''.join(rows) + info + '/RECORD,,\\n'
-with zipfile.ZipFile(sys.argv[1], 'w') as wheel:
-    for name, text in files.items(): wheel.writestr(name, text)
-";
-
-#[test]
-fn a_folder_that_is_no_module_does_not_hide_a_package() {
-    let tree = served_by("python3", &["--without-pip"]);
-    share_caches(&tree);
-    let lib = std::fs::read_dir(tree.path(".venv/lib")).unwrap().next();
-    let info = lib.unwrap().unwrap().path();
-    let info = info.join("site-packages/acme_modelv-0.0.1.dist-info");
-    std::fs::create_dir_all(&info).unwrap();
-    let text = "Metadata-Version: 2.1\nName: acme-modelv\nVersion: 0.0.1\n";
-    std::fs::write(info.join("METADATA"), text).unwrap();
-    let wheel = tree.path(".mv/cache/wheels/acme_modelv-0.0.1-py3-none-any.whl");
-    let made = Command::new("python3")
-        .args(["-c", ACME])
-        .arg(&wheel)
-        .status();
-    assert!(made.unwrap().success());
-    tree.put("acme/README.md", "what it is\n");
-    tree.put("modelv.toml", "[serve]\nentry = \"acme.serve:predict\"\n");
-    let commit = tree.commit("from a package");
-    tree.mv(&["release", "HEAD", "--output", "image"]).success();
-    tree.json(&["release", "unpack", "image", "root"]);
-    let server = start_unpacked(&tree.path("root"));
-    assert_eq!(server.predict("[21]", &commit), serde_json::json!([42]));
-    server.kill();
-    for (entry, more) in [
-        ("acme.other:f", "acme/NOTES.md"),
-        ("acme.serve:predict", "acme/__init__.py"),
-    ] {
-        tree.put("modelv.toml", &format!("[serve]\nentry = \"{entry}\"\n"));
-        tree.put(more, "");
-        tree.commit(entry);
-        let module = entry.split(':').next().unwrap().replace('.', "/");
-        refuse(&tree, &[], &format!("there is no `{module}.py` in it"));
-    }
-    std::fs::remove_file(wheel).unwrap();
-}
-
 #[test]
 fn an_image_among_the_files_is_in_no_commit() {
     let tree = served();

@@ -376,7 +376,7 @@ pub(crate) fn see(files: Files) -> Result<Seen> {
                 let bytes = std::fs::read(file).map_err(Error::io("read", file))?;
                 add_offers(&mut offers, &bytes);
             }
-            Content::Blob(..) => {}
+            Content::Blob(..) | Content::Zipped(_) => {}
         }
     }
     Ok(Seen {

@@ -2,12 +2,17 @@
 //! that do: asked before it is built, not when it starts.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::{Cursor, Read, Seek};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
+use modelv_repo::Repo;
+use object::{ReadCache, ReadRef};
 use serde::{Deserialize, Serialize};
 
 use crate::elf;
 use crate::error::{Error, Result};
-use crate::layer::{Content, Files, Node};
+use crate::layer::{Files, Node};
 
 /// Versions of symbols by the name of the library that has them.
 pub(crate) type Offers = BTreeMap<String, BTreeSet<String>>;
@@ -32,6 +37,9 @@ pub(crate) struct Demands {
     pub(crate) brought: BTreeMap<String, BTreeSet<String>>,
     pub(crate) offers: Offers,
 }
+
+/// Largest program that is looked at in memory, in bytes.
+const IN_MEMORY_MAX: u64 = 16 << 20;
 
 /// Libraries of a driver come from the machine that runs the image.
 const FROM_THE_DRIVER: [&str; 4] = [
@@ -101,9 +109,59 @@ impl Ask {
     }
 }
 
+fn may_be_program(path: &[u8], executable: bool) -> bool {
+    executable || path.windows(3).any(|w| w == b".so")
+}
+
+/// Looks at files that pass, so that no file is unpacked twice.
+pub(crate) struct Look<'a> {
+    pub(crate) demands: &'a mut Demands,
+    /// A folder for what is too large for memory.
+    pub(crate) room: &'a Path,
+}
+
+impl Look<'_> {
+    /// Takes a file into account if it may be a program or a library; gives its bytes back.
+    pub(crate) fn at<'r>(
+        &mut self,
+        path: &[u8],
+        executable: bool,
+        mut reader: Box<dyn Read + 'r>,
+        size: u64,
+    ) -> std::io::Result<Box<dyn Read + 'r>> {
+        if !may_be_program(path, executable) {
+            return Ok(reader);
+        }
+        let mut head = Vec::new();
+        reader
+            .by_ref()
+            .take(elf::MAGIC.len() as u64)
+            .read_to_end(&mut head)?;
+        let is_elf = head == elf::MAGIC;
+        if is_elf && size > IN_MEMORY_MAX {
+            let mut file = tempfile::tempfile_in(self.room)?;
+            std::io::copy(&mut Cursor::new(head).chain(reader), &mut file)?;
+            self.demands.look_at(path, &ReadCache::new(&mut file));
+            file.rewind()?;
+            return Ok(Box::new(file));
+        }
+        if is_elf {
+            reader.read_to_end(&mut head)?;
+            self.demands.look_at(path, head.as_slice());
+            return Ok(Box::new(Cursor::new(head)));
+        }
+        self.demands.look_at(path, head.as_slice());
+        Ok(Box::new(Cursor::new(head).chain(reader)))
+    }
+}
+
 impl Demands {
     /// Takes a file into account.
-    pub(crate) fn look_at(&mut self, path: &[u8], bytes: &[u8]) -> Option<elf::Needs> {
+    pub(crate) fn look_at<'d>(
+        &mut self,
+        path: &[u8],
+        bytes: impl ReadRef<'d>,
+    ) -> Option<elf::Needs> {
         let shown = String::from_utf8_lossy(path).into_owned();
         let (folder, name) = split(&shown);
         if name.contains(".so") {
@@ -127,29 +185,28 @@ impl Demands {
         Some(needs)
     }
 
-    /// Looks at all files of a layer that may be programs or libraries.
-    pub(crate) fn look_at_all(&mut self, files: &Files) -> Result<()> {
+    /// Looks at all files of a layer that may be programs or libraries. Large ones are unpacked in `room`.
+    pub(crate) fn look_at_all(
+        &mut self,
+        files: &Files,
+        repo: Option<&Repo>,
+        room: &Path,
+    ) -> Result<()> {
+        let mut look = Look {
+            demands: self,
+            room,
+        };
         for (path, node) in &files.nodes {
-            let Node::File {
+            if let Node::File {
                 executable,
                 content,
             } = node
-            else {
-                continue;
-            };
-            let is_library = path.windows(3).any(|w| w == b".so");
-            if !executable && !is_library {
-                continue;
-            }
-            match content {
-                Content::Bytes(bytes) => {
-                    self.look_at(path, bytes);
-                }
-                Content::Path(file) => {
-                    let bytes = std::fs::read(file).map_err(Error::io("read", file))?;
-                    self.look_at(path, &bytes);
-                }
-                Content::Blob(..) => {}
+                && may_be_program(path, *executable)
+            {
+                let (reader, size) = content.open(repo)?;
+                let shown = Path::new(std::ffi::OsStr::from_bytes(path));
+                look.at(path, *executable, reader, size)
+                    .map_err(Error::io("read", shown))?;
             }
         }
         Ok(())

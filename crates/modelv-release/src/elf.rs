@@ -1,8 +1,12 @@
 //! What an ELF file asks for and what it offers: shared libraries, where it looks for them, and the
 //! versions of their symbols.
 
+use object::ReadRef;
 use object::elf;
 use object::read::elf::{Dyn, ElfFile64, FileHeader, ProgramHeader};
+
+/// How an ELF file begins.
+pub(crate) const MAGIC: &[u8] = b"\x7fELF";
 
 /// What a program or library says of itself.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -26,11 +30,11 @@ fn text(bytes: &[u8]) -> String {
 }
 
 /// Reads a file's needs; `None` when it is no 64-bit ELF file.
-pub(crate) fn needs(bytes: &[u8]) -> Option<Needs> {
-    if !bytes.starts_with(b"\x7fELF") {
+pub(crate) fn needs<'d>(bytes: impl ReadRef<'d>) -> Option<Needs> {
+    if bytes.read_bytes_at(0, MAGIC.len() as u64).ok()? != MAGIC {
         return None;
     }
-    let file: ElfFile64<'_> = ElfFile64::parse(bytes).ok()?;
+    let file: ElfFile64<'_, object::Endianness, _> = ElfFile64::parse(bytes).ok()?;
     let endian = file.endian();
     let mut out = Needs::default();
     let headers = file.elf_header().program_headers(endian, bytes).ok()?;
@@ -63,7 +67,11 @@ pub(crate) fn needs(bytes: &[u8]) -> Option<Needs> {
 }
 
 /// The tables of versions. What is damaged in them is left out: a loader would refuse the file itself.
-fn read_versions(file: &ElfFile64<'_>, bytes: &[u8], out: &mut Needs) {
+fn read_versions<'d, R: ReadRef<'d>>(
+    file: &ElfFile64<'d, object::Endianness, R>,
+    bytes: R,
+    out: &mut Needs,
+) {
     let endian = file.endian();
     let sections = file.elf_section_table();
     if let Ok(Some((mut wanted, link))) = sections.gnu_verneed(endian, bytes)
@@ -101,7 +109,7 @@ mod tests {
     #[test]
     fn this_program_and_its_c_library_are_read() {
         let own = std::fs::read(std::env::current_exe().unwrap()).unwrap();
-        let needs = needs(&own).unwrap();
+        let needs = needs(own.as_slice()).unwrap();
         assert!(needs.libraries.iter().any(|l| l == "libc.so.6"));
         assert!(needs.loader.unwrap().contains("ld-linux"));
         let of_libc = |(library, version): &(String, String)| {
@@ -110,12 +118,12 @@ mod tests {
         assert!(needs.versions.iter().any(of_libc));
         let arch = std::env::consts::ARCH;
         let libc = std::fs::read(format!("/lib/{arch}-linux-gnu/libc.so.6")).unwrap();
-        let libc = super::needs(&libc).unwrap();
+        let libc = super::needs(libc.as_slice()).unwrap();
         assert_eq!(libc.name.as_deref(), Some("libc.so.6"));
         for (library, version) in &needs.versions {
             let is_there = library != "libc.so.6" || libc.offers.contains(version);
             assert!(is_there, "{version}");
         }
-        assert_eq!(super::needs(b"\x7fELF and nothing more"), None);
+        assert_eq!(super::needs(&b"\x7fELF and nothing more"[..]), None);
     }
 }

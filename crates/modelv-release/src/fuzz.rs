@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use crate::layer::Files;
+use crate::demands::{Demands, Look};
+use crate::layer::{Files, write_tar_seen};
 use crate::{base, elf, layout, unpack, wheel};
 
 /// The paths of a layer, after the whiteouts in it.
@@ -24,10 +25,10 @@ pub fn unpack_layer(bytes: &[u8], dest: &Path) -> std::io::Result<()> {
     unpack::apply(bytes, dest, &mut unpack::Modes::new())
 }
 
-/// Lays a wheel out; the number of its files.
+/// Lays a wheel out and packs its files; how many they are.
 ///
 /// # Errors
-/// It is no wheel.
+/// It is no wheel, or not what it says it is.
 pub fn wheel(path: &Path) -> crate::Result<usize> {
     let wheel = wheel::Wheel {
         path: path.to_owned(),
@@ -36,6 +37,12 @@ pub fn wheel(path: &Path) -> crate::Result<usize> {
     };
     let mut files = Files::default();
     wheel::lay_out(&wheel, "/usr/bin/python3", &mut files)?;
+    let mut demands = Demands::default();
+    let mut look = Look {
+        demands: &mut demands,
+        room: &std::env::temp_dir(),
+    };
+    write_tar_seen(&mut std::io::sink(), &files, None, Some(&mut look))?;
     Ok(files.nodes.len())
 }
 

@@ -81,7 +81,7 @@ pub(crate) fn from_interpreter(
     let stdlib = format!("usr/local/lib/python{}", answer.minor);
     add_stdlib(&answer.stdlib, &stdlib, &mut files)?;
     add_system(&mut files);
-    add_libraries(&mut files, above, &answer.libdir)?;
+    add_libraries(&mut files, above, &answer.libdir, &packer.blobs)?;
     let mut programs = files.nodes.values().filter_map(program);
     let loader = programs.find_map(loader_of);
     add_loader(&mut files, loader)?;
@@ -104,7 +104,7 @@ pub(crate) fn from_libraries(
 ) -> Result<Ground> {
     let mut files = Files::default();
     add_system(&mut files);
-    add_libraries(&mut files, above, "")?;
+    add_libraries(&mut files, above, "", &packer.blobs)?;
     add_loader(&mut files, loader_of(program))?;
     let (layer, cached) = packer.by_content(|out| write_tar(out, &files, None))?;
     Ok(Ground {
@@ -150,9 +150,9 @@ fn add_stdlib(dir: &Path, to: &str, files: &mut Files) -> Result<()> {
 }
 
 /// Adds the shared libraries that everything in the image needs, where they lie on this machine.
-fn add_libraries(files: &mut Files, above: &Demands, libdir: &str) -> Result<()> {
+fn add_libraries(files: &mut Files, above: &Demands, libdir: &str, room: &Path) -> Result<()> {
     let mut demands = above.clone();
-    demands.look_at_all(files)?;
+    demands.look_at_all(files, None, room)?;
     let places = library_places(libdir);
     let system = places
         .iter()
@@ -190,7 +190,7 @@ fn add_libraries(files: &mut Files, above: &Demands, libdir: &str) -> Result<()>
                 .strip_prefix(b"/")
                 .unwrap_or_default()
                 .to_vec();
-            demands.look_at(&inside, &bytes);
+            demands.look_at(&inside, bytes.as_slice());
             files.add_file(inside, true, Content::Bytes(bytes));
         }
     }
@@ -209,7 +209,7 @@ fn program(node: &Node) -> Option<&Path> {
 
 /// The dynamic loader that a program names.
 fn loader_of(program: &Path) -> Option<String> {
-    elf::needs(&std::fs::read(program).ok()?)?.loader
+    elf::needs(std::fs::read(program).ok()?.as_slice())?.loader
 }
 
 /// The dynamic loader, where programs say it is.

@@ -10,8 +10,10 @@ use modelv_repo::Repo;
 use modelv_repo::core::id::{BlobId, to_hex};
 use sha2::{Digest, Sha256};
 
+use crate::demands::Look;
 use crate::error::{Error, Result};
 use crate::packing::Packing;
+use crate::zipped::Zipped;
 
 /// Where a file's bytes come from.
 #[derive(Debug, Clone)]
@@ -19,6 +21,7 @@ pub(crate) enum Content {
     Bytes(Vec<u8>),
     Path(PathBuf),
     Blob(BlobId, u64),
+    Zipped(Zipped),
 }
 
 #[derive(Debug, Clone)]
@@ -64,12 +67,35 @@ impl Files {
 }
 
 impl Content {
-    /// Bytes of the file.
+    /// The bytes, and how many they are.
+    pub(crate) fn open<'a>(&'a self, repo: Option<&'a Repo>) -> Result<(Box<dyn Read + 'a>, u64)> {
+        match self {
+            Self::Bytes(bytes) => Ok((Box::new(Cursor::new(bytes)), bytes.len() as u64)),
+            Self::Path(path) => {
+                let file = File::open(path).map_err(Error::io("read", path))?;
+                let size = file.metadata().map_err(Error::io("read", path))?.len();
+                Ok((Box::new(file), size))
+            }
+            Self::Blob(id, size) => {
+                let repo =
+                    repo.ok_or_else(|| modelv_repo::Error::not_found("file content", id.to_hex()))?;
+                let reader = repo
+                    .store()
+                    .open_blob(id)
+                    .map_err(modelv_repo::Error::from)?;
+                Ok((Box::new(reader), *size))
+            }
+            Self::Zipped(file) => Ok((Box::new(file.open()), file.size)),
+        }
+    }
+
+    /// How many bytes they are.
     fn size(&self) -> u64 {
         match self {
             Self::Bytes(bytes) => bytes.len() as u64,
             Self::Path(path) => std::fs::metadata(path).map_or(0, |m| m.len()),
             Self::Blob(_, size) => *size,
+            Self::Zipped(file) => file.size,
         }
     }
 }
@@ -200,6 +226,16 @@ pub(crate) fn digits(digest: &str) -> &str {
 
 /// Writes the tar of a set of files.
 pub(crate) fn write_tar(out: &mut dyn Write, files: &Files, repo: Option<&Repo>) -> Result<()> {
+    write_tar_seen(out, files, repo, None)
+}
+
+/// Writes the tar of a set of files, and lets `look` see those that may be programs.
+pub(crate) fn write_tar_seen(
+    out: &mut dyn Write,
+    files: &Files,
+    repo: Option<&Repo>,
+    mut look: Option<&mut Look<'_>>,
+) -> Result<()> {
     use std::os::unix::ffi::OsStrExt;
     let mut tar = tar::Builder::new(out);
     tar.mode(tar::HeaderMode::Deterministic);
@@ -209,7 +245,10 @@ pub(crate) fn write_tar(out: &mut dyn Write, files: &Files, repo: Option<&Repo>)
         header.set_mtime(0);
         header.set_uid(0);
         header.set_gid(0);
-        let io = |e| Error::io("pack", name)(e);
+        let io = |e: std::io::Error| match e.downcast::<Error>() {
+            Ok(said) => said,
+            Err(e) => Error::io("pack", name)(e),
+        };
         match node {
             Node::Dir { sticky } => {
                 header.set_entry_type(tar::EntryType::Directory);
@@ -233,7 +272,10 @@ pub(crate) fn write_tar(out: &mut dyn Write, files: &Files, repo: Option<&Repo>)
             } => {
                 header.set_entry_type(tar::EntryType::Regular);
                 header.set_mode(if *executable { 0o755 } else { 0o644 });
-                let (mut reader, size) = open(content, repo)?;
+                let (mut reader, size) = content.open(repo)?;
+                if let Some(look) = look.as_deref_mut() {
+                    reader = look.at(path, *executable, reader, size).map_err(io)?;
+                }
                 header.set_size(size);
                 let mut counted = Counted {
                     inner: reader.by_ref().take(size),
@@ -261,26 +303,6 @@ impl<R: Read> Read for Counted<R> {
         }
         self.left -= n as u64;
         Ok(n)
-    }
-}
-
-fn open<'a>(content: &'a Content, repo: Option<&'a Repo>) -> Result<(Box<dyn Read + 'a>, u64)> {
-    match content {
-        Content::Bytes(bytes) => Ok((Box::new(Cursor::new(bytes)), bytes.len() as u64)),
-        Content::Path(path) => {
-            let file = File::open(path).map_err(Error::io("read", path))?;
-            let size = file.metadata().map_err(Error::io("read", path))?.len();
-            Ok((Box::new(file), size))
-        }
-        Content::Blob(id, size) => {
-            let repo =
-                repo.ok_or_else(|| modelv_repo::Error::not_found("file content", id.to_hex()))?;
-            let reader = repo
-                .store()
-                .open_blob(id)
-                .map_err(modelv_repo::Error::from)?;
-            Ok((Box::new(reader), *size))
-        }
     }
 }
 

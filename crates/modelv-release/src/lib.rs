@@ -44,6 +44,7 @@ mod unpack;
 mod upload;
 mod verify;
 mod wheel;
+mod zipped;
 
 pub use attest::{Signed, check_signed};
 pub use base::Base;

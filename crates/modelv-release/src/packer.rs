@@ -12,8 +12,9 @@ use modelv_repo::core::id::to_hex;
 use modelv_repo::{Cancel, Repo};
 use sha2::{Digest, Sha256};
 
+use crate::demands::Look;
 use crate::error::{Error, Result};
-use crate::layer::{Files, Hashing, HashingRead, Layer, digits, write_tar};
+use crate::layer::{Files, Hashing, Layer, digits, write_tar_seen};
 use crate::packing::Packing;
 
 /// Part of every cache key: raise it when the bytes of a layer change for the same input.
@@ -201,12 +202,9 @@ impl Packer<'_> {
             .into_inner()
             .map_err(|e| Error::io("write", dir)(e.into_error()))?;
         let path = dir.join(digits(&digest));
-        let file = temp
-            .persist(&path)
+        temp.persist(&path)
             .map_err(|e| Error::io("write", &path)(e.error))?;
-        let bits = std::os::unix::fs::PermissionsExt::from_mode(0o644);
-        file.set_permissions(bits)
-            .map_err(Error::io("write", &path))?;
+        readable(&path).map_err(Error::io("write", &path))?;
         Ok(Layer {
             digest,
             diff_id,
@@ -218,11 +216,19 @@ impl Packer<'_> {
     /// Packs a set of files.
     #[cfg(test)]
     pub(crate) fn pack_files(&self, files: &Files) -> Result<Layer> {
-        self.pack(|out| write_tar(out, files, self.repo))
+        self.pack(|out| write_tar_seen(out, files, self.repo, None))
     }
 
-    pub(crate) fn pack_files_as(&self, packing: Packing, files: &Files) -> Result<Layer> {
-        self.pack_as(packing, |out| write_tar(out, files, self.repo))
+    /// Packs a set of files, of which `look` sees those that may be programs.
+    pub(crate) fn pack_files_as(
+        &self,
+        packing: Packing,
+        files: &Files,
+        look: &mut Look<'_>,
+    ) -> Result<Layer> {
+        self.pack_as(packing, |out| {
+            write_tar_seen(out, files, self.repo, Some(look))
+        })
     }
 
     /// The layer of a key, made when it is not known; and whether it was. An equal key must be an
@@ -276,51 +282,59 @@ impl Packer<'_> {
         Ok((layer, cached))
     }
 
-    /// Copies a blob of a registry that was brought before; whether there is one.
+    /// Brings a blob of a registry that was brought before; whether there is one.
     pub(crate) fn recall(&self, digest: &str, to: &Path) -> bool {
         let Some(cache) = &self.cache else {
             return false;
         };
-        let copy = || -> std::io::Result<bool> {
-            let file = File::open(cache.dir.join(digits(digest)))?;
-            let mut input = HashingRead::new(self.watch(file));
-            std::io::copy(&mut input, &mut File::create(to)?)?;
-            Ok(input.digest() == digest)
-        };
-        copy().unwrap_or(false)
+        let from = cache.dir.join(digits(digest));
+        self.share_checked(&from, digest, to).is_ok()
     }
 
     /// Keeps a blob of a registry; it comes again if that fails.
     pub(crate) fn remember(&self, digest: &str, from: &Path) {
         if let (Some(cache), false) = (&self.cache, self.is_dry()) {
-            let _ = cache.write(&cache.dir.join(digits(digest)), |out| {
-                std::io::copy(&mut File::open(from)?, out).map(|_| ())
-            });
+            let _ = cache.keep(from, digest);
+        }
+    }
+
+    /// Brings a blob of the cache to where blobs go, refusing one that is not what its digest says. It is the same
+    /// file where that can be, not another of the same bytes: who spoils one of them spoils both, and finds out here.
+    fn share_checked(&self, from: &Path, digest: &str, to: &Path) -> Result<()> {
+        let input = self.watch(File::open(from).map_err(Error::io("read", from))?);
+        let mut out = Hashing::new(std::io::sink());
+        copy(input, &mut out).map_err(Error::io("read", from))?;
+        if out.digest().0 != digest {
+            return Err(other_bytes(from, digest));
+        }
+        let is_there = |e: &std::io::Error| e.kind() == std::io::ErrorKind::AlreadyExists;
+        let linked = readable(from).and_then(|()| std::fs::hard_link(from, to));
+        match linked {
+            Ok(()) => Ok(()),
+            Err(e) if is_there(&e) => Ok(()),
+            // Another file system, or none with links.
+            Err(_) => self.copy_checked_to(from, digest, to).map(|_| ()),
         }
     }
 
     /// Copies a blob to where blobs go, refusing one that is not what its digest says.
     pub(crate) fn copy_checked(&self, from: &Path, digest: &str) -> Result<u64> {
+        self.copy_checked_to(from, digest, &self.blobs.join(digits(digest)))
+    }
+
+    fn copy_checked_to(&self, from: &Path, digest: &str, to: &Path) -> Result<u64> {
         let mut input = self.watch(File::open(from).map_err(Error::io("read", from))?);
-        let dir = &self.blobs;
+        let dir = to.parent().unwrap_or(&self.blobs);
         let mut temp = tempfile::NamedTempFile::new_in(dir).map_err(Error::io("create", dir))?;
         let mut out = Hashing::new(&mut temp);
-        std::io::copy(&mut input, &mut out).map_err(Error::io("copy", from))?;
+        copy(&mut input, &mut out).map_err(Error::io("copy", from))?;
         let (found, size, _) = out.digest();
         if found != digest {
-            let detail = format!("blob `{digest}` has other bytes");
-            return Err(Error::Image {
-                image: from.display().to_string(),
-                detail,
-            });
+            return Err(other_bytes(from, digest));
         }
-        let bits = std::os::unix::fs::PermissionsExt::from_mode(0o644);
-        let to = dir.join(digits(digest));
-        temp.as_file()
-            .set_permissions(bits)
-            .map_err(Error::io("write", &to))?;
-        temp.persist(&to)
-            .map_err(|e| Error::io("write", &to)(e.error))?;
+        readable(temp.path()).map_err(Error::io("write", to))?;
+        temp.persist(to)
+            .map_err(|e| Error::io("write", to)(e.error))?;
         Ok(size)
     }
 }
@@ -388,7 +402,8 @@ impl Cache {
         }
         let taken = layer.filter(|layer| {
             let from = self.dir.join(digits(&layer.digest));
-            packer.copy_checked(&from, &layer.digest).is_ok()
+            let to = packer.blobs.join(digits(&layer.digest));
+            packer.share_checked(&from, &layer.digest, &to).is_ok()
         });
         if taken.is_none() && !packer.cancel.is_cancelled() {
             let _ = std::fs::remove_file(&record);
@@ -398,12 +413,21 @@ impl Cache {
 
     /// A cache that can't be written makes the next build slower, nothing else.
     fn put(&self, key: &str, layer: &Layer, blobs: &Path) {
-        let name = digits(&layer.digest);
-        let copied = self.write(&self.dir.join(name), |out| {
-            std::io::copy(&mut File::open(blobs.join(name))?, out).map(|_| ())
-        });
-        if copied.is_ok() {
+        let from = blobs.join(digits(&layer.digest));
+        if self.keep(&from, &layer.digest).is_ok() {
             self.put_note(key, layer);
+        }
+    }
+
+    /// Keeps a blob: the same file where that can be.
+    fn keep(&self, from: &Path, digest: &str) -> std::io::Result<()> {
+        let to = self.dir.join(digits(digest));
+        // What is there may be damaged; a name of its own first, because nothing links over another.
+        let link = |path: &Path| std::fs::hard_link(from, path);
+        match tempfile::Builder::new().make_in(&self.dir, link) {
+            // Its name is taken away at the end: it stays where both were one file before.
+            Ok(temp) => std::fs::rename(temp.path(), &to),
+            Err(_) => self.write(&to, |out| copy(File::open(from)?, out).map(|_| ())),
         }
     }
 
@@ -417,6 +441,33 @@ impl Cache {
         fill(temp.as_file_mut())?;
         temp.persist(path)?;
         Ok(())
+    }
+}
+
+fn other_bytes(from: &Path, digest: &str) -> Error {
+    Error::Image {
+        image: from.display().to_string(),
+        detail: format!("blob `{digest}` has other bytes"),
+    }
+}
+
+/// Lets everybody read a blob, as the image's user will.
+fn readable(path: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o644))
+}
+
+/// Copies in large pieces: layers are large.
+fn copy(mut from: impl Read, to: &mut impl Write) -> std::io::Result<u64> {
+    let mut buffer = vec![0; 1 << 18];
+    let mut total = 0;
+    loop {
+        let n = from.read(&mut buffer)?;
+        if n == 0 {
+            return Ok(total);
+        }
+        to.write_all(&buffer[..n])?;
+        total += n as u64;
     }
 }
 

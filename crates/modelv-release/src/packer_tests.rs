@@ -72,6 +72,37 @@ fn a_damaged_cache_is_made_anew() {
 }
 
 #[test]
+fn a_blob_is_on_the_disk_once_and_everybody_may_read_it() {
+    use std::os::unix::fs::MetadataExt;
+    let dir = tempfile::tempdir().unwrap();
+    let packer = with_cache(dir.path());
+    let files = one_file();
+    let build = || packer.by_key("key", || packer.pack_files(&files)).unwrap();
+    let (layer, _) = build();
+    let made = packer.blobs.join(digits(&layer.digest));
+    let kept = dir.path().join("cache").join(digits(&layer.digest));
+    let inode = |path: &Path| std::fs::metadata(path).unwrap().ino();
+    assert_eq!(inode(&made), inode(&kept));
+    std::fs::remove_file(&made).unwrap();
+    // As caches of older versions are.
+    let bits = |mode| std::os::unix::fs::PermissionsExt::from_mode(mode);
+    std::fs::set_permissions(&kept, bits(0o600)).unwrap();
+    assert!(build().1);
+    let meta = std::fs::metadata(&made).unwrap();
+    assert_eq!((meta.ino(), meta.mode() & 0o777), (inode(&kept), 0o644));
+    // Made again over what is there, from another key too: nothing is left beside.
+    assert!(
+        !packer
+            .by_key("other", || packer.pack_files(&files))
+            .unwrap()
+            .1
+    );
+    let entries = std::fs::read_dir(dir.path().join("cache")).unwrap();
+    let blobs = entries.filter(|e| e.as_ref().unwrap().path().extension().is_none());
+    assert_eq!(blobs.count(), 1);
+}
+
+#[test]
 fn equal_bytes_are_compressed_once() {
     let dir = tempfile::tempdir().unwrap();
     let packer = with_cache(dir.path());
@@ -101,7 +132,7 @@ fn equal_bytes_are_compressed_once() {
 fn every_packing_gives_the_same_tar_and_can_be_opened() {
     let dir = tempfile::tempdir().unwrap();
     let packer = with_cache(dir.path());
-    let fill = |out: &mut dyn Write| write_tar(out, &one_file(), None);
+    let fill = |out: &mut dyn Write| write_tar_seen(out, &one_file(), None, None);
     let mut tars = Vec::new();
     for packing in [Packing::None, Packing::Gzip, Packing::Zstd] {
         let make = || packer.by_key_as(packing, "key", || packer.pack_as(packing, fill));

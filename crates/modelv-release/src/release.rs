@@ -15,7 +15,6 @@ use modelv_repo::wheels::{archive, pip};
 use modelv_repo::worktree::{Files as RepoFiles, Ingredient};
 use modelv_repo::{Ctx, Repo};
 use modelv_serve::ImageConfig;
-use sha2::{Digest, Sha256};
 
 use crate::app::{self, APP, Links};
 use crate::base::{Base, Ground, Stand, prepare};
@@ -527,8 +526,10 @@ fn find_python(repo: &Repo, env: &Env, options: &ReleaseOptions) -> Result<Optio
 }
 
 pub(crate) fn sha256_of(path: &Path) -> Result<String> {
-    let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
-    Ok(modelv_repo::core::id::to_hex(&Sha256::digest(&bytes)))
+    let file = std::fs::File::open(path).map_err(Error::io("read", path))?;
+    let (digest, _) =
+        modelv_repo::wheels::record::sha256_of(file, u64::MAX).map_err(Error::io("read", path))?;
+    Ok(modelv_repo::core::id::to_hex(&digest))
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
-use crate::demands::Demands;
+use crate::demands::{Demands, Look};
 use crate::error::Result;
 use crate::layer::{Content, Files, Layer, Node};
 use crate::packer::Packer;
@@ -65,9 +65,9 @@ struct Facts {
 }
 
 impl Facts {
-    fn of(files: &Files) -> Result<Self> {
+    fn of(files: &Files, packer: &Packer<'_>) -> Result<Self> {
         let mut demands = Demands::default();
-        demands.look_at_all(files)?;
+        demands.look_at_all(files, packer.repo, &packer.blobs)?;
         Ok(Self {
             demands,
             unpacked: files.size(),
@@ -115,33 +115,47 @@ impl Step {
         }
     }
 
+    /// What is known of its files: seen just now, noted, or found out.
+    fn facts(&self, seen: Option<Facts>, packer: &Packer<'_>) -> Result<Facts> {
+        // 2: files of the commit are looked at too.
+        let key = self.key.as_ref().map(|key| format!("facts 2 {key}"));
+        let known = key.as_ref().zip(packer.cache.as_ref());
+        if let (None, Some(facts)) = (&seen, known.and_then(|(key, cache)| cache.note(key))) {
+            return Ok(facts);
+        }
+        let facts = match seen {
+            Some(facts) => facts,
+            None => Facts::of(self.files()?.as_ref(), packer)?,
+        };
+        if let (Some((key, cache)), false) = (known, packer.is_dry()) {
+            cache.put_note(key, &facts);
+        }
+        Ok(facts)
+    }
+
     pub(crate) fn make(&self, packer: &Packer<'_>) -> Result<Made> {
         let clock = Instant::now();
         let packing = self.packing.unwrap_or(packer.packing);
-        let noted = self.key.as_ref().map(|key| format!("facts {key}"));
-        let known = noted.as_ref().zip(packer.cache.as_ref());
-        let known: Option<Facts> = known.and_then(|(key, cache)| cache.note(key));
-        let mut files = None;
-        let facts = match known {
-            Some(facts) => facts,
-            None => {
-                let laid_out = self.files()?;
-                let facts = Facts::of(&laid_out)?;
-                if let (Some(key), Some(cache), false) = (&noted, &packer.cache, packer.is_dry()) {
-                    cache.put_note(key, &facts);
-                }
-                files = Some(laid_out);
-                facts
-            }
-        };
-        let pack = || {
-            let files = files.map_or_else(|| self.files(), Ok)?;
-            packer.pack_files_as(packing, &files)
+        let mut seen = None;
+        let mut pack = || {
+            let files = self.files()?;
+            let mut demands = Demands::default();
+            let mut look = Look {
+                demands: &mut demands,
+                room: &packer.blobs,
+            };
+            let layer = packer.pack_files_as(packing, &files, &mut look)?;
+            seen = Some(Facts {
+                demands,
+                unpacked: files.size(),
+            });
+            Ok(layer)
         };
         let (layer, cached) = match &self.key {
             Some(key) => packer.by_key_as(packing, key, pack)?,
             None => (pack()?, false),
         };
+        let facts = self.facts(seen, packer)?;
         Ok(Made {
             name: self.name.clone(),
             layer,

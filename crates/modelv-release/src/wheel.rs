@@ -3,22 +3,23 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::Read;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use modelv_repo::core::env::{Env, Package};
 use modelv_repo::core::id::to_hex;
 use modelv_repo::core::path::RepoPath;
 use modelv_repo::wheels::archive;
 use modelv_repo::wheels::pip::{self, Sources};
-use modelv_repo::wheels::record::Record;
+use modelv_repo::wheels::record::{Record, sha256_of};
 use modelv_repo::{Cancel, Repo, StoredWheel};
-use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
 use crate::layer::{Content, Files, check_name};
 use crate::packer::Packer;
 use crate::sbom::Packed;
+use crate::zipped::{Archive, Zipped};
 
 /// Where packages lie in an image.
 pub(crate) const SITE: &str = "opt/modelv/site-packages";
@@ -28,6 +29,10 @@ const SCRIPTS: &str = "opt/modelv/bin";
 pub(crate) const INTERPRETER: &str = "/opt/modelv/bin/python";
 /// Largest file of a wheel, in bytes.
 const FILE_BYTES_MAX: u64 = 4 << 30;
+/// Largest script or list of entry points, in bytes.
+const TEXT_BYTES_MAX: u64 = 16 << 20;
+/// How a script begins that is to begin with the interpreter.
+const PLACEHOLDER: &[u8] = b"#!python";
 
 /// A wheel on disk.
 #[derive(Debug, Clone)]
@@ -111,14 +116,14 @@ impl Wanted<'_> {
         let absent = missing.iter().map(absent).collect();
         if packer.is_dry() {
             let here = packages.iter().filter(|p| self.find(&known, p).is_some());
-            let wheels = here.map(|p| self.wheel(p, None, &known));
+            let wheels = here.map(|p| self.wheel(p, None, &known, packer));
             return Ok((wheels.collect::<Result<_>>()?, absent));
         }
         self.fetch(&missing, packer.cancel)?;
         let known = self.known()?;
         let found = packages
             .iter()
-            .map(|package| self.wheel(package, vendored.get(&package.name).cloned(), &known));
+            .map(|p| self.wheel(p, vendored.get(&p.name).cloned(), &known, packer));
         Ok((found.collect::<Result<_>>()?, absent))
     }
 
@@ -131,7 +136,13 @@ impl Wanted<'_> {
     }
 
     /// The wheel of a package, which must be the one that was installed.
-    fn wheel(&self, package: &Package, path: Option<PathBuf>, known: &[PathBuf]) -> Result<Wheel> {
+    fn wheel(
+        &self,
+        package: &Package,
+        path: Option<PathBuf>,
+        known: &[PathBuf],
+        packer: &Packer<'_>,
+    ) -> Result<Wheel> {
         let bad = |detail: String| Error::Package {
             package: package.label(),
             detail,
@@ -142,8 +153,7 @@ impl Wanted<'_> {
                 "no wheel of exactly this version was found for Python {minor}"
             ))
         })?;
-        let bytes = std::fs::read(&path).map_err(Error::io("read", &path))?;
-        let digest: [u8; 32] = Sha256::digest(&bytes).into();
+        let digest = digest_of(&path, packer)?;
         // What was built from an archive, or put together again, is proved by its files.
         if package.record_sha256.is_none()
             && package.archive_sha256.is_some_and(|want| want != digest)
@@ -223,23 +233,51 @@ impl Wanted<'_> {
     }
 }
 
-/// Lays a wheel out. Every file is checked against RECORD.
+fn file_name(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default();
+    name.to_string_lossy().into_owned()
+}
+
+/// SHA-256 of a wheel, which is noted: an environment has gigabytes of them. What is made of one is compared
+/// with its RECORD all the same.
+fn digest_of(path: &Path, packer: &Packer<'_>) -> Result<[u8; 32]> {
+    let file = File::open(path).map_err(Error::io("read", path))?;
+    let meta = file.metadata().map_err(Error::io("read", path))?;
+    let (len, inode) = (meta.len(), meta.ino());
+    let (mtime, ctime) = (
+        (meta.mtime(), meta.mtime_nsec()),
+        (meta.ctime(), meta.ctime_nsec()),
+    );
+    let key = format!("wheel {path:?} {len} {inode} {mtime:?} {ctime:?}");
+    let known = packer.cache.as_ref().and_then(|cache| cache.note(&key));
+    if let Some(digest) = known {
+        return Ok(digest);
+    }
+    let input = packer.watch(file);
+    let (digest, _) = sha256_of(input, u64::MAX).map_err(Error::io("read", path))?;
+    if let (Some(cache), false) = (&packer.cache, packer.is_dry()) {
+        cache.put_note(&key, &digest);
+    }
+    Ok(digest)
+}
+
+/// Lays a wheel out. Every file is checked against RECORD, when it is read.
 pub(crate) fn lay_out(wheel: &Wheel, interpreter: &str, files: &mut Files) -> Result<()> {
     let bad = |detail: String| Error::Package {
-        package: wheel
-            .path
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned(),
+        package: file_name(&wheel.path),
         detail,
     };
     let file = File::open(&wheel.path).map_err(Error::io("read", &wheel.path))?;
-    let mut zip = zip::ZipArchive::new(file).map_err(|e| bad(e.to_string()))?;
+    let file = Arc::new(file);
+    let mut zip = zip::ZipArchive::new(file.as_ref()).map_err(|e| bad(e.to_string()))?;
     let record = Record::of_wheel(&mut zip).map_err(&bad)?;
+    let archive = Archive {
+        file: file.clone(),
+        name: file_name(&wheel.path).into(),
+    };
     let mut entry_points = None;
     for i in 0..zip.len() {
-        let mut entry = zip.by_index(i).map_err(|e| bad(e.to_string()))?;
+        let entry = zip.by_index(i).map_err(|e| bad(e.to_string()))?;
         let name = String::from_utf8_lossy(entry.name_raw()).into_owned();
         if name.ends_with('/') {
             continue;
@@ -252,25 +290,23 @@ pub(crate) fn lay_out(wheel: &Wheel, interpreter: &str, files: &mut Files) -> Re
             )));
         }
         check_name(name.as_bytes()).map_err(|e| bad(e.to_string()))?;
+        let want = record.wanted(&name).map_err(&bad)?;
         let executable = entry.unix_mode().is_some_and(|m| m & 0o111 != 0);
-        let limit = entry.size();
-        let mut bytes = Vec::new();
-        entry
-            .by_ref()
-            .take(limit + 1)
-            .read_to_end(&mut bytes)
-            .map_err(|e| bad(e.to_string()))?;
-        let sha256 = Sha256::digest(&bytes).into();
-        record.check(&name, &sha256).map_err(&bad)?;
+        let zipped = Zipped::of(&archive, &entry, name.clone(), want).map_err(&bad)?;
         let (head, rest) = name.split_once('/').unwrap_or(("", name.as_str()));
         if head.ends_with(".dist-info") && rest == "entry_points.txt" {
+            let bytes = zipped.read(TEXT_BYTES_MAX).map_err(&bad)?;
             entry_points = Some(String::from_utf8_lossy(&bytes).into_owned());
         }
         if name.ends_with(".pyc") {
             continue;
         }
-        let (path, executable, bytes) = place(&name, executable, bytes, interpreter);
-        files.add_file(path.into_bytes(), executable, Content::Bytes(bytes));
+        let (path, executable, is_script) = place(&name, executable);
+        let content = match is_script && zipped.begins_with(PLACEHOLDER).map_err(&bad)? {
+            true => Content::Bytes(script(&zipped, interpreter).map_err(&bad)?),
+            false => Content::Zipped(zipped),
+        };
+        files.add_file(path.into_bytes(), executable, content);
     }
     for (name, module, function) in console_scripts(entry_points.as_deref().unwrap_or("")) {
         let root = function.split('.').next().unwrap_or(&function);
@@ -287,29 +323,26 @@ pub(crate) fn lay_out(wheel: &Wheel, interpreter: &str, files: &mut Files) -> Re
     Ok(())
 }
 
-/// Where a file of a wheel goes: `X.data/scheme/…` by its scheme, all else to the packages.
-fn place(
-    name: &str,
-    executable: bool,
-    bytes: Vec<u8>,
-    interpreter: &str,
-) -> (String, bool, Vec<u8>) {
+/// A script, with the interpreter for which its first line keeps the place.
+fn script(file: &Zipped, interpreter: &str) -> std::result::Result<Vec<u8>, String> {
+    let bytes = file.read(TEXT_BYTES_MAX)?;
+    let tail = bytes.strip_prefix(PLACEHOLDER).unwrap_or(&bytes);
+    Ok([b"#!", interpreter.as_bytes(), tail].concat())
+}
+
+/// Where a file of a wheel goes: `X.data/scheme/…` by its scheme, all else to the packages. Also whether it is
+/// executable then, and a script.
+fn place(name: &str, executable: bool) -> (String, bool, bool) {
     let (head, rest) = name.split_once('/').unwrap_or(("", name));
     if let (true, Some((scheme, path))) = (head.ends_with(".data"), rest.split_once('/')) {
         return match scheme {
-            "scripts" => {
-                let bytes = match bytes.strip_prefix(b"#!python") {
-                    Some(tail) => [b"#!", interpreter.as_bytes(), tail].concat(),
-                    None => bytes,
-                };
-                (format!("{SCRIPTS}/{path}"), true, bytes)
-            }
-            "data" => (format!("opt/modelv/{path}"), executable, bytes),
-            "headers" => (format!("opt/modelv/include/{path}"), executable, bytes),
-            _ => (format!("{SITE}/{path}"), executable, bytes),
+            "scripts" => (format!("{SCRIPTS}/{path}"), true, true),
+            "data" => (format!("opt/modelv/{path}"), executable, false),
+            "headers" => (format!("opt/modelv/include/{path}"), executable, false),
+            _ => (format!("{SITE}/{path}"), executable, false),
         };
     }
-    (format!("{SITE}/{name}"), executable, bytes)
+    (format!("{SITE}/{name}"), executable, false)
 }
 
 /// `[console_scripts]` of an `entry_points.txt`, as (name, module, function).

@@ -10,7 +10,8 @@ Every server has the same number of workers, the same body and the same connecti
 asked until it answers, warmed, then loaded by wrk; medians of the repetitions, which take turns. With
 `--onnx` the model is exported: ours runs it itself, the others ask onnxruntime. A peer
 that is not installed or does not start is left out, and that is said. The overhead of our front is
-what one connection waits for a function that gives back what it gets.
+what one connection waits for a function that gives back what it gets; with `--onnx`, for a model
+that does, which the front itself runs.
 """
 
 import argparse
@@ -44,6 +45,14 @@ from skl2onnx import to_onnx
 from sklearn.datasets import load_digits
 x = load_digits(return_X_y=True)[0].astype("float32")
 open("model.onnx", "wb").write(to_onnx(joblib.load("model.joblib"), x[:1], options={"zipmap": False}).SerializeToString())
+"""
+IDENTITY = """
+from onnx import TensorProto, helper
+from onnx.helper import make_tensor_value_info as value
+graph = helper.make_graph([helper.make_node("Identity", ["x"], ["y"])], "same",
+    [value("x", TensorProto.FLOAT, [None])], [value("y", TensorProto.FLOAT, [None])])
+model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+open("same.onnx", "wb").write(model.SerializeToString())
 """
 # What has `predict` of scikit-learn, for the same code.
 RUNTIME = """
@@ -132,7 +141,8 @@ def write(here, args):
     os.mkdir(here + "/mlserver")
     settings = {"name": "digits", "implementation": "mlserver_sklearn.SKLearnModel", "parameters": {"uri": "../model.joblib"}}
     if args.onnx:
-        subprocess.run([sys.executable, "-c", ONNX], cwd=here, check=True)
+        for script in (ONNX, IDENTITY):
+            subprocess.run([sys.executable, "-c", script], cwd=here, check=True)
         for folder in (here, here + "/mlserver"):
             open(folder + "/runtime.py", "w").write(RUNTIME)
         open(here + "/mlserver/served.py", "w").write(MLSERVER)
@@ -147,9 +157,9 @@ def write(here, args):
         root = os.path.join(here, folder)
         os.makedirs(root + "/models")
         open(root + "/serve.py", "w").write(code)
-        entry = 'model = "models/model.onnx"' if args.onnx and folder == "ours" else 'entry = "serve:predict"'
+        entry = 'model = "models/%s.onnx"' % {"ours": "model", "echo": "same"}[folder] if args.onnx else 'entry = "serve:predict"'
         open(root + "/modelv.toml", "w").write('[env]\ncapture = "none"\n[serve]\n%s\nbatch = 64\n' % entry)
-        for name in ("model.joblib", "model.onnx"):
+        for name in ("model.joblib", "model.onnx", "same.onnx"):
             if os.path.exists(here + "/" + name):
                 os.link(here + "/" + name, root + "/models/" + name)
         env = dict(os.environ, MODELV_AUTHOR_NAME="x", MODELV_AUTHOR_EMAIL="x@example.org")
@@ -254,7 +264,8 @@ def main():
         ours = [args.modelv, "serve", "HEAD", "--python", sys.executable, "--listen", "127.0.0.1:{port}"]
         with running(ours, here + "/echo", {}, "/predict", "[1]", 1) as address:
             p50 = [load(address, "[1]", 1, args.seconds, here)[1] for _ in range(args.repeat)]
-            print("front and worker protocol, one connection: %.0f us at p50" % (statistics.median(p50) * 1000))
+            what = "front" if args.onnx else "front and worker protocol"
+            print("%s, one connection: %.0f us at p50" % (what, statistics.median(p50) * 1000))
 
 
 if __name__ == "__main__":

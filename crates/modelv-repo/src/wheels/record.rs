@@ -71,15 +71,25 @@ impl Record {
     /// # Errors
     /// It is another file, or none that it gives a SHA-256 for.
     pub fn check(&self, name: &str, sha256: &[u8; 32]) -> Result<(), String> {
+        match self.wanted(name)? {
+            Some(want) if want != base64url(sha256) => {
+                Err(format!("`{name}` is not what RECORD says"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The SHA-256 that it gives for a file, as [`base64url`]; none for itself and its signatures.
+    ///
+    /// # Errors
+    /// It is another file that it gives none for.
+    pub fn wanted(&self, name: &str) -> Result<Option<&str>, String> {
         let signature = ["/RECORD", "/RECORD.jws", "/RECORD.p7s"]
             .iter()
             .any(|s| name.ends_with(s));
         match self.rows.get(name).and_then(|h| h.strip_prefix("sha256=")) {
-            Some(want) if want.trim_end_matches('=') != base64url(sha256) => {
-                Err(format!("`{name}` is not what RECORD says"))
-            }
             None if !signature => Err(format!("`{name}` is not in RECORD with a SHA-256")),
-            _ => Ok(()),
+            want => Ok(want.map(|w| w.trim_end_matches('='))),
         }
     }
 
@@ -134,7 +144,10 @@ pub fn base64url(bytes: &[u8]) -> String {
 }
 
 /// SHA-256 of a stream, and its length; `limit` is the most that is read.
-pub(crate) fn sha256_of(mut input: impl Read, limit: u64) -> std::io::Result<([u8; 32], u64)> {
+///
+/// # Errors
+/// It can't be read, or is longer.
+pub fn sha256_of(mut input: impl Read, limit: u64) -> std::io::Result<([u8; 32], u64)> {
     let mut hasher = Sha256::new();
     let mut buffer = vec![0; 1 << 16];
     let mut total = 0;
