@@ -101,6 +101,10 @@ impl Repo {
             let text = format!("branch `{name}` can't go: a rebase is not finished");
             return Err(Error::State(text));
         }
+        if self.bisect_began_on(&full) {
+            let text = format!("branch `{name}` can't go: a bisection began there");
+            return Err(Error::State(text));
+        }
         self.delete_ref("branch", full, name)
     }
 
@@ -461,5 +465,46 @@ mod tests {
         let now = Repo::open(dir.path()).unwrap();
         assert_eq!(now.ref_commit("refs/heads/other"), Some(made));
         assert_eq!(now.ref_commit("refs/heads/main"), Some(base));
+    }
+
+    #[test]
+    fn the_branch_that_a_bisection_goes_back_to_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut repo = Repo::init(dir.path()).unwrap();
+        let base = commit(&mut repo, "main");
+        repo.create_branch("other", base).unwrap();
+        repo.bisect_start(None, &[], &Ctx::quiet()).unwrap();
+        repo.switch(&SwitchTo::Branch("other".into()), &Ctx::quiet())
+            .unwrap();
+        let kept = repo.delete_branch("main").unwrap_err().to_string();
+        assert!(kept.contains("a bisection began there"), "{kept}");
+        repo.bisect_reset(&Ctx::quiet()).unwrap();
+        assert_eq!(repo.head_label(), "main");
+    }
+
+    /// What a run reads is not taken from under its hands.
+    #[test]
+    fn nothing_is_composed_into_the_tree_of_a_run() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut repo = Repo::init(dir.path()).unwrap();
+        commit(&mut repo, "one");
+        commit(&mut repo, "two");
+        let hold = repo.hold("train", false, &Ctx::quiet()).unwrap();
+        let options = crate::ComposeOptions {
+            code: Some("HEAD~1".into()),
+            author: Some("A <a@example.com>".into()),
+            ..Default::default()
+        };
+        let refused = repo
+            .compose(&options, &Ctx::quiet())
+            .unwrap_err()
+            .to_string();
+        assert!(
+            refused.contains("can't compose: a run is under way"),
+            "{refused}"
+        );
+        drop(hold);
+        repo.compose(&options, &Ctx::quiet()).unwrap();
+        assert_eq!(fs::read_to_string(dir.path().join("a.py")).unwrap(), "one");
     }
 }

@@ -107,6 +107,10 @@ const STATE_HINTS: &[(&str, &str)] = &[
         "`modelv bisect status` shows it, `modelv bisect reset` ends it",
     ),
     (
+        "a bisection began there",
+        "`modelv bisect reset` ends it and goes back there",
+    ),
+    (
         "bisect needs a bad commit",
         "`modelv bisect bad REV` and `modelv bisect good REV`",
     ),
