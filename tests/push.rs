@@ -226,7 +226,7 @@ fn what_cannot_be_pushed_is_said() {
     let said = tree
         .mv(&["release", "push", "image", "127.0.0.1:1/x"])
         .fails_with(1);
-    assert!(said.contains("it has no index.json"), "{said}");
+    assert!(said.contains("there is no image `image`"), "{said}");
     let tree = released();
     let said = tree
         .mv(&["release", "push", "image", "127.0.0.1:1/x"])

@@ -132,7 +132,8 @@ fn a_base_that_is_none_is_refused() {
     refuse(
         &tree,
         &["--base", "no/such"],
-        "error: base `no/such` can't be used: there is no such file or folder\n\nhint: `--base python` packs",
+        "error: base `no/such` can't be used: there is no such file or folder; an image is named with its registry, as \
+         `docker.io/no/such:latest`\n\nhint: `--base python` packs",
     );
     tree.put("base/etc/passwd", "");
     refuse(&tree, &["--base", "base"], "libc.so.6");

@@ -21,7 +21,7 @@ use crate::layout::{blob_path, oci_arch, read_json, read_manifest};
 use crate::packer::{Packer, Watched};
 use crate::packing::Packing;
 use crate::pull::{Source, pull_to};
-use crate::reference::Reference;
+use crate::reference::{Reference, at_hub};
 use crate::registry::Credentials;
 
 /// What an image stands on.
@@ -70,7 +70,12 @@ impl Base {
         };
         let Ok(meta) = std::fs::metadata(&path) else {
             let named = Reference::parse_pulled(text);
-            let at = named.map_err(|_| bad("there is no such file or folder"))?;
+            let at = named.map_err(|_| match at_hub(text) {
+                Some(full) => bad(&format!(
+                    "there is no such file or folder; an image is named with its registry, as `{full}`"
+                )),
+                None => bad("there is no such file or folder"),
+            })?;
             let told = credentials(&at.registry);
             return Ok(Self::Registry(Box::new(Source::Registry(at, told))));
         };

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::golden::Replay;
+use crate::pull::Source;
 use crate::release::{ReleaseOptions, release};
 use crate::verify::verify;
 
@@ -268,12 +269,17 @@ impl Way<'_> {
             replay: false,
             ..self.options.release.clone()
         };
-        let found = verify(self.repo, &options.output, self.id, options, self.ctx, talk)?;
+        let image = Source::Path(options.output.clone());
+        let found = verify(self.repo, &image, Some(self.id), options, self.ctx, talk)?;
         match found.difference {
             None => Ok("the same again".into()),
             Some(difference) => Err(Error::Image {
                 image: options.output.display().to_string(),
-                detail: format!("{} differs when it is built again", difference.part),
+                detail: format!(
+                    "{} differs when it is built again: {}",
+                    difference.part,
+                    difference.details.join(", ")
+                ),
             }),
         }
     }

@@ -42,14 +42,14 @@ pub fn write_context(layout: &Path, dir: &Path, cancel: &Cancel) -> Result<()> {
                 ));
             }
         };
-        if name == "clear" {
+        let file_name = format!("layer-{i:03}.{end}");
+        let from = blob_path(layout, layer["digest"].as_str().unwrap_or_default())?;
+        if takes_away(&from).map_err(Error::io("read", &from))? {
             return Err(refused(
                 layout,
                 "a Dockerfile can't take away what an image below it holds; use another base",
             ));
         }
-        let file_name = format!("layer-{i:03}.{end}");
-        let from = blob_path(layout, layer["digest"].as_str().unwrap_or_default())?;
         let to = folder.path().join(&file_name);
         std::fs::copy(&from, &to).map_err(Error::io("write", &to))?;
         let name: String = name.chars().filter(|c| !c.is_control()).collect();
@@ -59,6 +59,21 @@ pub fn write_context(layout: &Path, dir: &Path, cancel: &Cancel) -> Result<()> {
     let to = folder.path().join("Dockerfile");
     std::fs::write(&to, file).map_err(Error::io("write", &to))?;
     folder.publish()
+}
+
+/// Whether a layer takes files of layers below it away: a Dockerfile would add what stands for that as files.
+fn takes_away(blob: &Path) -> std::io::Result<bool> {
+    let packing = Packing::of(blob).map_err(std::io::Error::other)?;
+    let packing = packing.map_err(std::io::Error::other)?;
+    let input = packing.open(blob).map_err(std::io::Error::other)?;
+    for entry in tar::Archive::new(input).entries()? {
+        let path = entry?.path_bytes().into_owned();
+        let name = path.rsplit(|b| *b == b'/').next().unwrap_or_default();
+        if name.starts_with(b".wh.") {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn refused(layout: &Path, detail: &str) -> Error {
@@ -126,6 +141,20 @@ fn write_config(file: &mut String, config: &Value) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_layer_that_takes_away_is_found() {
+        use crate::layer::{Content, Files};
+        let dir = tempfile::tempdir().unwrap();
+        let packer = crate::packer::Packer::at(dir.path());
+        for (path, want) in [("a/.wh.b", true), ("a/.whiskers", false), ("x.wh.y", false)] {
+            let mut files = Files::default();
+            files.add_file(path, false, Content::Bytes(Vec::new()));
+            let layer = packer.pack_files(&files).unwrap();
+            let blob = dir.path().join(crate::layer::digits(&layer.digest));
+            assert_eq!(takes_away(&blob).unwrap(), want, "{path}");
+        }
+    }
 
     #[test]
     fn what_an_image_says_becomes_instructions() {

@@ -297,20 +297,38 @@ impl Demands {
         out
     }
 
+    /// Whether the file that asks looks in one of these folders, or what loads that file does: a run path holds for
+    /// all that is loaded on the way.
+    fn looks_in(ask: &Ask, askers: &BTreeMap<&str, Vec<&Ask>>, folders: &BTreeSet<String>) -> bool {
+        let (mut open, mut seen) = (vec![ask], BTreeSet::from([&ask.by]));
+        while let Some(ask) = open.pop() {
+            if ask.folders().iter().any(|f| folders.contains(f)) {
+                return true;
+            }
+            let (_, name) = split(&ask.by);
+            let above = askers.get(name).into_iter().flatten();
+            open.extend(above.filter(|above| seen.insert(&above.by)));
+        }
+        false
+    }
+
     /// Libraries that are brought, but not where the file that asks for them looks. A package may well
     /// load them itself before they are asked for, so this refuses nothing.
     pub(crate) fn elsewhere(&self, paths: &BTreeSet<Vec<u8>>) -> Vec<String> {
         let in_base = names_of(paths);
+        let mut askers: BTreeMap<&str, Vec<&Ask>> = BTreeMap::new();
+        for ask in &self.asks {
+            askers.entry(&ask.library).or_default().push(ask);
+        }
         let mut said = BTreeSet::new();
         let mut out = Vec::new();
         for ask in &self.asks {
             let Some(folders) = self.brought.get(&ask.library) else {
                 continue;
             };
-            let looked = ask.folders();
             let is_found = in_base.contains(ask.library.as_bytes())
-                || folders.iter().any(|f| looked.contains(f))
-                || folders.iter().any(|f| is_searched(f));
+                || folders.iter().any(|f| is_searched(f))
+                || Self::looks_in(ask, &askers, folders);
             if !is_found && said.insert(&ask.library) {
                 let folder = folders.first().map_or("", String::as_str);
                 out.push(format!(
@@ -435,5 +453,28 @@ mod tests {
             let in_base = BTreeSet::from([b"x/liba.so".to_vec()]);
             assert!(demands.elsewhere(&in_base).is_empty());
         }
+    }
+
+    #[test]
+    fn what_loads_a_library_looks_for_what_that_needs() {
+        let libs = "site/scipy.libs";
+        let mut demands = Demands::default();
+        demands.asks.push(ask(
+            "libf.so.5",
+            "site/scipy/x.so",
+            &["$ORIGIN/../scipy.libs"],
+            &[],
+        ));
+        demands
+            .asks
+            .push(ask("libq.so.0", "site/scipy.libs/libf.so.5", &[], &[]));
+        demands
+            .brought
+            .extend([brought("libf.so.5", libs), brought("libq.so.0", libs)]);
+        assert_eq!(demands.elsewhere(&BTreeSet::new()), Vec::<String>::new());
+        // Two that ask for each other look nowhere.
+        demands.asks[0] = ask("libf.so.5", "site/scipy.libs/libq.so.0", &[], &[]);
+        let notes = demands.elsewhere(&BTreeSet::new());
+        assert_eq!(notes.len(), 2, "{notes:?}");
     }
 }

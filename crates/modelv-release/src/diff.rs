@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Read;
+use std::path::Path;
 
 use modelv_repo::Cancel;
 use serde::Serialize;
@@ -85,7 +86,7 @@ impl Side {
 }
 
 /// Files by path: what they hold, how they are.
-type Found = BTreeMap<Vec<u8>, (String, u32)>;
+pub(crate) type Found = BTreeMap<Vec<u8>, (String, u32)>;
 
 /// Compares two images.
 ///
@@ -163,9 +164,19 @@ fn read_layer(
     let digest = text(&layer["digest"]);
     let path = pulled.blob(&digest, layer["size"].as_u64().unwrap_or(u64::MAX))?;
     let shown = std::path::PathBuf::from(&pulled.shown);
-    let bad = |detail: String| damaged(&shown, format!("layer `{digest}`: {detail}"));
-    let packing = Packing::of(&path)?.map_err(bad)?;
-    let file = File::open(&path).map_err(Error::io("read", &path))?;
+    read_blob(&path, &digest, found, cancel).map_err(|e| e.of(&shown))
+}
+
+/// Adds the files of a layer that lies at `path`.
+pub(crate) fn read_blob(
+    path: &Path,
+    digest: &str,
+    found: &mut Found,
+    cancel: &Cancel,
+) -> Result<()> {
+    let bad = |detail: String| damaged(path, format!("layer `{digest}`: {detail}"));
+    let packing = Packing::of(path)?.map_err(bad)?;
+    let file = File::open(path).map_err(Error::io("read", path))?;
     let mut blob = HashingRead::new(Watched::new(file, cancel));
     let read = packing
         .decode(&mut blob)
@@ -174,7 +185,7 @@ fn read_layer(
     read.map_err(|e| bad(e.to_string()))?;
     match blob.digest() == digest {
         true => Ok(()),
-        false => Err(damaged(&shown, format!("layer `{digest}` has other bytes"))),
+        false => Err(damaged(path, format!("layer `{digest}` has other bytes"))),
     }
 }
 
@@ -186,6 +197,10 @@ fn list(input: Box<dyn Read + '_>, found: &mut Found) -> std::io::Result<()> {
         let path = entry.path_bytes().into_owned();
         let path = path.strip_prefix(b"./").unwrap_or(&path).to_vec();
         let at = path.iter().rposition(|b| *b == b'/').map_or(0, |at| at + 1);
+        if path[at..] == *b".wh..wh..opq" {
+            found.retain(|p, _| !p.starts_with(&path[..at]));
+            continue;
+        }
         if let Some(gone) = path[at..].strip_prefix(b".wh.") {
             let gone = [&path[..at], gone].concat();
             let below = [gone.as_slice(), b"/"].concat();
@@ -251,7 +266,7 @@ fn packages(before: &Found, after: &Found) -> BTreeMap<String, (Option<String>, 
         .collect()
 }
 
-fn files(before: &Found, after: &Found) -> BTreeMap<String, Change> {
+pub(crate) fn files(before: &Found, after: &Found) -> BTreeMap<String, Change> {
     let paths: BTreeSet<&Vec<u8>> = before.keys().chain(after.keys()).collect();
     let change = |path: &Vec<u8>| match (before.get(path), after.get(path)) {
         (None, _) => Some(Change::Added),
@@ -314,5 +329,9 @@ mod tests {
         let left = found(&[(".wh.d", "")], below);
         let names: Vec<&[u8]> = left.keys().map(Vec::as_slice).collect();
         assert_eq!(names, [&b"dx"[..]]);
+        let below = found(&[("d/x", "1"), ("d/y/z", "2"), ("dx", "3")], Found::new());
+        let left = found(&[("d/.wh..wh..opq", ""), ("d/new", "")], below);
+        let names: Vec<&[u8]> = left.keys().map(Vec::as_slice).collect();
+        assert_eq!(names, [&b"d/new"[..], b"dx"]);
     }
 }

@@ -154,6 +154,12 @@ pub enum Error {
         /// The path.
         path: PathBuf,
     },
+    /// There is no image of that name, here or in a registry.
+    #[error("there is no image `{}`: it is no folder or tar, and names no registry", .image.escape_debug())]
+    NoImage {
+        /// As given.
+        image: String,
+    },
     /// An image is damaged or hostile.
     #[error("image `{image}` is damaged: {detail}")]
     Image {

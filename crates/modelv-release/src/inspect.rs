@@ -16,6 +16,7 @@ use crate::layer::HashingRead;
 use crate::layout::{blob_path, read_json, read_manifest};
 use crate::packer::Watched;
 use crate::packing::Packing;
+use crate::pull::{Source, Whole};
 
 /// Folders of a layer that are shown.
 const FOLDERS_MAX: usize = 3;
@@ -75,11 +76,16 @@ pub struct LayerContent {
     pub folders: Vec<(String, u64)>,
 }
 
-/// Reads an image layout through.
+/// Reads an image through, wherever it is.
 ///
 /// # Errors
-/// It is none, is damaged, or it was interrupted.
-pub fn inspect(layout: &Path, cancel: &Cancel) -> Result<Inspection> {
+/// It is none, is damaged, its registry can't be reached, or it was interrupted.
+pub fn inspect(source: &Source, cancel: &Cancel) -> Result<Inspection> {
+    Whole::open(source, cancel)?.ask(|layout| inspect_layout(layout, cancel))
+}
+
+/// Reads an image layout through.
+pub(crate) fn inspect_layout(layout: &Path, cancel: &Cancel) -> Result<Inspection> {
     let (digest, manifest) = read_manifest(layout)?;
     let config_digest = text(&manifest["config"]["digest"]);
     let config = read_json(layout, &config_digest)?;

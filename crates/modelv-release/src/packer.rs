@@ -18,7 +18,7 @@ use crate::layer::{Files, Hashing, Layer, digits, write_tar_seen};
 use crate::packing::Packing;
 
 /// Part of every cache key: raise it when the bytes of a layer change for the same input.
-pub(crate) const LAYER_FORMAT: &str = "modelv layer 3 tar";
+pub(crate) const LAYER_FORMAT: &str = "modelv layer 4 tar";
 const GZIP_LEVEL: u32 = 6;
 const ZSTD_LEVEL: i32 = 3;
 

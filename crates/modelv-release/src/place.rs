@@ -39,6 +39,12 @@ fn is_free(path: &Path) -> bool {
     }
 }
 
+/// Marks a folder as other tools mark what they make: among the files of a commit, it would be in the next one.
+fn mark(dir: &Path) -> Result<()> {
+    let path = dir.join(MARK);
+    std::fs::write(&path, "*\n").map_err(Error::io("write", &path))
+}
+
 /// A folder for an image that is being made.
 pub(crate) struct Place {
     temp: tempfile::TempDir,
@@ -82,9 +88,7 @@ impl Place {
     /// Puts the finished layout in place.
     pub(crate) fn publish(self) -> Result<()> {
         let output = &self.output;
-        // As other tools mark what they make: among the files of a commit, it would be in the next one.
-        let mark = self.path().join(MARK);
-        std::fs::write(&mark, "*\n").map_err(Error::io("write", &mark))?;
+        mark(self.path())?;
         make_parent(output)?;
         let beside = nearest(output);
         // The old image goes away with this folder.
@@ -136,6 +140,7 @@ impl Folder {
     /// Puts it in place.
     pub(crate) fn publish(self) -> Result<()> {
         let output = &self.output;
+        mark(self.path())?;
         make_parent(output)?;
         std::fs::set_permissions(self.temp.path(), PermissionsExt::from_mode(0o755))
             .and_then(|()| std::fs::rename(self.temp.path(), output))

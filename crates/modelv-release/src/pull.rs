@@ -165,6 +165,11 @@ impl<'a> Pulled<'a> {
         Ok(bytes)
     }
 
+    /// The layout in which what came is.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// Layers, bottom to top.
     pub(crate) fn layers(&self) -> Vec<Value> {
         self.manifest["layers"]
@@ -177,6 +182,39 @@ impl<'a> Pulled<'a> {
     pub(crate) fn label(&self, name: &str) -> Option<String> {
         let labels = &self.config["config"]["Labels"];
         labels[name].as_str().map(str::to_owned)
+    }
+}
+
+/// A whole image in a layout.
+pub(crate) struct Whole {
+    pub(crate) dir: PathBuf,
+    /// What it was called.
+    shown: String,
+    /// Goes away with it.
+    _temp: Option<tempfile::TempDir>,
+}
+
+impl Whole {
+    /// Takes an image out of its tar, or brings all of it from its registry; a layout is taken as it is.
+    pub(crate) fn open(source: &Source, cancel: &Cancel) -> Result<Self> {
+        let mut pulled = Pulled::open(source, cancel)?;
+        if pulled.registry.is_some() {
+            for part in pulled.layers() {
+                let most = part["size"].as_u64().unwrap_or(u64::MAX);
+                pulled.blob(&text(&part["digest"]), most)?;
+            }
+            crate::layout::write_index(&pulled.dir, &pulled.manifest, &pulled.digest)?;
+        }
+        Ok(Self {
+            dir: pulled.dir,
+            shown: pulled.shown,
+            _temp: pulled._temp,
+        })
+    }
+
+    /// What a call says of it, by its own name.
+    pub(crate) fn ask<T>(&self, call: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
+        call(&self.dir).map_err(|e| e.of(Path::new(&self.shown)))
     }
 }
 

@@ -15,6 +15,9 @@ pub struct Reference {
     pub digest: Option<String>,
 }
 
+/// What people call Docker Hub, and where it answers.
+const HUB: &str = "docker.io";
+const HUB_HOST: &str = "registry-1.docker.io";
 /// Longest name that registries take, in bytes.
 const NAME_BYTES_MAX: usize = 255;
 pub(crate) const TAG_BYTES_MAX: usize = 128;
@@ -69,6 +72,17 @@ pub fn mended(reference: &str) -> Option<String> {
     check_reference(&mended).is_ok().then_some(mended)
 }
 
+/// The name in full of an image that engines know without a registry: one at Docker Hub. `None`: it is no such name.
+pub(crate) fn at_hub(reference: &str) -> Option<String> {
+    check_reference(reference).ok()?;
+    let (name, tag) = split_tag(reference);
+    let full = format!("{HUB}/{name}:{tag}");
+    let is_short = Reference::parse(reference).is_err();
+    is_short
+        .then(|| Reference::parse(&full).ok())?
+        .map(|at| at.to_string())
+}
+
 /// Whether a name is one that engines take.
 ///
 /// # Errors
@@ -97,6 +111,11 @@ impl Reference {
     pub fn parse(text: &str) -> Result<Self> {
         let (whole, tag) = split_tag(text);
         let (registry, name) = whole.split_once('/').ok_or_else(|| bad(text))?;
+        // Its own images have a folder that nobody writes.
+        let name = match registry == HUB && !name.contains('/') {
+            true => format!("library/{name}"),
+            false => name.to_owned(),
+        };
         let (host, port) = registry.split_once(':').unwrap_or((registry, "443"));
         let is_registry = registry == "localhost" || registry.contains(['.', ':']);
         let fits = is_registry
@@ -110,7 +129,7 @@ impl Reference {
         }
         Ok(Self {
             registry: registry.to_owned(),
-            name: name.to_owned(),
+            name,
             tag: tag.to_owned(),
             digest: None,
         })
@@ -138,7 +157,11 @@ impl Reference {
     /// Where the registry answers. Only one on this machine is spoken to in the clear.
     pub(crate) fn root(&self) -> String {
         let scheme = if self.is_local() { "http" } else { "https" };
-        format!("{scheme}://{}", self.registry)
+        let host = match self.registry.as_str() {
+            HUB => HUB_HOST,
+            own => own,
+        };
+        format!("{scheme}://{host}")
     }
 
     pub(crate) fn is_local(&self) -> bool {
@@ -256,6 +279,24 @@ mod tests {
                     user@a.b/x a.b/x?y a.b/../x";
         for text in none.split_whitespace() {
             assert!(Reference::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn docker_hub_answers_elsewhere() {
+        let at = Reference::parse("docker.io/python:3.12-slim").unwrap();
+        assert_eq!(at.to_string(), "docker.io/library/python:3.12-slim");
+        assert_eq!(at.root(), "https://registry-1.docker.io");
+        let own = Reference::parse("docker.io/team/tweets").unwrap();
+        assert_eq!(own.to_string(), "docker.io/team/tweets:latest");
+        for (name, full) in [
+            ("python:3.12", Some("docker.io/library/python:3.12")),
+            ("team/x", Some("docker.io/team/x:latest")),
+            ("ghcr.io/team/x", None),
+            ("../rootfs", None),
+            ("a b", None),
+        ] {
+            assert_eq!(at_hub(name).as_deref(), full, "{name}");
         }
     }
 }

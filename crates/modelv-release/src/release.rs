@@ -525,6 +525,7 @@ fn find_python(repo: &Repo, env: &Env, options: &ReleaseOptions) -> Result<Optio
         .ok_or_else(|| modelv_repo::Error::not_found("interpreter", "python3").into())
 }
 
+/// SHA-256 of a file of any size, in digits.
 pub(crate) fn sha256_of(path: &Path) -> Result<String> {
     let file = std::fs::File::open(path).map_err(Error::io("read", path))?;
     let (digest, _) =

@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::layout::{blob_path, check_digest, digest_of, read_bounded, read_json, read_manifest};
 use crate::modelpack;
 use crate::packer::Watched;
-use crate::pull::text;
+use crate::pull::{Source, Whole, text};
 use crate::reference::Reference;
 use crate::registry::{Access, Credentials, Registry, header, with};
 
@@ -67,11 +67,23 @@ impl Blob {
     }
 }
 
-/// Pushes an image layout. `mount_from` names other repositories of the registry that may have the blobs.
+/// Pushes an image, with what lies beside it in its layout. `mount_from` names other repositories of the registry
+/// that may have the blobs.
 ///
 /// # Errors
-/// The layout is damaged, the registry can't be reached or refuses, or it was interrupted.
+/// The image is missing or damaged, the registry can't be reached or refuses, or it was interrupted.
 pub fn push(
+    source: &Source,
+    to: &Reference,
+    mount_from: &[String],
+    credentials: Option<Credentials>,
+    ctx: Ctx<'_>,
+) -> Result<Pushed> {
+    let whole = Whole::open(source, ctx.cancel)?;
+    whole.ask(|layout| push_layout(layout, to, mount_from, credentials, ctx))
+}
+
+fn push_layout(
     layout: &Path,
     to: &Reference,
     mount_from: &[String],

@@ -1,19 +1,22 @@
 //! Whether an image is what a commit gives: it is built again from nothing, and compared layer by layer.
 
+mod details;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use modelv_repo::core::id::CommitId;
-use modelv_repo::{Ctx, Repo};
+use modelv_repo::{Cancel, Ctx, Repo};
 use serde::Serialize;
 
 use crate::base::{Seen, list_tar};
 use crate::error::{Error, Result};
 use crate::golden::{self, Replay};
-use crate::inspect::{Inspection, inspect};
-use crate::layout::blob_path;
+use crate::inspect::inspect_layout;
+use crate::layout::{blob_path, read_json};
 use crate::packing::{Compression, Packing};
 use crate::place::Place;
+use crate::pull::{Pulled, Source, Whole, text};
 use crate::release::{Image, ReleaseOptions, build};
 
 /// What came of the comparison.
@@ -40,49 +43,59 @@ pub struct Difference {
     pub image: Option<String>,
     /// Digest in what the commit gives.
     pub rebuilt: Option<String>,
+    /// What differs in it: files, or values with that of the image first. The first few.
+    pub details: Vec<String>,
     /// Packages of Debian that differ in it, with the version in the image and in what the commit gives.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub packages: Vec<String>,
 }
 
-/// The commit that an image says it was made from.
-///
-/// # Errors
-/// It is no layout, or names no commit.
-pub fn commit_of(layout: &Path) -> Result<String> {
-    let (_, manifest) = crate::layout::read_manifest(layout)?;
-    let named = manifest["annotations"]["dev.modelv.commit"].as_str();
-    named.map(str::to_owned).ok_or_else(|| Error::Image {
-        image: layout.display().to_string(),
-        detail: "it names no commit that it was made from".into(),
-    })
-}
-
-fn compression_of(layout: &Path) -> Result<Compression> {
-    let (_, manifest) = crate::layout::read_manifest(layout)?;
-    let layers = manifest["layers"].as_array().into_iter().flatten();
-    let mut media = layers.filter_map(|layer| layer["mediaType"].as_str());
+fn compression_of(image: &Pulled<'_>) -> Compression {
+    let layers = image.layers();
+    let mut media = layers
+        .iter()
+        .filter_map(|layer| layer["mediaType"].as_str());
     let is_zstd = media.any(|media| Packing::of_media(media) == Some(Packing::Zstd));
-    Ok(match is_zstd {
+    match is_zstd {
         true => Compression::Zstd,
         false => Compression::Gzip,
-    })
+    }
 }
 
-/// Builds `id` again, packed as the image is and without any layer that was made before, and compares. If the
-/// options say so, puts the golden requests to the image, whether it was asked before or not.
+/// The commit that an image says it was made from.
+fn commit_of(repo: &Repo, image: &Pulled<'_>) -> Result<CommitId> {
+    let named = image.manifest["annotations"]["dev.modelv.commit"].as_str();
+    let named = named.ok_or_else(|| Error::Image {
+        image: image.shown.clone(),
+        detail: "it names no commit that it was made from".into(),
+    })?;
+    Ok(repo.resolve(named)?)
+}
+
+/// Builds a commit again, or the one that the image names, packed as the image is and without any layer that was made
+/// before, and compares. Every byte of a layout is read; of an image in a registry only what it says of itself comes,
+/// and the first layer that differs. If the options say so, puts the golden requests to the image, whether it was
+/// asked before or not.
 ///
 /// # Errors
-/// The image is damaged, or does not answer as recorded, the commit can't be built, or it was interrupted.
+/// The image is missing or damaged, or does not answer as recorded, the commit can't be built, or it was interrupted.
 pub fn verify(
     repo: &Repo,
-    layout: &Path,
-    id: CommitId,
+    source: &Source,
+    id: Option<CommitId>,
     options: &ReleaseOptions,
     ctx: Ctx<'_>,
     talk: &mut dyn FnMut(&str),
 ) -> Result<Verification> {
-    let seen = inspect(layout, ctx.cancel)?;
+    let mut image = Pulled::open(source, ctx.cancel)?;
+    if let Source::Path(_) = source {
+        let shown = PathBuf::from(&image.shown);
+        inspect_layout(image.dir(), ctx.cancel).map_err(|e| e.of(&shown))?;
+    }
+    let id = match id {
+        Some(id) => id,
+        None => commit_of(repo, &image)?,
+    };
     // In a place that goes away again.
     let place = Place::new(&repo.dir().join("tmp/verified"))?;
     let options = ReleaseOptions {
@@ -90,29 +103,56 @@ pub fn verify(
         modelpack: false,
         sign_key: None,
         // What the image says of its layers; how it says it is compared with the rest.
-        compression: compression_of(layout)?,
+        compression: compression_of(&image),
         ..options.clone()
     };
     let (built, _) = build(repo, id, &options, &place, None, ctx, talk)?;
-    let mut difference = first_difference(&seen, &built);
+    let mut difference = first_difference(&image, &built);
     // What is not of this commit is not started.
     let replay = match options.replay && difference.is_none() {
         true => {
             talk("golden requests");
-            Some(golden::replay(layout, &repo.dir().join("tmp"), ctx.cancel)?)
+            let whole = Whole::open(source, ctx.cancel)?;
+            let near = repo.dir().join("tmp");
+            Some(whole.ask(|layout| golden::replay(layout, &near, ctx.cancel))?)
         }
         false => None,
     };
     if let Some(difference) = &mut difference {
-        difference.packages = changed(layout, place.path(), difference);
+        difference.details = explain(&mut image, place.path(), difference, &built, ctx.cancel)?;
+        difference.packages = changed(image.dir(), place.path(), difference);
     }
     Ok(Verification {
         replay,
         commit: id.to_hex(),
         difference,
-        image: seen.digest,
+        image: image.digest.clone(),
         rebuilt: built.digest,
     })
+}
+
+/// What differs in the part that does.
+fn explain(
+    image: &mut Pulled<'_>,
+    place: &Path,
+    difference: &Difference,
+    built: &Image,
+    cancel: &Cancel,
+) -> Result<Vec<String>> {
+    match difference.part.as_str() {
+        CONFIGURATION => {
+            let ours = read_json(place, &built.config_digest)?;
+            Ok(details::of_values(&image.config, &ours))
+        }
+        MANIFEST => {
+            let ours = read_json(place, &built.digest)?;
+            Ok(details::of_values(&image.manifest, &ours))
+        }
+        _ => {
+            let (theirs, ours) = (difference.image.as_deref(), difference.rebuilt.as_deref());
+            details::of_layer(image, theirs, place, ours, cancel)
+        }
+    }
 }
 
 /// Why a base differs, where both say what is installed: what can't be read is no reason.
@@ -148,25 +188,34 @@ fn changed(layout: &Path, place: &Path, difference: &Difference) -> Vec<String> 
         .collect()
 }
 
-fn first_difference(seen: &Inspection, built: &Image) -> Option<Difference> {
+/// Parts beside the layers.
+const CONFIGURATION: &str = "configuration";
+const MANIFEST: &str = "manifest";
+
+fn first_difference(image: &Pulled<'_>, built: &Image) -> Option<Difference> {
     let differs = |part: String, image: Option<&str>, rebuilt: Option<&str>| Difference {
         part,
         image: image.map(str::to_owned),
         rebuilt: rebuilt.map(str::to_owned),
+        details: Vec::new(),
         packages: Vec::new(),
     };
-    for i in 0..seen.layers.len().max(built.layers.len()) {
-        let (a, b) = (seen.layers.get(i), built.layers.get(i));
-        let (there, here) = (a.map(|l| l.digest.as_str()), b.map(|l| l.digest.as_str()));
+    let layers = image.layers();
+    for i in 0..layers.len().max(built.layers.len()) {
+        let (a, b) = (layers.get(i), built.layers.get(i));
+        let there = a.and_then(|l| l["digest"].as_str());
+        let here = b.map(|l| l.digest.as_str());
         if there != here {
-            let name = b.map(|l| &l.name).or(a.map(|l| &l.name));
-            let part = format!("layer `{}`", name.map_or("", String::as_str));
+            let said = || a.and_then(|l| l["annotations"]["dev.modelv.layer"].as_str());
+            let name = b.map(|l| l.name.as_str()).or_else(said);
+            let part = format!("layer `{}`", name.unwrap_or_default());
             return Some(differs(part, there, here));
         }
     }
+    let config = text(&image.manifest["config"]["digest"]);
     [
-        ("configuration", &seen.config, &built.config_digest),
-        ("manifest", &seen.digest, &built.digest),
+        (CONFIGURATION, &config, &built.config_digest),
+        (MANIFEST, &image.digest, &built.digest),
     ]
     .into_iter()
     .find(|(_, there, here)| there != here)
@@ -204,6 +253,7 @@ mod tests {
             part: "layer `base`".into(),
             image,
             rebuilt,
+            details: Vec::new(),
             packages: Vec::new(),
         };
         let found = changed(old.path(), new.path(), &difference);

@@ -1,38 +1,32 @@
-//! Wheels: found or fetched by exact version, checked, and laid out as an installer would (binary
-//! distribution format, "Installing a wheel"), straight into a layer.
+//! Wheels: found or fetched by exact version, and checked. How their files lie in a layer is in
+//! `wheel/lay_out.rs`.
+
+mod lay_out;
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use modelv_repo::core::env::{Env, Package};
 use modelv_repo::core::id::to_hex;
 use modelv_repo::core::path::RepoPath;
 use modelv_repo::wheels::archive;
 use modelv_repo::wheels::pip::{self, Sources};
-use modelv_repo::wheels::record::{Record, sha256_of};
+use modelv_repo::wheels::record::sha256_of;
 use modelv_repo::{Cancel, Repo, StoredWheel};
 
 use crate::error::{Error, Result};
-use crate::layer::{Content, Files, check_name};
 use crate::packer::Packer;
 use crate::sbom::Packed;
-use crate::zipped::{Archive, Zipped};
+
+pub(crate) use lay_out::lay_out;
 
 /// Where packages lie in an image.
 pub(crate) const SITE: &str = "opt/modelv/site-packages";
-const SCRIPTS: &str = "opt/modelv/bin";
 /// What scripts begin with: a link to the interpreter of the image, so that a layer of a package is the
 /// same on every base.
 pub(crate) const INTERPRETER: &str = "/opt/modelv/bin/python";
-/// Largest file of a wheel, in bytes.
-const FILE_BYTES_MAX: u64 = 4 << 30;
-/// Largest script or list of entry points, in bytes.
-const TEXT_BYTES_MAX: u64 = 16 << 20;
-/// How a script begins that is to begin with the interpreter.
-const PLACEHOLDER: &[u8] = b"#!python";
 
 /// A wheel on disk.
 #[derive(Debug, Clone)]
@@ -233,11 +227,6 @@ impl Wanted<'_> {
     }
 }
 
-fn file_name(path: &Path) -> String {
-    let name = path.file_name().unwrap_or_default();
-    name.to_string_lossy().into_owned()
-}
-
 /// SHA-256 of a wheel, which is noted: an environment has gigabytes of them. What is made of one is compared
 /// with its RECORD all the same.
 fn digest_of(path: &Path, packer: &Packer<'_>) -> Result<[u8; 32]> {
@@ -259,111 +248,6 @@ fn digest_of(path: &Path, packer: &Packer<'_>) -> Result<[u8; 32]> {
         cache.put_note(&key, &digest);
     }
     Ok(digest)
-}
-
-/// Lays a wheel out. Every file is checked against RECORD, when it is read.
-pub(crate) fn lay_out(wheel: &Wheel, interpreter: &str, files: &mut Files) -> Result<()> {
-    let bad = |detail: String| Error::Package {
-        package: file_name(&wheel.path),
-        detail,
-    };
-    let file = File::open(&wheel.path).map_err(Error::io("read", &wheel.path))?;
-    let file = Arc::new(file);
-    let mut zip = zip::ZipArchive::new(file.as_ref()).map_err(|e| bad(e.to_string()))?;
-    let record = Record::of_wheel(&mut zip).map_err(&bad)?;
-    let archive = Archive {
-        file: file.clone(),
-        name: file_name(&wheel.path).into(),
-    };
-    let mut entry_points = None;
-    for i in 0..zip.len() {
-        let entry = zip.by_index(i).map_err(|e| bad(e.to_string()))?;
-        let name = String::from_utf8_lossy(entry.name_raw()).into_owned();
-        if name.ends_with('/') {
-            continue;
-        }
-        let unsafe_part = |p: &str| p.is_empty() || p == "." || p == ".." || p.contains('\0');
-        if name.split('/').any(unsafe_part) || entry.size() > FILE_BYTES_MAX {
-            return Err(bad(format!(
-                "it holds the file name `{}`",
-                name.escape_debug()
-            )));
-        }
-        check_name(name.as_bytes()).map_err(|e| bad(e.to_string()))?;
-        let want = record.wanted(&name).map_err(&bad)?;
-        let executable = entry.unix_mode().is_some_and(|m| m & 0o111 != 0);
-        let zipped = Zipped::of(&archive, &entry, name.clone(), want).map_err(&bad)?;
-        let (head, rest) = name.split_once('/').unwrap_or(("", name.as_str()));
-        if head.ends_with(".dist-info") && rest == "entry_points.txt" {
-            let bytes = zipped.read(TEXT_BYTES_MAX).map_err(&bad)?;
-            entry_points = Some(String::from_utf8_lossy(&bytes).into_owned());
-        }
-        if name.ends_with(".pyc") {
-            continue;
-        }
-        let (path, executable, is_script) = place(&name, executable);
-        let content = match is_script && zipped.begins_with(PLACEHOLDER).map_err(&bad)? {
-            true => Content::Bytes(script(&zipped, interpreter).map_err(&bad)?),
-            false => Content::Zipped(zipped),
-        };
-        files.add_file(path.into_bytes(), executable, content);
-    }
-    for (name, module, function) in console_scripts(entry_points.as_deref().unwrap_or("")) {
-        let root = function.split('.').next().unwrap_or(&function);
-        let text = format!(
-            "#!{interpreter}\nimport sys\nsys.path.insert(0, \"/{SITE}\")\nfrom {module} import {root}\n\
-             if __name__ == \"__main__\":\n    sys.exit({function}())\n"
-        );
-        files.add_file(
-            format!("{SCRIPTS}/{name}"),
-            true,
-            Content::Bytes(text.into_bytes()),
-        );
-    }
-    Ok(())
-}
-
-/// A script, with the interpreter for which its first line keeps the place.
-fn script(file: &Zipped, interpreter: &str) -> std::result::Result<Vec<u8>, String> {
-    let bytes = file.read(TEXT_BYTES_MAX)?;
-    let tail = bytes.strip_prefix(PLACEHOLDER).unwrap_or(&bytes);
-    Ok([b"#!", interpreter.as_bytes(), tail].concat())
-}
-
-/// Where a file of a wheel goes: `X.data/scheme/…` by its scheme, all else to the packages. Also whether it is
-/// executable then, and a script.
-fn place(name: &str, executable: bool) -> (String, bool, bool) {
-    let (head, rest) = name.split_once('/').unwrap_or(("", name));
-    if let (true, Some((scheme, path))) = (head.ends_with(".data"), rest.split_once('/')) {
-        return match scheme {
-            "scripts" => (format!("{SCRIPTS}/{path}"), true, true),
-            "data" => (format!("opt/modelv/{path}"), executable, false),
-            "headers" => (format!("opt/modelv/include/{path}"), executable, false),
-            _ => (format!("{SITE}/{path}"), executable, false),
-        };
-    }
-    (format!("{SITE}/{name}"), executable, false)
-}
-
-/// `[console_scripts]` of an `entry_points.txt`, as (name, module, function).
-fn console_scripts(text: &str) -> Vec<(String, String, String)> {
-    let mut inside = false;
-    let mut out = Vec::new();
-    for line in text.lines().map(str::trim) {
-        if line.starts_with('[') {
-            inside = line == "[console_scripts]";
-        } else if inside
-            && let Some((name, target)) = line.split_once('=')
-            && let Some((module, function)) = target.split('[').next().unwrap_or("").split_once(':')
-        {
-            let clean = |s: &str| s.chars().all(|c| c.is_alphanumeric() || "._-".contains(c));
-            let (name, module, function) = (name.trim(), module.trim(), function.trim());
-            if clean(name) && clean(module) && clean(function) && !name.is_empty() {
-                out.push((name.into(), module.into(), function.into()));
-            }
-        }
-    }
-    out
 }
 
 #[cfg(test)]

@@ -1,31 +1,53 @@
-use super::*;
-use modelv_repo::core::path::RepoPath;
-
-use crate::layer::Node;
-use sha2::{Digest, Sha256};
+use std::fs::File;
 use std::process::Command;
 
+use sha2::{Digest, Sha256};
+
+use super::lay_out::{place, programs, with_interpreter};
+use super::*;
+use crate::layer::{Content, Files, Node};
+
 #[test]
-fn scripts_are_found() {
-    let text =
-        "[gui_scripts]\na = b:c\n[console_scripts]\nf2py = numpy.f2py:main [x]\n../x = a:b\n";
+fn programs_are_found() {
+    let text = "[gui_scripts]\na = b:c\n[console_scripts]\nf2py = numpy.f2py:main [x]\n../x = a:b\n\
+                [other]\nd = e:f\n";
+    let owned = |a: &str, b: &str, c: &str| (a.to_owned(), b.to_owned(), c.to_owned());
     assert_eq!(
-        console_scripts(text),
-        [("f2py".into(), "numpy.f2py".into(), "main".into())]
+        programs(text),
+        [owned("a", "b", "c"), owned("f2py", "numpy.f2py", "main")]
     );
 }
 
 #[test]
 fn files_go_where_their_scheme_says() {
-    let scripts = ("opt/modelv/bin/run".to_owned(), true, true);
-    assert_eq!(place("x-1.data/scripts/run", false), scripts);
-    for (name, want) in [
-        ("x/y.py", "opt/modelv/site-packages/x/y.py"),
-        ("x-1.data/purelib/z.py", "opt/modelv/site-packages/z.py"),
-        ("x-1.data/data/share/z", "opt/modelv/share/z"),
-        ("x-1.data/headers/z.h", "opt/modelv/include/z.h"),
+    for (name, path, executable) in [
+        ("x-1.data/scripts/run", "opt/modelv/bin/run", true),
+        ("x/y.py", "opt/modelv/site-packages/x/y.py", false),
+        (
+            "x-1.data/purelib/z.py",
+            "opt/modelv/site-packages/z.py",
+            false,
+        ),
+        ("x-1.data/headers/z.h", "opt/modelv/include/z.h", false),
+        ("x-1.data/data/share/z", "opt/modelv/share/z", false),
     ] {
-        assert_eq!(place(name, false), (want.to_owned(), false, false));
+        let placed = place(name, false);
+        assert_eq!(
+            (placed.path.as_str(), placed.executable),
+            (path, executable)
+        );
+    }
+}
+
+#[test]
+fn a_script_names_the_interpreter_of_the_image() {
+    for (text, want) in [
+        ("#!python\npass\n", Some("#!/usr/bin/python3\npass\n")),
+        ("#!pythonw -E\n", Some("#!/usr/bin/python3 -E\n")),
+        ("#!/bin/sh\n", None),
+    ] {
+        let found = with_interpreter(text.as_bytes(), "/usr/bin/python3");
+        assert_eq!(found.as_deref(), want.map(str::as_bytes), "{text}");
     }
 }
 
@@ -180,7 +202,7 @@ fn a_wheel_lies_as_pip_lays_it() {
     let mut ours = Files::default();
     lay_out(&wheel, "/usr/bin/python3", &mut ours).unwrap();
     let theirs = installed_by_pip(dir.path(), &wheel);
-    // pip writes these itself; programs begin with another interpreter; and we leave RECORD alone.
+    // pip writes these itself, and programs begin with another interpreter.
     let own = |name: &str| {
         let ends = ["/RECORD", "/INSTALLER", "/REQUESTED", "/direct_url.json"];
         ends.iter().any(|e| name.ends_with(e))
@@ -205,6 +227,52 @@ fn a_wheel_lies_as_pip_lays_it() {
         compared += 1;
     }
     assert_eq!(compared, theirs.keys().filter(|n| !own(n)).count());
+}
+
+#[test]
+fn the_record_is_one_of_what_lies_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let quoted = |lines: String| {
+        lines.replace(
+            "tiny/words, and commas.txt",
+            "\"tiny/words, and commas.txt\"",
+        )
+    };
+    let mut files = Files::default();
+    let more = ("tiny/__init__.cpython-311.pyc", &b"compiled"[..]);
+    let wheel = build(dir.path(), &[&TINY[..], &[more]].concat(), quoted);
+    lay_out(&wheel, "/usr/bin/python3", &mut files).unwrap();
+    let text = |path: &str| {
+        let bytes = files.nodes.get(path.as_bytes()).and_then(bytes_of);
+        String::from_utf8(bytes.unwrap_or_else(|| panic!("no {path}"))).unwrap()
+    };
+    let own = "tiny_wheel-1.0.dist-info/RECORD";
+    let record = text(&format!("{SITE}/{own}"));
+    assert!(record.contains(&format!("{own},,\n")), "{record}");
+    let mut seen = 0;
+    for line in record.lines().filter(|line| !line.starts_with(own)) {
+        let (rest, size) = line.rsplit_once(',').unwrap();
+        let (path, hash) = rest.rsplit_once(",sha256=").unwrap();
+        let path = path.trim_matches('"');
+        let path = match path.strip_prefix("../") {
+            Some(above) => format!("opt/modelv/{above}"),
+            None => format!("{SITE}/{path}"),
+        };
+        let text = text(&path);
+        let want = modelv_repo::wheels::record::base64url(&Sha256::digest(text.as_bytes()));
+        assert_eq!(
+            (hash, size),
+            (want.as_str(), text.len().to_string().as_str()),
+            "{path}"
+        );
+        seen += 1;
+    }
+    let is_file = |node: &&Node| matches!(node, Node::File { .. });
+    assert_eq!(seen + 1, files.nodes.values().filter(is_file).count());
+    assert!(
+        record.starts_with("../bin/old-way,sha256="),
+        "sorted: {record}"
+    );
 }
 
 #[test]

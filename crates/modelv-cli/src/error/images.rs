@@ -61,7 +61,10 @@ impl From<modelv_release::Error> for CommandError {
             E::Registry { .. } => Some(
                 "is it running? `docker login REGISTRY`, or MODELV_REGISTRY_USER and MODELV_REGISTRY_PASSWORD, say who pushes",
             ),
-            E::Taken { .. } => Some("name another folder"),
+            E::Taken { .. } => Some("name another place, or move away what is there"),
+            E::NoImage { .. } => Some(
+                "`modelv release COMMIT --output DIR` makes one; one in a registry is named like `registry.example/team/tweets:1`",
+            ),
             E::Key { .. } => Some(
                 "`openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256` makes one, `openssl pkey -pubout` its public half",
             ),

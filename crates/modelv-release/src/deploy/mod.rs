@@ -26,10 +26,9 @@ const KSERVE: &str = include_str!("kserve.yaml");
 /// What is deployed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Deployment {
-    /// Reference of the image, as an engine pulls it.
+    /// Reference of the image, as an engine pulls it. Its name, without registry and tag, is what all is called: the
+    /// next release of it takes the place of this one.
     pub image: String,
-    /// What people call the model.
-    pub name: String,
     /// The commit.
     pub commit: String,
 }
@@ -94,8 +93,10 @@ impl Gateway {
 }
 
 impl Deployment {
-    /// The name as a label of DNS.
+    /// The name of the image as a label of DNS.
     fn label(&self) -> String {
+        let name = self.image.rsplit('/').next().unwrap_or_default();
+        let name = name.split([':', '@']).next().unwrap_or_default();
         let plain = |c: char| {
             if c.is_ascii_alphanumeric() {
                 c.to_ascii_lowercase()
@@ -103,7 +104,7 @@ impl Deployment {
                 '-'
             }
         };
-        let label: String = self.name.chars().map(plain).take(NAME_MAX).collect();
+        let label: String = name.chars().map(plain).take(NAME_MAX).collect();
         let label = label.trim_matches('-');
         match label.chars().next() {
             Some(first) if first.is_ascii_alphabetic() => label.to_owned(),
@@ -126,7 +127,7 @@ impl Deployment {
     /// # Errors
     /// A file is there already, or can't be written.
     pub fn write_compose(&self, dir: &Path) -> Result<Vec<PathBuf>> {
-        let paths: Vec<PathBuf> = COMPOSE.iter().map(|(name, _)| dir.join(name)).collect();
+        let paths = compose_files(dir);
         if let Some(path) = paths.iter().find(|p| p.symlink_metadata().is_ok()) {
             return Err(Error::Taken { path: path.clone() });
         }
@@ -155,6 +156,12 @@ impl Deployment {
     }
 }
 
+/// The files that [`Deployment::write_compose`] writes into a folder.
+#[must_use]
+pub fn compose_files(dir: &Path) -> Vec<PathBuf> {
+    COMPOSE.iter().map(|(name, _)| dir.join(name)).collect()
+}
+
 fn write_new(path: &Path, text: &str) -> Result<()> {
     let failed = |e: std::io::Error| match e.kind() {
         std::io::ErrorKind::AlreadyExists => Error::Taken {
@@ -175,20 +182,20 @@ mod tests {
 
     #[test]
     fn names_become_labels() {
-        for (name, want) in [
+        for (image, want) in [
             ("tweets", "tweets"),
-            ("Feature/German_2", "feature-german-2"),
-            ("1a2b", "model-1a2b"),
+            ("registry.example:5000/team/tweets:1.2", "tweets"),
+            ("localhost/German_2@sha256:12", "german-2"),
+            ("r.example/1a2b", "model-1a2b"),
             ("--", "model"),
             ("\u{fc}", "model"),
             (&"x".repeat(90), &"x".repeat(NAME_MAX)),
         ] {
             let d = Deployment {
-                image: "i".into(),
-                name: name.to_owned(),
+                image: image.to_owned(),
                 commit: "c".into(),
             };
-            assert_eq!(d.label(), want, "{name}");
+            assert_eq!(d.label(), want, "{image}");
         }
     }
 
@@ -197,7 +204,6 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let deployment = Deployment {
             image: "registry.example/team/tweets:1".into(),
-            name: "tweets".into(),
             commit: "ab".repeat(32),
         };
         let written = deployment.write_compose(dir.path()).unwrap();

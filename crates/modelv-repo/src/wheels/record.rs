@@ -131,6 +131,15 @@ pub(crate) fn unquoted(path: &str) -> String {
     }
 }
 
+/// A path as RECORD writes it.
+#[must_use]
+pub fn quoted(path: &str) -> String {
+    match path.contains([',', '"']) {
+        true => format!("\"{}\"", path.replace('"', "\"\"")),
+        false => path.to_owned(),
+    }
+}
+
 /// Path and hash of a line.
 fn row(line: &str) -> Option<(String, String)> {
     let (path, hash, _) = parts(line)?;
@@ -184,6 +193,9 @@ mod tests {
         );
         assert_eq!(row("a/b.py,,"), Some(("a/b.py".into(), String::new())));
         assert_eq!(row("nothing"), None);
+        for path in ["a/b.py", "a,b", "\"", "a\",\"b"] {
+            assert_eq!(unquoted(&quoted(path)), path);
+        }
     }
 
     #[test]

@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 use zip::write::SimpleFileOptions;
 
 use super::archive::is_inside;
-use super::record::{Record, base64url};
+use super::record::{Record, base64url, quoted};
 use crate::capture::metadata::INSTALLER_FILES;
 use crate::ctx::Cancel;
 
@@ -227,13 +227,6 @@ fn neutral(bytes: &[u8]) -> Vec<u8> {
     match is_python {
         true => [b"#!python".as_slice(), rest].concat(),
         false => bytes.to_vec(),
-    }
-}
-
-fn quoted(name: &str) -> String {
-    match name.contains([',', '"']) {
-        true => format!("\"{}\"", name.replace('"', "\"\"")),
-        false => name.to_owned(),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use modelv_release::{CiEnv, CiOptions, CiRecord, Reference};
+use modelv_release::{CiEnv, CiOptions, CiRecord, Reference, Source};
 use modelv_repo::Ctx;
 use modelv_repo::capture::clock::format_duration;
 
@@ -78,7 +78,7 @@ pub(super) fn run(args: Args, mut s: Session<'_>) -> Done {
     let mut talk = |text: &str| s.ui.talk(format!("  {text}"));
     let (record, is_known) = modelv_release::ci(&repo, id, &options, ctx, &mut talk)?;
     if let Some(to) = to.as_ref().filter(|_| record.passed) {
-        release::push::push(&output, to, &[], &mut s)?;
+        release::push::push(&Source::Path(output.clone()), to, &[], &mut s)?;
     }
     if args.json {
         s.ui.json(&serde_json::to_value(&record).unwrap_or_default());

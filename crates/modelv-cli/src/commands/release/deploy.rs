@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use modelv_release::{Deployment, Gateway};
+use modelv_release::{Deployment, Gateway, compose_files};
 
 use super::super::Session;
 use crate::error::CommandError;
@@ -54,8 +54,24 @@ impl DeployArgs {
         Ok(())
     }
 
-    /// The gateway that is named; looked at before anything is built.
-    pub(super) fn gateway(&self) -> Result<Option<Gateway>, CommandError> {
+    /// What would fail after the image is made is said before.
+    pub(super) fn check(&self, s: &Session<'_>) -> Result<(), CommandError> {
+        self.gateway()?;
+        let compose = self.compose.as_ref();
+        let mut files = compose.map_or(Vec::new(), |dir| compose_files(&s.dir.join(dir)));
+        let more = [&self.k8s, &self.kserve].into_iter().flatten();
+        files.extend(more.map(|file| s.dir.join(file)));
+        match files
+            .into_iter()
+            .find(|path| path.symlink_metadata().is_ok())
+        {
+            Some(path) => Err(modelv_release::Error::Taken { path }.into()),
+            None => Ok(()),
+        }
+    }
+
+    /// The gateway that is named.
+    fn gateway(&self) -> Result<Option<Gateway>, CommandError> {
         let hostname = self.hostname.as_deref();
         let gateway = self.gateway.as_deref();
         Ok(gateway

@@ -1,6 +1,5 @@
 //! `modelv release inspect`.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use super::super::{Done, Session};
@@ -9,15 +8,15 @@ use crate::ui::{Style, plain, size};
 /// Show what an image is: of which commit, and what its layers hold.
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// The layout.
-    layout: PathBuf,
+    /// The layout, a tar of one, or the name of an image in a registry.
+    image: String,
     /// As JSON.
     #[arg(long)]
     json: bool,
 }
 
 pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
-    let image = modelv_release::inspect(&s.dir.join(&args.layout), s.cancel())?;
+    let image = modelv_release::inspect(&super::source(&args.image, &s)?, s.cancel())?;
     if args.json {
         s.ui.json(&serde_json::to_value(&image).unwrap_or_default());
         return Ok(ExitCode::SUCCESS);

@@ -5,11 +5,12 @@ mod diff;
 mod explain;
 mod golden;
 mod inspect;
+mod outputs;
 mod plan;
 pub(super) mod push;
 mod verify;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Subcommand;
@@ -32,9 +33,8 @@ pub(crate) struct Args {
     /// The commit.
     #[arg(required = true)]
     revision: Option<String>,
-    /// Folder of the OCI image layout.
-    #[arg(long, short, value_name = "DIR", required_unless_present = "estimate")]
-    output: Option<PathBuf>,
+    #[command(flatten)]
+    outputs: outputs::OutputArgs,
     /// Only tell how long it is going to take.
     #[arg(long, conflicts_with_all = ["output", "tar", "load", "context", "push"])]
     estimate: bool,
@@ -42,9 +42,6 @@ pub(crate) struct Args {
     /// layout, a root file system as folder or tar, or an image in a registry.
     #[arg(long, value_name = "BASE", default_value = "python")]
     base: String,
-    /// Also write a tar for `docker load` and `podman load`.
-    #[arg(long, value_name = "FILE")]
-    tar: Option<PathBuf>,
     /// Name of the image in that tar, and in an engine.
     #[arg(long, value_name = "NAME:TAG")]
     tag: Option<String>,
@@ -69,9 +66,6 @@ pub(crate) struct Args {
     /// Also hand it over to an engine of this machine.
     #[arg(long, value_name = "ENGINE", value_enum)]
     load: Option<EngineName>,
-    /// Also write a folder with a Dockerfile, from which any builder makes the image.
-    #[arg(long, value_name = "DIR")]
-    context: Option<PathBuf>,
     #[command(flatten)]
     deploy: deploy::DeployArgs,
     /// Also push it to a registry.
@@ -135,7 +129,8 @@ fn source(text: &str, s: &Session<'_>) -> Result<Source, CommandError> {
     if path.exists() {
         return Ok(Source::Path(path));
     }
-    let at = Reference::parse_pulled(text)?;
+    let named = Reference::parse_pulled(text);
+    let at = named.map_err(|_| modelv_release::Error::NoImage { image: text.into() })?;
     let told = push::credentials(&at.registry);
     Ok(Source::Registry(at, told))
 }
@@ -189,7 +184,12 @@ fn build(args: Args, mut s: Session<'_>) -> Done {
     let repo = s.repo()?;
     let revision = args.revision.unwrap_or_default();
     let id = repo.resolve(&revision)?;
-    let output = s.dir.join(args.output.unwrap_or_default());
+    let outputs = args.outputs.settle()?;
+    let layout = match args.estimate {
+        true => None,
+        false => Some(outputs.layout(&repo, &s)?),
+    };
+    let output = layout.as_ref().map_or(s.dir.clone(), |at| at.path.clone());
     let mut options = options(
         &args.base,
         output.clone(),
@@ -208,7 +208,8 @@ fn build(args: Args, mut s: Session<'_>) -> Done {
     let tag = args.tag.map(|tag| mend(tag, &mut s));
     let tag = tag.unwrap_or_else(|| format!("modelv:{}", id.short()));
     modelv_release::check_reference(&tag)?;
-    args.deploy.gateway()?;
+    outputs.check(args.compression, args.load.is_some())?;
+    args.deploy.check(&s)?;
     let to = args.push.map(|to| mend(to, &mut s));
     let to = to.as_deref().map(Reference::parse).transpose()?;
     let cancel = s.cancel();
@@ -222,13 +223,7 @@ fn build(args: Args, mut s: Session<'_>) -> Done {
         s.ui.warn(note);
     }
     tell_replay(image.replay.as_ref(), &mut s);
-    tell_place(&repo, &output, &mut s);
-    if let Some(tar) = &args.tar {
-        modelv_release::write_docker_tar(&output, &s.dir.join(tar), &tag, cancel)?;
-    }
-    if let Some(dir) = &args.context {
-        modelv_release::write_context(&output, &s.dir.join(dir), cancel)?;
-    }
+    outputs.write(&output, &tag, &repo, &mut s)?;
     if let Some(engine) = args.load {
         let engine = match engine {
             EngineName::Docker => Engine::Docker,
@@ -238,11 +233,10 @@ fn build(args: Args, mut s: Session<'_>) -> Done {
         s.ui.talk(said);
     }
     if let Some(to) = &to {
-        push::push(&output, to, &[], &mut s)?;
+        push::push(&Source::Path(output.clone()), to, &[], &mut s)?;
     }
     let deployment = Deployment {
         image: to.as_ref().map_or(tag, ToString::to_string),
-        name: revision,
         commit: id.to_hex(),
     };
     args.deploy.write(&deployment, &mut s)?;
@@ -251,21 +245,6 @@ fn build(args: Args, mut s: Session<'_>) -> Done {
         false => show(&image, &id.to_hex(), &mut s),
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// Says what becomes of an image that lies among the files of the next commit.
-fn tell_place(repo: &modelv_repo::Repo, output: &Path, s: &mut Session<'_>) {
-    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    let (root, output) = (real(repo.root()), real(output));
-    if let Ok(inside) = output.strip_prefix(&root)
-        && !inside.starts_with(modelv_repo::DIR_NAME)
-    {
-        let inside = inside.display().to_string();
-        let shown = crate::ui::plain(&inside);
-        s.ui.talk(format!(
-            "`{shown}` is in no commit: its own `.gitignore` leaves it out"
-        ));
-    }
 }
 
 fn show(image: &Image, commit: &str, s: &mut Session<'_>) {

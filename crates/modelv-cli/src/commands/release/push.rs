@@ -1,9 +1,9 @@
 //! `modelv release push`.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
-use modelv_release::{Credentials, Pushed, Reference};
+use modelv_release::{Credentials, Pushed, Reference, Source};
 use modelv_repo::Ctx;
 use serde_json::json;
 
@@ -11,14 +11,14 @@ use super::super::{Done, Session};
 use crate::error::CommandError;
 use crate::ui::Style;
 
-/// Push an image layout to a registry.
+/// Push an image to a registry.
 ///
 /// A name and a password are taken from `MODELV_REGISTRY_USER` and `MODELV_REGISTRY_PASSWORD`, or from what
 /// `docker login` has kept.
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// The layout.
-    layout: PathBuf,
+    /// The layout, a tar of one, or the name of an image in another registry.
+    image: String,
     /// Where to.
     #[arg(value_name = "REGISTRY/NAME[:TAG]")]
     to: String,
@@ -32,7 +32,8 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args, mut s: Session<'_>) -> Done {
     let to = Reference::parse(&super::mend(args.to.clone(), &mut s))?;
-    let pushed = push(&s.dir.join(&args.layout), &to, &args.mount_from, &mut s)?;
+    let source = super::source(&args.image, &s)?;
+    let pushed = push(&source, &to, &args.mount_from, &mut s)?;
     if args.json {
         s.ui.json(&json!({
             "digest": pushed.digest, "reference": to.to_string(),
@@ -46,7 +47,7 @@ pub(super) fn run(args: &Args, mut s: Session<'_>) -> Done {
 
 /// Pushes, and says what came of it.
 pub(in crate::commands) fn push(
-    layout: &Path,
+    source: &Source,
     to: &Reference,
     mount_from: &[String],
     s: &mut Session<'_>,
@@ -55,7 +56,7 @@ pub(in crate::commands) fn push(
         progress: &s.bar,
         cancel: s.cancel(),
     };
-    let pushed = modelv_release::push(layout, to, mount_from, credentials(&to.registry), ctx)?;
+    let pushed = modelv_release::push(source, to, mount_from, credentials(&to.registry), ctx)?;
     let mounted = match pushed.mounted {
         0 => String::new(),
         n => format!("{n} taken over, "),

@@ -12,11 +12,11 @@ use crate::ui::Style;
 
 /// Build a commit again and compare its image; with a key, look first whether it is signed.
 ///
-/// Exit status 0 if the image is what the commit gives, 1 if not. Of an image in a registry only the
-/// signature is checked.
+/// Exit status 0 if the image is what the commit gives, 1 if not. With a key, only the signature of an image in a
+/// registry is checked, for which no repository is needed.
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// The layout, or the name of an image in a registry.
+    /// The layout, a tar of one, or the name of an image in a registry.
     image: String,
     /// The commit; the one the image names otherwise.
     revision: Option<String>,
@@ -72,15 +72,12 @@ pub(super) fn run(args: Args, mut s: Session<'_>) -> Done {
         return Ok(ExitCode::SUCCESS);
     }
     let repo = s.repo()?;
-    let layout = s.dir.join(&args.image);
-    let revision = match args.revision {
-        Some(revision) => revision,
-        None => modelv_release::commit_of(&layout)?,
-    };
-    let id = repo.resolve(&revision)?;
+    let source = super::source(&args.image, &s)?;
+    let id = args.revision.map(|revision| repo.resolve(&revision));
+    let id = id.transpose()?;
     let mut options = super::options(
         &args.base,
-        layout.clone(),
+        s.dir.clone(),
         args.python,
         super::How::default(),
         &s,
@@ -91,7 +88,7 @@ pub(super) fn run(args: Args, mut s: Session<'_>) -> Done {
         cancel: s.cancel(),
     };
     let mut talk = |text: &str| s.ui.talk(format!("  {text}"));
-    let found = modelv_release::verify(&repo, &layout, id, &options, ctx, &mut talk)?;
+    let found = modelv_release::verify(&repo, &source, id, &options, ctx, &mut talk)?;
     let code = ExitCode::from(u8::from(found.difference.is_some()));
     super::tell_replay(found.replay.as_ref(), &mut s);
     if args.json {
@@ -100,7 +97,7 @@ pub(super) fn run(args: Args, mut s: Session<'_>) -> Done {
     }
     let Some(difference) = &found.difference else {
         s.ui.line(format!("image {}", s.ui.paint(Style::Id, &found.image)));
-        s.ui.line(format!("is what commit {id} gives"));
+        s.ui.line(format!("is what commit {} gives", found.commit));
         return Ok(code);
     };
     let shown = |digest: &Option<String>| digest.clone().unwrap_or_else(|| "nothing".into());
@@ -116,6 +113,9 @@ pub(super) fn run(args: Args, mut s: Session<'_>) -> Done {
         "  from the commit       {}",
         shown(&difference.rebuilt)
     ));
+    for detail in &difference.details {
+        s.ui.line(format!("  {}", crate::ui::plain(detail)));
+    }
     for package in &difference.packages {
         s.ui.line(format!("  package {}", crate::ui::plain(package)));
     }
