@@ -19,76 +19,78 @@ impl From<modelv_release::Error> for CommandError {
     fn from(e: modelv_release::Error) -> Self {
         use modelv_release::Error as E;
         let hint = match &e {
-            E::Base { detail, .. } if detail.contains("`mmdebstrap` makes it") => Some(
-                "`apt-get install mmdebstrap`; or `--base python` packs this machine's interpreter",
-            ),
-            E::Base { .. } => Some(
-                "`--base python` packs this machine's interpreter; `--base PATH` takes a layout, folder or tar",
-            ),
-            E::Package { .. } => Some("`modelv env REV` lists the packages of the commit"),
-            E::NoEntry { .. } => Some(
-                "add `[serve]` with `entry = \"serve:predict\"` or `model = \"model.onnx\"` to modelv.toml and commit",
-            ),
-            E::Model { path, why, .. } => {
-                let hint = model_hint(path, why);
-                return Self::failed(&e, Some(hint));
-            }
-            E::NoModel { .. } => Some(
-                "`modelv run` makes it, and `modelv commit` takes it in; `--without-model` releases without",
-            ),
-            E::NoWeights { .. } => {
-                Some("`modelv run` makes a model, and `modelv commit` takes it in")
-            }
-            E::Entry { .. } => Some(
-                "`[serve] entry` of modelv.toml is `module:function`; `modelv serve COMMIT` tries it",
-            ),
-            E::GoldenFile { .. } => Some(
-                "`modelv release golden REQUESTS` records answers into the file that `[serve] golden` names; commit it",
-            ),
-            E::Golden { .. } => Some(
-                "mend what has changed; or, if the new answers are right, `modelv release golden` records them anew; \
-                 `[serve] golden-tolerance` says how far numbers may differ. `--no-replay` releases all the same",
-            ),
-            E::Unstarted { .. } | E::Unanswered { .. } => {
-                Some("`modelv serve COMMIT` starts the same server without an image")
-            }
-            E::File { .. } => {
-                Some("commit the file itself, or keep it out of commits with a line in `.mvignore`")
-            }
-            E::Reference { .. } => {
-                Some("for example `tweets:latest`, or `registry.example/team/tweets:1` to push")
-            }
-            E::Registry { .. } => Some(
-                "is it running? `docker login REGISTRY`, or MODELV_REGISTRY_USER and MODELV_REGISTRY_PASSWORD, say who pushes",
-            ),
-            E::Taken { .. } => Some("name another place, or move away what is there"),
-            E::NoImage { .. } => Some(
-                "`modelv release COMMIT --output DIR` makes one; one in a registry is named like `registry.example/team/tweets:1`",
-            ),
-            E::Key { .. } => Some(
-                "`openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256` makes one, `openssl pkey -pubout` its public half",
-            ),
-            E::Signature { .. } => {
-                Some("`modelv release REV --sign-key FILE` signs; a push takes signatures along")
-            }
-            E::Platform { .. } => {
-                Some("`modelv serve COMMIT` and `modelv release COMMIT` make it for this machine")
-            }
-            E::Start { .. } => Some(
-                "`modelv serve COMMIT` serves a commit with this machine's interpreter; an engine starts an image: \
-                 `modelv release COMMIT --load podman`",
-            ),
-            E::Packing { .. } => Some("build it with `--compression gzip`, or on another base"),
-            E::Engine { .. } => {
-                Some("is the engine running, and may you use it? `--tar FILE` writes what it loads")
-            }
-            E::Libraries { .. } => Some("use a base that has them, or `--base python`"),
-            _ => None,
+            E::Model { path, why, .. } => Some(model_hint(path, why)),
+            other => image_hint(other).map(str::to_owned),
         };
         match e {
             E::Repo(inner) => inner.into(),
-            other => Self::failed(&other, hint.map(str::to_owned)),
+            other => Self::failed(&other, hint),
         }
+    }
+}
+
+fn image_hint(e: &modelv_release::Error) -> Option<&'static str> {
+    use modelv_release::Error as E;
+    match e {
+        E::Base { detail, .. } if detail.contains("`mmdebstrap` makes it") => Some(
+            "`apt-get install mmdebstrap`; or `--base python` packs this machine's interpreter",
+        ),
+        E::Base { .. } => Some(
+            "`--base python` packs this machine's interpreter; `--base PATH` takes a layout, folder or tar",
+        ),
+        E::Package { .. } => Some("`modelv env REV` lists the packages of the commit"),
+        E::NoEntry { .. } => Some(
+            "add `[serve]` with `entry = \"serve:predict\"` or `model = \"model.onnx\"` to modelv.toml and commit",
+        ),
+        E::NoModel { .. } => Some(
+            "`modelv run` makes it, and `modelv commit` takes it in; `--without-model` releases without",
+        ),
+        E::NoWeights { .. } => Some("`modelv run` makes a model, and `modelv commit` takes it in"),
+        E::Entry { .. } => Some(
+            "`[serve] entry` of modelv.toml is `module:function`; `modelv serve COMMIT` tries it",
+        ),
+        E::GoldenFile { .. } => Some(
+            "`modelv release golden REQUESTS` records answers into the file that `[serve] golden` names; commit it",
+        ),
+        E::Golden { .. } => Some(
+            "mend what has changed; or, if the new answers are right, `modelv release golden` records them anew; \
+                 `[serve] golden-tolerance` says how far numbers may differ. `--no-replay` releases all the same",
+        ),
+        E::Unstarted { .. } | E::Unanswered { .. } => {
+            Some("`modelv serve COMMIT` starts the same server without an image")
+        }
+        E::File { .. } => {
+            Some("commit the file itself, or keep it out of commits with a line in `.mvignore`")
+        }
+        E::Reference { .. } => {
+            Some("for example `tweets:latest`, or `registry.example/team/tweets:1` to push")
+        }
+        E::Registry { .. } => Some(
+            "is it running? `docker login REGISTRY`, or MODELV_REGISTRY_USER and MODELV_REGISTRY_PASSWORD, say who pushes",
+        ),
+        E::Taken { .. } => Some("name another place, or move away what is there"),
+        E::NoImage { .. } => Some(
+            "`modelv release COMMIT --output DIR` makes one; one in a registry is named like `registry.example/team/tweets:1`",
+        ),
+        E::Key { .. } => Some(
+            "`openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256` makes one, `openssl pkey -pubout` its public half",
+        ),
+        E::Signature { .. } => {
+            Some("`modelv release REV --sign-key FILE` signs; a push takes signatures along")
+        }
+        E::Platform { .. } => {
+            Some("`modelv serve COMMIT` and `modelv release COMMIT` make it for this machine")
+        }
+        E::Start { .. } => Some(
+            "`modelv serve COMMIT` serves a commit with this machine's interpreter; an engine starts an image: \
+                 `modelv release COMMIT --load podman`",
+        ),
+        E::Packing { .. } => Some("build it with `--compression gzip`, or on another base"),
+        E::Engine { .. } => {
+            Some("is the engine running, and may you use it? `--tar FILE` writes what it loads")
+        }
+        E::Libraries { .. } => Some("use a base that has them, or `--base python`"),
+        _ => None,
     }
 }
 
