@@ -85,6 +85,44 @@ fn memory_does_not_grow_with_what_a_wheel_holds() {
 }
 
 #[test]
+fn a_wheel_with_other_files_than_those_installed_is_told() {
+    let (tree, wheel) = with_acme("0.4.0", &[]);
+    let notes = |tree: &Tree| {
+        let plan = tree.json(&["release", "plan", "HEAD", "--json"]);
+        let notes = plan["notes"].as_array().unwrap();
+        let is_its = |n: &&serde_json::Value| n.as_str().unwrap().contains("acme-modelv 0.4.0");
+        notes.iter().filter(is_its).count()
+    };
+    tree.commit("nothing recorded of its files");
+    assert_eq!(notes(&tree), 0);
+    let lib = std::fs::read_dir(tree.path(".venv/lib")).unwrap().next();
+    let site = lib.unwrap().unwrap().path().join("site-packages");
+    let install = "import sys, zipfile; zipfile.ZipFile(sys.argv[1]).extractall(sys.argv[2])";
+    let done = Command::new("python3")
+        .args(["-c", install])
+        .args([&wheel, &site])
+        .status();
+    assert!(done.unwrap().success());
+    tree.commit("installed from the wheel");
+    assert_eq!(notes(&tree), 0);
+    // Built again, with two files more.
+    let done = Command::new("python3")
+        .args(["-c", ACME])
+        .arg(&wheel)
+        .args(["0.4.0", "0"])
+        .status();
+    assert!(done.unwrap().success());
+    assert_eq!(notes(&tree), 1);
+    let done = tree.mv(&["release", "HEAD", "--output", "image"]);
+    let want =
+        "warning: the wheel of acme-modelv 0.4.0 has other files than those that were installed";
+    assert!(done.err.contains(want), "{}", done.err);
+    assert!(done.err.contains("`modelv env vendor "), "{}", done.err);
+    done.success();
+    std::fs::remove_file(wheel).unwrap();
+}
+
+#[test]
 fn a_wheel_that_is_not_what_it_says_is_told_and_makes_no_image() {
     let (tree, wheel) = with_acme("0.2.0", &[]);
     tree.commit("a package");

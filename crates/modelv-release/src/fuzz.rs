@@ -34,6 +34,7 @@ pub fn wheel(path: &Path) -> crate::Result<usize> {
         path: path.to_owned(),
         sha256: String::new(),
         label: String::new(),
+        is_other: false,
     };
     let mut files = Files::default();
     wheel::lay_out(&wheel, "/usr/bin/python3", &mut files)?;

@@ -254,6 +254,7 @@ impl<'a> Plan<'a> {
             packer.refuse(no_entry(self.id, self.entry.name(), detail))?;
         }
         let packages = wheels.iter().map(Wheel::packed).collect();
+        let others = others(&wheels, self.id);
         let mut steps = steps::of_packages(wheels);
         steps.extend(self.steps()?);
         for step in &steps {
@@ -264,6 +265,7 @@ impl<'a> Plan<'a> {
         talk("base");
         let (ground, mut notes) = self.ground(packer, &made)?;
         notes.extend_from_slice(&self.notes);
+        notes.extend(others);
         let interpreter = match self.python_in(&ground) {
             Ok(path) => path,
             Err(e) => {
@@ -523,6 +525,23 @@ fn find_python(repo: &Repo, env: &Env, options: &ReleaseOptions) -> Result<Optio
     found
         .map(Some)
         .ok_or_else(|| modelv_repo::Error::not_found("interpreter", "python3").into())
+}
+
+/// What is said of wheels that are not those that were installed: a patched package, or one that was built on the
+/// machine it trained on.
+fn others(wheels: &[Wheel], id: CommitId) -> Option<String> {
+    let labels = wheels.iter().filter(|w| w.is_other).map(|w| &*w.label);
+    let labels: Vec<&str> = labels.collect();
+    let first = labels.first()?;
+    let more = match labels.len() - 1 {
+        0 => String::new(),
+        n => format!(" and of {n} more"),
+    };
+    Some(format!(
+        "the wheel of {first}{more} has other files than those that were installed; where they are still there, \
+         `modelv env vendor {}` keeps those",
+        id.short()
+    ))
 }
 
 /// SHA-256 of a file of any size, in digits.

@@ -35,6 +35,8 @@ pub(crate) struct Wheel {
     pub(crate) sha256: String,
     /// Name and version of the package, for people.
     pub(crate) label: String,
+    /// Whether it has other files than those that were installed, as far as that is recorded.
+    pub(crate) is_other: bool,
 }
 
 impl Wheel {
@@ -155,7 +157,9 @@ impl Wanted<'_> {
             let detail = "the wheel is not the one that was installed (SHA-256 differs)";
             return Err(bad(detail.into()));
         }
+        let is_recorded = package.record_sha256.is_some();
         Ok(Wheel {
+            is_other: is_recorded && archive::prove(&path, package).is_err(),
             path,
             sha256: to_hex(&digest),
             label: format!("{} {}", package.name, package.version),

@@ -128,6 +128,7 @@ fn build(dir: &Path, files: &[(&str, &[u8])], record: impl Fn(String) -> String)
         sha256: to_hex(&Sha256::digest(std::fs::read(&path).unwrap())),
         path,
         label: "tiny-wheel 1.0".into(),
+        is_other: false,
     }
 }
 
