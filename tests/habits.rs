@@ -20,7 +20,7 @@ fn what_means_the_same_is_accepted() {
     assert_eq!(lines(&["log", "--oneline", "-n", "2"]), 2);
     assert_eq!(lines(&["log", "--oneline", "--max-count=2"]), 2);
     tree.put("a", "four");
-    tree.mv(&["commit", "-am", "four"]).success();
+    tree.mv(&["commit", "--no-verify", "-am", "four"]).success();
     tree.put("a", "five");
     assert_eq!(
         tree.mv(&["commit", "-q", "--all", "-m", "five"]).success(),
@@ -48,6 +48,142 @@ fn what_means_the_same_is_accepted() {
     tree.mv(&["branch", "-D", "side"]).success();
     tree.put("a", "other");
     tree.mv(&["restore", "-s", "HEAD", "a"]).success();
+}
+
+#[test]
+fn the_log_takes_what_is_typed_in_git() {
+    let tree = tree();
+    tree.mv(&["switch", "-c", "side"]).success();
+    tree.put("b", "of the side\n");
+    tree.commit("Side work");
+    tree.mv(&["switch", "main"]).success();
+    let subjects = |args: &[&str]| {
+        let said = tree.mv(&[&["log", "--oneline"], args].concat()).success();
+        let lines = said
+            .lines()
+            .filter_map(|l| Some(l.split_once(") ").unwrap_or(l.split_once(' ')?).1));
+        let subject = |l: &str| l.trim_end_matches(" [no model]").to_owned();
+        lines.map(subject).collect::<Vec<String>>()
+    };
+    assert_eq!(subjects(&["--all"]), ["Side work", "three", "two", "one"]);
+    assert_eq!(subjects(&["main", "side", "-1"]), ["Side work"]);
+    assert_eq!(subjects(&["--all", "--grep", "SIDE"]), ["Side work"]);
+    assert_eq!(subjects(&["--grep", "t", "a"]), ["three", "two"]);
+    assert_eq!(subjects(&["side", "--", "b"]), ["Side work"]);
+    let said = tree.mv(&["log", "-p", "-1", "--", "a"]).success();
+    assert!(
+        said.contains("    three\n")
+            && said.contains("    -two\n")
+            && said.contains("    +three\n"),
+        "{said}"
+    );
+    let said = tree
+        .mv(&["log", "--stat", "-2", "side", "--", "b"])
+        .success();
+    assert!(
+        said.contains("1 line +") && !said.contains("three"),
+        "{said}"
+    );
+    tree.put("side", "a file");
+    let said = tree.mv(&["log", "side"]).fails_with(2);
+    assert!(
+        said.contains("`modelv log side --` means the revision"),
+        "{said}"
+    );
+    let said = tree.mv(&["log", "gone"]).fails_with(1);
+    assert!(said.contains("revision `gone` not found"), "{said}");
+}
+
+#[test]
+fn a_file_that_is_ignored_later_is_told() {
+    let tree = tree();
+    tree.put(".gitignore", "a\n");
+    let said = tree.mv(&["status"]).success();
+    let line =
+        "  - a (left out now, and still there: `modelv track --explain PATH` says by what)\n";
+    assert!(said.contains(line), "{said}");
+    std::fs::remove_file(tree.path("a")).unwrap();
+    let said = tree.mv(&["status"]).success();
+    assert!(said.contains("  - a\n"), "{said}");
+}
+
+#[test]
+fn an_export_into_files_says_where_to() {
+    let tree = tree();
+    let said = tree.mv(&["export", "HEAD", "."]).fails_with(1);
+    assert!(
+        said.contains("hint: name a folder that is empty or missing"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_name_that_is_no_text_is_decided_as_it_is_typed() {
+    use std::os::unix::ffi::OsStrExt;
+    let tree = Tree::repo();
+    let name = std::ffi::OsStr::from_bytes(b"b\xff.txt");
+    let file = tree.root().join(name);
+    let commit = |text: &str| {
+        std::fs::write(&file, text).unwrap();
+        tree.commit(text);
+    };
+    commit("base\n");
+    tree.mv(&["switch", "-c", "side"]).success();
+    commit("theirs\n");
+    tree.mv(&["switch", "main"]).success();
+    commit("ours\n");
+    tree.mv(&["merge", "side"]).fails_with(3);
+    let mut command = tree.command(&["resolve", "--theirs"]);
+    assert!(command.arg(name).status().unwrap().success());
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "theirs\n");
+}
+
+#[test]
+fn a_branch_can_be_named_before_the_first_commit() {
+    let tree = Tree::repo();
+    let said = tree.mv(&["switch", "-c", "trunk"]).success();
+    assert_eq!(said, "on branch trunk (no commit yet)\n");
+    tree.mv(&["undo"]).success();
+    tree.mv(&["switch", "-c", "bad name"]).fails_with(1);
+    tree.mv(&["switch", "-c", "trunk"]).success();
+    tree.put("a", "1");
+    let said = tree.mv(&["commit", "-m", "one"]).success();
+    assert!(
+        said.starts_with("[trunk ") && said.contains("first commit"),
+        "{said}"
+    );
+    let listed = tree.mv(&["branch"]).success();
+    assert!(
+        listed.starts_with("* trunk ") && listed.lines().count() == 1,
+        "{listed}"
+    );
+}
+
+#[test]
+fn commits_of_no_branch_are_told_when_they_are_left() {
+    let tree = tree();
+    tree.mv(&["tag", "v1"]).success();
+    let said = tree.mv(&["switch", "v1"]).fails_with(1);
+    assert!(said.contains("`modelv switch --detach v1`"), "{said}");
+    tree.mv(&["switch", "--detach", "v1"]).success();
+    // What a tag leads to is not lost.
+    let done = tree.mv(&["switch", "main"]);
+    assert_eq!(done.err, "");
+    done.success();
+    tree.mv(&["switch", "--detach", "HEAD"]).success();
+    tree.put("a", "aside");
+    let said = tree.mv(&["commit", "-m", "aside"]).success();
+    assert!(said.starts_with("[detached "), "{said}");
+    let id = tree.id("HEAD");
+    let done = tree.mv(&["switch", "main"]);
+    let want = format!(
+        "note: {0} is on no branch: `modelv branch NAME {0}` keeps it\n",
+        &id[..12]
+    );
+    assert_eq!(done.err, want);
+    done.success();
+    tree.mv(&["branch", "kept", &id[..12]]).success();
+    assert_eq!(tree.id("kept"), id);
 }
 
 #[test]

@@ -3,6 +3,8 @@ use std::collections::{BTreeMap, HashMap};
 use proptest::prelude::*;
 
 use super::*;
+use crate::canon::Source;
+use crate::path::RepoPath;
 
 /// Objects in memory.
 #[derive(Default, Clone)]

@@ -90,6 +90,12 @@ impl Repo {
         })
     }
 
+    /// Whether a bisection that is under way ends on this branch.
+    pub(crate) fn bisect_began_on(&self, full: &str) -> bool {
+        let start = self.log.refs.get(START);
+        matches!(start, Some(Target::Symbolic(name)) if name == full)
+    }
+
     /// Begins, with what is known already.
     ///
     /// # Errors

@@ -55,12 +55,15 @@ impl Repo {
     /// The commit has no such file, or the file has no parts.
     pub fn blame(&self, id: CommitId, path: &RepoPath, lines: bool) -> Result<Blame> {
         let Some(blob) = self.blob_at(id, path)? else {
-            let is_folder = self.files(id)?.keys().any(|p| p.is_within(path.as_bytes()));
-            return Err(if is_folder {
-                Error::invalid("blame", path.to_string(), "it is a folder")
-            } else {
-                Error::not_found("path", path.to_string())
-            });
+            let files = self.files(id)?;
+            let is_folder = files.keys().any(|p| p.is_within(path.as_bytes()));
+            let reason = match files.get(path) {
+                Some(file) if file.mode == Mode::Symlink => "it is a link",
+                Some(_) => "it is data by reference",
+                None if is_folder => "it is a folder",
+                None => return Err(Error::not_found("path", path.to_string())),
+            };
+            return Err(Error::invalid("blame", path.to_string(), reason));
         };
         let content = self.read_blob(blob)?;
         let driver = match lines {

@@ -1,30 +1,34 @@
-//! Commit and status: what the working tree holds against what HEAD holds.
+//! Commits: what the working tree holds becomes one.
 
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use modelv_core::canon;
 use modelv_core::commit::{Commit, Model, Person, Recipe};
-use modelv_core::env::{Env, Lock};
-use modelv_core::id::{BlobId, CommitId, RecipeId, RunId};
+use modelv_core::env::Env;
+use modelv_core::id::{CommitId, RecipeId, RunId};
 use modelv_core::path::RepoPath;
 use modelv_store::Session;
 
-use crate::capture::{clock, env, git, python};
+use crate::capture::{clock, env, git};
 use crate::ctx::Ctx;
 use crate::envdiff::{EnvChange, diff_env};
 use crate::error::{Error, Result};
 use crate::external::{self, External};
 use crate::hooks::Hook;
-use crate::merge::MergeState;
 use crate::names;
-use crate::remote::Upstream;
 use crate::repo::Repo;
 use crate::worktree::{
     FileChange, Files, Ingredient, Keep, Look, Rules, Scope, Since, Skipped, Snapshot, Trees,
     compare, look, patch_trees, write_trees,
 };
+
+mod environment;
+mod status;
+
+pub(crate) use environment::tell_patches;
+pub use status::{ModelState, Status, model_state};
 
 /// What `commit` is asked for.
 #[derive(Debug, Clone, Default)]
@@ -64,109 +68,7 @@ pub struct Committed {
     pub externals: Vec<External>,
 }
 
-/// How the model of a commit stands to its recipe.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ModelState {
-    /// There is none.
-    None,
-    /// Made by this recipe.
-    Current,
-    /// Made by another recipe.
-    Stale,
-}
-
-/// What `status` tells.
-#[derive(Debug)]
-pub struct Status {
-    /// Branch, or short id when HEAD is detached.
-    pub head_label: String,
-    /// Whether a branch is checked out.
-    pub on_branch: bool,
-    /// The checked-out commit.
-    pub head: Option<CommitId>,
-    /// Files that differ from HEAD.
-    pub changes: Vec<FileChange>,
-    /// How the environment differs from HEAD's.
-    pub env: Vec<EnvChange>,
-    /// The model of HEAD.
-    pub model: ModelState,
-    /// An unfinished merge.
-    pub merge: Option<MergeState>,
-    /// Paths that can't be versioned, with the reason.
-    pub skipped: Vec<Skipped>,
-    /// How the branch stands to the one it follows.
-    pub upstream: Option<Upstream>,
-    /// External data in the working tree.
-    pub externals: Vec<External>,
-}
-
-/// Tells which packages are not what their names and versions say: nobody else can install them.
-pub(crate) fn tell_patches(env: &Env, ctx: &Ctx<'_>) {
-    for patch in &env.details.patched {
-        ctx.progress.note(&format!(
-            "{} was patched after it was installed ({}): no other machine has it so",
-            patch.package,
-            patch.shown()
-        ));
-    }
-}
-
 impl Repo {
-    /// Looks at the working tree without storing anything.
-    ///
-    /// # Errors
-    /// A file can't be read, or the repository is damaged.
-    pub fn status(&self, python: Option<PathBuf>, ctx: &Ctx<'_>) -> Result<Status> {
-        let rules = self.rules()?;
-        let look = self.look(None, ctx)?;
-        let head = self.head().map(|id| self.commit_object(id)).transpose()?;
-        let old_env = head
-            .as_ref()
-            .map(|c| self.env_object(c.recipe.env))
-            .transpose()?;
-        let changes = self.changes_since(head.as_ref(), &look, &rules)?;
-        let locks = look.named(env::is_lock_file)?;
-        let env = self.capture_env_with(locks, &rules, python)?;
-        Ok(Status {
-            head_label: self.head_label(),
-            on_branch: self.head_ref().is_some(),
-            head: self.head(),
-            changes,
-            env: old_env.map(|old| diff_env(&old, &env)).unwrap_or_default(),
-            model: head.as_ref().map_or(ModelState::None, model_state),
-            merge: self.merge_state()?,
-            externals: self.externals_named(look.named(external::is_name)?, ctx)?,
-            skipped: look.skipped,
-            upstream: self.upstream()?,
-        })
-    }
-
-    /// Compares the working tree with a commit; leaves word in the stat cache when they are equal,
-    /// so that the next look need not compare.
-    fn changes_since(
-        &self,
-        head: Option<&Commit>,
-        look: &Look,
-        rules: &Rules,
-    ) -> Result<Vec<FileChange>> {
-        // A clone of a part never holds all of HEAD's files.
-        let whole = head.filter(|_| self.tree_part().is_none());
-        let mark = whole.map(|c| Trees::of(c).mark(rules));
-        if mark.is_some_and(|m| look.is_known_as(&m)) {
-            return Ok(Vec::new());
-        }
-        if let Some(since) = mark.and_then(|m| look.since(&m, rules)) {
-            let changes = compare(&since.old, &since.new);
-            let _ = look.save(&self.stat_cache_path(), mark.filter(|_| changes.is_empty()));
-            return Ok(changes);
-        }
-        let old = head.map(|c| self.files_of_commit(c)).transpose()?;
-        let changes = compare(&old.unwrap_or_default(), &self.files_of_look(look, rules)?);
-        // A cache that can't be written makes the next call slower, nothing else.
-        let _ = look.save(&self.stat_cache_path(), mark.filter(|_| changes.is_empty()));
-        Ok(changes)
-    }
-
     fn look(&self, keep: Option<Keep<'_>>, ctx: &Ctx<'_>) -> Result<Look> {
         if self.is_bare() {
             let text = "this is a bare repository: it has no working tree";
@@ -218,70 +120,6 @@ impl Repo {
         Ok(())
     }
 
-    /// The environment as it is now.
-    ///
-    /// # Errors
-    /// The named interpreter is missing or does not answer.
-    pub fn capture_env(
-        &self,
-        files: &Files,
-        rules: &Rules,
-        explicit: Option<PathBuf>,
-    ) -> Result<Env> {
-        let locks = files
-            .iter()
-            .filter(|(path, _)| env::is_lock_file(path.name()))
-            .map(|(path, file)| (path.clone(), file.blob))
-            .collect();
-        self.capture_env_with(locks, rules, explicit)
-    }
-
-    /// The interpreter whose packages a commit would record; `None`: there is none, or none is to be.
-    pub(crate) fn python(&self) -> Result<Option<PathBuf>> {
-        let rules = self.rules()?;
-        if rules.env_capture() == "none" {
-            return Ok(None);
-        }
-        let configured = self.config("env.python").or_else(|| rules.env_python());
-        python::find(self.root(), None, configured.as_deref())
-    }
-
-    fn capture_env_with(
-        &self,
-        locks: Vec<(RepoPath, BlobId)>,
-        rules: &Rules,
-        explicit: Option<PathBuf>,
-    ) -> Result<Env> {
-        if rules.env_capture() == "none" {
-            return Ok(Env::none());
-        }
-        let configured = self.config("env.python").or_else(|| rules.env_python());
-        let found = python::find(self.root(), explicit.as_deref(), configured.as_deref())?;
-        let list = locks
-            .into_iter()
-            .map(|(path, blob)| Lock {
-                path: path.as_bytes().to_vec(),
-                blob,
-            })
-            .collect();
-        self.capture_with_locks(found.as_deref(), list)
-    }
-
-    /// The environment of an interpreter as it is now, beside these lock files.
-    pub(crate) fn capture_with_locks(&self, python: Option<&Path>, list: Vec<Lock>) -> Result<Env> {
-        let read = |lock: &Lock| self.lock_content(lock);
-        let locks = env::Locks { list, read: &read };
-        env::capture_cached(&self.dir().join("envcache"), python, locks)
-    }
-
-    /// The content of a lock file, from the working tree where it is so there, else from the store.
-    pub(crate) fn lock_content(&self, lock: &Lock) -> Option<Vec<u8>> {
-        let path = RepoPath::new(lock.path.as_slice()).ok()?;
-        let here = std::fs::read(crate::worktree::place(self.root(), &path)).ok();
-        let here = here.filter(|bytes| BlobId::of(bytes) == lock.blob);
-        here.or_else(|| self.read_blob(lock.blob).ok())
-    }
-
     /// Commits the working tree, or the part of it that `options.paths` name.
     ///
     /// # Errors
@@ -292,15 +130,22 @@ impl Repo {
         if !options.no_hooks {
             self.run_hooks(Hook::PreCommit, &[], "", ctx)?;
         }
-        let done = match self.commit_once(options, ctx) {
-            // What it found in the store was collected before it could name it: stored again.
-            Err(Error::Collected { .. }) => self.commit_once(options, ctx),
-            done => done,
-        }?;
+        let done = self.commit_in_turn(options, ctx)?;
         if !options.no_hooks {
             self.after_commit(done.id, ctx);
         }
         Ok(done)
+    }
+
+    /// Nobody else changes the working tree while it is read, and HEAD is where it is then: what a
+    /// `switch` brings must not become a commit of the branch before.
+    fn commit_in_turn(&mut self, options: &CommitOptions, ctx: &Ctx<'_>) -> Result<Committed> {
+        let _turn = self.take_turn()?;
+        match self.commit_once(options, ctx) {
+            // What it found in the store was collected before it could name it: stored again.
+            Err(Error::Collected { .. }) => self.commit_once(options, ctx),
+            done => done,
+        }
     }
 
     pub(crate) fn commit_once(
@@ -474,16 +319,6 @@ struct Taken {
     since: Since,
     skipped: Vec<Skipped>,
     externals: Vec<External>,
-}
-
-/// How a commit's model stands to its recipe.
-#[must_use]
-pub fn model_state(commit: &Commit) -> ModelState {
-    match commit.model {
-        None => ModelState::None,
-        Some(_) if commit.is_stale() => ModelState::Stale,
-        Some(_) => ModelState::Current,
-    }
 }
 
 /// Refuses a blank message.

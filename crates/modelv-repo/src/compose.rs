@@ -171,6 +171,7 @@ impl Repo {
         };
         let is_current = name.as_deref() == self.head_ref();
         if is_current {
+            self.refuse_while_running("compose")?;
             let head = self.files(self.get_head()?)?;
             self.check_out_files(&head, &files, "compose", ctx)?;
         }

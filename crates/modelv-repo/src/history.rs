@@ -7,6 +7,7 @@ use modelv_core::path::RepoPath;
 
 use crate::diff::Part;
 use crate::error::Result;
+use crate::names;
 use crate::repo::Repo;
 use crate::rev::Range;
 use crate::runs::Condition;
@@ -35,6 +36,8 @@ pub struct LogOptions {
     pub metrics: Vec<Condition>,
     /// Only commits whose author has this in name or address, in any case.
     pub author: Option<String>,
+    /// Only commits whose message has this, in any case.
+    pub message: Option<String>,
     /// Not those before, in seconds since 1970.
     pub since: Option<i64>,
     /// Not those after, likewise.
@@ -104,6 +107,34 @@ impl Repo {
         })?;
         out.extend(rest);
         Ok(out)
+    }
+
+    /// All commits that a branch, a tag, a branch of a remote or HEAD names, each once.
+    #[must_use]
+    pub fn tips(&self) -> Vec<CommitId> {
+        let prefixes = [names::HEADS, names::TAGS, names::REMOTES];
+        let named = prefixes.into_iter().flat_map(|p| self.refs_below(p));
+        let mut tips: Vec<CommitId> = named.map(|(_, id)| id).chain(self.head()).collect();
+        tips.sort();
+        tips.dedup();
+        tips
+    }
+
+    /// Whether a branch, a tag or a branch of a remote leads to a commit: what is on none is kept only as
+    /// long as it can be undone.
+    ///
+    /// # Errors
+    /// A commit is missing or damaged.
+    pub fn is_named(&self, id: CommitId) -> Result<bool> {
+        let prefixes = [names::HEADS, names::TAGS, names::REMOTES];
+        let named = prefixes.into_iter().flat_map(|p| self.refs_below(p));
+        let apart = LogOptions {
+            start: vec![id],
+            exclude: named.map(|(_, id)| id).collect(),
+            limit: Some(1),
+            ..LogOptions::default()
+        };
+        Ok(self.history(&apart)?.is_empty())
     }
 
     /// The best common ancestors of two commits.

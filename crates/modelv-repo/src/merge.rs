@@ -6,27 +6,32 @@ use std::collections::{BTreeMap, HashMap};
 use modelv_core::driver::{self, Item, Labels};
 use modelv_core::env::Env;
 use modelv_core::id::{BlobId, CommitId};
-use modelv_core::merge::{self, Conflict, Listing, Merged, Outcome, Side, Why};
+use modelv_core::merge::{Conflict, Listing, Merged, Outcome, Side, Why};
 use modelv_core::path::RepoPath;
 use modelv_core::weights::Method;
 use modelv_store::Session;
 
 use crate::commit::check_message;
 use crate::ctx::Ctx;
-use crate::envdiff::{merge_env, take_item};
+use crate::envdiff::merge_env;
 use crate::error::{Error, Result};
-use crate::repo::{DOCUMENT_BYTES_MAX, Repo};
-use crate::worktree::{Files, Rules, SnapFile, compare};
+use crate::repo::Repo;
+use crate::worktree::{Files, Rules, SnapFile, differing};
 
+mod base;
 pub(crate) mod conclude;
 mod demands;
 pub(crate) mod large;
 mod places;
+mod settle;
 pub(crate) mod state;
 mod strategy;
 
+pub(crate) use base::listing;
 use conclude::Draft;
 use large::{Contents, Unstored};
+pub(crate) use settle::carries_markers;
+use settle::no_weights;
 pub use state::{Action, ConflictState, MergeState, Sequence, Step};
 use state::{STATE_VERSION, StoredSide};
 pub use strategy::Strategy;
@@ -265,11 +270,10 @@ impl Repo {
         ctx: &Ctx<'_>,
     ) -> Result<Files> {
         let now = self.snapshot(&self.rules()?, None, ctx)?.files;
-        let content = |files: &Files, path| files.get(path).map(|f| (f.mode, f.blob));
-        let changed: Vec<String> = compare(head, &now)
-            .iter()
-            .filter(|c| content(&now, &c.path) != content(merged, &c.path))
-            .map(|c| c.path.to_string())
+        let content = |files: &Files, path: &RepoPath| files.get(path).map(|f| (f.mode, f.blob));
+        let changed: Vec<String> = differing(head, &now)
+            .filter(|path| content(&now, path) != content(merged, path))
+            .map(ToString::to_string)
             .collect();
         if changed.is_empty() {
             return Ok(now);
@@ -334,97 +338,6 @@ impl Repo {
         })
     }
 
-    fn merge_listings(
-        &self,
-        base: &Listing,
-        ours: &Listing,
-        theirs: &Listing,
-        labels: &Labels<'_>,
-        made: &Contents,
-    ) -> Result<(Merged, HashMap<BlobId, Unstored>)> {
-        let rules = self.rules()?;
-        let keys = |path: &RepoPath| rules.table_key(path);
-        let mut new = HashMap::new();
-        let mut read = |blob: BlobId, size| {
-            if let Some(bytes) = made.bytes.get(&blob) {
-                return Ok(Some(bytes.clone()));
-            }
-            if size > DOCUMENT_BYTES_MAX {
-                return Ok(None);
-            }
-            self.read_blob(blob).map(Some)
-        };
-        let mut large = |path: &RepoPath, sides| {
-            let key = rules.table_key(path);
-            self.merge_large(path, sides, (key.as_deref(), labels), made, &mut new)
-        };
-        let from = (&mut read as merge::Read<'_, Error>, &mut large as _);
-        let merged = merge::merge_any(base, ours, theirs, (labels, &keys), from)?;
-        Ok((merged, new))
-    }
-
-    /// The merge base. Several best common ancestors (a criss-cross history) are merged into one
-    /// that no commit holds, as Git does; their conflicts stand in it with markers.
-    pub(crate) fn virtual_base(&self, bases: &[CommitId], made: &mut Contents) -> Result<Base> {
-        self.base_above(bases, made, &mut HashMap::new(), 0)
-    }
-
-    /// The same; every set of commits is merged once, for criss-crosses on each other share theirs.
-    fn base_above(
-        &self,
-        bases: &[CommitId],
-        made: &mut Contents,
-        known: &mut HashMap<Vec<CommitId>, Base>,
-        depth: usize,
-    ) -> Result<Base> {
-        /// A base of so many bases of bases is as good as the first of them.
-        const DEPTH_MAX: usize = 64;
-        if let Some(found) = known.get(bases) {
-            return Ok(found.clone());
-        }
-        let all = bases;
-        let bases = if depth < DEPTH_MAX {
-            bases
-        } else {
-            bases.get(..1).unwrap_or(bases)
-        };
-        let Some((first, rest)) = bases.split_first() else {
-            return Ok((Listing::new(), Env::none()));
-        };
-        let commit = self.commit_object(*first)?;
-        let mut files = listing(&self.files(*first)?);
-        let mut env = self.env_object(commit.recipe.env)?;
-        for next in rest {
-            let above = self.merge_bases(*first, *next)?;
-            let (base, base_env) = self.base_above(&above, made, known, depth + 1)?;
-            let commit = self.commit_object(*next)?;
-            let other = listing(&self.files(*next)?);
-            let labels = Labels {
-                ours: "base 1",
-                base: "base",
-                theirs: "base 2",
-            };
-            let (merged, large) = self.merge_listings(&base, &files, &other, &labels, made)?;
-            made.files.extend(large);
-            files = merged
-                .files
-                .into_iter()
-                .map(|(path, outcome)| match outcome {
-                    Outcome::Keep(side) => (path, side),
-                    Outcome::Write { mode, bytes } => {
-                        let blob = BlobId::of(&bytes);
-                        let size = bytes.len() as u64;
-                        made.bytes.insert(blob, bytes);
-                        (path, Side { mode, size, blob })
-                    }
-                })
-                .collect();
-            env = merge_env(&base_env, &env, &self.env_object(commit.recipe.env)?).0;
-        }
-        known.insert(all.to_vec(), (files.clone(), env.clone()));
-        Ok((files, env))
-    }
-
     /// Base, our and their content of a conflict; `None`: absent.
     ///
     /// # Errors
@@ -484,139 +397,6 @@ impl Repo {
         session.put_object(&work.env)?;
         Ok(files.into_iter().collect())
     }
-
-    /// Decides one conflict.
-    ///
-    /// # Errors
-    /// No such conflict, or the decision does not fit it.
-    pub fn resolve_conflict(
-        &mut self,
-        item: &str,
-        decision: &Decision,
-        ctx: &Ctx<'_>,
-    ) -> Result<()> {
-        let _turn = self.take_turn()?;
-        let Some(mut state) = self.merge_state()? else {
-            return Err(Error::State("no merge is under way".into()));
-        };
-        let at = ConflictState::find(&state.conflicts, item);
-        if let Decision::Weights(method) = decision {
-            self.settle_weights(&mut state, item, method, ctx)?;
-            if let Ok(at) = at {
-                state.conflicts[at].resolved = true;
-            }
-            return self.save_merge_state(Some(&state), false);
-        }
-        let at = at?;
-        let conflict = state.conflicts[at].clone();
-        if let (Some(was), Some(twin)) = (conflict.was(), conflict.twin()) {
-            self.settle_place(&mut state, &conflict, [was, twin], decision, ctx)?;
-            return self.save_merge_state(Some(&state), false);
-        }
-        match (conflict.kind.as_str(), &conflict.part) {
-            ("env", Some(part)) => self.settle_env(&mut state, part, decision)?,
-            (_, Some(_)) => self.settle_part(&conflict, decision)?,
-            (_, None) => self.settle_file(&conflict, decision, ctx)?,
-        }
-        state.conflicts[at].resolved = true;
-        self.save_merge_state(Some(&state), false)
-    }
-
-    fn settle_env(&self, state: &mut MergeState, part: &str, decision: &Decision) -> Result<()> {
-        let merged = self.env_object(state.env_id()?)?;
-        let from = match decision {
-            Decision::Ours => Some(self.get_head()?),
-            Decision::Theirs => self.theirs_of(state)?,
-            _ => {
-                let reason = "an installed package is decided with --ours or --theirs";
-                return Err(Error::invalid("decision", part, reason));
-            }
-        };
-        let from = match from {
-            Some(id) => self.env_object(self.commit_object(id)?.recipe.env)?,
-            None => Env::none(),
-        };
-        let env = take_item(&merged, &from, part);
-        let session = self.store.begin()?;
-        session.put_object(&env)?;
-        session.finish()?;
-        state.env = env.id().to_hex();
-        Ok(())
-    }
-
-    fn settle_part(&self, conflict: &ConflictState, decision: &Decision) -> Result<()> {
-        let value = match decision {
-            Decision::Base => conflict.base.clone(),
-            Decision::Ours => conflict.ours.clone(),
-            Decision::Theirs => conflict.theirs.clone(),
-            Decision::Value(text) => Some(text.clone()),
-            Decision::AsEdited => return Ok(()),
-            Decision::Weights(_) => return Err(no_weights(conflict)),
-        };
-        let path = conflict.repo_path()?;
-        let full = crate::worktree::place(self.root(), &path);
-        let part = conflict.part.clone().unwrap_or_default();
-        let item = match conflict.kind.as_str() {
-            "key" => Item::Key(part),
-            _ => Item::Package(part),
-        };
-        let is_large = |m: std::fs::Metadata| m.len() > DOCUMENT_BYTES_MAX;
-        if driver::is_packed(path.as_bytes()) || std::fs::metadata(&full).is_ok_and(is_large) {
-            return self.settle_large_part(conflict, item, value);
-        }
-        let bytes = std::fs::read(&full).map_err(Error::io("read", &full))?;
-        let kind = driver::choose(path.as_bytes(), &bytes);
-        let settled = driver::settle(kind, &bytes, &item, value.as_deref())
-            .map_err(|e| Error::invalid("decision", conflict.item.clone(), e.to_string()))?;
-        crate::worktree::replace_file(self.root(), &path, &settled)
-    }
-
-    fn settle_file(
-        &self,
-        conflict: &ConflictState,
-        decision: &Decision,
-        ctx: &Ctx<'_>,
-    ) -> Result<()> {
-        let path = conflict.repo_path()?;
-        let full = crate::worktree::place(self.root(), &path);
-        let side = match decision {
-            Decision::Base => &conflict.base_file,
-            Decision::Ours => &conflict.ours_file,
-            Decision::Theirs => &conflict.theirs_file,
-            Decision::Value(text) => {
-                return crate::worktree::replace_file(self.root(), &path, text.as_bytes());
-            }
-            Decision::Weights(_) => return Err(no_weights(conflict)),
-            Decision::AsEdited => {
-                if carries_markers(&full) {
-                    let text = format!("`{path}` still carries conflict markers");
-                    return Err(Error::State(text));
-                }
-                return self.refuse_unsaid(conflict, ctx);
-            }
-        };
-        let current = self.snapshot(&self.rules()?, None, ctx)?.files;
-        let mut to = current.clone();
-        match side {
-            None => {
-                to.remove(&path);
-            }
-            Some(stored) => {
-                let Side { mode, size, blob } = stored.side()?;
-                let ingredient = self.rules()?.classify(&path).ingredient;
-                to.insert(
-                    path,
-                    SnapFile {
-                        ingredient,
-                        mode,
-                        size,
-                        blob,
-                    },
-                );
-            }
-        }
-        self.check_out_files(&current, &to, "resolve", ctx)
-    }
 }
 
 impl ConflictState {
@@ -637,31 +417,6 @@ pub(crate) fn made_paths(files: &Files, sides: &[&Files]) -> Vec<Vec<u8>> {
     let known = |path: &RepoPath| sides.iter().any(|side| side.contains_key(path));
     let new = files.keys().filter(|path| !known(path));
     new.map(|path| path.as_bytes().to_vec()).collect()
-}
-
-/// Whether a file has conflict markers. A larger one never gets any.
-pub(crate) fn carries_markers(full: &std::path::Path) -> bool {
-    std::fs::metadata(full).is_ok_and(|m| m.len() <= DOCUMENT_BYTES_MAX)
-        && std::fs::read(full).is_ok_and(|b| driver::has_markers(&b))
-}
-
-fn no_weights(conflict: &ConflictState) -> Error {
-    let reason = "only a file of the model has weights";
-    Error::invalid("decision", conflict.item.clone(), reason)
-}
-
-fn side_of(file: &SnapFile) -> Side {
-    Side {
-        mode: file.mode,
-        size: file.size,
-        blob: file.blob,
-    }
-}
-
-/// The files of all ingredients, the model's too: what one side alone changed must never be lost.
-pub(crate) fn listing(files: &Files) -> Listing {
-    let sides = files.iter().map(|(p, f)| (p.clone(), side_of(f)));
-    sides.collect()
 }
 
 fn conflict_state(c: &Conflict) -> ConflictState {

@@ -101,6 +101,10 @@ impl Repo {
             let text = format!("branch `{name}` can't go: a rebase is not finished");
             return Err(Error::State(text));
         }
+        if self.bisect_began_on(&full) {
+            let text = format!("branch `{name}` can't go: a bisection began there");
+            return Err(Error::State(text));
+        }
         self.delete_ref("branch", full, name)
     }
 
@@ -186,6 +190,30 @@ impl Repo {
         });
         self.append(changes, moved, None)?;
         Ok(target)
+    }
+
+    /// Gives the branch that is checked out another name, as long as there is no commit.
+    ///
+    /// # Errors
+    /// The name is not allowed or taken, or there is a commit.
+    pub fn name_first_branch(&mut self, name: &str) -> Result<()> {
+        let _turn = self.take_turn()?;
+        names::check_new("branch", name)?;
+        let full = format!("{}{name}", names::HEADS);
+        if self.head().is_some() {
+            let text = "there is a commit already: a branch begins at one";
+            return Err(Error::State(text.into()));
+        }
+        if self.log.refs.contains_key(&full) {
+            return Err(Error::Exists {
+                what: "branch",
+                name: name.to_owned(),
+            });
+        }
+        match self.head_to(Target::Symbolic(full)) {
+            Some(change) => self.update_refs(vec![change]).map(drop),
+            None => Ok(()),
+        }
     }
 
     /// A new branch for the one of this name that exactly one remote has.
@@ -341,84 +369,5 @@ impl Repo {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::fs;
-    use std::path::Path;
-
-    use super::*;
-    use crate::{CommitOptions, MergeOptions, MergeOutcome};
-
-    fn commit(repo: &mut Repo, text: &str) -> CommitId {
-        for name in ["a.py", "b.py", "c.py"] {
-            fs::write(repo.root().join(name), text).unwrap();
-        }
-        let options = CommitOptions {
-            message: text.into(),
-            author: Some("A <a@example.com>".into()),
-            ..Default::default()
-        };
-        repo.commit(&options, &Ctx::quiet()).unwrap().id
-    }
-
-    fn is_clean(root: &Path) -> bool {
-        let repo = Repo::open(root).unwrap();
-        let head = repo.head().unwrap();
-        let text = repo.commit_object(head).unwrap().message;
-        ["a.py", "b.py", "c.py"]
-            .iter()
-            .all(|name| fs::read_to_string(root.join(name)).unwrap() == text)
-    }
-
-    /// Whoever comes second waits, and then sees what the first has done: through the library alone,
-    /// as two threads of a Python program would.
-    #[test]
-    fn users_of_one_working_tree_take_turns() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut repo = Repo::init(dir.path()).unwrap();
-        let base = commit(&mut repo, "main");
-        repo.create_branch("other", base).unwrap();
-        repo.switch(&SwitchTo::Branch("other".into()), &Ctx::quiet())
-            .unwrap();
-        commit(&mut repo, "other");
-        std::thread::scope(|scope| {
-            for turn in 0..3 {
-                let root = dir.path();
-                scope.spawn(move || {
-                    let mut repo = Repo::open(root).unwrap();
-                    for i in 0..20 {
-                        let name = ["main", "other"][(i + turn) % 2];
-                        let to = SwitchTo::Branch(name.into());
-                        repo.switch(&to, &Ctx::quiet()).unwrap();
-                    }
-                });
-            }
-        });
-        assert!(is_clean(dir.path()));
-    }
-
-    #[test]
-    fn a_turn_is_over_when_the_call_is_and_looking_needs_none() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut first = Repo::init(dir.path()).unwrap();
-        let base = commit(&mut first, "main");
-        first.create_branch("other", base).unwrap();
-        let turn = first.take_turn().unwrap();
-        first
-            .switch(&SwitchTo::Branch("other".into()), &Ctx::quiet())
-            .unwrap();
-        let mut second = Repo::open(dir.path()).unwrap();
-        let options = MergeOptions {
-            dry_run: true,
-            ..Default::default()
-        };
-        let looked = second.merge("main", &options, &Ctx::quiet()).unwrap();
-        assert!(matches!(looked, MergeOutcome::UpToDate));
-        drop(turn);
-        second
-            .switch(&SwitchTo::Branch("main".into()), &Ctx::quiet())
-            .unwrap();
-        let seen = first.take_turn().unwrap();
-        assert_eq!(first.head_label(), "main", "who waited sees what was done");
-        drop(seen);
-    }
-}
+#[path = "refs_tests.rs"]
+mod tests;

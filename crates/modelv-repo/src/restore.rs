@@ -10,7 +10,7 @@ use crate::merge::conclude::{OVERWRITTEN, RESTORED};
 use crate::names;
 use crate::oplog::{Operation, RefChange, Target};
 use crate::repo::Repo;
-use crate::worktree::{FileChange, Files, Rules, Scope, checkout, compare, keep_file};
+use crate::worktree::{Files, Rules, Scope, checkout, compare, differing, keep_file};
 
 /// The commits of what an operation wrote over and of what it wrote, if it restored files.
 pub(crate) fn restored(operation: &Operation) -> Option<(CommitId, CommitId)> {
@@ -41,9 +41,8 @@ fn put_aside_note(first: &RepoPath, count: usize, by: &str) -> String {
     )
 }
 
-/// The files that changed, as they are in `files`.
-fn pick(files: &Files, changes: &[FileChange]) -> Files {
-    let paths = changes.iter().map(|c| &c.path);
+/// The files at these paths, as they are in `files`.
+fn pick<'a>(files: &Files, paths: impl Iterator<Item = &'a RepoPath>) -> Files {
     paths
         .filter_map(|p| Some((p.clone(), files.get(p)?.clone())))
         .collect()
@@ -86,7 +85,8 @@ impl Repo {
         let (mut here, mut from, mut there) = (current.clone(), current.clone(), to.clone());
         let pointers = self.reveal(&mut here, &mut from, &mut there, ctx)?;
         let mut plan = checkout::plan(self.root(), &here, &from, &there, "restore")?;
-        let (before, after) = (pick(&current, &changes), pick(&to, &changes));
+        let before = pick(&current, differing(&current, &to));
+        let after = pick(&to, differing(&current, &to));
         let noted = self.keep_overwritten(Some(source), &before, &after, &head, ctx)?;
         // First: a restore that is cut short can be taken back too.
         self.append(noted, true, None)?;
@@ -97,7 +97,7 @@ impl Repo {
     /// Of the files that `to` would write over, those that HEAD does not hold.
     pub(crate) fn unrecorded(&self, current: &Files, to: &Files) -> Result<Files> {
         let head = self.files_or_none(self.head())?;
-        let mut lost = pick(current, &compare(current, to));
+        let mut lost = pick(current, differing(current, to));
         lost.retain(|path, file| head.get(path).is_none_or(|h| h.blob != file.blob));
         Ok(lost)
     }
@@ -154,6 +154,25 @@ impl Repo {
         })
     }
 
+    /// Notes what was written over in a working tree whose contents before and after are stored; nothing
+    /// where both are the same.
+    pub(crate) fn overwritten_changes(
+        &self,
+        before: &Files,
+        after: &Files,
+        ctx: &Ctx<'_>,
+    ) -> Result<Vec<RefChange>> {
+        if before == after {
+            return Ok(Vec::new());
+        }
+        let head = self.files_or_none(self.head())?;
+        let (old, new) = (
+            pick(before, differing(before, after)),
+            pick(after, differing(before, after)),
+        );
+        self.keep_overwritten(self.head(), &old, &new, &head, ctx)
+    }
+
     /// Stores files as they are and as they will be, as two commits that no branch names.
     fn keep_overwritten(
         &self,
@@ -180,3 +199,7 @@ impl Repo {
         ])
     }
 }
+
+#[cfg(test)]
+#[path = "restore_tests.rs"]
+mod tests;

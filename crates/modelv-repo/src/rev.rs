@@ -39,7 +39,10 @@ impl Repo {
             self.resolve_base(revision, base)?
         };
         while !rest.is_empty() {
-            let (sign, tail) = rest.split_at(1);
+            // Behind `@{N}` anything may stand, also a character of several bytes.
+            let Some((sign, tail)) = rest.split_at_checked(1) else {
+                return Err(malformed(revision));
+            };
             let digits = tail.bytes().take_while(u8::is_ascii_digit).count();
             let (number, after) = tail.split_at(digits);
             let n: usize = match number {
@@ -219,4 +222,53 @@ fn malformed(revision: &str) -> Error {
         revision,
         "expected a branch, tag, id or HEAD, then any of ~N, ^N, @{N}",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{CommitOptions, Ctx};
+
+    #[test]
+    fn what_is_no_revision_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut repo = Repo::init(dir.path()).unwrap();
+        let options = CommitOptions {
+            message: "one".into(),
+            author: Some("A <a@example.com>".into()),
+            allow_empty: true,
+            ..Default::default()
+        };
+        let id = repo.commit(&options, &Ctx::quiet()).unwrap().id;
+        for good in [
+            "main",
+            "@",
+            "HEAD",
+            "main@{0}",
+            "@{0}~0^0",
+            "refs/heads/main",
+        ] {
+            assert_eq!(repo.resolve(good).unwrap(), id, "{good}");
+        }
+        for bad in [
+            "",
+            "~",
+            "@{",
+            "@{x}",
+            "@{1}",
+            "@{0}\u{e9}",
+            "main@{0}x",
+            "main~\u{e9}",
+            "main^2",
+            "main~1",
+            "\u{e9}",
+            "main~99999999999999999999",
+            "..",
+            "HEAD@{0}@{0}",
+            "~1@{0}",
+            "@{-1}",
+        ] {
+            assert!(repo.resolve(bad).is_err(), "{bad}");
+        }
+    }
 }

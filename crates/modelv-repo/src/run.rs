@@ -285,12 +285,11 @@ pub(crate) fn tell_left_out(skipped: &[Skipped], rules: &Rules, ctx: &Ctx<'_>) {
 
 /// Files that changed and are no outputs.
 fn strays(before: &Files, after: &Files) -> Vec<String> {
-    crate::worktree::compare(before, after)
-        .iter()
-        .filter(|c| {
-            let file = c.new.as_ref().or(c.old.as_ref());
+    crate::worktree::differing(before, after)
+        .filter(|path| {
+            let file = after.get(*path).or_else(|| before.get(*path));
             file.is_some_and(|f| f.ingredient != Ingredient::Model)
         })
-        .map(|c| c.path.to_string())
+        .map(ToString::to_string)
         .collect()
 }

@@ -108,7 +108,10 @@ impl Repo {
         }
         // A run first puts aside what it writes over, and then commits.
         let is_half = |b: &Operation| {
-            restored(b).is_some() && b.seq + 1 == operation.seq && b.command == operation.command
+            restored(b).is_some()
+                && restored(&operation).is_none()
+                && b.seq + 1 == operation.seq
+                && b.command == operation.command
         };
         Ok(Undone {
             has_more: before.as_ref().is_some_and(is_half),

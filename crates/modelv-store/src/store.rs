@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use modelv_core::canon::{self, Kind, OBJECT_BYTES_MAX, Source};
@@ -12,10 +12,15 @@ use crate::error::{Error, Result};
 use crate::gc::State;
 use crate::index::Index;
 use crate::listing::{self, Found};
-use crate::pack::{self, MAGIC, PACK_BYTES, Row};
+use crate::pack::{self, PACK_BYTES};
 use crate::reader::BlobReader;
 use crate::session::Session;
-use crate::{Cuts, Key, Tag, fs};
+use crate::{Cuts, Tag, fs};
+
+mod find;
+mod verify;
+
+pub use verify::Report;
 
 /// Most steps from a chunk to those that are stored whole.
 pub(crate) const DEPTH_MAX: u8 = 4;
@@ -53,30 +58,6 @@ impl Pack {
         let opened = Arc::new(Index::open(self.path.clone(), self.name)?);
         Ok(self.index.get_or_init(|| opened).clone())
     }
-}
-
-/// So often packs may be collected while something is looked for.
-const LOOKS_MAX: u32 = 16;
-
-/// Whether a row of a pack is one that is looked for.
-type Fits<'a> = &'a dyn Fn(&Pack, &Row) -> bool;
-
-/// What `verify` found.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub struct Report {
-    /// Packs that were read.
-    pub packs: u64,
-    /// Entries whose hash was computed.
-    pub entries: u64,
-    /// Bytes of packs that were read.
-    pub bytes: u64,
-    /// What is broken, one line each.
-    pub problems: Vec<String>,
-    /// What a newer program wrote: it is whole, and can't be looked into. One line each.
-    pub newer: Vec<String>,
-    /// Indexes that were damaged or missing, as a power cut leaves them, and have been made again
-    /// from their packs.
-    pub remade: Vec<String>,
 }
 
 impl Store {
@@ -244,164 +225,6 @@ impl Store {
     pub fn begin(&self) -> Result<Session<'_>> {
         self.refresh_if_collected()?;
         Ok(Session::new(self))
-    }
-
-    pub(crate) fn find(&self, key: &Key) -> Result<Option<(Arc<Index>, Row)>> {
-        self.find_where(key, &|_, _| true)
-    }
-
-    /// The first row that fits: an entry may be in several packs, whole in one and over a base in
-    /// another. A pack that was collected since it was listed has left what is alive to another.
-    fn find_where(&self, key: &Key, fits: Fits<'_>) -> Result<Option<(Arc<Index>, Row)>> {
-        self.again_if_gone(|| self.search(key, fits))
-    }
-
-    fn search(&self, key: &Key, fits: Fits<'_>) -> Result<Option<(Arc<Index>, Row)>> {
-        let packs = self.packs();
-        let first = self.last_hit.load(Ordering::Relaxed).min(packs.len());
-        // First quickly in all; a miss is believed only after the indexes were checked.
-        for i in (first..packs.len()).chain(0..first) {
-            let index = packs[i].index()?;
-            if let Some(row) = index.find_unchecked(key).filter(|r| fits(&packs[i], r)) {
-                self.last_hit.store(i, Ordering::Relaxed);
-                return Ok(Some((index, row)));
-            }
-        }
-        for pack in &packs {
-            let index = pack.index()?;
-            if let Some(row) = index.find(key, &pack.name)?.filter(|r| fits(pack, r)) {
-                return Ok(Some((index, row)));
-            }
-        }
-        Ok(None)
-    }
-
-    pub(crate) fn has(&self, key: &Key) -> Result<bool> {
-        Ok(self.find(key)?.is_some())
-    }
-
-    /// Whether an entry is in a pack that stays. Whoever writes must not rely on any other.
-    pub(crate) fn keeps(&self, key: &Key) -> Result<bool> {
-        let found = self.find_where(key, &|pack, _| {
-            !pack.condemned || crate::gc::omit("absence")
-        })?;
-        Ok(found.is_some())
-    }
-
-    /// Decoded bytes of an entry, checked against its id.
-    pub(crate) fn read(&self, key: &Key) -> Result<Option<Vec<u8>>> {
-        let mut plain = Vec::new();
-        Ok(self.read_into(key, &mut plain)?.then_some(plain))
-    }
-
-    /// The same into a buffer; `false` when it is not there.
-    pub(crate) fn read_into(&self, key: &Key, plain: &mut Vec<u8>) -> Result<bool> {
-        self.again_if_gone(|| {
-            let Some((index, row)) = self.find(key)? else {
-                return Ok(false);
-            };
-            self.read_copy(&index, row, &|_, _| true, DEPTH_MAX, plain)?;
-            Ok(true)
-        })
-    }
-
-    /// Does something that reads packs; lists them and does it again when one of them was collected
-    /// meanwhile.
-    fn again_if_gone<T>(&self, mut read: impl FnMut() -> Result<T>) -> Result<T> {
-        for _ in 0..LOOKS_MAX {
-            match read() {
-                Err(e) if e.is_gone() => self.refresh()?,
-                done => return done,
-            }
-        }
-        read()
-    }
-
-    /// Reads one copy of an entry that may be so deep; when it is damaged, any other one.
-    fn read_copy(
-        &self,
-        index: &Index,
-        row: Row,
-        fits: Fits<'_>,
-        depth: u8,
-        plain: &mut Vec<u8>,
-    ) -> Result<()> {
-        let Err(e) = self.read_row(index, row, depth, plain) else {
-            return Ok(());
-        };
-        for pack in self.packs().iter().filter(|p| p.path != index.pack_path) {
-            let Ok(other) = pack.index() else { continue };
-            if let Ok(Some(row)) = other.find(&row.key, &pack.name)
-                && fits(pack, &row)
-                && self.read_row(&other, row, depth, plain).is_ok()
-            {
-                return Ok(());
-            }
-        }
-        Err(e)
-    }
-
-    /// Decoded bytes of a row that may be so deep, checked against its id.
-    fn read_row(&self, index: &Index, row: Row, depth: u8, plain: &mut Vec<u8>) -> Result<()> {
-        let key = &row.key;
-        let bases = |id: &[u8; 32], most: u8| self.read_below(id, depth, most);
-        let pack = index.pack()?;
-        let (file, path) = (&*pack, &index.pack_path);
-        if pack::read_entry(file, path, &row, &bases, plain).is_ok() && pack::check_hash(key, plain)
-        {
-            return Ok(());
-        }
-        // The row may be what is damaged: the pack's own table decides.
-        let row = index.table()?.into_iter().find(|r| r.key == *key);
-        if let Some(row) = row {
-            pack::read_entry(file, path, &row, &bases, plain)?;
-            if pack::check_hash(key, plain) {
-                return Ok(());
-            }
-        }
-        let word = Tag::from_byte(key.0).map_or("entry", Tag::word);
-        Err(Error::corrupt(
-            format!(
-                "{word} `{}` in pack `{}`",
-                to_hex(&key.1),
-                index.pack_path.display()
-            ),
-            "its bytes do not match its id",
-        ))
-    }
-
-    /// Bytes of a chunk that another one of a depth is over, and that itself may be `most` deep.
-    pub(crate) fn read_below(&self, id: &[u8; 32], depth: u8, most: u8) -> Result<Vec<u8>> {
-        match depth.checked_sub(1) {
-            Some(depth) => self.read_within(id, depth.min(most)),
-            None => Err(Error::corrupt(
-                format!("chunk `{}`", to_hex(id)),
-                "too many chunks are over one another",
-            )),
-        }
-    }
-
-    /// Bytes of a chunk that is at most so deep: 0 for one that is over no other chunk.
-    pub(crate) fn read_within(&self, id: &[u8; 32], depth: u8) -> Result<Vec<u8>> {
-        self.again_if_gone(|| self.read_within_once(id, depth))
-    }
-
-    fn read_within_once(&self, id: &[u8; 32], depth: u8) -> Result<Vec<u8>> {
-        let key = (Tag::Chunk.byte(), *id);
-        let is_whole = |_: &Pack, row: &Row| !row.is_over_others();
-        let mut fits: Fits<'_> = &is_whole;
-        let mut found = self.find_where(&key, fits)?;
-        if found.is_none() && depth > 0 {
-            fits = &|_, _| true;
-            found = self.find(&key)?;
-        }
-        let (index, row) = found.ok_or_else(|| Error::NotFound {
-            what: "base of a chunk",
-            id: to_hex(id),
-        })?;
-        let mut plain = Vec::new();
-        self.read_copy(&index, row, fits, depth, &mut plain)?;
-        Ok(plain)
     }
 
     /// The chunks that another one is stored over: its base first, then those with factors of
@@ -593,113 +416,6 @@ impl Store {
         std::io::Read::read_to_end(&mut reader, &mut out).map_err(unwrap_io)?;
         Ok(out)
     }
-
-    /// Reads every byte of every pack and checks every hash. Damage is reported, not
-    /// raised; indexes that are not what their packs say are made again.
-    ///
-    /// # Errors
-    /// The folder of packs can't be read.
-    pub fn verify(&self, progress: &mut dyn FnMut(u64, u64)) -> Result<Report> {
-        self.refresh()?;
-        let packs = self.packs();
-        let size = |p: &Arc<Pack>| std::fs::metadata(&p.path).map_or(0, |m| m.len());
-        let total = packs.iter().map(size).sum();
-        let mut report = Report::default();
-        report
-            .problems
-            .extend(State::read(&self.dir).err().map(|e| describe(&e)));
-        // All indexes first: reading entries rebuilds those that are damaged.
-        let unsound: Vec<bool> = packs.iter().map(|pack| !has_sound_index(pack)).collect();
-        for (pack, unsound) in packs.iter().zip(unsound) {
-            match self.verify_pack(pack, &mut report) {
-                // The table of a damaged pack must not replace an index that may be the better one.
-                Ok(true) if unsound => report.remade.extend(remake_index(pack)),
-                Ok(_) => {}
-                Err(e) => report.problems.push(describe(&e)),
-            }
-            report.packs += 1;
-            report.bytes += size(pack);
-            progress(report.bytes, total);
-        }
-        Ok(report)
-    }
-
-    /// Whether the pack is what its hash says; damage inside is reported.
-    fn verify_pack(&self, pack: &Arc<Pack>, report: &mut Report) -> Result<bool> {
-        let path = &pack.path;
-        let what = || format!("pack `{}`", path.display());
-        let mut file = std::fs::File::open(path).map_err(Error::io("open", path))?;
-        let len = file.metadata().map_err(Error::io("read", path))?.len();
-        let is_whole = pack::is_named(&mut file, &pack.name).map_err(Error::io("read", path))?;
-        if !is_whole {
-            report
-                .problems
-                .push(format!("{} does not match its hash", what()));
-        }
-        if len < MAGIC.len() as u64 {
-            return Err(Error::corrupt(what(), "it is cut off"));
-        }
-        let rows = match pack::read_table(&file, path) {
-            Err(e) if e.is_newer() => {
-                // Of one that is damaged, nobody knows who wrote it.
-                report.newer.extend(is_whole.then(|| describe(&e)));
-                return Ok(false);
-            }
-            rows => rows?,
-        };
-        if pack.condemned {
-            // What its entries need may have been collected before it: whoever is alive is elsewhere.
-            report.entries += rows.len() as u64;
-            return Ok(is_whole);
-        }
-        if !pack::is_filled(&rows, &file) {
-            let detail = "its entries overlap, or there is something between them";
-            report.problems.push(format!("{}: {detail}", what()));
-        }
-        let mut plain = Vec::new();
-        for row in rows {
-            report.entries += 1;
-            let word = Tag::from_byte(row.key.0).map_or("entry", Tag::word);
-            let entry = || format!("{word} `{}` in {}", to_hex(&row.key.1), what());
-            match self.verify_entry(&file, path, &row, &mut plain) {
-                Ok(true) => {}
-                Err(e) if is_whole && e.is_newer() => {
-                    let line = format!("{} was written by a newer modelv", entry());
-                    report.newer.push(line);
-                }
-                _ => report.problems.push(format!("{} is damaged", entry())),
-            }
-        }
-        Ok(is_whole)
-    }
-
-    /// Whether an entry is what its row says.
-    fn verify_entry(
-        &self,
-        file: &std::fs::File,
-        path: &Path,
-        row: &Row,
-        plain: &mut Vec<u8>,
-    ) -> Result<bool> {
-        let is_cuts = row.key.0 == Tag::Object(Kind::Cuts).byte();
-        let bases = |id: &[u8; 32], most: u8| self.read_below(id, DEPTH_MAX, most);
-        pack::read_entry(file, path, row, &bases, plain)?;
-        if !pack::check_hash(&row.key, plain) {
-            return Ok(false);
-        }
-        pack::check_form(&row.key, plain)?;
-        Ok(!is_cuts || self.verify_blob(&BlobId(row.key.1)))
-    }
-
-    /// Whether a cut blob reads as what its id says.
-    fn verify_blob(&self, id: &BlobId) -> bool {
-        let mut hasher = blake3::Hasher::new();
-        let Ok(Some(cuts)) = self.cuts(id) else {
-            return false;
-        };
-        let mut reader = BlobReader::cut(self, cuts);
-        std::io::copy(&mut reader, &mut hasher).is_ok() && *hasher.finalize().as_bytes() == id.0
-    }
 }
 
 impl Source for Store {
@@ -717,32 +433,5 @@ pub fn unwrap_io(e: std::io::Error) -> Error {
     match e.downcast::<Error>() {
         Ok(inner) => inner,
         Err(e) => Error::Input(e),
-    }
-}
-
-fn table(pack: &Pack) -> Result<Vec<Row>> {
-    let file = std::fs::File::open(&pack.path).map_err(Error::io("open", &pack.path))?;
-    pack::read_table(&file, &pack.path)
-}
-
-/// Whether the index of a pack is what the pack's table says.
-fn has_sound_index(pack: &Pack) -> bool {
-    let idx = pack.path.with_extension("idx");
-    table(pack).is_ok_and(|rows| crate::index::is_sound(&idx, &pack.name, &rows))
-}
-
-/// Makes the index of a sound pack again.
-fn remake_index(pack: &Pack) -> Option<String> {
-    let rows = table(pack).ok()?;
-    let idx = pack.path.with_extension("idx");
-    // Derived: where it can't be written, every reader makes its own.
-    let _ = fs::write_unsynced(&idx, &crate::index::to_bytes(&pack.name, &rows));
-    Some(format!("index `{}` was damaged or missing", idx.display()))
-}
-
-fn describe(e: &Error) -> String {
-    match std::error::Error::source(e) {
-        Some(cause) => format!("{e}: {cause}"),
-        None => e.to_string(),
     }
 }

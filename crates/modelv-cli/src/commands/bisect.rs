@@ -184,7 +184,12 @@ fn tell(
         BisectStep::Waiting => s.ui.line("waiting for a bad commit and a good one"),
         BisectStep::Try(id, n) => {
             let steps = usize::BITS - n.leading_zeros();
-            s.ui.line(format!("{n} commits left, about {} steps", steps - 1));
+            let (steps, s_of) = (steps - 1, |one| if one { "" } else { "s" });
+            s.ui.line(format!(
+                "{n} commit{} left, about {steps} step{}",
+                s_of(*n == 1),
+                s_of(steps == 1)
+            ));
             s.ui.line(format!("try {}", title(*id)?));
             s.ui.talk(
                 "\nhint: `modelv bisect good`, `bad` or `skip`; `modelv bisect reset` ends it",

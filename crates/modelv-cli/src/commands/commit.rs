@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use modelv_repo::{CommitOptions, Committed, json};
+use modelv_repo::{CommitOptions, Committed, Repo, json, names};
 
 use super::{Done, Session};
 use crate::editor;
@@ -30,7 +30,7 @@ pub(crate) struct Args {
     #[arg(long)]
     allow_secret: bool,
     /// Run no hooks.
-    #[arg(long)]
+    #[arg(long, alias = "no-verify")]
     no_hooks: bool,
     /// Say nothing.
     #[arg(short, long)]
@@ -66,9 +66,17 @@ pub(super) fn run(args: Args, s: Session<'_>) -> Done {
     if args.json {
         s.ui.json(&json::committed(&repo, &done)?);
     } else if !args.quiet {
-        show(s.ui, &repo.head_label(), &options.message, &done);
+        show(s.ui, &place(&repo), &options.message, &done);
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Where a new commit is, in a word.
+pub(super) fn place(repo: &Repo) -> String {
+    match repo.head_ref() {
+        Some(full) => names::short(full).to_owned(),
+        None => "detached".to_owned(),
+    }
 }
 
 /// The line of a new commit and what it took.

@@ -83,8 +83,13 @@ struct View {
 
 pub(super) fn run(args: Args, s: Session<'_>) -> Done {
     let repo = s.repo()?;
-    let (revisions, mut paths) = split(&repo, &args, &s)?;
-    paths.extend(args.paths.iter().cloned());
+    let (revisions, paths) = super::words::split("diff", &repo, &args.words, &args.paths, &s)?;
+    if revisions.len() > 2 {
+        return Err(CommandError::usage(
+            "a difference has two sides",
+            "`modelv diff A B`; paths go behind `--`",
+        ));
+    }
     let (old, new) = sides(&repo, &revisions, &args, &s)?;
     let paths = s.paths(&repo, &paths)?;
     args.options.show(&repo, (&old, &new), paths, s)
@@ -176,53 +181,6 @@ impl Options {
         };
         Ok(ExitCode::from(u8::from(self.exit_code && differs)))
     }
-}
-
-/// Tells revisions from paths, as Git does: what is both must be told apart with `--`.
-fn split(
-    repo: &Repo,
-    args: &Args,
-    s: &Session<'_>,
-) -> Result<(Vec<String>, Vec<OsString>), CommandError> {
-    let mut revisions = Vec::new();
-    let mut words = args.words.iter().peekable();
-    let text = |word: &OsString| word.to_string_lossy().into_owned();
-    while let Some(word) = words.peek() {
-        let is_file = args.paths.is_empty() && s.dir.join(word).symlink_metadata().is_ok();
-        let found = repo.resolve_range(&text(word));
-        match (found.is_ok(), is_file) {
-            (true, true) => {
-                let word = text(word);
-                let message = format!("`{word}` is a revision and a file");
-                let hint = format!(
-                    "`modelv diff {word} --` means the revision, `modelv diff -- {word}` the file"
-                );
-                return Err(CommandError::usage(message, hint));
-            }
-            (false, true) => break,
-            // What is neither is told by whoever looks for the revision.
-            _ => revisions.push(text(word)),
-        }
-        words.next();
-    }
-    let paths: Vec<OsString> = words.cloned().collect();
-    if let Some(missing) = paths
-        .iter()
-        .find(|p| s.dir.join(p).symlink_metadata().is_err())
-    {
-        let message = format!("no file `{}` here", missing.to_string_lossy());
-        return Err(CommandError::usage(
-            message,
-            "revisions come before paths; a path that is gone goes behind `--`",
-        ));
-    }
-    if revisions.len() > 2 {
-        return Err(CommandError::usage(
-            "a difference has two sides",
-            "`modelv diff A B`; paths go behind `--`",
-        ));
-    }
-    Ok((revisions, paths))
 }
 
 fn sides(

@@ -7,25 +7,37 @@ use modelv_repo::capture::clock;
 use modelv_repo::core::commit::Commit;
 use modelv_repo::core::id::CommitId;
 use modelv_repo::{
-    Condition, Field, KeyFilter, LogOptions, ModelState, Part, Repo, json, model_state,
+    Condition, DiffFilter, Field, KeyFilter, LogOptions, ModelState, Part, Repo, json, model_state,
 };
 
 use super::{Done, Session};
 use crate::error::CommandError;
 use crate::graph::Graph;
 use crate::ui::{Style, Ui, plain};
+use crate::view::{self, Form};
 
 /// Show the history.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Where to start, or `A..B`; the current commit otherwise.
-    revision: Option<String>,
+    /// Where to start, also several, or `A..B`; the current commit otherwise. Then paths: only commits that
+    /// change them.
+    #[arg(value_name = "REVISION|PATH")]
+    words: Vec<OsString>,
+    /// From all branches and tags, those of remotes too.
+    #[arg(long)]
+    all: bool,
     /// Draw the lines of history.
     #[arg(long)]
     graph: bool,
     /// One line a commit.
     #[arg(long)]
     oneline: bool,
+    /// With what each changed, against its first parent.
+    #[arg(short, long, conflicts_with_all = ["graph", "json"])]
+    patch: bool,
+    /// The same, only counts.
+    #[arg(long, conflicts_with_all = ["graph", "json", "patch"])]
+    stat: bool,
     /// At most so many.
     #[arg(short = 'n', long = "max-count", value_name = "N")]
     limit: Option<usize>,
@@ -41,6 +53,9 @@ pub(crate) struct Args {
     /// Only commits by an author with this in name or address.
     #[arg(long, value_name = "TEXT")]
     author: Option<String>,
+    /// Only commits whose message has this in it, in any case.
+    #[arg(long, value_name = "TEXT")]
+    grep: Option<String>,
     /// Not those before: `2026-11-21`, `2026-11-21 05:20`, `3 days ago`, in UTC.
     #[arg(long, value_name = "TIME")]
     since: Option<String>,
@@ -95,6 +110,7 @@ impl Args {
             keys: keys.collect::<modelv_repo::Result<_>>()?,
             metrics: metrics.collect::<modelv_repo::Result<_>>()?,
             author: self.author.clone(),
+            message: self.grep.clone(),
             since: time(&self.since, false)?,
             until: time(&self.until, true)?,
             ..LogOptions::default()
@@ -139,13 +155,8 @@ pub(super) fn tell_cut(
 
 pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
     let repo = s.repo()?;
-    let span = repo.span(args.revision.as_deref().unwrap_or("HEAD"))?;
-    let commits = repo.history(&LogOptions {
-        start: span.start,
-        exclude: span.exclude,
-        paths: s.paths(&repo, &args.paths)?,
-        ..args.filters()?
-    })?;
+    let options = options(args, &repo, &s)?;
+    let commits = repo.history(&options)?;
     tell_cut(&repo, &commits, s.ui)?;
     if args.json {
         let mut list = Vec::new();
@@ -200,8 +211,54 @@ pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
         for line in below {
             s.ui.line(line);
         }
+        if args.patch || args.stat {
+            show_change(args, &options, &repo, (*id, commit), s.ui)?;
+        }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Which commits are wanted, from where on.
+fn options(args: &Args, repo: &Repo, s: &Session<'_>) -> Result<LogOptions, CommandError> {
+    let (mut revisions, paths) = super::words::split("log", repo, &args.words, &args.paths, s)?;
+    let mut options = LogOptions {
+        paths: s.paths(repo, &paths)?,
+        ..args.filters()?
+    };
+    if args.all {
+        options.start = repo.tips();
+    } else if revisions.is_empty() {
+        revisions.push("HEAD".into());
+    }
+    for revision in revisions {
+        let span = repo.span(&revision)?;
+        options.start.extend(span.start);
+        options.exclude.extend(span.exclude);
+    }
+    Ok(options)
+}
+
+/// What a commit changed against its first parent.
+fn show_change(
+    args: &Args,
+    options: &LogOptions,
+    repo: &Repo,
+    (id, commit): (CommitId, &Commit),
+    ui: &mut Ui,
+) -> Result<(), CommandError> {
+    let (old, new) = super::show::sides(repo, id, commit)?;
+    let filter = DiffFilter {
+        paths: options.paths.clone(),
+        parts: options.parts.clone(),
+    };
+    if args.stat {
+        view::show_stat(ui, &repo.diff(&old, &new, &filter)?);
+    } else {
+        let plan = repo.diff_plan(&old, &new, &filter)?;
+        view::show(ui, repo, plan, (&old, &new), (Form::Unified, 3))?;
+    }
+    ui.line("");
+    Ok(())
 }
 
 /// Who, when and what for.

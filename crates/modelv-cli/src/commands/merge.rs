@@ -51,7 +51,7 @@ pub(crate) struct Args {
     #[arg(long, conflicts_with = "revisions")]
     abort: bool,
     /// Run no hooks.
-    #[arg(long)]
+    #[arg(long, alias = "no-verify")]
     no_hooks: bool,
     /// Who, as `Name <mail>`.
     #[arg(long, value_name = "WHO")]
@@ -81,7 +81,7 @@ pub(super) fn run(args: Args, s: Session<'_>) -> Done {
         };
         let done = repo.merge_continue(&options, &s.ctx())?;
         let commit = repo.commit_object(done.id)?;
-        super::commit::show(s.ui, &repo.head_label(), &commit.message, &done);
+        super::commit::show(s.ui, &super::commit::place(&repo), &commit.message, &done);
         return Ok(ExitCode::SUCCESS);
     }
     let [revision] = args.revisions.as_slice() else {

@@ -60,6 +60,7 @@ mod tag;
 mod track;
 mod undo;
 mod weights;
+mod words;
 
 pub(crate) use bare::{bare, is_verb};
 pub(crate) use help::command;

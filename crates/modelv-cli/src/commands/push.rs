@@ -31,7 +31,7 @@ pub(crate) struct Args {
     #[arg(long, short = 'u')]
     set_upstream: bool,
     /// Run no hooks.
-    #[arg(long)]
+    #[arg(long, alias = "no-verify")]
     no_hooks: bool,
     /// Only tell.
     #[arg(long, short = 'n')]

@@ -1,5 +1,6 @@
 //! `modelv resolve`.
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use modelv_repo::core::weights::Method;
@@ -7,6 +8,7 @@ use modelv_repo::{ConflictState, Decision, Repo};
 
 use super::{Done, Session};
 use crate::error::CommandError;
+use crate::ui::plain;
 
 /// Decide a conflict of the merge that is under way.
 ///
@@ -15,7 +17,7 @@ use crate::error::CommandError;
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// As `modelv conflicts` names it: `path`, `path:key`, `path:package`, `env:package`.
-    item: String,
+    item: OsString,
     /// Take our version.
     #[arg(long, group = "how")]
     ours: bool,
@@ -39,17 +41,19 @@ pub(crate) struct Args {
 
 pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
     let mut repo = s.repo()?;
+    // Names are shown as text, and found as they are shown.
+    let item = args.item.to_string_lossy();
     let decision = if let Some(method) = &args.weights {
         Decision::Weights(method.clone())
     } else if args.edit {
-        edited(&repo, &args.item)?
+        edited(&repo, &item)?
     } else {
         by_side(args)
     };
-    repo.resolve_conflict(&args.item, &decision, &s.ctx())?;
+    repo.resolve_conflict(&item, &decision, &s.ctx())?;
     let state = repo.merge_state()?;
     let open = state.as_ref().map_or(0, |m| m.open().count());
-    s.ui.line(format!("decided {}, {open} open", args.item));
+    s.ui.line(format!("decided {}, {open} open", plain(&item)));
     if let Some(state) = state.filter(|_| open == 0) {
         let verb = state.action.word();
         s.ui.talk(format!(

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use modelv_repo::capture::clock;
 use modelv_repo::core::commit::Commit;
+use modelv_repo::core::env::Env;
 use modelv_repo::core::id::CommitId;
 use modelv_repo::core::scan::Verdict;
 use modelv_repo::worktree::{Files, Ingredient};
@@ -83,7 +84,11 @@ pub(super) fn run(args: &Args, s: Session<'_>) -> Done {
 }
 
 /// The commit's first parent, or nothing, and the commit.
-fn sides(repo: &Repo, id: CommitId, commit: &Commit) -> Result<(DiffSide, DiffSide), CommandError> {
+pub(super) fn sides(
+    repo: &Repo,
+    id: CommitId,
+    commit: &Commit,
+) -> Result<(DiffSide, DiffSide), CommandError> {
     let old = match commit.parents.first() {
         Some(parent) => repo.diff_commit(*parent, &parent.short())?,
         None => repo.diff_nothing(),
@@ -119,10 +124,11 @@ fn ingredients(
             format!("{} {}", i.implementation, i.version)
         });
     let (root, packages) = (commit.recipe.env.short(), env.packages.len());
-    ui.line(format!(
-        "{:12} {root}  {python}, {packages} packages, {} {}",
-        "env", env.os, env.arch
-    ));
+    let what = match env == Env::none() {
+        true => "not recorded".to_owned(),
+        false => format!("{python}, {packages} packages, {} {}", env.os, env.arch),
+    };
+    ui.line(format!("{:12} {root}  {what}", "env"));
     match commit.model {
         None => ui.line(format!("{:12} none", "model")),
         Some(model) => {

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use modelv_repo::remote::Upstream;
-use modelv_repo::worktree::{ChangeKind, FileChange, Ingredient};
-use modelv_repo::{Action, EnvChange, MergeState, ModelState, json};
+use modelv_repo::worktree::{ChangeKind, FileChange, Ingredient, place};
+use modelv_repo::{Action, EnvChange, MergeState, ModelState, Repo, json};
 
 use super::{Done, Session};
 use crate::ui::{Style, Ui};
@@ -80,7 +80,7 @@ pub(super) fn run(args: Args, s: Session<'_>) -> Done {
         }
         for change in of {
             let text = change_line(s.ui, change, None);
-            s.ui.line(format!("  {text}"));
+            s.ui.line(format!("  {text}{}", why_gone(&repo, change)));
         }
     }
     show_env(s.ui, &status.env);
@@ -108,6 +108,16 @@ pub(super) fn run(args: Args, s: Session<'_>) -> Done {
         ));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What a file that is gone for commits, and lies there all the same, is to be told.
+fn why_gone(repo: &Repo, change: &FileChange) -> &'static str {
+    let full = place(repo.root(), &change.path);
+    let is_there = || full.symlink_metadata().is_ok_and(|m| !m.is_dir());
+    match change.kind == ChangeKind::Deleted && is_there() {
+        true => " (left out now, and still there: `modelv track --explain PATH` says by what)",
+        false => "",
+    }
 }
 
 /// What is not finished, and how far it is.

@@ -113,11 +113,6 @@ const WORDS: &[Row] = &[
         "--amend",
         "`modelv undo` takes the last commit back and leaves its files; then commit again",
     ),
-    (
-        "commit",
-        "--no-verify",
-        "there are no hooks; `--allow-secret` commits what looks like a credential",
-    ),
     ("commit", "-p", "name paths: `modelv commit PATH`"),
     ("diff", "--cached", STAGED),
     ("diff", "--staged", STAGED),
@@ -129,21 +124,10 @@ const WORDS: &[Row] = &[
         "--shortstat",
         "`modelv diff --stat` lists files and counts",
     ),
-    ("log", "-p", "`modelv show REV` shows a commit's changes"),
-    (
-        "log",
-        "--stat",
-        "`modelv show --stat REV` counts a commit's changes",
-    ),
     (
         "log",
         "--follow",
         "name the paths: `modelv log -- PATH`; `modelv blame PATH` follows renames",
-    ),
-    (
-        "log",
-        "--all",
-        "name a branch: `modelv log BRANCH`; `modelv branch` lists them",
     ),
     (
         "log",
@@ -154,11 +138,6 @@ const WORDS: &[Row] = &[
         "log",
         "--format",
         "`--oneline` is short, `--json` is for programs",
-    ),
-    (
-        "log",
-        "--grep",
-        "`modelv log --oneline | grep TEXT` looks through subjects",
     ),
     (
         "status",

@@ -117,13 +117,10 @@ impl<'a> Filter<'a> {
         {
             return Ok(false);
         }
-        if let Some(author) = &o.author
-            && !commit
-                .author
-                .to_string()
-                .to_lowercase()
-                .contains(&author.to_lowercase())
-        {
+        let has = |text: &str, part: &str| text.to_lowercase().contains(&part.to_lowercase());
+        let is_by = |author: &String| has(&commit.author.to_string(), author);
+        let is_about = |text: &String| has(&commit.message, text);
+        if !o.author.as_ref().is_none_or(is_by) || !o.message.as_ref().is_none_or(is_about) {
             return Ok(false);
         }
         if !o.metrics.is_empty() {

@@ -8,7 +8,7 @@ use super::{Decision, no_weights};
 use crate::ctx::Ctx;
 use crate::error::{Error, Result};
 use crate::repo::Repo;
-use crate::worktree::{Files, SnapFile, place, replace_file};
+use crate::worktree::{Files, SnapFile, replace_file};
 
 impl Repo {
     /// Decides where a file stands. What it holds are the edits of both sides, as the working tree
@@ -69,7 +69,7 @@ impl Repo {
         Ok(())
     }
 
-    /// Leaves a file in one of two places; `moves`: with what the other holds.
+    /// Leaves a file in one of two places; `moves`: with what the other holds, which the store has.
     fn keep_one(
         &self,
         now: &Files,
@@ -78,15 +78,15 @@ impl Repo {
         moves: bool,
         ctx: &Ctx<'_>,
     ) -> Result<()> {
-        if moves || !now.contains_key(kept) {
-            let full = place(self.root(), gone);
-            let bytes = std::fs::read(&full).map_err(Error::io("read", &full))?;
-            replace_file(self.root(), kept, &bytes)?;
+        let mut to = now.clone();
+        let other = to.remove(gone);
+        if let Some(file) = other.filter(|_| moves || !now.contains_key(kept)) {
+            to.insert(kept.clone(), file);
         }
-        let from = self.snapshot(&self.rules()?, None, ctx)?.files;
-        let mut to = from.clone();
-        to.remove(gone);
-        self.check_out_files(&from, &to, "resolve", ctx)
+        if !to.contains_key(kept) {
+            return Err(nowhere(kept, gone));
+        }
+        self.check_out_files(now, &to, "resolve", ctx)
     }
 
     /// Puts the file of the base back to where it was.
@@ -125,7 +125,12 @@ fn remaining(now: &Files, ours: &RepoPath, theirs: &RepoPath) -> Result<RepoPath
         (true, false) => return Ok(ours.clone()),
         (false, true) => return Ok(theirs.clone()),
         (true, true) => format!("nothing is decided: `{ours}` and `{theirs}` are both there"),
-        (false, false) => format!("nothing is decided: neither `{ours}` nor `{theirs}` is there"),
+        (false, false) => return Err(nowhere(ours, theirs)),
     };
     Err(Error::State(text))
+}
+
+fn nowhere(a: &RepoPath, b: &RepoPath) -> Error {
+    let text = format!("nothing is decided: neither `{a}` nor `{b}` is there");
+    Error::State(text)
 }

@@ -94,7 +94,7 @@ impl Repo {
                 // Only what it starts is to inherit it, and it starts programs from here on.
                 rustix::io::fcntl_setfd(&owner.file, rustix::io::FdFlags::empty())
                     .map_err(|e| Error::io("open", self.hold_path())(e.into()))?;
-                self.log.catch_up()?;
+                self.wait_for_writers()?;
                 return Ok(Hold::Alone(owner));
             }
             let busy = self.busy("run");
@@ -119,13 +119,22 @@ impl Repo {
         self.refuse_part()?;
         let path = self.hold_path();
         match self.try_hold(command)? {
-            Some(owner) => Ok(Hold::Alone(owner)),
+            Some(owner) => {
+                self.wait_for_writers()?;
+                Ok(Hold::Alone(owner))
+            }
             None => {
                 let mut file = fs::append_to(&path).map_err(Error::io("open", &path))?;
                 fs::write_all(&mut file, BESIDE).map_err(Error::io("write", &path))?;
                 Ok(Hold::Beside)
             }
         }
+    }
+
+    /// Whoever was writing into the working tree when no run had it ends first: what the run reads must not
+    /// be half of a switch. From then on they are refused.
+    fn wait_for_writers(&mut self) -> Result<()> {
+        self.take_turn().map(drop)
     }
 
     /// What is trained on a part of the files would stand for the recipe of all of them.
@@ -243,4 +252,36 @@ pub(crate) fn holders_of(path: &Path) -> Vec<i32> {
     let mut found: Vec<i32> = numbers.filter(|pid| *pid != own).filter(has_it).collect();
     found.sort_unstable();
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::CommitOptions;
+
+    #[test]
+    fn a_run_begins_after_those_who_write_into_the_working_tree() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut first = Repo::init(dir.path()).unwrap();
+        let options = CommitOptions {
+            message: "one".into(),
+            author: Some("A <a@example.com>".into()),
+            allow_empty: true,
+            ..Default::default()
+        };
+        let id = first.commit(&options, &Ctx::quiet()).unwrap().id;
+        let turn = first.take_turn().unwrap();
+        let root = dir.path().to_owned();
+        let run = std::thread::spawn(move || {
+            let mut second = Repo::open(&root).unwrap();
+            let _hold = second.hold("train", false, &Ctx::quiet()).unwrap();
+            second.ref_commit("refs/heads/late")
+        });
+        while first.refuse_while_running("switch").is_ok() && !run.is_finished() {
+            std::thread::yield_now();
+        }
+        first.create_branch("late", id).unwrap();
+        drop(turn);
+        assert_eq!(run.join().unwrap(), Some(id));
+    }
 }

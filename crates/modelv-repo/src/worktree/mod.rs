@@ -37,6 +37,7 @@ pub use serving::ServeRules;
 pub use snapshot::{Keep, Look, Since, Snapshot, look, place};
 pub(crate) use snapshot::{hash_file, keep_file};
 pub use statcache::{Stamp as StatStamp, StatCache};
+pub(crate) use status::differing;
 pub use status::{ChangeKind, FileChange, compare};
 
 use crate::error::{Error, Result};

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use modelv_core::merge::join;
 use modelv_core::path::RepoPath;
 
-use super::{Files, Ingredient, SnapFile, checkout, compare, place};
+use super::{Files, Ingredient, SnapFile, checkout, differing, place};
 use crate::ctx::Ctx;
 use crate::error::{Error, Result};
 use crate::external::Pointers;
@@ -183,12 +183,10 @@ impl Repo {
             let file = merged.get(path).or_else(|| head.get(path));
             file.is_some_and(|file| !held.holds(path, file)) && !here.contains(path)
         };
-        let changes = compare(head, merged);
-        let absent = changes.iter().find(|c| is_absent(&c.path));
+        let absent = differing(head, merged).find(|path| is_absent(path));
         match absent {
-            Some(change) => Err(Error::State(format!(
-                "it would stop at conflicts, and changes files that this working tree does not hold, such as `{}`",
-                change.path
+            Some(path) => Err(Error::State(format!(
+                "it would stop at conflicts, and changes files that this working tree does not hold, such as `{path}`"
             ))),
             None => Ok(()),
         }

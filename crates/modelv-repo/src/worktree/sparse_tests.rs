@@ -252,3 +252,36 @@ fn a_file_outside_of_the_part_follows_a_merge() {
         assert_eq!(fs::read_to_string(&full).unwrap(), "888");
     }
 }
+
+/// A merge that stops takes what is not here as HEAD has it: a file that the other side moved from there to
+/// here would be in both places.
+#[test]
+fn a_merge_does_not_stop_where_a_file_came_from_outside_of_the_part() {
+    let mut world = World::new();
+    let base = world.repo.head().unwrap();
+    let outside = "only here ".repeat(20);
+    fs::write(world.dir.path().join("data/b/z.csv"), &outside).unwrap();
+    world.touched.insert(RepoPath::new("data/b/z.csv").unwrap());
+    world.commit();
+    let new = SwitchTo::New("side".into(), None);
+    world.repo.switch(&new, &Ctx::quiet()).unwrap();
+    let root = world.dir.path().to_owned();
+    fs::rename(root.join("data/b/z.csv"), root.join("data/a/z.csv")).unwrap();
+    fs::write(root.join("top.txt"), "theirs").unwrap();
+    for name in ["data/b/z.csv", "data/a/z.csv", "top.txt"] {
+        world.touched.insert(RepoPath::new(name).unwrap());
+    }
+    world.commit();
+    let main = SwitchTo::Branch("main".into());
+    world.repo.switch(&main, &Ctx::quiet()).unwrap();
+    world.write(0, 9);
+    world.commit();
+    assert_ne!(world.repo.head(), Some(base));
+    world.take(&Step::Part(Some(0)));
+    let merged = world
+        .repo
+        .merge("side", &MergeOptions::default(), &Ctx::quiet());
+    let text = merged.unwrap_err().to_string();
+    assert!(text.contains("such as `data/b/z.csv`"), "{text}");
+    assert!(!world.repo.is_merging());
+}

@@ -97,6 +97,14 @@ pub fn compare(old: &Files, new: &Files) -> Vec<FileChange> {
     out
 }
 
+/// Paths whose file differs. A rename is here what it is to a working tree: one file that is gone and one
+/// that is new.
+pub(crate) fn differing<'a>(old: &'a Files, new: &'a Files) -> impl Iterator<Item = &'a RepoPath> {
+    join(old, new)
+        .filter(|(_, a, b)| a != b)
+        .map(|(path, ..)| path)
+}
+
 fn change(
     path: &RepoPath,
     kind: ChangeKind,
@@ -132,7 +140,7 @@ fn pair_renames(changes: &mut Vec<FileChange>) {
             gone.entry(old.blob).or_default().push(i);
         }
     }
-    let mut paired = Vec::new();
+    let mut is_paired = vec![false; changes.len()];
     for i in 0..changes.len() {
         let (ChangeKind::Added, Some(new)) = (&changes[i].kind, &changes[i].new) else {
             continue;
@@ -144,11 +152,8 @@ fn pair_renames(changes: &mut Vec<FileChange>) {
         changes[i].kind = ChangeKind::Renamed {
             from: changes[from].path.clone(),
         };
-        paired.push(from);
+        is_paired[from] = true;
     }
-    let mut i = 0;
-    changes.retain(|_| {
-        i += 1;
-        !paired.contains(&(i - 1))
-    });
+    let mut is_paired = is_paired.into_iter();
+    changes.retain(|_| is_paired.next() != Some(true));
 }
