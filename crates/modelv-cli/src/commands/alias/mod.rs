@@ -17,11 +17,11 @@ enum Shell {
 
 /// Names of deployments, such as `prod`, that move from commit to commit past gates; and the name `mv` for modelv.
 ///
-/// With `--shell` or `--link`, makes `mv VERB` work. Every command line that the system's `mv` would carry out still
+/// Without an action, lists them. With `--shell` or `--link`, makes `mv VERB` work. Every command line that the system's `mv` would carry out still
 /// goes to it.
 #[derive(clap::Args)]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
-#[group(required = true)]
+#[group(multiple = false)]
 pub(crate) struct Args {
     #[command(subcommand)]
     action: Option<deploy::Action>,
@@ -36,6 +36,9 @@ pub(crate) struct Args {
 pub(super) fn run(args: Args, s: Session<'_>) -> Done {
     match args.action {
         Some(action) => deploy::run(action, s),
+        None if args.shell.is_none() && args.link.is_none() => {
+            deploy::run(deploy::Action::List { json: false }, s)
+        }
         None => as_mv(&args, s),
     }
 }
