@@ -177,7 +177,11 @@ impl World {
             }
             Step::Commit => self.commit(),
             Step::Merge(number, text, ff) => {
-                let theirs = self.colleague(self.repo.head().unwrap(), number, text);
+                // Everything may have been undone.
+                let Some(head) = self.repo.head() else {
+                    return;
+                };
+                let theirs = self.colleague(head, number, text);
                 let ff = if ff {
                     FastForward::Allowed
                 } else {
