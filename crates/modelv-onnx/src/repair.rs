@@ -18,7 +18,11 @@ pub(crate) fn repair(graph: &mut GraphProto) -> bool {
     while names.iter().any(|name| name.starts_with(&prefix)) {
         prefix.push('_');
     }
-    let mut made = Made { prefix, names: 0 };
+    let mut made = Made {
+        prefix,
+        names: 0,
+        constants: Vec::new(),
+    };
     made.graph(graph);
     made.names > 0
 }
@@ -32,10 +36,11 @@ fn collect<'a>(graph: &'a GraphProto, names: &mut HashSet<&'a str>) {
     }
 }
 
-/// Names that nobody else has.
+/// Names that nobody else has, and constants of the graph that is repaired.
 struct Made {
     prefix: String,
     names: usize,
+    constants: Vec<TensorProto>,
 }
 
 fn int(node: &NodeProto, name: &str, default: i64) -> i64 {
@@ -78,7 +83,7 @@ impl Made {
     }
 
     fn graph(&mut self, graph: &mut GraphProto) {
-        let mut constants = Vec::new();
+        let outside = std::mem::take(&mut self.constants);
         let vectors = graph.initializer.iter().filter(|t| t.dims.len() == 1);
         let named = vectors.filter_map(|t| Some((t.name.clone()?, t.clone())));
         let vectors: HashMap<String, TensorProto> = named.collect();
@@ -97,54 +102,49 @@ impl Made {
             let to_truth = int(&node, "to", 0) == i64::from(element::BOOL);
             match node.operator() {
                 "MatMul" => match vector {
-                    Some(v) => nodes.extend(self.product(&node, input, v, output, &mut constants)),
+                    Some(v) => nodes.extend(self.product(&node, input, v, output)),
                     None => nodes.push(node),
                 },
                 "ArgMax" | "ArgMin" if int(&node, "select_last_index", 0) == 0 => {
-                    nodes.extend(self.first(&node, input, output, &mut constants));
+                    nodes.extend(self.first(&node, input, output));
                 }
                 "Cast" if to_truth => {
-                    nodes.extend(self.truth(&node, input, output, &mut constants));
+                    nodes.extend(self.truth(&node, input, output));
                 }
-                "Sign" => nodes.extend(self.sign(&node, input, output, &mut constants)),
+                "Sign" => nodes.extend(self.sign(&node, input, output)),
                 _ => nodes.push(node),
             }
         }
         graph.node = nodes;
-        graph.initializer.append(&mut constants);
+        graph.initializer.append(&mut self.constants);
+        self.constants = outside;
     }
 
-    fn constant(&mut self, tensor: TensorProto, constants: &mut Vec<TensorProto>) -> String {
+    fn constant(&mut self, tensor: TensorProto) -> String {
         let name = self.name();
-        constants.push(TensorProto {
+        self.constants.push(TensorProto {
             name: Some(name.clone()),
             ..tensor
         });
         name
     }
 
-    fn number(&mut self, n: i64, constants: &mut Vec<TensorProto>) -> String {
+    fn number(&mut self, n: i64) -> String {
         let one = TensorProto {
             dims: vec![1],
             data_type: Some(element::INT64),
             int64_data: vec![n],
             ..TensorProto::default()
         };
-        self.constant(one, constants)
+        self.constant(one)
     }
 
     /// The place of the first of the largest or smallest: of several, `TopK` takes the first.
-    fn first(
-        &mut self,
-        node: &NodeProto,
-        input: String,
-        output: String,
-        constants: &mut Vec<TensorProto>,
-    ) -> Vec<NodeProto> {
+    fn first(&mut self, node: &NodeProto, input: String, output: String) -> Vec<NodeProto> {
         let axis = int(node, "axis", 0);
         let keeps = int(node, "keepdims", 1) != 0;
         let places = if keeps { output.clone() } else { self.name() };
-        let inputs = vec![input, self.number(1, constants)];
+        let inputs = vec![input, self.number(1)];
         let mut top = step(node, "TopK", inputs, vec![self.name(), places.clone()]);
         let largest = i64::from(node.operator() == "ArgMax");
         top.attribute = vec![
@@ -155,7 +155,7 @@ impl Made {
         if keeps {
             return vec![top];
         }
-        let inputs = vec![places, self.number(axis, constants)];
+        let inputs = vec![places, self.number(axis)];
         vec![top, step(node, "Squeeze", inputs, vec![output])]
     }
 
@@ -166,37 +166,30 @@ impl Made {
         input: String,
         vector: &TensorProto,
         output: String,
-        constants: &mut Vec<TensorProto>,
     ) -> Vec<NodeProto> {
         let mut column = vector.clone();
         column.dims.push(1);
-        let inputs = vec![input, self.constant(column, constants)];
+        let inputs = vec![input, self.constant(column)];
         let column = self.name();
-        let last = vec![column.clone(), self.number(-1, constants)];
+        let last = vec![column.clone(), self.number(-1)];
         vec![
             step(node, "MatMul", inputs, vec![column]),
             step(node, "Squeeze", last, vec![output]),
         ]
     }
 
-    fn zero(&mut self, constants: &mut Vec<TensorProto>) -> String {
+    fn zero(&mut self) -> String {
         let zero = TensorProto {
             data_type: Some(element::FLOAT),
             float_data: vec![0.0],
             ..TensorProto::default()
         };
-        self.constant(zero, constants)
+        self.constant(zero)
     }
 
     /// One where a number is above zero, and less one where it is below.
-    fn sign(
-        &mut self,
-        node: &NodeProto,
-        input: String,
-        output: String,
-        constants: &mut Vec<TensorProto>,
-    ) -> Vec<NodeProto> {
-        let zero = self.zero(constants);
+    fn sign(&mut self, node: &NodeProto, input: String, output: String) -> Vec<NodeProto> {
+        let zero = self.zero();
         let (float, sign) = (self.name(), self.name());
         let mut nodes = vec![cast(node, input.clone(), float.clone())];
         let mut parts = Vec::new();
@@ -213,15 +206,9 @@ impl Made {
     }
 
     /// Whether a number is not zero.
-    fn truth(
-        &mut self,
-        node: &NodeProto,
-        input: String,
-        output: String,
-        constants: &mut Vec<TensorProto>,
-    ) -> Vec<NodeProto> {
+    fn truth(&mut self, node: &NodeProto, input: String, output: String) -> Vec<NodeProto> {
         let (float, is_zero) = (self.name(), self.name());
-        let zero = self.zero(constants);
+        let zero = self.zero();
         vec![
             cast(node, input, float.clone()),
             step(node, "Equal", vec![float, zero], vec![is_zero.clone()]),
