@@ -2,7 +2,10 @@
 //! of which none is unpacked.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::io::Read;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use crate::debian::{self, Deb};
 use crate::demands::{Offers, add_offers, has_versions};
@@ -77,31 +80,27 @@ pub(super) fn clean(path: &[u8]) -> Vec<u8> {
     path.strip_suffix(b"/").unwrap_or(path).to_vec()
 }
 
+fn read(path: &[u8], content: &Content) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let (mut reader, _) = content.open(None)?;
+    let read = reader.read_to_end(&mut bytes);
+    read.map_err(Error::io("read", Path::new(OsStr::from_bytes(path))))?;
+    Ok(bytes)
+}
+
 /// What is in files that are on this machine.
 pub(crate) fn see(files: Files) -> Result<Seen> {
     let mut offers = Offers::new();
     let mut debs = Vec::new();
     for (path, node) in &files.nodes {
-        if let (Node::File { content, .. }, true) = (node, debian::is_status(path))
-            && let Content::Path(file) = content
-        {
-            let bytes = std::fs::read(file).map_err(Error::io("read", file))?;
-            debs.extend(debian::read_status(&bytes));
-        }
-        let name = path.rsplit(|b| *b == b'/').next().unwrap_or_default();
         let Node::File { content, .. } = node else {
             continue;
         };
-        if !has_versions(name) {
-            continue;
-        }
-        match content {
-            Content::Bytes(bytes) => add_offers(&mut offers, bytes),
-            Content::Path(file) => {
-                let bytes = std::fs::read(file).map_err(Error::io("read", file))?;
-                add_offers(&mut offers, &bytes);
-            }
-            Content::Blob(..) | Content::Zipped(_) => {}
+        let name = path.rsplit(|b| *b == b'/').next().unwrap_or_default();
+        if debian::is_status(path) {
+            debs.extend(debian::read_status(&read(path, content)?));
+        } else if has_versions(name) {
+            add_offers(&mut offers, &read(path, content)?);
         }
     }
     Ok(Seen {
