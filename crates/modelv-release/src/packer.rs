@@ -315,19 +315,26 @@ impl Packer<'_> {
     /// Brings a blob of the cache to where blobs go, refusing one that is not what its digest says. It is the same
     /// file where that can be, not another of the same bytes: who spoils one of them spoils both, and finds out here.
     fn share_checked(&self, from: &Path, digest: &str, to: &Path) -> Result<()> {
-        let input = self.watch(File::open(from).map_err(Error::io("read", from))?);
-        let mut out = Hashing::new(std::io::sink());
-        copy(input, &mut out).map_err(Error::io("read", from))?;
-        if out.digest().0 != digest {
-            return Err(other_bytes(from, digest));
-        }
         let is_there = |e: &std::io::Error| e.kind() == std::io::ErrorKind::AlreadyExists;
         let linked = readable(from).and_then(|()| std::fs::hard_link(from, to));
         match linked {
-            Ok(()) => Ok(()),
-            Err(e) if is_there(&e) => Ok(()),
-            // Another file system, or none with links.
+            Ok(()) => self.check(to, digest).inspect_err(|_| {
+                // It is the cache's, which makes it anew.
+                let _ = std::fs::remove_file(to);
+            }),
+            Err(e) if is_there(&e) => self.check(to, digest),
+            // Another file system, or none with links: it is read once, too.
             Err(_) => self.copy_checked_to(from, digest, to).map(|_| ()),
+        }
+    }
+
+    fn check(&self, blob: &Path, digest: &str) -> Result<()> {
+        let input = self.watch(File::open(blob).map_err(Error::io("read", blob))?);
+        let mut out = Hashing::new(std::io::sink());
+        copy(input, &mut out).map_err(Error::io("read", blob))?;
+        match out.digest().0 == digest {
+            true => Ok(()),
+            false => Err(other_bytes(blob, digest)),
         }
     }
 
