@@ -15,6 +15,7 @@ use std::time::Duration;
 use axum::body::{Body, Bytes};
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, header};
+use axum::middleware::Next;
 use prost::Message;
 
 use crate::body::{Read, read};
@@ -42,17 +43,19 @@ pub(crate) fn is_call(headers: &HeaderMap) -> bool {
     matches!(rest, Some([] | [b'+' | b';', ..]))
 }
 
-/// Whether a request can be answered as a call.
-fn is_asked_well(request: &Request<Body>) -> Result<(), Failure> {
+/// Lets through to the services what can be answered as a call.
+pub(crate) async fn calls_only(
+    State(app): State<Arc<App>>,
+    request: Request<Body>,
+    next: Next,
+) -> Response<Body> {
     if is_call(request.headers()) && request.version() == Version::HTTP_2 {
-        return Ok(());
+        return next.run(request).await;
     }
     let text = "this is a service of gRPC: ask it over HTTP/2, with `application/grpc`";
-    Err(failure(
-        StatusCode::UNSUPPORTED_MEDIA_TYPE,
-        "not_grpc",
-        text,
-    ))
+    let f = failure(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not_grpc", text);
+    let id = app.request_id(request.headers());
+    app.failure(&app.arms.main(), &f, &id)
 }
 
 /// A call of the service.
@@ -62,9 +65,6 @@ pub(crate) async fn call(
     request: Request<Body>,
 ) -> Response<Body> {
     let id = app.request_id(request.headers());
-    if let Err(f) = is_asked_well(&request) {
-        return app.failure(&app.arms.main(), &f, &id);
-    }
     if method == "ModelInfer" {
         return infer(&app, request).await;
     }

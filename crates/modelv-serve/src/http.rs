@@ -9,7 +9,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header};
-use axum::middleware::map_response_with_state;
+use axum::middleware::{from_fn_with_state, map_response_with_state};
 use axum::routing::{any, get, post};
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
@@ -167,6 +167,12 @@ async fn run(
 }
 
 pub(crate) fn router(app: Arc<App>) -> Router {
+    let calls = Router::new()
+        .route(grpc::SERVICE, any(grpc::call))
+        .route(grpc::health::SERVICE, any(grpc::health::call))
+        .route(grpc::reflection::SERVICES[0], any(grpc::reflection::call))
+        .route(grpc::reflection::SERVICES[1], any(grpc::reflection::call))
+        .route_layer(from_fn_with_state(app.clone(), grpc::calls_only));
     Router::new()
         .route("/predict", any(predict))
         .route("/version", get(version))
@@ -190,10 +196,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
             "/v2/models/{name}/versions/{version}/infer",
             post(oip::infer),
         )
-        .route(grpc::SERVICE, any(grpc::call))
-        .route(grpc::health::SERVICE, any(grpc::health::call))
-        .route(grpc::reflection::SERVICES[0], any(grpc::reflection::call))
-        .route(grpc::reflection::SERVICES[1], any(grpc::reflection::call))
+        .merge(calls)
         .fallback(nowhere)
         .layer(map_response_with_state(app.clone(), said_by_a_commit))
         .with_state(app)

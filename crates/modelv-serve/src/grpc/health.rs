@@ -10,7 +10,7 @@ use prost::Message;
 
 use super::descriptors::Descriptors;
 use super::message::{Health, HealthOf};
-use super::{find, is_asked_well, message, no_method, replies, reply};
+use super::{find, message, no_method, replies, reply};
 use crate::body::read;
 use crate::connection::Lasting;
 use crate::http::App;
@@ -32,9 +32,6 @@ pub(crate) async fn call(
 ) -> Response<Body> {
     let id = app.request_id(request.headers());
     let model = app.arms.main();
-    if let Err(f) = is_asked_well(&request) {
-        return app.failure(&model, &f, &id);
-    }
     let answered = match (method.as_str(), asked(&app, request).await) {
         ("Check", asked) => asked.and_then(|service| Ok(said(status(&app, &service)?))),
         ("Watch", Ok(service)) => {

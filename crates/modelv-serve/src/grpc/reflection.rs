@@ -12,7 +12,7 @@ use futures_util::{Stream, StreamExt};
 use prost::{Message, Oneof};
 
 use super::descriptors::Descriptors;
-use super::{HEAD_BYTES, is_asked_well, length, no_method, replies, reply};
+use super::{HEAD_BYTES, length, no_method, replies, reply};
 use crate::http::App;
 use crate::infer::bad;
 use crate::predict::{Failure, draining, failure};
@@ -122,9 +122,6 @@ pub(crate) async fn call(
 ) -> Response<Body> {
     let id = app.request_id(request.headers());
     let model = app.arms.main();
-    if let Err(f) = is_asked_well(&request) {
-        return app.failure(&model, &f, &id);
-    }
     if method != "ServerReflectionInfo" {
         return reply(&app, &model, Err(no_method(&method)), &id);
     }
